@@ -1,0 +1,118 @@
+"""Fast, dependable hyperparameter optimisation.
+
+Importing fasthpo imports nothing heavy: each public name is looked up in its module when it is first used (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fasthpo.callbacks import HyperparameterCallback as HyperparameterCallback
+    from fasthpo.callbacks import LoggingCallback as LoggingCallback
+    from fasthpo.columns import Batch as Batch
+    from fasthpo.config import EarlyStoppingConfig as EarlyStoppingConfig
+    from fasthpo.config import PruningConfig as PruningConfig
+    from fasthpo.config import TunerConfig as TunerConfig
+    from fasthpo.early_stopping import EarlyStopping as EarlyStopping
+    from fasthpo.errors import AllTrialsFailed as AllTrialsFailed
+    from fasthpo.errors import CorruptCheckpoint as CorruptCheckpoint
+    from fasthpo.errors import FastHPOError as FastHPOError
+    from fasthpo.errors import InvalidParameters as InvalidParameters
+    from fasthpo.errors import InvalidSearchSpace as InvalidSearchSpace
+    from fasthpo.errors import InvalidValue as InvalidValue
+    from fasthpo.errors import NoCompletedTrials as NoCompletedTrials
+    from fasthpo.errors import SpaceExhausted as SpaceExhausted
+    from fasthpo.errors import StudyExists as StudyExists
+    from fasthpo.errors import TrialPruned as TrialPruned
+    from fasthpo.errors import TrialStateError as TrialStateError
+    from fasthpo.errors import UnknownTrial as UnknownTrial
+    from fasthpo.pruners.base import Pruner as Pruner
+    from fasthpo.pruners.median import MedianPruner as MedianPruner
+    from fasthpo.pruners.percentile import PercentilePruner as PercentilePruner
+    from fasthpo.results import StudyStatistics as StudyStatistics
+    from fasthpo.results import TuningResult as TuningResult
+    from fasthpo.samplers.base import Sampler as Sampler
+    from fasthpo.samplers.grid import GridSampler as GridSampler
+    from fasthpo.samplers.qmc import QMCSampler as QMCSampler
+    from fasthpo.samplers.random import RandomSampler as RandomSampler
+    from fasthpo.samplers.tpe import TPESampler as TPESampler
+    from fasthpo.search_space import Categorical as Categorical
+    from fasthpo.search_space import Continuous as Continuous
+    from fasthpo.search_space import Discrete as Discrete
+    from fasthpo.search_space import LogUniform as LogUniform
+    from fasthpo.search_space import Parameter as Parameter
+    from fasthpo.search_space import SearchSpace as SearchSpace
+    from fasthpo.search_space import SearchSpaceBuilder as SearchSpaceBuilder
+    from fasthpo.strategies.base import Strategy as Strategy
+    from fasthpo.strategies.single_fidelity import BayesianOptimization as BayesianOptimization
+    from fasthpo.strategies.single_fidelity import GridSearch as GridSearch
+    from fasthpo.strategies.single_fidelity import RandomSearch as RandomSearch
+    from fasthpo.study import Study as Study
+    from fasthpo.trial import Trial as Trial
+    from fasthpo.trial import TrialMetrics as TrialMetrics
+    from fasthpo.trial import TrialResult as TrialResult
+    from fasthpo.trial import TrialState as TrialState
+    from fasthpo.tuner import HyperparameterTuner as HyperparameterTuner
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "callbacks": ["HyperparameterCallback", "LoggingCallback"],
+    "columns": ["Batch"],
+    "config": ["EarlyStoppingConfig", "PruningConfig", "TunerConfig"],
+    "early_stopping": ["EarlyStopping"],
+    "errors": [
+        "AllTrialsFailed",
+        "CorruptCheckpoint",
+        "FastHPOError",
+        "InvalidParameters",
+        "InvalidSearchSpace",
+        "InvalidValue",
+        "NoCompletedTrials",
+        "SpaceExhausted",
+        "StudyExists",
+        "TrialPruned",
+        "TrialStateError",
+        "UnknownTrial",
+    ],
+    "pruners.base": ["Pruner"],
+    "pruners.median": ["MedianPruner"],
+    "pruners.percentile": ["PercentilePruner"],
+    "results": ["StudyStatistics", "TuningResult"],
+    "samplers.base": ["Sampler"],
+    "samplers.grid": ["GridSampler"],
+    "samplers.qmc": ["QMCSampler"],
+    "samplers.random": ["RandomSampler"],
+    "samplers.tpe": ["TPESampler"],
+    "search_space": [
+        "Categorical",
+        "Continuous",
+        "Discrete",
+        "LogUniform",
+        "Parameter",
+        "SearchSpace",
+        "SearchSpaceBuilder",
+    ],
+    "strategies.base": ["Strategy"],
+    "strategies.single_fidelity": ["BayesianOptimization", "GridSearch", "RandomSearch"],
+    "study": ["Study"],
+    "trial": ["Trial", "TrialMetrics", "TrialResult", "TrialState"],
+    "tuner": ["HyperparameterTuner"],
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605  (a list of str, though not a literal)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fasthpo' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"fasthpo.{_HOME[name]}"), name)
+    globals()[name] = value  # found once: the next use is a plain attribute
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

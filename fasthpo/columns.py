@@ -1,0 +1,136 @@
+"""Many points at once: columns of user values to rows and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fasthpo.errors import InvalidParameters
+from fasthpo.parameters import Categorical, FloatArray, Numeric, Parameter, Value
+from fasthpo.reports import IntArray
+from fasthpo.search_space import SearchSpace
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
+
+
+def _encode(name: str, parameter: Parameter, values: Sequence[Any] | npt.NDArray[Any], active: Any) -> FloatArray:
+    """One column, NaN where `active` is False; each active value is checked."""
+    column = np.full(len(values), np.nan)
+    if isinstance(parameter, Numeric):
+        array = np.asarray(values)
+        if array.ndim == 1 and array.dtype.kind in "iuf":
+            numbers = array.astype(np.float64)
+            snapped = np.where(active, numbers, parameter.low)
+            with np.errstate(invalid="ignore"):
+                good = (snapped >= parameter.low) & (snapped <= parameter.high)
+            if parameter.step and parameter.low != parameter.high:
+                snapped = np.where(good, snapped, parameter.low)
+                snapped = parameter.at(parameter.cell(snapped))
+                good &= (snapped == numbers) | ~active
+            if good.all():
+                column[active] = snapped[active]
+                return column
+    for i in np.flatnonzero(active):  # the slow way: choices, lists, near-steps, and finding the value to complain of
+        try:
+            column[i] = parameter.encode(values[i])
+        except InvalidParameters as error:
+            raise InvalidParameters(f"{name!r} at position {i} {error}") from None
+    return column
+
+
+def encode_columns(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
+    """Rows (n, d) of the points whose columns are `params`.
+
+    Args:
+        space: the search space.
+        params: for each parameter an array or list of n values; None or NaN where it is inactive. A conditional
+            parameter may be left out if it is active nowhere.
+
+    Raises:
+        InvalidParameters: a column that is unknown, missing or of another length, or a value outside the space.
+    """
+    if not isinstance(params, Mapping) or not params:
+        raise InvalidParameters(f"parameters must map names to columns of values, got {params!r}")
+    unknown = [name for name in params if name not in space.position]
+    if unknown:
+        raise InvalidParameters(f"the space has no parameter {unknown[0]!r}; it has {list(space.names)}")
+    lengths = {}
+    for name, values in params.items():
+        if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+            raise InvalidParameters(f"{name!r} must be a column of values, got {values!r}")
+        lengths[name] = len(values)
+    n = next(iter(lengths.values()))
+    if set(lengths.values()) != {n}:
+        raise InvalidParameters(f"all columns must have the same length, got {lengths}")
+    rows = np.full((n, len(space)), np.nan)
+    for j in space.order:
+        name, parameter = space.names[j], space.parameters[j]
+        active = np.ones(n, np.bool_)
+        for condition in space.conditions[j]:
+            active &= np.isin(rows[:, condition.parent], condition.allowed)
+        if name not in params:
+            if active.any():
+                raise InvalidParameters(f"{name!r} is missing; the space needs it at position {np.argmax(active)}")
+            continue
+        values = params[name]
+        rows[:, j] = _encode(name, parameter, values, active)
+        for i in np.flatnonzero(~active):
+            if not _is_nothing(values[i]):
+                raise InvalidParameters(
+                    f"{name!r} is inactive at position {i} (it needs {dict(parameter.when)}), got {values[i]!r}"
+                )
+    return rows
+
+
+class Batch:
+    """Several trials that were asked for at once.
+
+    Attributes:
+        numbers: their trial numbers, int64 (n,).
+        params: a column (n,) a parameter: float64 with NaN where inactive; for a categorical an object array of
+            choices with None where inactive.
+        active: a bool column (n,) a parameter, False where its conditions do not hold.
+
+    `batch[i]` is a dict of the active parameters of the i-th trial, as plain Python values.
+    """
+
+    def __init__(self, space: SearchSpace, numbers: IntArray, rows: FloatArray) -> None:
+        self.numbers = numbers
+        self._space = space
+        self._rows = rows
+        self._params: dict[str, npt.NDArray[Any]] | None = None
+
+    @property
+    def active(self) -> dict[str, npt.NDArray[np.bool_]]:
+        return {name: ~np.isnan(self._rows[:, j]) for j, name in enumerate(self._space.names)}
+
+    @property
+    def params(self) -> dict[str, npt.NDArray[Any]]:
+        if self._params is None:
+            self._params = {
+                name: _decode(parameter, self._rows[:, j].copy())
+                for j, (name, parameter) in enumerate(self._space.items())
+            }
+        return self._params
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> dict[str, Value]:
+        return self._space.decode(self._rows[index])
+
+    def __repr__(self) -> str:
+        return f"Batch({len(self)} trials of {list(self._space.names)})"
+
+
+def _decode(parameter: Parameter, column: FloatArray) -> npt.NDArray[Any]:
+    if not isinstance(parameter, Categorical):
+        return column
+    choices = np.empty(parameter.count + 1, object)
+    choices[:-1] = parameter.choices  # the last entry, None, stands for inactive
+    return choices[np.where(np.isnan(column), parameter.count, column).astype(np.int64)]

@@ -1,0 +1,58 @@
+"""Every exception that fasthpo raises on purpose.
+
+All of them derive from `FastHPOError`, and each also from the builtin that a caller would expect, so that
+`except ValueError` goes on working. A message states the rule that was broken and the value that broke it.
+"""
+
+from __future__ import annotations
+
+
+class FastHPOError(Exception):
+    """The root of all errors raised by fasthpo."""
+
+
+class InvalidSearchSpace(FastHPOError, ValueError):
+    """A parameter or a search space that cannot exist."""
+
+
+class InvalidParameters(FastHPOError, ValueError):
+    """Parameter values that do not lie in the search space."""
+
+
+class InvalidValue(FastHPOError, ValueError):
+    """An objective value, a step, a direction or an option that is not what it must be."""
+
+
+class UnknownTrial(FastHPOError, KeyError):
+    """A trial number that the study never gave out."""
+
+    def __str__(self) -> str:  # KeyError would print the message in quotes
+        return str(self.args[0]) if self.args else ""
+
+
+class TrialStateError(FastHPOError, RuntimeError):
+    """A trial is not in the state that the call needs, such as a second tell."""
+
+
+class NoCompletedTrials(FastHPOError, ValueError):
+    """The best trial was asked for while no trial has completed with a finite value."""
+
+
+class SpaceExhausted(FastHPOError, RuntimeError):
+    """Every point of the search space (or of the grid) has been suggested."""
+
+
+class StudyExists(FastHPOError, FileExistsError):
+    """The place where a study would be kept already holds one."""
+
+
+class CorruptCheckpoint(FastHPOError, ValueError):
+    """A checkpoint file that is damaged, of an unknown version, or of another study."""
+
+
+class AllTrialsFailed(FastHPOError, RuntimeError):
+    """Each of the first trials failed, so the objective itself is broken; the cause is the last failure."""
+
+
+class TrialPruned(FastHPOError):
+    """Raised by an objective to end its trial early, after `trial.should_prune()` said so."""

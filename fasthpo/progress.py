@@ -1,0 +1,109 @@
+"""The progress line of a run, on a terminal only."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from fasthpo.table import TrialTable
+from fasthpo.trial import TrialState
+
+_INTERVAL = 0.1  # seconds between two drawings, at least
+_WITH_TOTAL = "{desc}: {n_fmt}/{total_fmt} trials [{elapsed}, {rate_noinv_fmt}, {remaining} left{postfix}]"
+_WITHOUT = "{desc}: {n_fmt} trials [{elapsed}, {rate_noinv_fmt}{postfix}]"
+
+
+class Progress:
+    """A line with the trials done, pruned and failed, the best value, trials per second and the time left.
+
+    It is drawn on stderr if that is a terminal; else nothing happens, and tqdm is not even imported.
+    The environment variable `TQDM_DISABLE=1` switches it off.
+
+    Args:
+        name: what stands before the line.
+        table: the study's trials.
+        total: how many trials there will be; None if that is not known.
+        seconds: how long the run may take; infinite if there is no limit.
+    """
+
+    def __init__(self, name: str, table: TrialTable, total: int | None, seconds: float) -> None:
+        self._name = name
+        self._table = table
+        self._total = total
+        self._seconds = seconds
+        self._bar: Any = None
+        self._next = 0.0
+        self._end = 0.0
+        self._handlers: list[logging.Handler] = []
+
+    def __enter__(self) -> Self:
+        if sys.stderr is not None and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            class Line(tqdm):  # type: ignore[type-arg]
+                monitor_interval = 0  # no watching thread: the run itself says when to draw
+
+            done = self._done()
+            self._bar = Line(
+                desc=self._name, total=self._total, initial=done, unit=" trials", dynamic_ncols=True, leave=True,
+                file=sys.stderr, bar_format=_WITHOUT if self._total is None else _WITH_TOTAL,
+            )  # fmt: skip
+            self._end = time.monotonic() + self._seconds
+            self._handlers = [handler for handler in _handlers() if _is_terminal(getattr(handler, "stream", None))]
+            for handler in self._handlers:
+                handler.addFilter(self._make_way)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            for handler in self._handlers:
+                handler.removeFilter(self._make_way)
+            self._draw()
+            self._bar.close()
+            self._bar = None
+
+    def update(self) -> None:
+        """Draw the line anew, if it was not drawn just now."""
+        if self._bar is not None and (now := time.monotonic()) >= self._next:
+            self._next = now + _INTERVAL
+            self._draw()
+
+    def _done(self) -> int:
+        counts = self._table.counts
+        return counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.FAILED]
+
+    def _draw(self) -> None:
+        self._bar.n = self._done()
+        self._bar.set_postfix_str(self._postfix(), refresh=False)
+        self._bar.refresh()
+
+    def _postfix(self) -> str:
+        counts, best = self._table.counts, self._table.best_number
+        parts = [f"{counts[TrialState.PRUNED]} pruned", f"{counts[TrialState.FAILED]} failed"]
+        parts.append("no best yet" if best is None else f"best {self._table.values[best]:.6g}")
+        if self._seconds < float("inf"):
+            left = max(0.0, self._end - time.monotonic())
+            parts.append(f"at most {self._bar.format_interval(left)} left")
+        return ", ".join(parts)
+
+    def _make_way(self, record: logging.LogRecord) -> bool:
+        """A filter that lets every record pass, on a line cleared for it; the next drawing brings the line back."""
+        if self._bar is not None:
+            self._bar.clear()
+            self._next = 0.0
+        return True
+
+
+def _handlers() -> list[logging.Handler]:
+    """The handlers that fasthpo's records may reach."""
+    found = [*logging.getLogger("fasthpo").handlers, *logging.getLogger().handlers]
+    return [*found, logging.lastResort] if logging.lastResort is not None else found
+
+
+def _is_terminal(stream: Any) -> bool:
+    return hasattr(stream, "isatty") and bool(stream.isatty())

@@ -1,0 +1,34 @@
+"""What every pruner is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from fasthpo.table import TrialTable
+
+
+class Pruner(ABC):
+    """Decides when to give a running trial up. What it keeps is derived from the table.
+
+    A pruner belongs to one table at a time: `attach` is called before anything else, and again when a study is loaded.
+    """
+
+    name: ClassVar[str | None] = None  # of a built-in pruner, for checkpoints
+
+    def attach(self, table: TrialTable) -> None:  # noqa: B027  (a stateless pruner needs none)
+        """Forget everything and take up `table`, which may already hold trials and reports."""
+
+    def on_report(self, table: TrialTable, number: int, step: int, value: float) -> None:  # noqa: B027
+        """Called after a running trial's first report at `step`."""
+
+    def on_end(self, table: TrialTable, number: int) -> None:  # noqa: B027
+        """Called after a trial has ended; its state and value stand in the table."""
+
+    @abstractmethod
+    def should_prune(self, table: TrialTable, number: int) -> bool:
+        """Whether the running trial `number` should end now."""
+
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments, in plain values, from which a built-in pruner is made again."""
+        return {}

@@ -1,0 +1,319 @@
+"""The percentile pruner: a running percentile a step, in compiled heaps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+
+from fasthpo.errors import InvalidValue
+from fasthpo.parameters import FloatArray, plain
+from fasthpo.pruners.base import Pruner
+from fasthpo.reports import IntArray, grow
+from fasthpo.table import TrialTable
+from fasthpo.trial import TrialState, as_number
+
+Pool = Literal["all", "completed"]
+_NO_STEP = np.iinfo(np.int64).min
+_FIRST_CAPACITY = 64
+
+
+def _count(name: str, value: Any) -> int:
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise InvalidValue(f"{name} must be an integer of at least 0, got {name}={value!r}")
+    return number
+
+
+def _percentile(value: Any) -> float:
+    number = as_number("percentile", value)
+    if 0 < number < 1:
+        raise InvalidValue(f"PercentilePruner takes 0 to 100, got percentile={number}; did you mean {100 * number:g}?")
+    if not 0 <= number <= 100:
+        raise InvalidValue(f"percentile must be between 0 and 100, got percentile={number}")
+    return number
+
+
+class _Pools:
+    """What both kinds of pools share: a pool of values a step, and each trial's best loss and largest step.
+
+    It is made of a table that may hold trials and reports, and then follows it.
+    """
+
+    def __init__(self, table: TrialTable, q: float, min_steps: int) -> None:
+        from fasthpo.kernels import percentile  # imports numba
+
+        self.kernels = percentile
+        self.q = q
+        self.min_steps = min_steps
+        self.pools: dict[int, FloatArray] = {}
+        capacity = max(_FIRST_CAPACITY, len(table))
+        self.best: FloatArray = np.full(capacity, np.nan)
+        self.last: IntArray = np.full(capacity, _NO_STEP, np.int64)
+
+    def _running_best(self, table: TrialTable) -> FloatArray:
+        """Take up the table's reports; for each of them its trial's best loss up to its step, NaN if none."""
+        reports, n = table.reports, len(table.reports)
+        out = np.empty(n)
+        if n:
+            columns = reports.trial[:n], reports.step[:n], reports.value[:n], reports.previous[:n]
+            self.kernels.running_best(*columns, table.sign, self.best, self.last, out)
+        return out
+
+    def _make_room(self, number: int) -> None:
+        if number >= len(self.best):
+            capacity = max(number + 1, 2 * len(self.best))
+            self.best = grow(self.best, capacity, np.nan)  # type: ignore[assignment]
+            self.last = grow(self.last, capacity, _NO_STEP)  # type: ignore[assignment]
+
+    def _widen(self, step: int) -> FloatArray:
+        self.pools[step] = wider = self.kernels.widen(self.pools[step])
+        return wider
+
+    def _insert(self, step: int, value: float) -> None:
+        pool = self.pools[step]
+        while not self.kernels.insert(pool, value, self.q):
+            pool = self._widen(step)
+
+    def _note(self, number: int, step: int, loss: float) -> None:
+        """A report that enters no pool now."""
+        self.best[number] = self.kernels.better(self.best[number], loss)
+        self.last[number] = max(step, self.last[number])
+
+    def report(self, table: TrialTable, number: int, step: int, value: float) -> None:
+        raise NotImplementedError
+
+    def end(self, table: TrialTable, number: int) -> None:
+        raise NotImplementedError
+
+    def is_worse(self, table: TrialTable, number: int) -> bool:
+        raise NotImplementedError
+
+
+def _by_step(steps: IntArray, values: FloatArray) -> dict[int, FloatArray]:
+    """The values at each step."""
+    if not len(steps):
+        return {}
+    order = np.argsort(steps, kind="stable")
+    steps = steps[order]
+    borders = np.flatnonzero(np.diff(steps)) + 1
+    return dict(zip(steps[np.r_[0, borders]].tolist(), np.split(values[order], borders), strict=True))
+
+
+class _AllPools(_Pools):
+    """The pool of a step: best losses so far of the trials that reported there or ended before.
+
+    A trial that ends is only written down in `order`; each pool takes it up when it is next looked at.
+    """
+
+    def __init__(self, table: TrialTable, q: float, min_steps: int) -> None:
+        super().__init__(table, q, min_steps)
+        best = self._running_best(table)
+        ended = table.tell_order
+        states = table.states[ended]
+        kept = ended[(states == TrialState.COMPLETE) | (states == TrialState.PRUNED)]
+        kept = kept[self.last[kept] != _NO_STEP]
+        self.ended = len(kept)
+        self.order: IntArray = np.zeros(max(_FIRST_CAPACITY, len(kept)), np.int64)
+        self.order[: len(kept)] = kept
+        counted = np.flatnonzero(table.reports.step[: len(best)] >= min_steps)
+        for step, values in _by_step(table.reports.step[counted], best[counted]).items():
+            self._open(step, values)
+
+    def _open(self, step: int, reported: FloatArray) -> FloatArray:
+        """The pool of a new step: what was `reported` there and the trials that ended before it."""
+        order = self.order[: self.ended]
+        losses = np.concatenate([reported, self.best[order[self.last[order] < step]]])
+        losses[np.isnan(losses)] = np.inf
+        losses.sort()
+        self.pools[step] = pool = self.kernels.build(losses, self.q, self.ended)
+        return pool  # type: ignore[no-any-return]
+
+    def report(self, table: TrialTable, number: int, step: int, value: float) -> None:
+        self._make_room(number)
+        loss = table.sign * value
+        if step < self.min_steps:
+            if step < self.last[number]:
+                self._report_late(table, number, step, loss)
+            else:
+                self._note(number, step, loss)
+            return
+        pool = self.pools.get(step)
+        if pool is None:
+            pool = self._open(step, np.empty(0))
+        while True:
+            outcome = self.kernels.report(
+                pool, self.best, self.last, self.order, self.ended, number, step, loss, self.q
+            )
+            if outcome == self.kernels.DONE:
+                return
+            if outcome == self.kernels.LATE:
+                self._report_late(table, number, step, loss)
+                return
+            pool = self._widen(step)
+
+    def _report_late(self, table: TrialTable, number: int, step: int, loss: float) -> None:
+        """A report at a step before the trial's largest: it may better the trial's entries at later steps."""
+        better, entry = self.kernels.better, self.kernels.rank_nan_worst
+        without = within = math.nan  # the best so far, without and with the late report
+        for other, value in table.reports.of(number).items():
+            if other == step:
+                within = better(within, loss)
+                if step >= self.min_steps:
+                    self._insert(step, entry(within))
+                continue
+            without = better(without, table.sign * value)
+            within = better(within, table.sign * value)
+            if other > step and other >= self.min_steps and entry(within) < entry(without):
+                self.kernels.replace(self.pools[other], entry(without), entry(within))
+        self._note(number, step, loss)
+
+    def end(self, table: TrialTable, number: int) -> None:
+        if number >= len(self.last) or self.last[number] == _NO_STEP:
+            return
+        if table.state(number) not in (TrialState.COMPLETE, TrialState.PRUNED):
+            return
+        if self.ended == len(self.order):
+            self.order = grow(self.order, 2 * self.ended)  # type: ignore[assignment]
+        self.order[self.ended] = number
+        self.ended += 1
+
+    def is_worse(self, table: TrialTable, number: int) -> bool:
+        if number >= len(self.last):
+            return False
+        step = self.last.item(number)
+        pool = self.pools.get(step)
+        if pool is None:  # no report yet, or none that counts
+            return False
+        while True:
+            verdict = self.kernels.judge(pool, self.best, self.last, self.order, self.ended, number, self.q)
+            if verdict != self.kernels.FULL:
+                return bool(verdict == self.kernels.PRUNE)
+            pool = self._widen(step)
+
+
+class _CompletedPools(_Pools):
+    """The pool of a step: the values (not losses) that completed trials reported at it, NaN left out."""
+
+    def __init__(self, table: TrialTable, q: float, min_steps: int) -> None:
+        super().__init__(table, q, min_steps)
+        self._running_best(table)
+        n, reports = len(table.reports), table.reports
+        counted = (reports.step[:n] >= min_steps) & ~np.isnan(reports.value[:n])
+        counted &= table.states[reports.trial[:n]] == TrialState.COMPLETE
+        for step, values in _by_step(reports.step[:n][counted], reports.value[:n][counted]).items():
+            self.pools[step] = self.kernels.build(np.sort(values), q)
+
+    def report(self, table: TrialTable, number: int, step: int, value: float) -> None:
+        self._make_room(number)
+        self._note(number, step, table.sign * value)
+
+    def end(self, table: TrialTable, number: int) -> None:
+        if table.state(number) != TrialState.COMPLETE:
+            return
+        for step, value in table.reports.of(number).items():
+            if step >= self.min_steps and not math.isnan(value):
+                if step not in self.pools:
+                    self.pools[step] = self.kernels.build(np.empty(0), self.q)
+                self._insert(step, value)
+
+    def is_worse(self, table: TrialTable, number: int) -> bool:
+        if number >= len(self.last):
+            return False
+        step, own = self.last.item(number), self.best.item(number)
+        if step == _NO_STEP or step < self.min_steps:
+            return False
+        if math.isnan(own):
+            return True
+        pool = self.pools.get(step)
+        return pool is not None and bool(own > table.sign * self.kernels.percentile(pool, self.q))
+
+
+class PercentilePruner(Pruner):
+    """Prunes a trial whose best value so far is worse than a percentile of the other trials' at the same step.
+
+    Trial t at step s, its largest reported one, is pruned if its best value over the steps up to s is strictly worse
+    than the percentile of every other trial's best over the steps up to s. The others are the trials that reported at
+    s, and the completed and pruned ones whose last step came before s: without these, only survivors would be left to
+    compare with, and far more than the intended share would be pruned. NaN ranks worst; a trial that has reported
+    nothing but NaN is pruned. Percentiles between two values are interpolated linearly.
+
+    A report costs O(log n) and a question O(1), whatever the number of trials. Every step number has a pool of up to
+    n values (8 bytes each), so trials should report at the same steps, such as epochs.
+
+    Args:
+        percentile: 0 to 100. 25 keeps the best quarter in either direction, 50 is the median.
+        n_startup_trials: no pruning before so many trials have ended (completed or pruned).
+        min_steps: no pruning while a trial's step is smaller.
+        pool: "all" as described, or "completed" for what Optuna's pruner of this name does: the trial's best value
+            against the values (not the best so far) of completed trials at exactly its step, NaN left out;
+            `n_startup_trials` then counts completed trials only.
+
+    Raises:
+        InvalidValue: an argument is out of its range.
+
+    Example:
+        >>> import fasthpo
+        >>> space = fasthpo.SearchSpace({"x": fasthpo.Continuous(0.0, 1.0)})
+        >>> study = fasthpo.Study(space, pruner=fasthpo.PercentilePruner(25.0, n_startup_trials=4))
+        >>> trials = [study.ask() for _ in range(5)]
+        >>> for loss, trial in enumerate(trials):
+        ...     trial.report(float(loss), 0)
+        >>> for trial in trials[:4]:
+        ...     _ = study.tell(trial, 1.0)
+        >>> trials[4].should_prune()
+        True
+    """
+
+    name = "percentile"
+
+    def __init__(self, percentile: float, n_startup_trials: int = 5, min_steps: int = 0, pool: Pool = "all") -> None:
+        self.percentile = _percentile(percentile)
+        self.n_startup_trials = _count("n_startup_trials", n_startup_trials)
+        self.min_steps = _count("min_steps", min_steps)
+        if pool not in ("all", "completed"):
+            raise InvalidValue(f"pool must be 'all' or 'completed', got pool={pool!r}")
+        self.pool: Pool = pool
+        self._pools: _Pools | None = None
+
+    def attach(self, table: TrialTable) -> None:
+        """Take up `table`; its reports are read, in one pass, when the first new one comes."""
+        self._pools = None
+
+    def _read(self, table: TrialTable) -> _Pools:
+        q = self.percentile / 100
+        if self.pool == "all":
+            self._pools = _AllPools(table, q, self.min_steps)
+        else:  # on values, where the percentile of a maximised one flips
+            q = q if table.direction == "minimize" else (100 - self.percentile) / 100
+            self._pools = _CompletedPools(table, q, self.min_steps)
+        return self._pools
+
+    def on_report(self, table: TrialTable, number: int, step: int, value: float) -> None:
+        if self._pools is None:
+            self._read(table)  # finds this report in the table
+        else:
+            self._pools.report(table, number, step, value)
+
+    def on_end(self, table: TrialTable, number: int) -> None:
+        if self._pools is not None:
+            self._pools.end(table, number)
+
+    def should_prune(self, table: TrialTable, number: int) -> bool:
+        counts = table.counts
+        if self.pool == "all":
+            if counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] < self.n_startup_trials:
+                return False
+        elif counts[TrialState.COMPLETE] < max(1, self.n_startup_trials):
+            return False
+        pools = self._pools or self._read(table)
+        return pools.is_worse(table, number)
+
+    def options(self) -> dict[str, Any]:
+        return {
+            "percentile": self.percentile,
+            "n_startup_trials": self.n_startup_trials,
+            "min_steps": self.min_steps,
+            "pool": self.pool,
+        }

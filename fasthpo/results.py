@@ -1,0 +1,160 @@
+"""What a run comes back with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from fasthpo.parameters import Value
+from fasthpo.study import Study, TrialSequence
+from fasthpo.table import TrialTable
+from fasthpo.trial import Trial, TrialState
+
+
+class StopReason(StrEnum):
+    """What ended a run. Each is also its plain text: `result.stop_reason == "max_trials"`."""
+
+    MAX_TRIALS = "max_trials"  #: the study has as many trials as it may have
+    MAX_DURATION = "max_duration"  #: the time was up
+    SPACE_EXHAUSTED = "space_exhausted"  #: every point of the space, or of the grid, was tried
+    STOPPED = "stopped"  #: `tuner.stop()` was called
+    INTERRUPTED = "interrupted"  #: Ctrl-C
+
+
+@dataclass(frozen=True)
+class StudyStatistics:
+    """A study in numbers. Finished trials are those that completed, were pruned, or failed.
+
+    Attributes:
+        total_trials: how many trials the study has, unfinished ones included.
+        completed_trials, failed_trials, pruned_trials: how many ended so.
+        success_rate: 100 * completed / finished, in percent; 0 if none has finished.
+        pruning_rate: 100 * pruned / finished, in percent; 0 if none has finished.
+        best_value: the best finite value; None if there is none.
+        best_trial_number: the trial that reached it.
+        total_duration: seconds that `optimize` has run, over all calls. For the part before a checkpoint was loaded,
+            the seconds during which at least one trial was running.
+        average_trial_duration: seconds from start to end, averaged over the finished trials; None if there is none.
+    """
+
+    total_trials: int
+    completed_trials: int
+    failed_trials: int
+    pruned_trials: int
+    success_rate: float
+    pruning_rate: float
+    best_value: float | None
+    best_trial_number: int | None
+    total_duration: float
+    average_trial_duration: float | None
+
+    @classmethod
+    def of(cls, table: TrialTable, total_duration: float) -> StudyStatistics:
+        """The statistics of a study's trials after `total_duration` seconds."""
+        complete, pruned, failed = (
+            table.counts[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+        )
+        finished = complete + pruned + failed
+        ended = table.tell_order
+        best = table.best_number
+        return cls(
+            total_trials=len(table),
+            completed_trials=complete,
+            failed_trials=failed,
+            pruned_trials=pruned,
+            success_rate=100 * complete / finished if finished else 0.0,
+            pruning_rate=100 * pruned / finished if finished else 0.0,
+            best_value=None if best is None else float(table.values[best]),
+            best_trial_number=best,
+            total_duration=total_duration,
+            average_trial_duration=float((table.ends[ended] - table.starts[ended]).mean()) if finished else None,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The statistics in plain values."""
+        return asdict(self)
+
+
+def busy_seconds(table: TrialTable) -> float:
+    """For how many seconds at least one of the finished trials was running."""
+    ended = table.tell_order
+    if not len(ended):
+        return 0.0
+    order = ended[np.argsort(table.starts[ended])]
+    starts, ends = table.starts[order], table.ends[order]
+    latest_before = np.concatenate([[-np.inf], np.maximum.accumulate(ends)[:-1]])
+    return float(np.maximum(0.0, ends - np.maximum(starts, latest_before)).sum())
+
+
+class TuningResult:
+    """What `optimize` returns. `print(result)` shows the best parameters as a table.
+
+    Attributes:
+        study: the study with all its trials; it goes on if `optimize` is called again.
+        study_name: its name.
+        statistics: `StudyStatistics` at the end of the run.
+        stop_reason: `StopReason`, what ended the run.
+    """
+
+    def __init__(
+        self, study: Study, study_name: str, statistics: StudyStatistics, stop_reason: StopReason
+    ) -> None:
+        self.study = study
+        self.study_name = study_name
+        self.statistics = statistics
+        self.stop_reason = stop_reason
+
+    @property
+    def trials(self) -> TrialSequence:
+        """All trials by number."""
+        return self.study.trials
+
+    @property
+    def best_trial(self) -> Trial:
+        """The completed trial with the best finite value.
+
+        Raises:
+            NoCompletedTrials: there is none.
+        """
+        return self.study.best_trial
+
+    @property
+    def best_value(self) -> float:
+        """The value of `best_trial`."""
+        return self.study.best_value
+
+    @property
+    def best_params(self) -> dict[str, Value]:
+        """The parameters of `best_trial`."""
+        return self.study.best_params
+
+    @property
+    def total_duration(self) -> float:
+        """Seconds that `optimize` has run; see `StudyStatistics`."""
+        return self.statistics.total_duration
+
+    def __str__(self) -> str:
+        of = self.statistics
+        lines = [
+            f"Study {self.study_name}: {of.total_trials} trials in {of.total_duration:.1f} s "
+            f"({of.completed_trials} complete, {of.pruned_trials} pruned, {of.failed_trials} failed), "
+            f"ended by {self.stop_reason}"
+        ]
+        if self.study.table.best_number is None:
+            return f"{lines[0]}\nNo trial has completed with a finite value."
+        best = self.best_trial
+        rows = [("value", _shown(best.value)), *((name, _shown(value)) for name, value in best.params.items())]
+        width = max(len(name) for name, _ in rows)
+        lines.append(f"Best trial: {best.number}")
+        lines += [f"  {name:<{width}}  {value}" for name, value in rows]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"TuningResult({self.study_name!r}, {self.study!r}, stop_reason={str(self.stop_reason)!r})"
+
+
+def _shown(value: Value) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,62 @@
+"""A search space in the arrays that the Parzen kernels read (see `kernels/parzen.py`)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fasthpo.parameters import Categorical, FloatArray, Numeric, Parameter
+from fasthpo.reports import IntArray
+from fasthpo.search_space import SearchSpace
+
+COARSE_LIMIT = 64  # a stepped parameter of at most so many cells is looked up cell by cell
+
+
+class Axes(NamedTuple):
+    """The arrays; `parzen` says what they mean. `rounded` are the parameters whose values the space rounds itself."""
+
+    axes: FloatArray
+    order: IntArray
+    conditions: IntArray
+    allowed: FloatArray
+    conditional: npt.NDArray[np.bool_]
+    rounded: tuple[int, ...]
+
+
+def _axis(parameter: Parameter) -> list[float]:
+    from fasthpo.kernels.parzen import CATEGORICAL, COARSE, CONSTANT, CONTINUOUS, FINE
+
+    count = parameter.count
+    if isinstance(parameter, Categorical):
+        return [CONSTANT if parameter.count == 1 else CATEGORICAL, parameter.count, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
+    assert isinstance(parameter, Numeric)
+    low, high, log = float(parameter.low), float(parameter.high), float(parameter.log)
+    if count == 1:
+        return [CONSTANT, 1.0, low, high, 1.0, log, 0.0, 1.0]
+    step = float(parameter.step or 0.0)
+    first, last = low - step / 2, high + step / 2
+    offset, end = (math.log(first), math.log(last)) if parameter.log else (first, last)
+    kind = CONTINUOUS if count is None else COARSE if count <= COARSE_LIMIT else FINE
+    return [kind, count or 0.0, low, high, step, log, offset, end - offset]
+
+
+def axes_of(space: SearchSpace) -> Axes:
+    """The arrays of a space."""
+    conditions: list[tuple[int, int, int, int]] = []
+    allowed: list[float] = []
+    for child, needed in enumerate(space.conditions):
+        for condition in needed:
+            cells = space.parameters[condition.parent].cell(condition.allowed)
+            conditions.append((child, condition.parent, len(allowed), len(allowed) + len(cells)))
+            allowed += [float(cell) for cell in cells]
+    return Axes(
+        np.array([_axis(parameter) for parameter in space.parameters], np.float64),
+        np.array(space.order, np.int64),
+        np.array(conditions, np.int64).reshape(-1, 4),
+        np.array(allowed, np.float64),
+        np.array([bool(needed) for needed in space.conditions]),
+        tuple(j for j, p in enumerate(space.parameters) if p.count is not None and getattr(p, "n_points", 0) is None),
+    )

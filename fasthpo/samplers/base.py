@@ -1,0 +1,86 @@
+"""What every sampler is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fasthpo.errors import InvalidValue
+from fasthpo.parameters import FloatArray, Value, plain
+from fasthpo.reports import IntArray
+from fasthpo.search_space import SearchSpace
+from fasthpo.table import TrialTable
+
+
+def check_seed(seed: int | None) -> int:
+    """A seed of 64 bits; None draws one.
+
+    Raises:
+        InvalidValue: not an integer from 0 to 2**64 - 1.
+    """
+    if seed is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+    seed = plain(seed)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+        raise InvalidValue(f"seed must be None or an integer from 0 to 2**64 - 1, got seed={seed!r}")
+    return seed
+
+
+class Sampler(ABC):
+    """Decides where to look next. Write your own by subclassing it with two methods, `suggest` and `observe`.
+
+    A sampler's randomness must depend on (`self.seed`, `draw`) only; then a resumed study goes on exactly as one that
+    was never stopped.
+
+    Args:
+        seed: 0 to 2**64 - 1; None draws one and stores it as `self.seed`.
+
+    Example:
+        >>> import numpy as np, fasthpo
+        >>> class Halves(fasthpo.Sampler):
+        ...     def suggest(self, table, draw):
+        ...         return {"x": np.random.default_rng([self.seed, draw]).integers(2) / 2}
+        >>> study = fasthpo.Study(fasthpo.SearchSpace({"x": fasthpo.Continuous(0, 1)}), sampler=Halves(seed=0))
+        >>> study.ask()["x"] in (0.0, 0.5)
+        True
+    """
+
+    name: ClassVar[str | None] = None  # of a built-in sampler, for checkpoints
+    ignores_history: ClassVar[bool] = False  # suggestions depend on the draw only, so that a batch is one call
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = check_seed(seed)
+
+    def check_space(self, space: SearchSpace) -> None:  # noqa: B027  (most samplers take any space)
+        """Raise `InvalidSearchSpace` if the sampler can't work on `space`; called when a study is made."""
+
+    @abstractmethod
+    def suggest(self, table: TrialTable, draw: int) -> FloatArray | Mapping[str, Value]:
+        """The next point to try: a mapping of all active parameters, or a row (d,) of column values.
+
+        Args:
+            table: the study's trials so far.
+            draw: the index of this draw, from 0 on. On a finite space a point that was tried already is drawn anew
+                with the next index.
+
+        Raises:
+            SpaceExhausted: the sampler has nothing left to suggest.
+        """
+
+    def observe(self, table: TrialTable, number: int) -> None:  # noqa: B027  (a stateless sampler needs none)
+        """Called after trial `number` has ended, and again in the same order when a study is loaded."""
+
+    def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
+        """Rows (n, d) for several draws, of a sampler that ignores the history."""
+        raise TypeError(f"{type(self).__name__} looks at the history; ask for one suggestion at a time")
+
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments, in plain values, from which a built-in sampler is made again."""
+        return {"seed": self.seed}
+
+    def draw_limit(self, space: SearchSpace) -> int | None:
+        """How many draws there are on `space`; None if there is no end."""
+        return None

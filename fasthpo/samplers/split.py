@@ -1,0 +1,84 @@
+"""Which trials TPE calls good: the split into *below* (the best few) and *above* (the rest)."""
+
+from __future__ import annotations
+
+import bisect
+import math
+
+import numpy as np
+
+from fasthpo.parameters import FloatArray
+from fasthpo.table import TrialTable
+from fasthpo.trial import TrialState
+
+_MOST_BELOW = 25
+_LEAST_WEIGHT = 1e-12
+
+Key = tuple[int, float, float, int]
+
+
+def below_count(n: int) -> int:
+    """How many of n finished trials are below: half the square root, rounded up, at most 25."""
+    return min(math.ceil(0.5 * math.sqrt(n)), _MOST_BELOW)
+
+
+def sort_key(table: TrialTable, number: int) -> Key:
+    """What trials are ordered by: complete ones by loss, then pruned ones by how far they came and their loss.
+
+    NaN and infinities rank worst; ties go to the earlier trial.
+    """
+    loss = table.sign * float(table.values[number])
+    if not math.isfinite(loss):
+        loss = math.inf
+    if table.state(number) == TrialState.COMPLETE:
+        return 0, 0.0, loss, number
+    reports = table.reports
+    last, i = -math.inf, reports.latest(number)
+    while i >= 0:
+        last, i = max(last, float(reports.step[i])), int(reports.previous[i])
+    return 1, -last, loss, number
+
+
+class Split:
+    """The below trials of all told so far; a tell costs O(25), whatever the number of trials.
+
+    While the number below still grows with the trials, all are kept in order; afterwards only those below and the best
+    one above are: then a trial that falls out of them, or never enters, can't come back.
+    """
+
+    def __init__(self) -> None:
+        self._ranked: list[Key] = []
+        self._count = 0
+
+    @property
+    def below(self) -> list[int]:
+        """The numbers of the below trials, best first."""
+        return [key[3] for key in self._ranked[: below_count(self._count)]]
+
+    def weights(self) -> FloatArray:
+        """Weights of the below trials and, last, of the prior; the mean of the former is 1, and the prior's too.
+
+        Each weighs as much as it improves on the best trial above (Watanabe 2023, section 3.2.2). Where that has no
+        meaning, as between complete and pruned trials or infinite losses, all weigh alike.
+        """
+        size = below_count(self._count)
+        weights = np.ones(size + 1)
+        compared = self._ranked[: size + 1]
+        if len(compared) > size and all(key[0] == 0 and math.isfinite(key[2]) for key in compared):
+            halves = np.array([key[2] for key in compared]) / 2  # the difference of two floats may overflow
+            gains = halves[-1] - halves[:-1]
+            if gains.max() > 0:
+                gains = np.maximum(gains / gains.max(), _LEAST_WEIGHT)
+                weights[:-1] = gains / gains.mean()
+        return weights
+
+    def add(self, key: Key) -> tuple[list[int], list[int]]:
+        """A trial has finished; the trials that enter and leave below. A trial outside was never below or left it."""
+        before = self.below
+        self._count += 1
+        bisect.insort(self._ranked, key)
+        size = below_count(self._count)
+        if size == _MOST_BELOW:
+            del self._ranked[size + 1 :]
+        after = self.below
+        return [k for k in after if k not in before], [k for k in before if k not in after]

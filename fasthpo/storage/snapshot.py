@@ -1,0 +1,231 @@
+"""A study as one msgpack file: the columns of its table, and what made its sampler and pruner.
+
+Format, version 1. The file is a msgpack map of
+
+    format    "fasthpo-study"
+    version   1
+    checksum  CRC-32 of `content`
+    content   bytes: a msgpack map of space, direction, sampler, pruner, next_draw, waiting, columns, reports,
+              metrics, errors, length
+
+A column is a map of dtype (little-endian, such as "<f8"), shape, and its raw bytes. A sampler or pruner is a map of
+name and options; the name is nil for one of the user's own. Nothing in a file is ever executed. A file is replaced
+as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+from fasthpo import pruners, samplers
+from fasthpo.errors import CorruptCheckpoint, FastHPOError, InvalidValue
+from fasthpo.pruners.base import Pruner
+from fasthpo.samplers.base import Sampler
+from fasthpo.search_space import SearchSpace
+from fasthpo.storage.atomic import write_bytes
+from fasthpo.table import TrialTable, check_direction
+from fasthpo.trial import TrialState
+
+FORMAT = "fasthpo-study"
+VERSION = 1
+FILE_NAME = "checkpoint.msgpack"
+_COLUMNS = {
+    "params": "<f8",
+    "values": "<f8",
+    "states": "|i1",
+    "starts": "<f8",
+    "ends": "<f8",
+    "resources": "<f8",
+    "draws": "<i8",
+    "tell_order": "<i8",
+}
+_REPORTS = {"trial": "<i8", "step": "<i8", "value": "<f8"}
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds, rebuilt."""
+
+    table: TrialTable
+    sampler: Sampler
+    pruner: Pruner | None
+    next_draw: int
+    waiting: list[int]
+
+
+def _pack(array: npt.NDArray[Any], dtype: str) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": list(array.shape), "data": np.ascontiguousarray(array, dtype).tobytes()}
+
+
+def _unpack(what: str, packed: Any, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    if not isinstance(packed, dict) or packed.get("dtype") != dtype or packed.get("shape") != list(shape):
+        raise CorruptCheckpoint(f"column {what} must be {dtype} of shape {shape}, which it is not")
+    data = packed.get("data")
+    if not isinstance(data, bytes) or len(data) != np.dtype(dtype).itemsize * int(np.prod(shape)):
+        raise CorruptCheckpoint(f"column {what} does not have the length that its shape {shape} needs")
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _part(part: Sampler | Pruner | None) -> dict[str, Any] | None:
+    if part is None:
+        return None
+    # a subclass of a built-in sampler is the user's own, though it inherits the name
+    known = {**samplers.builtin(), **pruners.builtin()}
+    built_in = part.name is not None and known.get(part.name) is type(part)
+    return {"name": part.name if built_in else None, "type": type(part).__name__,
+            "options": part.options() if built_in else {}}  # fmt: skip
+
+
+def save(
+    path: Path, table: TrialTable, sampler: Sampler, pruner: Pruner | None, next_draw: int, waiting: Iterable[int]
+) -> Path:
+    """Write a study to `path`, or into the directory `path`; the file's path."""
+    if path.is_dir():
+        path = path / FILE_NAME
+    reports = table.reports
+    content = {
+        "space": table.space.to_dict(),
+        "direction": table.direction,
+        "sampler": _part(sampler),
+        "pruner": _part(pruner),
+        "next_draw": next_draw,
+        "waiting": list(waiting),
+        "length": len(table),
+        "told": len(table.tell_order),
+        "columns": {name: _pack(getattr(table, name), dtype) for name, dtype in _COLUMNS.items()},
+        "report_count": len(reports),
+        "reports": {name: _pack(getattr(reports, name)[: len(reports)], dtype) for name, dtype in _REPORTS.items()},
+        "metrics": {
+            name: _pack(np.append(c[: len(table)], np.full(max(0, len(table) - len(c)), np.nan)), "<f8")
+            for name, c in table.metrics.items()
+        },
+        "errors": table.errors,
+    }
+    packed = msgpack.packb(content)
+    write_bytes(
+        path,
+        msgpack.packb({"format": FORMAT, "version": VERSION, "checksum": zlib.crc32(packed), "content": packed}),
+    )
+    return path
+
+
+def load(path: Path, sampler: Sampler | None = None, pruner: Pruner | None = None) -> Saved:
+    """Read what `save` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CorruptCheckpoint: the file is damaged or of an unknown version.
+        InvalidValue: a sampler or pruner of the user's own is needed and not given.
+    """
+    if path.is_dir():
+        path = path / FILE_NAME
+    if not path.exists():
+        raise FileNotFoundError(f"there is no checkpoint at {path}")
+    try:
+        return _rebuild(_content(path.read_bytes()), sampler, pruner)
+    except (CorruptCheckpoint, InvalidValue) as error:
+        raise type(error)(f"{path}: {error}") from error
+    except (FastHPOError, ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError) as error:
+        raise CorruptCheckpoint(f"{path}: the checkpoint's content is not what it must be: {error}") from error
+
+
+def _content(data: bytes) -> dict[str, Any]:
+    try:
+        outer = msgpack.unpackb(data)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise CorruptCheckpoint(f"not a complete msgpack file ({len(data)} bytes): {error}") from error
+    if not isinstance(outer, dict) or outer.get("format") != FORMAT:
+        raise CorruptCheckpoint("not a checkpoint of fasthpo")
+    if outer.get("version") != VERSION:
+        raise CorruptCheckpoint(
+            f"the checkpoint's version is {outer.get('version')!r}, this fasthpo reads {VERSION}; "
+            "load it with the fasthpo that wrote it, or a newer one"
+        )
+    packed = outer.get("content")
+    if not isinstance(packed, bytes) or zlib.crc32(packed) != outer.get("checksum"):
+        raise CorruptCheckpoint("the checksum does not match: the file is damaged")
+    content = msgpack.unpackb(packed, strict_map_key=False)
+    if not isinstance(content, dict):
+        raise CorruptCheckpoint("the content must be a map")
+    return content
+
+
+def _make(what: str, kinds: Mapping[str, Any], part: Any, given: Any) -> Any:
+    """The sampler or pruner that goes on: the one given, or the built-in one that was saved."""
+    if given is not None or part is None:
+        return given
+    if part["name"] is None:
+        raise InvalidValue(f"the study used a {what} of your own, {part['type']}; pass one as {what}=")
+    if part["name"] not in kinds:
+        raise CorruptCheckpoint(f"unknown {what} {part['name']!r}; known: {sorted(kinds)}")
+    return kinds[part["name"]](**part["options"])
+
+
+def _rebuild(content: dict[str, Any], sampler: Sampler | None, pruner: Pruner | None) -> Saved:
+    length, told, count = content["length"], content["told"], content["report_count"]
+    for what, number in (("length", length), ("told", told), ("report_count", count)):
+        if not isinstance(number, int) or number < 0:
+            raise CorruptCheckpoint(f"{what} must be an integer that is not negative, got {number!r}")
+    space = SearchSpace.from_dict(content["space"])
+    table = TrialTable(space, check_direction(content["direction"]))
+    shapes = {"params": (len(space), length), "tell_order": (told,)}
+    columns = {
+        name: _unpack(name, content["columns"][name], dtype, shapes.get(name, (length,)))
+        for name, dtype in _COLUMNS.items()
+    }
+    reports = {name: _unpack(name, content["reports"][name], dtype, (count,)) for name, dtype in _REPORTS.items()}
+    states, order = columns["states"], columns["tell_order"]
+    if not np.isin(states, list(TrialState)).all():
+        raise CorruptCheckpoint("a state is none of those known")
+    finished = np.flatnonzero(np.isin(states, [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED]))
+    if not np.array_equal(np.sort(order), finished):
+        raise CorruptCheckpoint("the order of the tells does not name each finished trial once")
+    if count and not (0 <= reports["trial"].min() <= reports["trial"].max() < length):
+        raise CorruptCheckpoint("a report belongs to no trial")
+    _check_rows(space, columns["params"], states)
+    waiting = _waiting(content["waiting"], states)
+    table.restore(columns)
+    again = set(np.flatnonzero(states == TrialState.RUNNING).tolist())
+    for number, step, value in zip(*(reports[name].tolist() for name in _REPORTS), strict=True):
+        if number not in again:
+            table.reports.append(number, step, value)
+    for name, packed in content["metrics"].items():
+        table.metrics[name] = _unpack(f"metric {name}", packed, "<f8", (length,)).copy()
+    table.errors = {int(number): str(error) for number, error in content["errors"].items()}
+    next_draw = content["next_draw"]
+    if not isinstance(next_draw, int) or not 0 <= next_draw < 2**63:
+        raise CorruptCheckpoint(f"next_draw must be an integer that is not negative, got {next_draw!r}")
+    return Saved(
+        table,
+        _make("sampler", samplers.builtin(), content["sampler"], sampler),
+        _make("pruner", pruners.builtin(), content["pruner"], pruner),
+        next_draw,
+        [*sorted(again), *waiting],
+    )
+
+
+def _check_rows(space: SearchSpace, params: npt.NDArray[np.float64], states: npt.NDArray[np.int8]) -> None:
+    """Each trial that has been asked for is a point of the space."""
+    asked = params[:, states != TrialState.WAITING]
+    expected = space.deactivate(np.where(np.isnan(asked), np.inf, asked).T)
+    if np.isinf(expected).any() or not np.array_equal(np.isnan(expected), np.isnan(asked.T)):
+        raise CorruptCheckpoint("a trial's active parameters are not those that the conditions name")
+    for name, parameter, column in zip(space.names, space.parameters, params, strict=True):
+        values = column[~np.isnan(column)]
+        low, high = getattr(parameter, "low", 0), getattr(parameter, "high", (parameter.count or 1) - 1)
+        if len(values) and not (low <= values.min() <= values.max() <= high):
+            raise CorruptCheckpoint(f"a value of {name!r} lies outside its bounds")
+
+
+def _waiting(numbers: Any, states: npt.NDArray[np.int8]) -> list[int]:
+    expected = np.flatnonzero(states == TrialState.WAITING).tolist()
+    if not isinstance(numbers, list) or sorted(numbers) != expected:
+        raise CorruptCheckpoint("the queue does not name each waiting trial once")
+    return numbers
+

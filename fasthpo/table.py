@@ -1,0 +1,263 @@
+"""A study's trials as columns: arrays that double when full, no Python object a trial.
+
+The study is the only writer. Samplers and pruners read the columns, and what they keep besides is derived from the
+table: it also stores the order of the tells, so that it can be rebuilt exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from fasthpo.errors import InvalidValue
+from fasthpo.parameters import FloatArray
+from fasthpo.reports import IntArray, Reports, grow
+from fasthpo.search_space import SearchSpace
+from fasthpo.tried import TriedPoints
+from fasthpo.trial import TrialState
+
+Direction = Literal["minimize", "maximize"]
+NO_DRAW = -1  # of a trial whose parameters no sampler drew
+_FIRST_CAPACITY = 64
+_FILL = {"values": np.nan, "starts": np.nan, "ends": np.nan, "resources": np.nan, "draws": NO_DRAW}
+
+
+def check_direction(direction: str) -> Direction:
+    """The direction itself.
+
+    Raises:
+        InvalidValue: neither "minimize" nor "maximize".
+    """
+    if direction not in ("minimize", "maximize"):
+        raise InvalidValue(f"direction must be 'minimize' or 'maximize', got direction={direction!r}")
+    return direction  # type: ignore[return-value]
+
+
+class TrialTable:
+    """All trials of a study. The public arrays are read-only views of the first `len(table)` entries.
+
+    Args:
+        space: the search space; parameter j is row j of `params`.
+        direction: "minimize" or "maximize".
+    """
+
+    def __init__(self, space: SearchSpace, direction: Direction) -> None:
+        self.space = space
+        self.direction: Direction = direction
+        self.sign = 1.0 if direction == "minimize" else -1.0  # sign * value is a loss
+        self.reports = Reports()
+        self.metrics: dict[str, FloatArray] = {}
+        self.errors: dict[int, str] = {}
+        self.tried = None if space.cells is None else TriedPoints(space.cells)
+        self.counts = dict.fromkeys(TrialState, 0)
+        self.best_number: int | None = None
+        self._length = 0
+        self._told = 0
+        self._params: FloatArray = np.full((len(space), _FIRST_CAPACITY), np.nan)
+        self._values: FloatArray = np.full(_FIRST_CAPACITY, np.nan)
+        self._states: npt.NDArray[np.int8] = np.zeros(_FIRST_CAPACITY, np.int8)
+        self._starts: FloatArray = np.full(_FIRST_CAPACITY, np.nan)
+        self._ends: FloatArray = np.full(_FIRST_CAPACITY, np.nan)
+        self._resources: FloatArray = np.full(_FIRST_CAPACITY, np.nan)
+        self._draws: IntArray = np.full(_FIRST_CAPACITY, NO_DRAW, np.int64)
+        self._tell_order: IntArray = np.zeros(_FIRST_CAPACITY, np.int64)
+        # the running trials, and where in that list each of them stands
+        self._running: IntArray = np.zeros(_FIRST_CAPACITY, np.int64)
+        self._running_place: IntArray = np.zeros(_FIRST_CAPACITY, np.int64)
+        self._running_length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    # --- views
+
+    def _view(self, array: npt.NDArray[np.generic], length: int) -> npt.NDArray[np.generic]:
+        view = array[..., :length]
+        view.flags.writeable = False
+        return view
+
+    @property
+    def params(self) -> FloatArray:
+        """Parameters, shape (d, n); NaN where inactive."""
+        return self._view(self._params, self._length)  # type: ignore[return-value]
+
+    @property
+    def values(self) -> FloatArray:
+        """Objective values, shape (n,), NaN where there is none."""
+        return self._view(self._values, self._length)  # type: ignore[return-value]
+
+    @property
+    def states(self) -> npt.NDArray[np.int8]:
+        """`TrialState` of each trial, shape (n,)."""
+        return self._view(self._states, self._length)  # type: ignore[return-value]
+
+    @property
+    def starts(self) -> FloatArray:
+        """Start times, seconds since the epoch, shape (n,)."""
+        return self._view(self._starts, self._length)  # type: ignore[return-value]
+
+    @property
+    def ends(self) -> FloatArray:
+        """End times, seconds since the epoch, shape (n,)."""
+        return self._view(self._ends, self._length)  # type: ignore[return-value]
+
+    @property
+    def resources(self) -> FloatArray:
+        """Resource given to each trial, NaN where the strategy gives none, shape (n,)."""
+        return self._view(self._resources, self._length)  # type: ignore[return-value]
+
+    @property
+    def draws(self) -> IntArray:
+        """The sampler's draw behind each trial, -1 where none was, shape (n,)."""
+        return self._view(self._draws, self._length)  # type: ignore[return-value]
+
+    @property
+    def tell_order(self) -> IntArray:
+        """Numbers of the finished trials in the order in which they were told, shape (finished,)."""
+        return self._view(self._tell_order, self._told)  # type: ignore[return-value]
+
+    @property
+    def running(self) -> IntArray:
+        """Numbers of the running trials, ascending (a copy; costs as much as there are running trials)."""
+        return np.sort(self._running[: self._running_length])
+
+    def state(self, number: int) -> TrialState:
+        """The state of one trial."""
+        return TrialState(int(self._states[number]))
+
+    # --- writing; only the study calls these
+
+    def _make_room(self, extra: int) -> None:
+        needed = self._length + extra
+        capacity = len(self._values)
+        if needed <= capacity:
+            return
+        while capacity < needed:
+            capacity *= 2
+        self._params = grow(self._params, capacity, np.nan)  # type: ignore[assignment]
+        for name in ("values", "states", "starts", "ends", "resources", "draws", "tell_order", "running"):
+            setattr(self, f"_{name}", grow(getattr(self, f"_{name}"), capacity, _FILL.get(name, 0)))
+        self._running_place = grow(self._running_place, capacity)  # type: ignore[assignment]
+
+    def append(self, rows: FloatArray, draws: IntArray | int, state: TrialState, start: float) -> int:
+        """Add trials with parameters `rows` (n, d), RUNNING or WAITING; the number of the first of them."""
+        n = len(rows)
+        self._make_room(n)
+        first = self._length
+        new = slice(first, first + n)
+        self._params[:, new] = rows.T
+        self._draws[new] = draws
+        self._states[new] = state
+        self._length += n
+        self.counts[state] += n
+        if state == TrialState.RUNNING:
+            self._starts[new] = start
+            self._enter_running(np.arange(first, first + n), rows)
+        return first
+
+    def start(self, number: int, row: FloatArray, start: float) -> None:
+        """A WAITING trial begins to run with the parameters `row` (d,)."""
+        self._params[:, number] = row
+        self._starts[number] = start
+        self._move(number, TrialState.RUNNING)
+        self._enter_running(np.array([number]), row[None, :])
+
+    def _enter_running(self, numbers: IntArray, rows: FloatArray) -> None:
+        place = self._running_length
+        self._running[place : place + len(numbers)] = numbers
+        self._running_place[numbers] = np.arange(place, place + len(numbers))
+        self._running_length += len(numbers)
+        if self.tried is not None:
+            self.tried.add(rows)
+
+    def _leave_running(self, number: int) -> None:
+        last = self._running_length - 1
+        place, moved = self._running_place[number], self._running[last]
+        self._running[place] = moved
+        self._running_place[moved] = place
+        self._running_length = last
+
+    def _move(self, number: int, state: TrialState) -> None:
+        self.counts[TrialState(int(self._states[number]))] -= 1
+        self.counts[state] += 1
+        self._states[number] = state
+
+    def finish(self, number: int, state: TrialState, value: float, end: float) -> None:
+        """A RUNNING trial ends; `value` is NaN if it has none."""
+        self._leave_running(number)
+        self._move(number, state)
+        self._values[number] = value
+        self._ends[number] = end
+        self._tell_order[self._told] = number
+        self._told += 1
+        if state == TrialState.COMPLETE and self.is_better(number):
+            self.best_number = number
+
+    def is_better(self, number: int) -> bool:
+        """Whether a trial's value is finite and better than the best; of equal values the earlier trial wins."""
+        value = self._values[number]
+        if not np.isfinite(value):
+            return False
+        if self.best_number is None:
+            return True
+        best = self._values[self.best_number]
+        if value == best:
+            return number < self.best_number
+        return bool(value * self.sign < best * self.sign)
+
+    def set_metrics(self, number: int, metrics: dict[str, float]) -> None:
+        """Keep further metrics of a trial, one column a name."""
+        for name, value in metrics.items():
+            column = self.metrics.get(name)
+            if column is None or len(column) <= number:
+                old = np.empty(0) if column is None else column
+                column = self.metrics[name] = grow(old, len(self._values), np.nan)  # type: ignore[assignment]
+            assert column is not None
+            column[number] = value
+
+    def finish_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray, end: float) -> None:
+        """RUNNING trials end together, as `finish` would end them one after the other."""
+        self._states[numbers] = states
+        self._values[numbers] = values
+        self._ends[numbers] = end
+        self._tell_order[self._told : self._told + len(numbers)] = numbers
+        self._told += len(numbers)
+        self.counts[TrialState.RUNNING] -= len(numbers)
+        for state in (TrialState.COMPLETE, TrialState.FAILED):
+            self.counts[state] += int((states == state).sum())
+        running = self._running[: self._running_length]
+        self._set_running(running[self._states[running] == TrialState.RUNNING])
+        self._improve_best(numbers)
+
+    def _set_running(self, numbers: IntArray) -> None:
+        self._running[: len(numbers)] = numbers
+        self._running_place[numbers] = np.arange(len(numbers))
+        self._running_length = len(numbers)
+
+    def _improve_best(self, numbers: IntArray) -> None:
+        usable = numbers[np.isfinite(self._values[numbers]) & (self._states[numbers] == TrialState.COMPLETE)]
+        if len(usable):
+            losses = self.sign * self._values[usable]
+            best = int(usable[losses == losses.min()].min())
+            if self.is_better(best):
+                self.best_number = best
+
+    def restore(self, columns: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """Take over saved columns, checked by the caller; what ran goes back to WAITING, to be asked again."""
+        states = columns["states"].astype(np.int8)
+        self._make_room(len(states))
+        self._length = len(states)
+        self._told = len(columns["tell_order"])
+        for name, column in columns.items():
+            getattr(self, f"_{name}")[..., : column.shape[-1]] = column
+        asked = states != TrialState.WAITING
+        if self.tried is not None and asked.any():
+            self.tried.add(np.ascontiguousarray(self._params[:, : self._length].T[asked]))
+        states[states == TrialState.RUNNING] = TrialState.WAITING
+        self._states[: self._length] = states
+        for state in TrialState:
+            self.counts[state] = int((states == state).sum())
+        self._improve_best(self.tell_order)

@@ -1,0 +1,84 @@
+"""Which points of a finite space have been suggested, so that none is suggested twice."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fasthpo.cells import Cells
+from fasthpo.parameters import FloatArray
+
+_BITMAP_LIMIT = 2**22  # cells up to which one byte a cell is kept
+_EMPTY = 2**64 - 1
+
+
+class TriedPoints:
+    """A set of cell indices of a finite space: a byte a cell in a small space, an open-addressing table in a large one.
+
+    Args:
+        cells: the enumeration of the space's points.
+    """
+
+    def __init__(self, cells: Cells) -> None:
+        self.cells = cells
+        self._length = 0
+        self._small = cells.size <= _BITMAP_LIMIT
+        # a space beyond 2**63 cells is never used up; there a hash of the index stands for it
+        self._huge = cells.size > 2**63
+        self._flags = np.zeros(cells.size if self._small else 0, np.bool_)
+        self._slots = np.full(0 if self._small else 256, _EMPTY, np.uint64)
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every point has been suggested."""
+        return self._length >= self.cells.size
+
+    def _key(self, cell: int) -> int:
+        return hash(cell) & (2**63 - 1) if self._huge else cell
+
+    def _slot(self, key: int) -> int:
+        mask = len(self._slots) - 1
+        place = (key * 0x9E3779B97F4A7C15 >> 20) & mask
+        while self._slots[place] != _EMPTY and self._slots[place] != key:
+            place = (place + 1) & mask
+        return place
+
+    def __contains__(self, cell: int) -> bool:
+        if self._small:
+            return bool(self._flags[cell])
+        key = self._key(cell)
+        return bool(self._slots[self._slot(key)] == key)
+
+    def add(self, rows: FloatArray) -> None:
+        """Count the points `rows` (n, d) as suggested."""
+        for cell in self.cells.index(rows):
+            self.add_cell(int(cell))
+
+    def add_cell(self, cell: int) -> None:
+        """Count one point as suggested."""
+        if cell in self:
+            return
+        self._length += 1
+        if self._small:
+            self._flags[cell] = True
+            return
+        if 2 * self._length > len(self._slots):
+            old = self._slots[self._slots != _EMPTY]
+            self._slots = np.full(2 * len(self._slots), _EMPTY, np.uint64)
+            for key in old.tolist():
+                self._slots[self._slot(key)] = key
+        key = self._key(cell)
+        self._slots[self._slot(key)] = key
+
+    def next_untried(self, cell: int) -> int:
+        """The first untried cell from `cell` on, around the end; the caller has made sure that there is one."""
+        if self._small:
+            after = np.argmin(self._flags[cell:])
+            if not self._flags[cell + after]:
+                return int(cell + after)
+            return int(np.argmin(self._flags))
+        while cell in self:
+            cell = (cell + 1) % self.cells.size
+        return cell

@@ -1,0 +1,47 @@
+"""How the kernels are compiled, and a compile cache that notices every change of their sources.
+
+numba keys the cache of a function by the file it stands in, so a change in a function that it calls from another
+file leaves a stale binary in use (numba issue 1833). Here the key carries a fingerprint of all kernel sources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core.caching import FunctionCache
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.name.encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+FINGERPRINT = _fingerprint()
+
+
+class _FingerprintedCache(FunctionCache):  # type: ignore[misc]
+    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        return (*super()._index_key(sig, codegen), FINGERPRINT)
+
+
+def kernel(function: Callable[..., Any] | None = None, *, fastmath: Any = False, inline: str = "never") -> Any:
+    """Compile a function to machine code on its first call, without the GIL, and keep the result on disk.
+
+    Args:
+        function: the function; may be left out to pass options (`@kernel(fastmath=...)`).
+        fastmath: as in numba; where NaN or infinities carry meaning, leave out "nnan" and "ninf".
+        inline: as in numba.
+    """
+    if function is None:
+        return lambda f: kernel(f, fastmath=fastmath, inline=inline)
+    dispatcher = numba.njit(function, nogil=True, fastmath=fastmath, inline=inline, error_model="numpy")
+    if isinstance(dispatcher, numba.core.registry.CPUDispatcher):  # with NUMBA_DISABLE_JIT=1 it is the function
+        dispatcher._cache = _FingerprintedCache(dispatcher.py_func)
+    return dispatcher

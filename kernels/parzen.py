@@ -1,0 +1,371 @@
+"""Parzen density estimation on the unit axis: positions, kernels, bandwidths and draws.
+
+A search space is a float64 array `axes` (d, 8), one row a parameter, with the columns named below. Numeric parameters
+live on a unit axis: position = (value - offset) / span, of the logarithm on a log scale. A stepped parameter owns the
+axis from half a step below its lowest value to half a step above its highest, a *cell* a value. The *coordinate* of a
+point on an axis is
+
+    CONTINUOUS, FINE    its position (FINE: that of the cell's value)
+    COARSE              its cell, 0 to count - 1
+    CATEGORICAL         the index of its choice
+    CONSTANT            0
+
+and NaN where the parameter is inactive. The kernel of a numeric observation is a Gaussian truncated to the axis; that
+of a cell is its mass over the cell. The prior component of a numeric axis is such a kernel at its middle, as wide as
+the axis (Bergstra et al., Algorithms for hyper-parameter optimization, NeurIPS 2011; Watanabe, Tree-structured Parzen
+estimator, arXiv 2304.11127, section 3.3).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .compiling import kernel
+from .streams import philox, to_double
+
+# columns of `axes`
+KIND, COUNT, LOW, HIGH, STEP, LOG, OFFSET, SPAN = range(8)
+# kinds of axis
+CONTINUOUS, FINE, COARSE, CATEGORICAL, CONSTANT = range(5)
+
+PRIOR_POSITION = 0.5
+PRIOR_BANDWIDTH = 1.0
+_SQRT_2 = 1.4142135623730951
+_LOG_SQRT_2_PI = 0.9189385332046727
+_LEAST_MASS = 1e-300  # keeps the logarithm of a cell's mass finite
+
+_philox = kernel(philox)
+_to_double = kernel(to_double)
+
+# fields of a random stream: uint64 (9,)
+_KEY_LOW, _KEY_HIGH, _DRAW_LOW, _DRAW_HIGH, _STREAM, _BLOCK, _SPARE, _SPARE_HIGH, _SPARE_LOW = range(9)
+_ONE = np.uint64(1)
+_ZERO = np.uint64(0)
+
+
+@kernel
+def uniform(state):  # type: ignore[no-untyped-def]
+    """The next number in [0, 1) of a stream: those of `streams.uniforms`, in order."""
+    if state[_SPARE] != _ZERO:
+        state[_SPARE] = _ZERO
+        return _to_double(state[_SPARE_HIGH], state[_SPARE_LOW])
+    a, b, c, d = _philox(
+        state[_DRAW_LOW], state[_DRAW_HIGH], state[_STREAM], state[_BLOCK], state[_KEY_LOW], state[_KEY_HIGH]
+    )
+    state[_BLOCK] += _ONE
+    state[_SPARE] = _ONE
+    state[_SPARE_HIGH] = c
+    state[_SPARE_LOW] = d
+    return _to_double(a, b)
+
+
+@kernel
+def normal(state):  # type: ignore[no-untyped-def]
+    """The next standard normal number of a stream (Box and Muller 1958)."""
+    radius = math.sqrt(-2.0 * math.log(1.0 - uniform(state)))
+    return radius * math.cos(6.283185307179586 * uniform(state))
+
+
+@kernel
+def between(low, high):  # type: ignore[no-untyped-def]
+    """Phi(high) - Phi(low) for low <= high, without cancellation in the tails."""
+    if low > 0.0:
+        return 0.5 * (math.erfc(low / _SQRT_2) - math.erfc(high / _SQRT_2))
+    return 0.5 * (math.erfc(-high / _SQRT_2) - math.erfc(-low / _SQRT_2))
+
+
+@kernel
+def log_inside(position, bandwidth):  # type: ignore[no-untyped-def]
+    """log Z: the logarithm of the mass that a Gaussian at `position` in [0, 1] has on the unit axis."""
+    return math.log(between(-position / bandwidth, (1.0 - position) / bandwidth))
+
+
+@kernel
+def position_of_value(axis, value):  # type: ignore[no-untyped-def]
+    """The position of a value on a numeric axis."""
+    if axis[LOG] != 0.0:
+        value = math.log(value)
+    return (value - axis[OFFSET]) / axis[SPAN]
+
+
+@kernel
+def value_of_cell(axis, cell):  # type: ignore[no-untyped-def]
+    """The value of a cell of a stepped axis."""
+    return min(axis[LOW] + cell * axis[STEP], axis[HIGH])
+
+
+@kernel
+def cell_edges(axis, cell):  # type: ignore[no-untyped-def]
+    """The positions of the lower and upper edge of a cell."""
+    if axis[LOG] == 0.0:
+        return cell / axis[COUNT], (cell + 1.0) / axis[COUNT]
+    value = axis[LOW] + cell * axis[STEP]
+    low = (math.log(value - 0.5 * axis[STEP]) - axis[OFFSET]) / axis[SPAN]
+    high = (math.log(value + 0.5 * axis[STEP]) - axis[OFFSET]) / axis[SPAN]
+    return low, high
+
+
+@kernel
+def cell_at(axis, position):  # type: ignore[no-untyped-def]
+    """The cell of a stepped axis that holds `position`."""
+    if axis[LOG] == 0.0:
+        cell = math.floor(position * axis[COUNT])
+    else:
+        cell = np.rint((math.exp(axis[OFFSET] + position * axis[SPAN]) - axis[LOW]) / axis[STEP])
+    return min(max(cell, 0.0), axis[COUNT] - 1.0)
+
+
+@kernel
+def cell_of_coordinate(axis, coordinate):  # type: ignore[no-untyped-def]
+    """The cell, or the index of the choice, that a coordinate stands for (0 on a continuous axis)."""
+    if axis[KIND] == FINE:
+        return cell_at(axis, coordinate)
+    if axis[KIND] == CONTINUOUS:
+        return 0.0
+    return coordinate
+
+
+@kernel
+def position_of_coordinate(axis, coordinate):  # type: ignore[no-untyped-def]
+    """The position that a coordinate of a numeric axis stands for."""
+    if axis[KIND] == COARSE:
+        return position_of_value(axis, value_of_cell(axis, coordinate))
+    return coordinate
+
+
+@kernel
+def coordinate_of_value(axis, value):  # type: ignore[no-untyped-def]
+    """The coordinate of a column value (NaN stays NaN)."""
+    kind = axis[KIND]
+    if kind == CATEGORICAL or value != value:
+        return value
+    if kind == CONSTANT:
+        return 0.0
+    if kind == COARSE:
+        return np.rint((value - axis[LOW]) / axis[STEP])
+    return min(max(position_of_value(axis, value), 0.0), 1.0)
+
+
+@kernel
+def value_of_coordinate(axis, coordinate):  # type: ignore[no-untyped-def]
+    """The column value of a coordinate, inside the bounds whatever the rounding (NaN stays NaN)."""
+    kind = axis[KIND]
+    if kind == CATEGORICAL or coordinate != coordinate:
+        return coordinate
+    if kind == CONSTANT:
+        return axis[LOW]
+    if kind == CONTINUOUS:
+        value = axis[OFFSET] + coordinate * axis[SPAN]
+        if axis[LOG] != 0.0:
+            value = math.exp(value)
+    else:
+        value = value_of_cell(axis, cell_of_coordinate(axis, coordinate))
+    return min(max(value, axis[LOW]), axis[HIGH])
+
+
+@kernel
+def log_kernel(axis, coordinate, position, bandwidth):  # type: ignore[no-untyped-def]
+    """The log density (of a cell: log mass) at `coordinate` of a numeric kernel at `position`."""
+    if axis[KIND] == CONTINUOUS:
+        z = (coordinate - position) / bandwidth
+        return -0.5 * z * z - math.log(bandwidth) - _LOG_SQRT_2_PI - log_inside(position, bandwidth)
+    low, high = cell_edges(axis, cell_of_coordinate(axis, coordinate))
+    mass = between((low - position) / bandwidth, (high - position) / bandwidth)
+    return math.log(max(mass, _LEAST_MASS)) - log_inside(position, bandwidth)
+
+
+@kernel
+def log_prior(axis, coordinate):  # type: ignore[no-untyped-def]
+    """The log density (mass) of an axis's prior component at `coordinate`."""
+    kind = axis[KIND]
+    if kind == CONSTANT:
+        return 0.0
+    if kind == CATEGORICAL:
+        return -math.log(axis[COUNT])
+    return log_kernel(axis, coordinate, PRIOR_POSITION, PRIOR_BANDWIDTH)
+
+
+@kernel
+def log_choice(count, components, is_own):  # type: ignore[no-untyped-def]
+    """The log probability of a choice under one categorical observation among `components` (the prior counted)."""
+    weight = 1.0 / components
+    return math.log(((1.0 if is_own else 0.0) + weight) / (1.0 + count * weight))
+
+
+@kernel
+def neighbour_bandwidths(axes, points, least, bandwidths):  # type: ignore[no-untyped-def]
+    """Bandwidths of the numeric kernels of a few points, from the gaps between them.
+
+    On each axis a kernel is as wide as the larger of the gaps to its neighbours (outermost points look inward only;
+    a single point looks to the ends of the axis), at least `least` and at most the whole axis.
+
+    Args:
+        axes: (d, 8).
+        points: coordinates (d, b), NaN where inactive.
+        least: smallest bandwidth on each axis, (d,).
+        bandwidths: (d, b), written.
+    """
+    d, b = points.shape
+    order = np.empty(b, np.int64)
+    positions = np.empty(b)
+    for j in range(d):
+        axis = axes[j]
+        if axis[KIND] == CATEGORICAL or axis[KIND] == CONSTANT:
+            continue
+        n = 0
+        for k in range(b):  # insertion sort of the active points
+            if points[j, k] != points[j, k]:
+                continue
+            positions[k] = position_of_coordinate(axis, points[j, k])
+            place = n
+            while place > 0 and positions[order[place - 1]] > positions[k]:
+                order[place] = order[place - 1]
+                place -= 1
+            order[place] = k
+            n += 1
+        for r in range(n):
+            here = positions[order[r]]
+            if n == 1:
+                gap = max(here, 1.0 - here)
+            else:
+                below = here - positions[order[r - 1]] if r > 0 else 0.0
+                above = positions[order[r + 1]] - here if r < n - 1 else 0.0
+                gap = max(below, above)
+            bandwidths[j, order[r]] = min(max(gap, least[j]), PRIOR_BANDWIDTH)
+
+
+@kernel
+def truncated_normal(position, bandwidth, state):  # type: ignore[no-untyped-def]
+    """A draw from the Gaussian at `position` in [0, 1], truncated to the unit axis.
+
+    By rejection: with a bandwidth of at most 1 at least a third of the tries succeed.
+    """
+    for _ in range(1000):
+        x = position + bandwidth * normal(state)
+        if 0.0 <= x <= 1.0:
+            return x
+    return position
+
+
+@kernel
+def pick(cumulative, state):  # type: ignore[no-untyped-def]
+    """The index of a component, drawn by the cumulative weights."""
+    last = len(cumulative) - 1
+    threshold = uniform(state) * cumulative[last]
+    k = 0
+    while k < last and cumulative[k] <= threshold:
+        k += 1
+    return k
+
+
+@kernel
+def draw_coordinate(axis, points, bandwidths, k, state):  # type: ignore[no-untyped-def]
+    """A draw from component k of one axis; the prior if k is past the points, or inactive there."""
+    b = len(points)
+    is_prior = k >= b or points[k] != points[k]
+    kind = axis[KIND]
+    if kind == CONSTANT:
+        return 0.0
+    if kind == CATEGORICAL:
+        if not is_prior and uniform(state) * (1.0 + axis[COUNT] / (b + 1.0)) < 1.0:
+            return points[k]
+        return min(math.floor(uniform(state) * axis[COUNT]), axis[COUNT] - 1.0)
+    if is_prior:
+        x = truncated_normal(PRIOR_POSITION, PRIOR_BANDWIDTH, state)
+    else:
+        x = truncated_normal(position_of_coordinate(axis, points[k]), bandwidths[k], state)
+    if kind == CONTINUOUS:
+        return x
+    cell = cell_at(axis, x)
+    return cell if kind == COARSE else position_of_value(axis, value_of_cell(axis, cell))
+
+
+@kernel
+def is_active(j, cells, conditions, allowed):  # type: ignore[no-untyped-def]
+    """Whether the conditions of parameter j hold.
+
+    Args:
+        j: the parameter.
+        cells: the cell of each parameter decided so far, NaN where inactive, (d,).
+        conditions: rows (child, parent, first, last) into `allowed`, int64 (c, 4).
+        allowed: cells of the parents.
+    """
+    for c in range(len(conditions)):
+        if conditions[c, 0] != j:
+            continue
+        holds = False
+        for a in range(conditions[c, 2], conditions[c, 3]):
+            holds = holds or cells[conditions[c, 1]] == allowed[a]
+        if not holds:
+            return False
+    return True
+
+
+@kernel
+def draw_candidates(  # type: ignore[no-untyped-def]
+    axes, order, conditions, allowed, points, bandwidths, cumulative, joint, key, candidates
+):
+    """Draw candidates from the density of `points`.
+
+    Args:
+        axes: (d, 8).
+        order: parameters, parents first, (d,).
+        conditions, allowed: see `is_active`.
+        points: coordinates of the observations (d, b), NaN where inactive.
+        bandwidths: (d, b).
+        cumulative: cumulative weights of the observations and the prior, (b + 1,).
+        joint: take all parameters of a candidate from one component; else draw a component anew for each.
+        key: (seed low, seed high, draw low, draw high, stream), uint64 (5,).
+        candidates: coordinates (m, d), written; NaN where inactive.
+    """
+    m, d = candidates.shape
+    state = np.zeros(9, np.uint64)
+    cells = np.empty(d)
+    for i in range(m):
+        for f in range(5):
+            state[f] = key[f]
+        state[_BLOCK] = np.uint64(i) << np.uint64(20)  # a candidate's numbers do not depend on the others'
+        state[_SPARE] = _ZERO
+        component = pick(cumulative, state)
+        for j in range(d):
+            cells[j] = np.nan
+        for j in order:
+            candidates[i, j] = np.nan
+            if len(conditions) and not is_active(j, cells, conditions, allowed):
+                continue
+            k = component if joint else pick(cumulative, state)
+            candidates[i, j] = draw_coordinate(axes[j], points[j], bandwidths[j], k, state)
+            cells[j] = cell_of_coordinate(axes[j], candidates[i, j])
+
+
+@kernel
+def observe(axes, conditional, bandwidth, values, coordinates, log_norms, log_norm):  # type: ignore[no-untyped-def]
+    """Turn column values into coordinates and normalisers of kernels of one bandwidth.
+
+    Args:
+        axes: (d, 8).
+        conditional: whether a parameter has conditions, bool (d,).
+        bandwidth: of all numeric kernels.
+        values: column values (d, n), NaN where inactive.
+        coordinates: (d, n), written; never NaN for a parameter without conditions.
+        log_norms: -log Z of each numeric kernel, 0 where inactive or not numeric, (d, n), written; (0, 0) to leave it.
+        log_norm: the sum of -log Z over the unconditional CONTINUOUS and FINE axes, (n,), written.
+    """
+    d, n = values.shape
+    for k in range(n):
+        log_norm[k] = 0.0
+    for j in range(d):
+        axis = axes[j]
+        numeric = axis[KIND] == CONTINUOUS or axis[KIND] == FINE
+        for k in range(n):
+            coordinate = coordinate_of_value(axis, values[j, k])
+            if coordinate != coordinate and not conditional[j]:
+                coordinate = 0.0  # a waiting trial, partly given: it does not count, and must not spoil a sum
+            coordinates[j, k] = coordinate
+            term = -log_inside(coordinate, bandwidth) if numeric and coordinate == coordinate else 0.0
+            if len(log_norms):
+                log_norms[j, k] = term
+            if not conditional[j]:
+                log_norm[k] += term

@@ -1,0 +1,226 @@
+"""The Parzen and scoring kernels against SciPy, over all kinds of parameter and nasty observations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive_tpe import bandwidths as naive_bandwidths
+from naive_tpe import log_density
+from scipy.stats import kstest, truncnorm
+
+from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
+from fasthpo.kernels import parzen, scoring
+from fasthpo.kernels.exponential import exponential
+from fasthpo.kernels.streams import uniforms
+from fasthpo.samplers.axes import axes_of
+
+SPACES = {
+    "continuous": SearchSpace({"a": Continuous(0, 1), "b": Continuous(-1e6, 1e6)}),
+    "log": SearchSpace({"a": LogUniform(1e-5, 1e-1), "b": LogUniform(1e-300, 1e300)}),
+    "coarse": SearchSpace({"a": Discrete(1, 8), "b": Discrete(1, 64, log=True), "c": Continuous(0, 1, step=0.25)}),
+    "fine": SearchSpace({"a": Discrete(0, 1000), "b": Discrete(-(10**9), 10**9), "c": Continuous(0, 1, step=0.01)}),
+    "categorical": SearchSpace({"a": Categorical(["x", "y"]), "b": Categorical(list(range(300)))}),
+    "constant": SearchSpace({"a": Continuous(2, 2), "b": Discrete(3, 3), "c": Categorical([None]), "d": Continuous(0, 1)}),
+    "conditional": SearchSpace(
+        {
+            "a": Categorical(["x", "y", "z"]),
+            "b": Continuous(0, 1, when={"a": ["x"]}),
+            "c": Discrete(1, 4, when={"a": ["x", "y"]}),
+            "d": Categorical([True, False], when={"c": [1, 2]}),
+            "e": Discrete(1, 100, when={"a": ["z"]}),
+            "f": LogUniform(1, 10),
+        }
+    ),
+}
+CASES = [pytest.param(name, joint, id=f"{name}-{'joint' if joint else 'independent'}") for name in SPACES for joint in (True, False)]  # fmt: skip
+
+
+def rows_of(space: SearchSpace, n: int, seed: int) -> np.ndarray:
+    rows = space.from_unit(uniforms(seed, np.arange(n), 9, len(space)))
+    if n > 3:
+        rows[1] = rows[0]  # a tie
+    return rows
+
+
+def observed(space: SearchSpace, rows: np.ndarray, bandwidth: float) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+    arrays = axes_of(space)
+    coordinates, norms = np.empty(rows.T.shape), np.empty(rows.T.shape)
+    log_norm = np.empty(len(rows))
+    parzen.observe(
+        arrays.axes, arrays.conditional, bandwidth, np.ascontiguousarray(rows.T), coordinates, norms, log_norm
+    )
+    return arrays, coordinates, norms, log_norm
+
+
+@pytest.mark.parametrize(("name", "joint"), CASES)
+@pytest.mark.parametrize("n", [0, 1, 2, 9])
+def test_below_density_equals_scipy(name: str, joint: bool, n: int) -> None:
+    space = SPACES[name]
+    rows, queries = rows_of(space, n, 1), rows_of(space, 6, 2)
+    arrays, points, _, _ = observed(space, rows, 0.2)
+    weights = np.append(np.linspace(1, 2, n), 0.3)
+    widths = np.ones(points.shape)
+    parzen.neighbour_bandwidths(arrays.axes, points, np.full(len(space), 0.05), widths)
+    np.testing.assert_allclose(widths.T, naive_bandwidths(space, rows, 0.05), rtol=1e-9, atol=1e-12)
+    candidates = np.ascontiguousarray(observed(space, queries, 0.2)[1].T)
+    out = np.empty(len(queries))
+    kernel = scoring.below_joint if joint else scoring.below_independent
+    kernel(arrays.axes, points, widths, weights, candidates, out)
+    expected = [log_density(space, q, rows, widths.T, weights, joint) for q in queries]
+    np.testing.assert_allclose(out, expected, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize(("name", "joint"), CASES)
+@pytest.mark.parametrize("n", [0, 1, 2, 300])
+@pytest.mark.parametrize("bandwidth", [0.05, 0.2])
+def test_above_density_equals_scipy(name: str, joint: bool, n: int, bandwidth: float) -> None:
+    space = SPACES[name]
+    rows, queries = rows_of(space, n, 3), rows_of(space, 4, 4)
+    arrays, coordinates, norms, log_norm = observed(space, rows, bandwidth)
+    counts = np.arange(n) % 5 != 4  # every fifth trial does not count
+    offsets = np.where(counts, log_norm, -np.inf)
+    candidates = np.ascontiguousarray(observed(space, queries, bandwidth)[1].T)
+    out = np.empty(len(queries))
+    kernel = scoring.above_joint if joint else scoring.above_independent
+    kernel(
+        arrays.axes, arrays.conditional, bandwidth, coordinates, norms, offsets, counts.sum() + 1.0, candidates, out
+    )
+    used = rows[counts]
+    expected = [
+        log_density(space, q, used, np.full(used.shape, bandwidth), np.ones(len(used) + 1), joint) for q in queries
+    ]
+    # a cell of a FINE axis is taken as wide as its Gaussian is smooth: see above_constants
+    tolerance = 1e-4 if name in ("fine", "conditional") else 1e-9
+    np.testing.assert_allclose(out, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_fine_log_cells_are_within_the_stated_bound() -> None:
+    space = SearchSpace({"a": Discrete(1, 1000, log=True)})
+    bandwidth = 0.2
+    for observed_value, query in [(1, 1), (1, 2), (2, 1), (1, 10), (1000, 500), (5, 1)]:
+        rows, queries = np.array([[observed_value]], float), np.array([[query]], float)
+        arrays, coordinates, norms, log_norm = observed(space, rows, bandwidth)
+        out = np.empty(1)
+        candidates = np.ascontiguousarray(observed(space, queries, bandwidth)[1].T)
+        scoring.above_joint(arrays.axes, arrays.conditional, bandwidth, coordinates, norms, log_norm, 2.0, candidates, out)
+        expected = log_density(space, queries[0], rows, np.full((1, 1), bandwidth), np.ones(2), True)
+        assert out[0] == pytest.approx(expected, abs=0.01)
+
+
+def test_many_observations_in_one_tile_and_in_thousands() -> None:
+    space = SPACES["continuous"]
+    queries = rows_of(space, 2, 6)
+    for n in (255, 256, 257, 1_000_000):
+        rows = rows_of(space, n, 5)
+        arrays, coordinates, norms, log_norm = observed(space, rows, 0.2)
+        candidates = np.ascontiguousarray(observed(space, queries, 0.2)[1].T)
+        out = np.empty(2)
+        scoring.above_joint(
+            arrays.axes, arrays.conditional, 0.2, coordinates, norms, log_norm, n + 1.0, candidates, out
+        )
+        z = (candidates[:, None, :] - coordinates.T[None]) / 0.2
+        inside = truncnorm.logpdf(0, (0 - coordinates) / 0.2, (1 - coordinates) / 0.2) - truncnorm.logpdf(0, -np.inf, np.inf)
+        exponents = (-0.5 * z**2).sum(2) + inside.sum(0) - 2 * np.log(0.2 * math.sqrt(2 * math.pi))
+        prior = np.array([truncnorm(-0.5, 0.5, loc=0.5).logpdf(c).sum() for c in candidates])
+        expected = np.log((1 + np.exp(exponents - prior[:, None]).sum(1)) / (n + 1))
+        np.testing.assert_allclose(out, expected, rtol=1e-9)
+
+
+@given(st.lists(st.floats(-700, 700), min_size=1, max_size=50))
+def test_exponential_is_within_its_bound(numbers: list[float]) -> None:
+    for x in numbers:
+        assert exponential(x) == pytest.approx(math.exp(x), rel=4e-16 + 1e-16 * abs(x))
+
+
+def test_exponential_at_the_ends() -> None:
+    assert exponential(-math.inf) == exponential(-1e300) < 1e-300
+    assert math.isfinite(exponential(math.inf))
+    assert exponential(0.0) == 1.0
+
+
+def test_compiled_stream_equals_numpy() -> None:
+    key = np.array([7, 3, 5, 0, 2], np.uint64)
+    state = np.zeros(9, np.uint64)
+    state[:5] = key
+    compiled = [parzen.uniform(state) for _ in range(11)]
+    assert compiled == uniforms(7 + (3 << 32), np.array([5]), 2, 11)[0].tolist()
+
+
+def test_normal_numbers_are_normal() -> None:
+    state = np.zeros(9, np.uint64)
+    numbers = [parzen.normal(state) for _ in range(5000)]
+    assert kstest(numbers, "norm").pvalue > 0.001
+
+
+@pytest.mark.parametrize(("position", "bandwidth"), [(0.0, 1.0), (0.5, 1.0), (1.0, 0.01), (0.3, 0.2)])
+def test_truncated_draws_follow_their_density(position: float, bandwidth: float) -> None:
+    state = np.zeros(9, np.uint64)
+    state[0] = 11
+    numbers = np.array([parzen.truncated_normal(position, bandwidth, state) for _ in range(5000)])
+    assert numbers.min() >= 0 and numbers.max() <= 1
+    law = truncnorm(-position / bandwidth, (1 - position) / bandwidth, loc=position, scale=bandwidth)
+    assert kstest(numbers, law.cdf).pvalue > 0.001
+
+
+@pytest.mark.parametrize(("name", "joint"), CASES)
+def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: bool) -> None:
+    """Each parameter's marginal, by a chi-square test over its cells (or deciles)."""
+    space = SPACES[name]
+    rows = rows_of(space, 5, 8)
+    arrays, points, _, _ = observed(space, rows, 0.2)
+    widths = np.ones(points.shape)
+    parzen.neighbour_bandwidths(arrays.axes, points, np.full(len(space), 0.1), widths)
+    weights = np.array([1, 2, 1, 1, 1, 0.5])
+    m = 4000
+    candidates = np.empty((m, len(space)))
+    parzen.draw_candidates(
+        arrays.axes, arrays.order, arrays.conditions, arrays.allowed, points, widths, np.cumsum(weights), joint,
+        np.array([1, 0, 0, 0, 2], np.uint64), candidates,
+    )  # fmt: skip
+    for j in range(len(space)):
+        if arrays.conditional[j] or arrays.axes[j, parzen.KIND] == parzen.CONSTANT:
+            continue
+        column = np.sort(candidates[:, j])
+        # the density integrates to the share of candidates below each of nine cuts
+        cuts = np.quantile(column, np.linspace(0.1, 0.9, 9))
+        grid = np.unique(column) if arrays.axes[j, parzen.KIND] in (parzen.CATEGORICAL, parzen.COARSE) else np.linspace(0, 1, 20001)
+        density = np.array([_marginal(arrays.axes[j], points[j], widths[j], weights, x) for x in grid])
+        step = 1.0 if len(grid) < 20001 else grid[1] - grid[0]
+        if arrays.axes[j, parzen.KIND] == parzen.FINE:
+            continue  # drawn as CONTINUOUS and rounded
+        total = density.sum() * step
+        for cut in cuts:
+            share = density[grid <= cut].sum() * step / total
+            drawn = (column <= cut).mean()
+            assert abs(share - drawn) < 5 * math.sqrt(max(share * (1 - share), 1e-4) / m)
+
+
+def _marginal(axis: Any, points: np.ndarray, widths: np.ndarray, weights: np.ndarray, x: float) -> float:
+    terms = []
+    for k in range(len(points)):
+        if axis[parzen.KIND] == parzen.CATEGORICAL:
+            terms.append(math.exp(parzen.log_choice(axis[parzen.COUNT], len(points) + 1.0, points[k] == x)))
+        else:
+            terms.append(math.exp(parzen.log_kernel(axis, x, parzen.position_of_coordinate(axis, points[k]), widths[k])))
+    terms.append(math.exp(parzen.log_prior(axis, x)))
+    return float(np.dot(terms, weights) / weights.sum())
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from(sorted(SPACES)), st.integers(0, 2**32 - 1))
+def test_coordinates_and_values_are_inverse(name: str, seed: int) -> None:
+    space = SPACES[name]
+    rows = rows_of(space, 5, seed)
+    arrays, coordinates, _, _ = observed(space, rows, 0.2)
+    for k, row in enumerate(rows):
+        back = np.array([parzen.value_of_coordinate(arrays.axes[j], coordinates[j, k]) for j in range(len(space))])
+        active = ~np.isnan(row)
+        np.testing.assert_allclose(back[active], row[active], rtol=1e-9, atol=1e-9)
+        for j in np.flatnonzero(active):
+            low, high = arrays.axes[j, parzen.LOW], arrays.axes[j, parzen.HIGH]
+            assert arrays.axes[j, parzen.KIND] == parzen.CATEGORICAL or low <= back[j] <= high

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters
-from fasthpo.parameters import Categorical, FloatArray, Numeric, Parameter, Value
+from fasthpo.parameter import FloatArray, Numeric, Parameter, Value
+from fasthpo.parameters import Categorical
 from fasthpo.reports import IntArray
 from fasthpo.search_space import SearchSpace
 
@@ -35,7 +36,9 @@ def _encode(name: str, parameter: Parameter, values: Sequence[Any] | npt.NDArray
             if good.all():
                 column[active] = snapped[active]
                 return column
-    for i in np.flatnonzero(active):  # the slow way: choices, lists, near-steps, and finding the value to complain of
+    for i in np.flatnonzero(
+        active
+    ).tolist():  # the slow way: choices, lists, near-steps, and finding the value to complain of
         try:
             column[i] = parameter.encode(values[i])
         except InvalidParameters as error:
@@ -79,7 +82,7 @@ def encode_columns(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
             continue
         values = params[name]
         rows[:, j] = _encode(name, parameter, values, active)
-        for i in np.flatnonzero(~active):
+        for i in np.flatnonzero(~active).tolist():
             if not _is_nothing(values[i]):
                 raise InvalidParameters(
                     f"{name!r} is inactive at position {i} (it needs {dict(parameter.when)}), got {values[i]!r}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameters import plain
+from fasthpo.parameter import plain
 from fasthpo.pruners.base import Pruner
 from fasthpo.pruners.median import MedianPruner
 from fasthpo.pruners.percentile import PercentilePruner

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from fasthpo.config import EarlyStoppingConfig
 from fasthpo.errors import InvalidValue
-from fasthpo.parameters import plain
+from fasthpo.parameter import plain
 from fasthpo.table import check_direction
 from fasthpo.trial import as_number
 

@@ -41,7 +41,9 @@ def read_outcome(returned: Any, objective_metric: str | None) -> Outcome:
     elif isinstance(returned, Mapping):
         value, metrics = _objective(returned, objective_metric)
     elif returned is None:
-        raise InvalidValue("the objective returned None; it must return a number, a mapping of metrics or a TrialResult")
+        raise InvalidValue(
+            "the objective returned None; it must return a number, a mapping of metrics or a TrialResult"
+        )
     else:
         value = returned
     number = as_number("the objective's value", value)

@@ -1,234 +1,32 @@
-"""The kinds of parameter a search space is made of.
-
-A parameter knows how its values are written into a column of float64: a number as itself, a categorical choice as
-its index. It validates on construction, and never again.
-"""
+"""The kinds of parameter a search space is made of."""
 
 from __future__ import annotations
 
 import math
-import operator
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, ClassVar, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.parameter import (
+    LARGEST_INTEGER,
+    FloatArray,
+    Numeric,
+    Parameter,
+    Value,
+    When,
+    check_boolean,
+    check_finite,
+    check_integer,
+    check_points,
+    plain,
+)
 
-Value: TypeAlias = str | bool | int | float | None
-"""What a parameter can be: plain Python values only."""
-When: TypeAlias = Mapping[str, Sequence[Value] | Value]
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-
-_LARGEST_INTEGER = 2**53  # beyond it float64 columns would merge neighbouring integers
 _MAX_LISTED = 8  # choices shown in an error message
-
-
-def plain(value: Any) -> Any:
-    """A NumPy scalar as the Python value it stands for; anything else unchanged."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _finite(name: str, value: Any) -> float:
-    value = plain(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidSearchSpace(f"{name} must be a number, got {name}={value!r}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise InvalidSearchSpace(f"{name} must be finite, got {name}={value!r}")
-    return number
-
-
-def _integer(name: str, value: Any) -> int:
-    value = plain(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise InvalidSearchSpace(f"{name} must be an integer, got {name}={value!r}")
-    number = operator.index(value)
-    if abs(number) > _LARGEST_INTEGER:
-        raise InvalidSearchSpace(f"{name} must lie within -2**53 and 2**53, got {name}={number}")
-    return number
-
-
-def _boolean(name: str, value: Any) -> bool:
-    value = plain(value)
-    if not isinstance(value, bool):
-        raise InvalidSearchSpace(f"{name} must be True or False, got {name}={value!r}")
-    return value
-
-
-def _points(value: Any) -> int | None:
-    if value is None:
-        return None
-    number = _integer("n_points", value)
-    if number < 1:
-        raise InvalidSearchSpace(f"n_points must be at least 1, got n_points={number}")
-    return number
-
-
-def _normal_when(when: When | None) -> dict[str, tuple[Value, ...]]:
-    if when is None:
-        return {}
-    if not isinstance(when, Mapping):
-        raise InvalidSearchSpace(
-            f"when must map a parameter's name to its values, such as {{'optimizer': ['sgd']}}, got when={when!r}"
-        )
-    normal: dict[str, tuple[Value, ...]] = {}
-    for parent, values in when.items():
-        if not isinstance(parent, str) or not parent:
-            raise InvalidSearchSpace(f"when must name a parameter, got {parent!r}")
-        several = isinstance(values, (list, tuple, set, frozenset, range, np.ndarray))
-        listed = tuple(plain(v) for v in values) if several else (plain(values),)  # type: ignore[union-attr]
-        if not listed:
-            raise InvalidSearchSpace(f"when must list at least one value of {parent!r}, got none")
-        normal[parent] = listed
-    return normal
-
-
-class Parameter(ABC):
-    """One dimension of a search space. Immutable; two parameters are equal when their definitions are."""
-
-    __slots__ = ("when",)
-    kind: ClassVar[str]
-    fields: ClassVar[tuple[str, ...]]
-
-    def __init__(self, when: When | None) -> None:
-        self._set("when", _normal_when(when))
-
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"{type(self).__name__} is immutable; make a new one to change {name}")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"{type(self).__name__} is immutable")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.to_dict(),)
-
-    @property
-    @abstractmethod
-    def count(self) -> int | None:
-        """The number of distinct values; None for a continuum."""
-
-    @abstractmethod
-    def encode(self, value: Any) -> float:
-        """The column value of `value`. Raises `InvalidParameters` for a value outside the parameter."""
-
-    @abstractmethod
-    def decode(self, column_value: float) -> Value:
-        """The plain Python value that a column value stands for."""
-
-    @abstractmethod
-    def at(self, index: npt.NDArray[np.int64]) -> FloatArray:
-        """The column values of the cells `index` (0 to count - 1)."""
-
-    @abstractmethod
-    def cell(self, column_values: FloatArray) -> npt.NDArray[np.int64]:
-        """The cell of each column value; the inverse of `at`."""
-
-    @abstractmethod
-    def from_unit(self, unit: FloatArray) -> FloatArray:
-        """The column values at quantiles `unit` in [0, 1) of the parameter's prior distribution."""
-
-    def contains(self, value: Any) -> bool:
-        """Whether `value` is one of the parameter's values."""
-        try:
-            self.encode(value)
-        except InvalidParameters:
-            return False
-        return True
-
-    def to_dict(self) -> dict[str, Any]:
-        """The definition in plain JSON values; `parameter_from_dict` reads it."""
-        definition: dict[str, Any] = {"type": self.kind}
-        for name in self.fields:
-            value = getattr(self, name)
-            definition[name] = list(value) if isinstance(value, tuple) else value
-        if self.when:
-            definition["when"] = {parent: list(values) for parent, values in self.when.items()}
-        return definition
-
-    def _identity(self) -> tuple[Any, ...]:
-        # repr tells 1, 1.0 and True apart, which == does not
-        return type(self), repr([getattr(self, name) for name in self.fields]), repr(sorted(self.when.items()))
-
-    def __eq__(self, other: object) -> bool:
-        return self._identity() == other._identity() if isinstance(other, Parameter) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._identity())
-
-    def __repr__(self) -> str:
-        shown = [f"{name}={getattr(self, name)!r}" for name in self.fields]
-        if self.when:
-            shown.append(f"when={ {parent: list(values) for parent, values in self.when.items()} }")
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
-class Numeric(Parameter):
-    """A parameter whose values are ordered numbers between `low` and `high`, both included."""
-
-    __slots__ = ("high", "log", "low", "step")
-    low: float
-    high: float
-    step: float | None
-    log: bool
-
-    def _check_order(self) -> None:
-        if self.low > self.high:
-            raise InvalidSearchSpace(f"low must be less than high, got low={self.low}, high={self.high}")
-        if self.log and self.low <= 0:
-            raise InvalidSearchSpace(f"low must be positive on a log scale, got low={self.low}")
-        if not math.isfinite(float(self.high) - float(self.low)):
-            raise InvalidSearchSpace(f"high - low must be finite, got low={self.low}, high={self.high}")
-
-    def _number(self, value: Any) -> float:
-        value = plain(value)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise InvalidParameters(f"must be a finite number, got {value!r}")
-        if not self.low <= value <= self.high:
-            raise InvalidParameters(f"must lie between {self.low} and {self.high}, got {value!r}")
-        return float(value)
-
-    def at(self, index: npt.NDArray[np.int64]) -> FloatArray:
-        assert self.step is not None or self.low == self.high
-        return np.minimum(self.low + index * (self.step or 0.0), self.high)
-
-    def cell(self, column_values: FloatArray) -> npt.NDArray[np.int64]:
-        if not self.step or self.low == self.high:
-            return np.zeros(np.shape(column_values), np.int64)
-        return np.rint((column_values - self.low) / self.step).astype(np.int64)
-
-    def from_unit(self, unit: FloatArray) -> FloatArray:
-        if self.low == self.high:
-            return np.full(np.shape(unit), float(self.low))
-        count = self.count
-        if count is None:
-            if self.log:
-                low, high = math.log(self.low), math.log(self.high)
-                values = np.exp(low + unit * (high - low))
-            else:
-                values = self.low + unit * (self.high - self.low)
-        elif self.log:
-            assert self.step is not None
-            # each value owns the stretch of the log axis from half a step below it to half a step above
-            half = self.step / 2
-            low, high = math.log(self.low - half), math.log(self.high + half)
-            cells = np.rint((np.exp(low + unit * (high - low)) - self.low) / self.step)
-            values = self.at(np.clip(cells, 0, count - 1).astype(np.int64))
-        else:
-            values = self.at(np.minimum(unit * count, count - 1).astype(np.int64))
-        # exp(log(0.1)) is 0.10000000000000002: rounding must not carry a value over its bound
-        return np.clip(values, self.low, self.high)
+_MOST_DIGITS = 16  # of a float64; beyond, rounding to decimals changes nothing
 
 
 class Continuous(Numeric):
@@ -252,6 +50,8 @@ class Continuous(Numeric):
     __slots__ = ("_digits", "n_points")
     kind = "continuous"
     fields = ("low", "high", "step", "n_points")
+    n_points: int | None
+    _digits: int
 
     def __init__(
         self,
@@ -262,18 +62,18 @@ class Continuous(Numeric):
         when: When | None = None,
     ) -> None:
         super().__init__(when)
-        self._set("low", _finite("low", low))
-        self._set("high", _finite("high", high))
+        self._set("low", check_finite("low", low))
+        self._set("high", check_finite("high", high))
         self._set("log", False)
-        self._set("step", None if step is None else _finite("step", step))
-        self._set("n_points", _points(n_points))
+        self._set("step", None if step is None else check_finite("step", step))
+        self._set("n_points", check_points(n_points))
         self._check_order()
         digits = 17
         if self.step is not None:
             if self.step <= 0:
                 raise InvalidSearchSpace(f"step must be positive, got step={self.step}")
             steps = (self.high - self.low) / self.step
-            if not steps < _LARGEST_INTEGER or abs(steps - round(steps)) > 1e-8 * max(1.0, steps):
+            if not steps < LARGEST_INTEGER or abs(steps - round(steps)) > 1e-8 * max(1.0, steps):
                 fit = self.low + math.floor(steps) * self.step
                 raise InvalidSearchSpace(
                     f"step must divide high - low, got low={self.low}, high={self.high}, step={self.step}; "
@@ -294,7 +94,9 @@ class Continuous(Numeric):
     def at(self, index: npt.NDArray[np.int64]) -> FloatArray:
         values = super().at(index)
         # 0.1 * 3 is 0.30000000000000004; show the decimal that the user's step means
-        return np.clip(np.round(values, self._digits), self.low, self.high) if self._digits < 16 else values
+        if self._digits < _MOST_DIGITS:
+            values = np.clip(np.round(values, self._digits), self.low, self.high)
+        return values
 
     def encode(self, value: Any) -> float:
         number = self._number(value)
@@ -329,14 +131,15 @@ class LogUniform(Numeric):
     __slots__ = ("n_points",)
     kind = "log_uniform"
     fields = ("low", "high", "n_points")
+    n_points: int | None
 
     def __init__(self, low: float, high: float, n_points: int | None = None, when: When | None = None) -> None:
         super().__init__(when)
-        self._set("low", _finite("low", low))
-        self._set("high", _finite("high", high))
+        self._set("low", check_finite("low", low))
+        self._set("high", check_finite("high", high))
         self._set("log", True)
         self._set("step", None)
-        self._set("n_points", _points(n_points))
+        self._set("n_points", check_points(n_points))
         self._check_order()
 
     @property
@@ -374,10 +177,10 @@ class Discrete(Numeric):
 
     def __init__(self, low: int, high: int, step: int = 1, log: bool = False, when: When | None = None) -> None:
         super().__init__(when)
-        self._set("low", _integer("low", low))
-        self._set("high", _integer("high", high))
-        self._set("step", _integer("step", step))
-        self._set("log", _boolean("log", log))
+        self._set("low", check_integer("low", low))
+        self._set("high", check_integer("high", high))
+        self._set("step", check_integer("step", step))
+        self._set("log", check_boolean("log", log))
         self._check_order()
         assert isinstance(self.step, int) and isinstance(self.low, int) and isinstance(self.high, int)
         if self.step < 1:
@@ -427,6 +230,7 @@ class Categorical(Parameter):
     kind = "categorical"
     fields = ("choices",)
     choices: tuple[Value, ...]
+    _index: dict[tuple[type, Value], int]
 
     def __init__(self, choices: Sequence[Value], when: When | None = None) -> None:
         super().__init__(when)
@@ -501,7 +305,3 @@ def parameter_from_dict(definition: Mapping[str, Any]) -> Parameter:
         return kind(**arguments)
     except TypeError as error:
         raise InvalidSearchSpace(f"incomplete definition of {kind.__name__}: {error}") from error
-
-
-def _rebuild(definition: Mapping[str, Any]) -> Parameter:
-    return parameter_from_dict(definition)

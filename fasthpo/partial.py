@@ -9,7 +9,7 @@ import numpy as np
 
 from fasthpo.errors import InvalidParameters
 from fasthpo.kernels.streams import uniforms
-from fasthpo.parameters import FloatArray
+from fasthpo.parameter import FloatArray
 from fasthpo.search_space import SearchSpace
 
 _STREAM = 1  # of the numbers that complete a point

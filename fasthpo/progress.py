@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import sys
 import time
 from types import TracebackType
@@ -12,8 +14,9 @@ from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 
 _INTERVAL = 0.1  # seconds between two drawings, at least
-_WITH_TOTAL = "{desc}: {n_fmt}/{total_fmt} trials [{elapsed}, {rate_noinv_fmt}, {remaining} left{postfix}]"
-_WITHOUT = "{desc}: {n_fmt} trials [{elapsed}, {rate_noinv_fmt}{postfix}]"
+_COLUMNS, _ROWS = 80, 24  # where the terminal does not say how large it is
+_WITH_TOTAL = "{desc}: {n_fmt}/{total_fmt} trials{postfix}, {remaining} left"
+_WITHOUT = "{desc}: {n_fmt} trials{postfix}"
 
 
 class Progress:
@@ -43,13 +46,10 @@ class Progress:
         if sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
-            class Line(tqdm):  # type: ignore[type-arg]
-                monitor_interval = 0  # no watching thread: the run itself says when to draw
-
-            done = self._done()
-            self._bar = Line(
-                desc=self._name, total=self._total, initial=done, unit=" trials", dynamic_ncols=True, leave=True,
-                file=sys.stderr, bar_format=_WITHOUT if self._total is None else _WITH_TOTAL,
+            line = type("Line", (tqdm,), {"monitor_interval": 0})  # no watching thread: the run says when to draw
+            self._bar = line(
+                desc=self._name, total=self._total, initial=self._done(), ncols=_columns(), nrows=_ROWS,
+                leave=True, file=sys.stderr, bar_format=_WITHOUT if self._total is None else _WITH_TOTAL,
             )  # fmt: skip
             self._end = time.monotonic() + self._seconds
             self._handlers = [handler for handler in _handlers() if _is_terminal(getattr(handler, "stream", None))]
@@ -78,6 +78,7 @@ class Progress:
         return counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.FAILED]
 
     def _draw(self) -> None:
+        self._bar.ncols = _columns()
         self._bar.n = self._done()
         self._bar.set_postfix_str(self._postfix(), refresh=False)
         self._bar.refresh()
@@ -85,10 +86,14 @@ class Progress:
     def _postfix(self) -> str:
         counts, best = self._table.counts, self._table.best_number
         parts = [f"{counts[TrialState.PRUNED]} pruned", f"{counts[TrialState.FAILED]} failed"]
-        parts.append("no best yet" if best is None else f"best {self._table.values[best]:.6g}")
-        if self._seconds < float("inf"):
+        parts.append("no best yet" if best is None else f"best {self._table.values[best]:.5g}")
+        drawn = self._bar.format_dict
+        if drawn["n"] > drawn["initial"] and drawn["elapsed"] > 0:
+            rate = (drawn["n"] - drawn["initial"]) / drawn["elapsed"]
+            parts.append(f"{rate:.3g}/s" if rate >= 1 else f"{1 / rate:.3g} s each")
+        if self._seconds < math.inf:
             left = max(0.0, self._end - time.monotonic())
-            parts.append(f"at most {self._bar.format_interval(left)} left")
+            parts.append(f"at most {self._bar.format_interval(left)}{' left' if self._total is None else ''}")
         return ", ".join(parts)
 
     def _make_way(self, record: logging.LogRecord) -> bool:
@@ -103,6 +108,14 @@ def _handlers() -> list[logging.Handler]:
     """The handlers that fasthpo's records may reach."""
     found = [*logging.getLogger("fasthpo").handlers, *logging.getLogger().handlers]
     return [*found, logging.lastResort] if logging.lastResort is not None else found
+
+
+def _columns() -> int:
+    """The terminal's width; some that tell none say 0, at which tqdm would draw nothing."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+    except (OSError, ValueError):
+        return _COLUMNS
 
 
 def _is_terminal(stream: Any) -> bool:

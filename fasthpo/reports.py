@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.parameters import FloatArray
+from fasthpo.parameter import FloatArray
 
 IntArray = npt.NDArray[np.int64]
 _FIRST_CAPACITY = 64

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fasthpo.parameters import Value
+from fasthpo.parameter import Value
 from fasthpo.study import Study, TrialSequence
 from fasthpo.table import TrialTable
 from fasthpo.trial import Trial, TrialState
@@ -99,9 +99,7 @@ class TuningResult:
         stop_reason: `StopReason`, what ended the run.
     """
 
-    def __init__(
-        self, study: Study, study_name: str, statistics: StudyStatistics, stop_reason: StopReason
-    ) -> None:
+    def __init__(self, study: Study, study_name: str, statistics: StudyStatistics, stop_reason: StopReason) -> None:
         self.study = study
         self.study_name = study_name
         self.statistics = statistics

@@ -12,21 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
-from fasthpo.parameters import (
-    Categorical,
-    Continuous,
-    Discrete,
-    FloatArray,
-    LogUniform,
-    Numeric,
-    Parameter,
-    Value,
-    When,
-    parameter_from_dict,
-)
+from fasthpo.parameter import FloatArray, Parameter, Value, When
+from fasthpo.parameters import Categorical, Continuous, Discrete, LogUniform, parameter_from_dict
 
 if TYPE_CHECKING:
     from fasthpo.cells import Cells
@@ -105,7 +94,9 @@ class SearchSpace(Mapping[str, Parameter]):
                 try:
                     column_value = source.encode(value)
                 except InvalidParameters as error:
-                    raise InvalidSearchSpace(f"{name!r} depends on {parent!r}={value!r}, but {parent!r} {error}") from None
+                    raise InvalidSearchSpace(
+                        f"{name!r} depends on {parent!r}={value!r}, but {parent!r} {error}"
+                    ) from None
                 if column_value in allowed:
                     raise InvalidSearchSpace(f"{name!r} lists {parent!r}={value!r} twice in its condition")
                 allowed.add(column_value)

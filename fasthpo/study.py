@@ -21,7 +21,7 @@ from fasthpo.errors import (
     TrialStateError,
     UnknownTrial,
 )
-from fasthpo.parameters import FloatArray, Value, plain
+from fasthpo.parameter import FloatArray, Value, plain
 from fasthpo.partial import complete_row, encode_partial
 from fasthpo.pruners.base import Pruner
 from fasthpo.reports import NONE, IntArray
@@ -144,9 +144,7 @@ class Study:
         if limit is not None:
             n = max(0, min(n, limit - self._next_draw))
         draws = np.arange(self._next_draw, self._next_draw + n)
-        first = self.table.append(
-            self.sampler.suggest_batch(self.table, draws), draws, TrialState.RUNNING, time.time()
-        )
+        first = self.table.append(self.sampler.suggest_batch(self.table, draws), draws, TrialState.RUNNING, time.time())
         self._next_draw += n
         return np.arange(first, first + n)
 
@@ -360,7 +358,9 @@ class Study:
         number = self.table.best_number
         if number is None:
             counts = {state.name: count for state, count in self.table.counts.items() if count}
-            raise NoCompletedTrials(f"no trial has completed with a finite value yet; trials so far: {counts or 'none'}")
+            raise NoCompletedTrials(
+                f"no trial has completed with a finite value yet; trials so far: {counts or 'none'}"
+            )
         return Trial(number, self)
 
     @property
@@ -443,9 +443,7 @@ class Study:
             return snapshot.save(Path(path), self.table, self.sampler, self.pruner, self._next_draw, self._waiting)
 
     @classmethod
-    def load(
-        cls, path: str | Path, *, sampler: Sampler | None = None, pruner: Pruner | None = None
-    ) -> Study:
+    def load(cls, path: str | Path, *, sampler: Sampler | None = None, pruner: Pruner | None = None) -> Study:
         """The study that `save` wrote; it goes on as if it had never stopped.
 
         Trials that were running are asked again first, with their numbers and parameters; their reports are dropped.
@@ -539,5 +537,3 @@ def _batch_arrays(numbers: Any, values: Any) -> tuple[IntArray, FloatArray]:
             f"values must be {len(asked)} numbers, got an array of shape {reached.shape} and type {reached.dtype}"
         )
     return asked.astype(np.int64), reached.astype(np.float64)
-
-

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameters import FloatArray
+from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray, Reports, grow
 from fasthpo.search_space import SearchSpace
-from fasthpo.tried import TriedPoints
 from fasthpo.trial import TrialState
+from fasthpo.tried import TriedPoints
 
 Direction = Literal["minimize", "maximize"]
 NO_DRAW = -1  # of a trial whose parameters no sampler drew

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameters import Value, plain
+from fasthpo.parameter import Value, plain
 
 
 class TrialState(IntEnum):
@@ -192,7 +192,7 @@ def as_number(what: str, value: Any) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise InvalidValue(f"{what} must fit into a float, got an integer of {value.bit_length()} bits") from None
+        raise InvalidValue(f"{what} must fit into a float, got one of {len(str(value))} digits") from None
 
 
 @dataclass(frozen=True)

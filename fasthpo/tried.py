@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fasthpo.cells import Cells
-from fasthpo.parameters import FloatArray
+from fasthpo.parameter import FloatArray
 
 _BITMAP_LIMIT = 2**22  # cells up to which one byte a cell is kept
 _EMPTY = 2**64 - 1

@@ -10,13 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from fasthpo import samplers
 from fasthpo.callbacks import HyperparameterCallback, LoggingCallback
 from fasthpo.config import TunerConfig
 from fasthpo.early_stopping import EarlyStopping
 from fasthpo.errors import (
     AllTrialsFailed,
-    CorruptCheckpoint,
     InvalidValue,
     SpaceExhausted,
     StudyExists,
@@ -27,6 +25,7 @@ from fasthpo.interrupts import Interrupts
 from fasthpo.objective import Objective, Outcome, read_outcome
 from fasthpo.progress import Progress
 from fasthpo.results import StopReason, StudyStatistics, TuningResult, busy_seconds
+from fasthpo.resuming import resumed
 from fasthpo.search_space import SearchSpace
 from fasthpo.storage.export import export_study
 from fasthpo.storage.snapshot import FILE_NAME
@@ -155,7 +154,9 @@ class HyperparameterTuner:
             InvalidValue: the config has none.
         """
         if self._config.early_stopping is None:
-            raise InvalidValue("no early stopping was configured: TunerConfig(..., early_stopping=EarlyStoppingConfig())")
+            raise InvalidValue(
+                "no early stopping was configured: TunerConfig(..., early_stopping=EarlyStoppingConfig())"
+            )
         return EarlyStopping(self._config.early_stopping, self._config.direction)
 
     def stop(self) -> None:
@@ -185,7 +186,7 @@ class HyperparameterTuner:
         if not callable(objective):
             raise InvalidValue(f"objective must be callable with a trial, got {objective!r}")
         if isinstance(workers, bool) or workers != 1:
-            raise InvalidValue(f"workers must be 1, got workers={workers!r}; running trials side by side is yet to come")
+            raise InvalidValue(f"workers must be 1, got workers={workers!r}; more at a time is yet to come")
         total = self._expected_trials()
         if not self._busy.acquire(blocking=False):
             raise TrialStateError("optimize is running already; call it again when it has returned")
@@ -247,9 +248,7 @@ class HyperparameterTuner:
         assert reason is not None
         return TuningResult(self._study, config.study_name, statistics, reason)
 
-    def _run_trials(
-        self, objective: Objective, interrupts: Interrupts, progress: Progress, begin: float
-    ) -> StopReason:
+    def _run_trials(self, objective: Objective, interrupts: Interrupts, progress: Progress, begin: float) -> StopReason:
         config, counts, study = self._config, self._study.table.counts, self._study
         next_save = begin + _SAVE_INTERVAL
         while True:
@@ -399,43 +398,14 @@ class HyperparameterTuner:
             raise TrialStateError("load_checkpoint must come before optimize, which is running")
         if len(self._study):
             raise TrialStateError(
-                f"load_checkpoint must come before the first trial, but this tuner has {len(self._study)}; make a new one"
+                f"load_checkpoint must come before the first trial, but this tuner has {len(self._study)}"
             )
         path = Path(path)
         path = path / FILE_NAME if path.is_dir() else path
-        mine = self._study
-        own_kind = type(mine.sampler) not in samplers.builtin().values()
-        loaded = Study.load(path, sampler=mine.sampler if own_kind else None, pruner=mine.pruner)
-        differences = _differences(mine, loaded)
-        if differences:
-            raise CorruptCheckpoint(f"{path} is of another study: {'; '.join(differences)}")
-        if type(loaded.sampler) is not type(mine.sampler):
-            logger.info("%s goes on from where %s was", type(mine.sampler).__name__, type(loaded.sampler).__name__)
-            loaded = Study.load(path, sampler=mine.sampler, pruner=mine.pruner)
-        elif self._config.seed not in (None, loaded.sampler.seed):
-            logger.warning("the checkpoint's seed %d goes on, not %d", loaded.sampler.seed, self._config.seed)
-        if mine.pruner is None:
-            loaded.pruner = None
-        self._study = loaded
-        self._seconds = busy_seconds(loaded.table)
+        self._study = resumed(self._study, path, self._config.seed)
+        self._seconds = busy_seconds(self._study.table)
         self._owned = path.resolve()
         return self
-
-
-def _differences(mine: Study, loaded: Study) -> list[str]:
-    """In what the checkpoint's study differs from the tuner's, in words."""
-    found = []
-    if mine.direction != loaded.direction:
-        found.append(f"its direction is {loaded.direction!r}, this tuner's {mine.direction!r}")
-    if mine.space != loaded.space:
-        names = dict.fromkeys([*mine.space, *loaded.space])
-        for name in names:
-            here, there = mine.space.get(name), loaded.space.get(name)
-            if here != there:
-                found.append(f"its {name!r} is {there}, this tuner's {here}")
-        if not found:
-            found.append(f"its parameters are in the order {list(loaded.space)}, this tuner's {list(mine.space)}")
-    return found
 
 
 def _traceback(error: BaseException) -> str:

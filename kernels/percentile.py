@@ -206,14 +206,17 @@ def percentile(pool: FloatArray, q: float) -> float:
     k = math.floor(rank)
     a = _order_statistic(pool, k)
     b = _order_statistic(pool, k + 1) if k + 1 < size else a
-    return interpolate(a, b, rank - k)
+    between: float = interpolate(a, b, rank - k)
+    return between
 
 
 @kernel
 def _other(pool: FloatArray, i: int, own: float) -> float:
     """The i-th smallest value when one `own` is left out."""
-    value = _order_statistic(pool, i)
-    return value if value < own else _order_statistic(pool, i + 1)
+    value: float = _order_statistic(pool, i)
+    if value >= own:
+        value = _order_statistic(pool, i + 1)
+    return value
 
 
 @kernel
@@ -226,7 +229,8 @@ def percentile_of_others(pool: FloatArray, q: float, own: float) -> float:
     k = math.floor(rank)
     a = _other(pool, k, own)
     b = _other(pool, k + 1, own) if k + 1 < others else a
-    return interpolate(a, b, rank - k)
+    between: float = interpolate(a, b, rank - k)
+    return between
 
 
 # --- trials in pools. best[number] is a trial's best loss (NaN: none yet), last[number] its largest step, and

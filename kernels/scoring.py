@@ -122,19 +122,22 @@ def below_independent(axes, points, bandwidths, weights, candidates, out):  # ty
 
 @kernel
 def above_constants(axis, coordinate, bandwidth):  # type: ignore[no-untyped-def]
-    """(c, v) such that log(kernel / prior) of a numeric observation at p is c - v (coordinate - p)^2 - log Z(p).
+    """(c, v, x) such that log(kernel / prior) of a numeric observation at p is c - v (x - p)^2 - log Z(p).
 
-    For a FINE axis the mass of the cell is its width times the density of the Gaussian convolved with the cell, that
-    is, of variance bandwidth^2 + width^2 / 12: off by less than 1 % at three bandwidths for a cell as wide as one.
+    For a FINE axis the mass of the cell is its width times the density, at its middle x, of a Gaussian as wide as the
+    kernel convolved with the cell: of variance bandwidth^2 + width^2 / 12. For a cell as wide as the bandwidth that is
+    off by 0.1 % in the middle of the kernel and by less than 1 % at three bandwidths; narrower cells are closer.
     """
     variance = bandwidth * bandwidth
     width = 1.0
+    middle = coordinate
     if axis[KIND] == FINE:
         low, high = cell_edges(axis, cell_of_coordinate(axis, coordinate))
         width = high - low
+        middle = 0.5 * (low + high)
         variance += width * width / 12.0
     constant = math.log(width) - 0.5 * math.log(variance) - _LOG_SQRT_2_PI - log_prior(axis, coordinate)
-    return constant, 0.5 / variance
+    return constant, 0.5 / variance, middle
 
 
 @kernel
@@ -214,6 +217,7 @@ def above_joint(  # type: ignore[no-untyped-def]
     m = len(candidates)
     constants = np.zeros((m, d))
     factors = np.zeros((m, d))
+    middles = np.zeros((m, d))
     largest = 1
     for j in range(d):
         if axes[j, KIND] == COARSE:
@@ -228,7 +232,7 @@ def above_joint(  # type: ignore[no-untyped-def]
             if x != x:
                 continue
             if kind == CONTINUOUS or kind == FINE:
-                constants[i, j], factors[i, j] = above_constants(axes[j], x, bandwidth)
+                constants[i, j], factors[i, j], middles[i, j] = above_constants(axes[j], x, bandwidth)
                 if not conditional[j]:
                     shared[i] += constants[i, j]
             elif kind == COARSE:
@@ -255,11 +259,10 @@ def above_joint(  # type: ignore[no-untyped-def]
                 elif kind == COARSE:
                     add_cells(exponents, observed, masses[i, j])
                 elif conditional[j]:
-                    add_conditional(
-                        exponents, observed, log_norms[j, first:last], x, constants[i, j], factors[i, j]
-                    )
+                    norms = log_norms[j, first:last]
+                    add_conditional(exponents, observed, norms, middles[i, j], constants[i, j], factors[i, j])
                 else:
-                    subtract_squares(exponents, observed, x, factors[i, j])
+                    subtract_squares(exponents, observed, middles[i, j], factors[i, j])
             out[i] += sum_exponentials(exponents, shared[i])
     for i in range(m):
         out[i] = math.log((1.0 + out[i]) / components)
@@ -320,8 +323,8 @@ def above_independent(  # type: ignore[no-untyped-def]
             for i in range(m):
                 x = candidates[i, j]
                 if x == x:
-                    constant, factor = above_constants(axis, x, bandwidth)
-                    density = sum_kernels(weights, observed, log_norms[j], x, constant, factor)
+                    constant, factor, middle = above_constants(axis, x, bandwidth)
+                    density = sum_kernels(weights, observed, log_norms[j], middle, constant, factor)
                     out[i] += math.log((1.0 + density) / size)
             continue
         histogram = np.zeros(int(axis[COUNT]))
@@ -379,15 +382,11 @@ def propose(  # type: ignore[no-untyped-def]
     for k in range(len(weights)):
         total += weights[k]
         cumulative[k] = total
-    draw_candidates(
-        axes, order, conditions, allowed, points, bandwidths, cumulative, multivariate, key, candidates
-    )
+    draw_candidates(axes, order, conditions, allowed, points, bandwidths, cumulative, multivariate, key, candidates)
     above = np.empty(m)
     if multivariate:
         below_joint(axes, points, bandwidths, weights, candidates, scores)
-        above_joint(
-            axes, conditional, above_bandwidth, coordinates, log_norms, offsets, components, candidates, above
-        )
+        above_joint(axes, conditional, above_bandwidth, coordinates, log_norms, offsets, components, candidates, above)
     else:
         below_independent(axes, points, bandwidths, weights, candidates, scores)
         above_independent(

@@ -38,6 +38,8 @@ def log_kernel(parameter: Any, value: float, position: float, bandwidth: float) 
     low, high = _ends(parameter)
     below = (_scaled(parameter, value - parameter.step / 2) - low) / (high - low)
     above = (_scaled(parameter, value + parameter.step / 2) - low) / (high - low)
+    if above - below < 1e-6 * bandwidth:  # a difference of the distribution function would lose all digits
+        return float(kernel.logpdf((below + above) / 2) + math.log(above - below))
     mass = kernel.cdf(above) - kernel.cdf(below) if below < position else kernel.sf(below) - kernel.sf(above)
     return math.log(max(mass, 1e-300))
 

@@ -21,7 +21,9 @@ SPACE = fasthpo.SearchSpace(
         "m": fasthpo.LogUniform(1e-3, 1.0, when={"c": ["a", 1]}),
     }
 )
-GRID = fasthpo.SearchSpace({"x": fasthpo.Continuous(-1, 1, n_points=10), "n": fasthpo.Discrete(1, 10), "c": fasthpo.Categorical(["a", "b"])})
+GRID = fasthpo.SearchSpace(
+    {"x": fasthpo.Continuous(-1, 1, n_points=10), "n": fasthpo.Discrete(1, 10), "c": fasthpo.Categorical(["a", "b"])}
+)
 SAMPLERS = {
     "random": lambda: (SPACE, fasthpo.RandomSampler(seed=5)),
     "grid": lambda: (GRID, fasthpo.GridSampler(shuffle=True, seed=5)),
@@ -29,7 +31,11 @@ SAMPLERS = {
     "tpe": lambda: (SPACE, fasthpo.TPESampler(seed=5)),
     "tpe-univariate": lambda: (SPACE, fasthpo.TPESampler(seed=5, multivariate=False)),
 }
-PRUNERS = {"none": lambda: None, "median": lambda: fasthpo.MedianPruner(n_startup_trials=2), "percentile": lambda: fasthpo.PercentilePruner(30, n_startup_trials=2)}
+PRUNERS = {
+    "none": lambda: None,
+    "median": lambda: fasthpo.MedianPruner(n_startup_trials=2),
+    "percentile": lambda: fasthpo.PercentilePruner(30, n_startup_trials=2),
+}
 
 
 def step(study: fasthpo.Study) -> dict[str, Any]:

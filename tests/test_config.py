@@ -152,7 +152,7 @@ def test_impossible_percentiles_are_refused(share: object) -> None:
 
 
 def test_a_percentile_that_the_median_would_ignore_is_refused() -> None:
-    with pytest.raises(InvalidValue, match='percentile must be 0.5 for strategy="median", got percentile=0.25'):
+    with pytest.raises(InvalidValue, match=r'percentile must be 0\.5 for strategy="median", got percentile=0\.25'):
         PruningConfig(strategy="median", percentile=0.25)
 
 

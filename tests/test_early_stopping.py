@@ -58,7 +58,7 @@ values_with_everything = st.lists(
 )  # fmt: skip
 
 
-@given(values_with_everything, st.sampled_from(["minimize", "maximize"]), st.integers(1, 5), st.sampled_from([0.0, 0.5]))
+@given(values_with_everything, st.sampled_from(["minimize", "maximize"]), st.integers(1, 5), st.sampled_from([0, 0.5]))
 def test_agrees_with_the_definition(values: list[float], direction: str, patience: int, min_delta: float) -> None:
     stopper, count = run(values, direction, patience=patience, min_delta=min_delta)
     assert (stopper.best_value, stopper.best_step, count) == naive(values, direction, patience, min_delta)
@@ -72,10 +72,12 @@ def test_patience_is_read() -> None:
 
 
 def test_min_delta_is_read_and_must_be_exceeded() -> None:
-    slow = [4.0, 3.5, 3.0, 2.5]
-    assert run(slow, patience=2, min_delta=0.0)[1] == 4
+    slow = [4.0, 3.75, 3.5, 3.25, 3.0]
+    assert run(slow, patience=2, min_delta=0.0)[1] == 5
     stopper, count = run(slow, patience=2, min_delta=0.5)
-    assert (count, stopper.best_value) == (3, 4.0)  # 3.5 is not better by more than 0.5, nor is 3.0 than ... 4.0 - 0.5
+    assert (count, stopper.best_value) == (3, 4.0)  # better by 0.5 is not more than 0.5
+    stopper, count = run(slow, patience=3, min_delta=0.5)
+    assert (count, stopper.best_value, stopper.best_step) == (5, 3.25, 3)  # small steps add up
 
 
 def test_direction_is_read() -> None:

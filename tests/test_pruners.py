@@ -203,7 +203,7 @@ def test_maximize_mirrors_minimize(sequence, percent):
 
 def ended(run, losses, last_step=0):
     for loss in losses:
-        run.curve({step: loss for step in range(last_step + 1)})
+        run.curve(dict.fromkeys(range(last_step + 1), loss))
 
 
 def ask_at(run, step, value):
@@ -450,7 +450,8 @@ def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(InvalidValue) as caught:
         PercentilePruner(**arguments)
     assert str(caught.value).startswith(message)
-    assert isinstance(caught.value, FastHPOError) and isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, FastHPOError)
+    assert isinstance(caught.value, ValueError)
 
 
 def test_options_make_an_equal_pruner():
@@ -496,7 +497,7 @@ def test_many_trials_stay_exact_and_compact():
     n, steps = (20_000, 20) if COMPILED else (300, 20)
     random = np.random.default_rng(5)
     run, entries = Run(MedianPruner()), 0
-    for i in range(n):
+    for _ in range(n):
         number, level, state = run.ask(), random.standard_normal(), COMPLETE
         for step, value in enumerate((level + random.standard_normal(steps)).tolist()):
             run.report(number, step, value)

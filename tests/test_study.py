@@ -260,11 +260,15 @@ def test_metrics_are_kept() -> None:
 
 
 def test_finite_space_is_used_up_without_repetition() -> None:
-    space = fasthpo.SearchSpace(
-        {"a": fasthpo.Discrete(1, 3), "b": fasthpo.Categorical(["x", "y"]), "c": fasthpo.Continuous(0, 1, step=0.5, when={"b": ["x"]})}
-    )  # fmt: skip
+    stepped = fasthpo.Continuous(0, 1, step=0.5, when={"b": ["x"]})
+    space = fasthpo.SearchSpace({"a": fasthpo.Discrete(1, 3), "b": fasthpo.Categorical(["x", "y"]), "c": stepped})
     assert space.size == 12
-    for sampler in (fasthpo.RandomSampler(seed=0), fasthpo.TPESampler(seed=0), fasthpo.QMCSampler(seed=0), fasthpo.GridSampler()):
+    for sampler in (
+        fasthpo.RandomSampler(seed=0),
+        fasthpo.TPESampler(seed=0),
+        fasthpo.QMCSampler(seed=0),
+        fasthpo.GridSampler(),
+    ):
         s = fasthpo.Study(space, sampler=sampler)
         s.enqueue({"a": 2, "b": "y"})
         seen = set()

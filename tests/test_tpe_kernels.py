@@ -25,7 +25,9 @@ SPACES = {
     "coarse": SearchSpace({"a": Discrete(1, 8), "b": Discrete(1, 64, log=True), "c": Continuous(0, 1, step=0.25)}),
     "fine": SearchSpace({"a": Discrete(0, 1000), "b": Discrete(-(10**9), 10**9), "c": Continuous(0, 1, step=0.01)}),
     "categorical": SearchSpace({"a": Categorical(["x", "y"]), "b": Categorical(list(range(300)))}),
-    "constant": SearchSpace({"a": Continuous(2, 2), "b": Discrete(3, 3), "c": Categorical([None]), "d": Continuous(0, 1)}),
+    "constant": SearchSpace(
+        {"a": Continuous(2, 2), "b": Discrete(3, 3), "c": Categorical([None]), "d": Continuous(0, 1)}
+    ),
     "conditional": SearchSpace(
         {
             "a": Categorical(["x", "y", "z"]),
@@ -37,7 +39,11 @@ SPACES = {
         }
     ),
 }
-CASES = [pytest.param(name, joint, id=f"{name}-{'joint' if joint else 'independent'}") for name in SPACES for joint in (True, False)]  # fmt: skip
+CASES = [
+    pytest.param(name, joint, id=f"{name}-{'joint' if joint else 'independent'}")
+    for name in SPACES
+    for joint in (True, False)
+]
 
 
 def rows_of(space: SearchSpace, n: int, seed: int) -> np.ndarray:
@@ -87,9 +93,7 @@ def test_above_density_equals_scipy(name: str, joint: bool, n: int, bandwidth: f
     candidates = np.ascontiguousarray(observed(space, queries, bandwidth)[1].T)
     out = np.empty(len(queries))
     kernel = scoring.above_joint if joint else scoring.above_independent
-    kernel(
-        arrays.axes, arrays.conditional, bandwidth, coordinates, norms, offsets, counts.sum() + 1.0, candidates, out
-    )
+    kernel(arrays.axes, arrays.conditional, bandwidth, coordinates, norms, offsets, counts.sum() + 1.0, candidates, out)
     used = rows[counts]
     expected = [
         log_density(space, q, used, np.full(used.shape, bandwidth), np.ones(len(used) + 1), joint) for q in queries
@@ -107,7 +111,9 @@ def test_fine_log_cells_are_within_the_stated_bound() -> None:
         arrays, coordinates, norms, log_norm = observed(space, rows, bandwidth)
         out = np.empty(1)
         candidates = np.ascontiguousarray(observed(space, queries, bandwidth)[1].T)
-        scoring.above_joint(arrays.axes, arrays.conditional, bandwidth, coordinates, norms, log_norm, 2.0, candidates, out)
+        scoring.above_joint(
+            arrays.axes, arrays.conditional, bandwidth, coordinates, norms, log_norm, 2.0, candidates, out
+        )
         expected = log_density(space, queries[0], rows, np.full((1, 1), bandwidth), np.ones(2), True)
         assert out[0] == pytest.approx(expected, abs=0.01)
 
@@ -124,7 +130,9 @@ def test_many_observations_in_one_tile_and_in_thousands() -> None:
             arrays.axes, arrays.conditional, 0.2, coordinates, norms, log_norm, n + 1.0, candidates, out
         )
         z = (candidates[:, None, :] - coordinates.T[None]) / 0.2
-        inside = truncnorm.logpdf(0, (0 - coordinates) / 0.2, (1 - coordinates) / 0.2) - truncnorm.logpdf(0, -np.inf, np.inf)
+        inside = truncnorm.logpdf(0, (0 - coordinates) / 0.2, (1 - coordinates) / 0.2) - truncnorm.logpdf(
+            0, -np.inf, np.inf
+        )
         exponents = (-0.5 * z**2).sum(2) + inside.sum(0) - 2 * np.log(0.2 * math.sqrt(2 * math.pi))
         prior = np.array([truncnorm(-0.5, 0.5, loc=0.5).logpdf(c).sum() for c in candidates])
         expected = np.log((1 + np.exp(exponents - prior[:, None]).sum(1)) / (n + 1))
@@ -188,7 +196,11 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
         column = np.sort(candidates[:, j])
         # the density integrates to the share of candidates below each of nine cuts
         cuts = np.quantile(column, np.linspace(0.1, 0.9, 9))
-        grid = np.unique(column) if arrays.axes[j, parzen.KIND] in (parzen.CATEGORICAL, parzen.COARSE) else np.linspace(0, 1, 20001)
+        grid = (
+            np.unique(column)
+            if arrays.axes[j, parzen.KIND] in (parzen.CATEGORICAL, parzen.COARSE)
+            else np.linspace(0, 1, 20001)
+        )
         density = np.array([_marginal(arrays.axes[j], points[j], widths[j], weights, x) for x in grid])
         step = 1.0 if len(grid) < 20001 else grid[1] - grid[0]
         if arrays.axes[j, parzen.KIND] == parzen.FINE:
@@ -206,7 +218,9 @@ def _marginal(axis: Any, points: np.ndarray, widths: np.ndarray, weights: np.nda
         if axis[parzen.KIND] == parzen.CATEGORICAL:
             terms.append(math.exp(parzen.log_choice(axis[parzen.COUNT], len(points) + 1.0, points[k] == x)))
         else:
-            terms.append(math.exp(parzen.log_kernel(axis, x, parzen.position_of_coordinate(axis, points[k]), widths[k])))
+            terms.append(
+                math.exp(parzen.log_kernel(axis, x, parzen.position_of_coordinate(axis, points[k]), widths[k]))
+            )
     terms.append(math.exp(parzen.log_prior(axis, x)))
     return float(np.dot(terms, weights) / weights.sum())
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameters import FloatArray, plain
+from fasthpo.parameter import FloatArray, plain
 from fasthpo.pruners.base import Pruner
 from fasthpo.reports import IntArray, grow
 from fasthpo.table import TrialTable

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.parameters import Categorical, FloatArray, Numeric, Parameter
+from fasthpo.parameter import FloatArray, Numeric, Parameter
+from fasthpo.parameters import Categorical
 from fasthpo.reports import IntArray
 from fasthpo.search_space import SearchSpace
 

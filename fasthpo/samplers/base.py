@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameters import FloatArray, Value, plain
+from fasthpo.parameter import FloatArray, Value, plain
 from fasthpo.reports import IntArray
 from fasthpo.search_space import SearchSpace
 from fasthpo.table import TrialTable

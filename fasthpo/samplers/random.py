@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from fasthpo.kernels.streams import uniforms
-from fasthpo.parameters import FloatArray
+from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
@@ -46,7 +46,8 @@ class PriorDraws:
         if block != self._block or space is not self._space:
             self._rows = self.rows(space, np.arange(block * _BLOCK, (block + 1) * _BLOCK))
             self._block, self._space = block, space
-        return self._rows[place]
+        row: FloatArray = self._rows[place]
+        return row
 
 
 class RandomSampler(Sampler):

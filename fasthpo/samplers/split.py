@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from fasthpo.parameters import FloatArray
+from fasthpo.parameter import FloatArray
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 

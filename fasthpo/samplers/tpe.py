@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameters import FloatArray, plain
+from fasthpo.parameter import FloatArray, plain
 from fasthpo.reports import grow
 from fasthpo.samplers.axes import axes_of
 from fasthpo.samplers.base import Sampler
@@ -91,11 +91,12 @@ class TPESampler(Sampler):
         self._model.catch_up()
         values, scores = self._model.candidates(self.seed, draw, self.n_ei_candidates)
         best_first = np.argsort(-scores, kind="stable")
+        best = best_first[0]
         if table.tried is not None:
             cells = table.tried.cells.index(values)
-            untried = [i for i in best_first if int(cells[i]) not in table.tried]
-            return values[untried[0] if untried else best_first[0]]
-        return values[best_first[0]]
+            best = next((i for i in best_first if int(cells[i]) not in table.tried), best)
+        row: FloatArray = values[best]
+        return row
 
 
 def _positive(name: str, value: int) -> int:

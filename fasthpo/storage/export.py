@@ -6,7 +6,7 @@ import gzip
 import json
 import math
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,8 @@ def _best(table: TrialTable) -> dict[str, Any]:
     number = table.best_number
     if number is None:
         return {"number": None, "value": None, "params": None, "metrics": None}
-    metrics = {name: float(c[number]) for name, c in table.metrics.items() if number < len(c) and c[number] == c[number]}
+    columns = table.metrics.items()
+    metrics = {name: float(c[number]) for name, c in columns if number < len(c) and c[number] == c[number]}
     params = table.space.decode(table.params[:, number])
     return {"number": number, "value": float(table.values[number]), "params": params, "metrics": metrics}
 
@@ -109,8 +110,8 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
         rows = params[:, some].T.tolist()
         reports = reported.of(begin, some.stop)
         metrics = [(name, column[some].tolist()) for name, column in table.metrics.items()]
-        told = zip(values[some].tolist(), states[some].tolist(), starts[some].tolist(), ends[some].tolist(), strict=True)
-        for i, (value, state, start, end) in enumerate(told):
+        columns = (column[some].tolist() for column in (values, states, starts, ends))
+        for i, (value, state, start, end) in enumerate(zip(*columns, strict=True)):
             number = begin + i
             duration = end - start
             yield {
@@ -133,7 +134,7 @@ def _params(space: Any, row: list[float]) -> dict[str, Any]:
 
 
 def _moment(seconds: float) -> str | None:
-    return None if seconds != seconds else datetime.fromtimestamp(seconds, timezone.utc).isoformat()
+    return None if seconds != seconds else datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 class _ReportsByTrial:

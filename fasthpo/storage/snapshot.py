@@ -49,6 +49,10 @@ _COLUMNS = {
 _REPORTS = {"trial": "<i8", "step": "<i8", "value": "<f8"}
 
 
+class _OwnPartNeeded(Exception):
+    """The study used a sampler or pruner that only its user can make."""
+
+
 class Saved(NamedTuple):
     """What a checkpoint holds, rebuilt."""
 
@@ -129,10 +133,10 @@ def load(path: Path, sampler: Sampler | None = None, pruner: Pruner | None = Non
         raise FileNotFoundError(f"there is no checkpoint at {path}")
     try:
         return _rebuild(_content(path.read_bytes()), sampler, pruner)
-    except (CorruptCheckpoint, InvalidValue) as error:
-        raise type(error)(f"{path}: {error}") from error
+    except _OwnPartNeeded as error:
+        raise InvalidValue(f"{path}: {error}") from error
     except (FastHPOError, ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError) as error:
-        raise CorruptCheckpoint(f"{path}: the checkpoint's content is not what it must be: {error}") from error
+        raise CorruptCheckpoint(f"{path}: not a usable checkpoint: {error}") from error
 
 
 def _content(data: bytes) -> dict[str, Any]:
@@ -161,7 +165,7 @@ def _make(what: str, kinds: Mapping[str, Any], part: Any, given: Any) -> Any:
     if given is not None or part is None:
         return given
     if part["name"] is None:
-        raise InvalidValue(f"the study used a {what} of your own, {part['type']}; pass one as {what}=")
+        raise _OwnPartNeeded(f"the study used a {what} of your own, {part['type']}; pass one as {what}=")
     if part["name"] not in kinds:
         raise CorruptCheckpoint(f"unknown {what} {part['name']!r}; known: {sorted(kinds)}")
     return kinds[part["name"]](**part["options"])
@@ -228,4 +232,3 @@ def _waiting(numbers: Any, states: npt.NDArray[np.int8]) -> list[int]:
     if not isinstance(numbers, list) or sorted(numbers) != expected:
         raise CorruptCheckpoint("the queue does not name each waiting trial once")
     return numbers
-

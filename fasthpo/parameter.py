@@ -1,0 +1,239 @@
+"""What every parameter of a search space is, and every numeric one.
+
+A parameter knows how its values are written into a column of float64: a number as itself, a categorical choice as
+its index. It validates on construction, and never again.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+
+Value: TypeAlias = str | bool | int | float | None
+"""What a parameter can be: plain Python values only."""
+When: TypeAlias = Mapping[str, Sequence[Value] | Value]
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+
+LARGEST_INTEGER = 2**53  # beyond it float64 columns would merge neighbouring integers
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar as the Python value it stands for; anything else unchanged."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def check_finite(name: str, value: Any) -> float:
+    """The number itself, as a float; `InvalidSearchSpace` if it is none, or not finite."""
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidSearchSpace(f"{name} must be a number, got {name}={value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidSearchSpace(f"{name} must be finite, got {name}={value!r}")
+    return number
+
+
+def check_integer(name: str, value: Any) -> int:
+    """The integer itself; `InvalidSearchSpace` if it is none, or too large for a float64 column."""
+    value = plain(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InvalidSearchSpace(f"{name} must be an integer, got {name}={value!r}")
+    number = operator.index(value)
+    if abs(number) > LARGEST_INTEGER:
+        raise InvalidSearchSpace(f"{name} must lie within -2**53 and 2**53, got {name}={number}")
+    return number
+
+
+def check_boolean(name: str, value: Any) -> bool:
+    """The boolean itself; `InvalidSearchSpace` if it is none."""
+    value = plain(value)
+    if not isinstance(value, bool):
+        raise InvalidSearchSpace(f"{name} must be True or False, got {name}={value!r}")
+    return value
+
+
+def check_points(value: Any) -> int | None:
+    """`n_points` of a grid; `InvalidSearchSpace` if it is neither None nor a positive integer."""
+    if value is None:
+        return None
+    number = check_integer("n_points", value)
+    if number < 1:
+        raise InvalidSearchSpace(f"n_points must be at least 1, got n_points={number}")
+    return number
+
+
+def _normal_when(when: When | None) -> dict[str, tuple[Value, ...]]:
+    if when is None:
+        return {}
+    if not isinstance(when, Mapping):
+        raise InvalidSearchSpace(
+            f"when must map a parameter's name to its values, such as {{'optimizer': ['sgd']}}, got when={when!r}"
+        )
+    normal: dict[str, tuple[Value, ...]] = {}
+    for parent, values in when.items():
+        if not isinstance(parent, str) or not parent:
+            raise InvalidSearchSpace(f"when must name a parameter, got {parent!r}")
+        several = isinstance(values, (list, tuple, set, frozenset, range, np.ndarray))
+        listed = tuple(plain(v) for v in values) if several else (plain(values),)  # type: ignore[union-attr]
+        if not listed:
+            raise InvalidSearchSpace(f"when must list at least one value of {parent!r}, got none")
+        normal[parent] = listed
+    return normal
+
+
+class Parameter(ABC):
+    """One dimension of a search space. Immutable; two parameters are equal when their definitions are."""
+
+    __slots__ = ("when",)
+    kind: ClassVar[str]
+    fields: ClassVar[tuple[str, ...]]
+    when: Mapping[str, tuple[Value, ...]]
+
+    def __init__(self, when: When | None) -> None:
+        self._set("when", _normal_when(when))
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable; make a new one to change {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self)._from_fields, ({name: getattr(self, name) for name in (*self.fields, "when")},)
+
+    @classmethod
+    def _from_fields(cls, fields: dict[str, Any]) -> Parameter:
+        return cls(**fields)
+
+    @property
+    @abstractmethod
+    def count(self) -> int | None:
+        """The number of distinct values; None for a continuum."""
+
+    @abstractmethod
+    def encode(self, value: Any) -> float:
+        """The column value of `value`. Raises `InvalidParameters` for a value outside the parameter."""
+
+    @abstractmethod
+    def decode(self, column_value: float) -> Value:
+        """The plain Python value that a column value stands for."""
+
+    @abstractmethod
+    def at(self, index: npt.NDArray[np.int64]) -> FloatArray:
+        """The column values of the cells `index` (0 to count - 1)."""
+
+    @abstractmethod
+    def cell(self, column_values: FloatArray) -> npt.NDArray[np.int64]:
+        """The cell of each column value; the inverse of `at`."""
+
+    @abstractmethod
+    def from_unit(self, unit: FloatArray) -> FloatArray:
+        """The column values at quantiles `unit` in [0, 1) of the parameter's prior distribution."""
+
+    def contains(self, value: Any) -> bool:
+        """Whether `value` is one of the parameter's values."""
+        try:
+            self.encode(value)
+        except InvalidParameters:
+            return False
+        return True
+
+    def to_dict(self) -> dict[str, Any]:
+        """The definition in plain JSON values; `parameter_from_dict` reads it."""
+        definition: dict[str, Any] = {"type": self.kind}
+        for name in self.fields:
+            value = getattr(self, name)
+            definition[name] = list(value) if isinstance(value, tuple) else value
+        if self.when:
+            definition["when"] = {parent: list(values) for parent, values in self.when.items()}
+        return definition
+
+    def _identity(self) -> tuple[Any, ...]:
+        # repr tells 1, 1.0 and True apart, which == does not
+        return type(self), repr([getattr(self, name) for name in self.fields]), repr(sorted(self.when.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return self._identity() == other._identity() if isinstance(other, Parameter) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={getattr(self, name)!r}" for name in self.fields]
+        if self.when:
+            shown.append(f"when={ {parent: list(values) for parent, values in self.when.items()} }")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Numeric(Parameter):
+    """A parameter whose values are ordered numbers between `low` and `high`, both included."""
+
+    __slots__ = ("high", "log", "low", "step")
+    low: float
+    high: float
+    step: float | None
+    log: bool
+
+    def _check_order(self) -> None:
+        if self.low > self.high:
+            raise InvalidSearchSpace(f"low must be less than high, got low={self.low}, high={self.high}")
+        if self.log and self.low <= 0:
+            raise InvalidSearchSpace(f"low must be positive on a log scale, got low={self.low}")
+        if not math.isfinite(float(self.high) - float(self.low)):
+            raise InvalidSearchSpace(f"high - low must be finite, got low={self.low}, high={self.high}")
+
+    def _number(self, value: Any) -> float:
+        value = plain(value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise InvalidParameters(f"must be a finite number, got {value!r}")
+        if not self.low <= value <= self.high:
+            raise InvalidParameters(f"must lie between {self.low} and {self.high}, got {value!r}")
+        return float(value)
+
+    def at(self, index: npt.NDArray[np.int64]) -> FloatArray:
+        assert self.step is not None or self.low == self.high
+        values: FloatArray = np.minimum(self.low + index * (self.step or 0.0), self.high)
+        return values
+
+    def cell(self, column_values: FloatArray) -> npt.NDArray[np.int64]:
+        if not self.step or self.low == self.high:
+            return np.zeros(np.shape(column_values), np.int64)
+        return np.rint((column_values - self.low) / self.step).astype(np.int64)
+
+    def from_unit(self, unit: FloatArray) -> FloatArray:
+        if self.low == self.high:
+            return np.full(np.shape(unit), float(self.low))
+        count = self.count
+        if count is None:
+            if self.log:
+                low, high = math.log(self.low), math.log(self.high)
+                values = np.exp(low + unit * (high - low))
+            else:
+                values = self.low + unit * (self.high - self.low)
+        elif self.log:
+            assert self.step is not None
+            # each value owns the stretch of the log axis from half a step below it to half a step above
+            half = self.step / 2
+            low, high = math.log(self.low - half), math.log(self.high + half)
+            cells = np.rint((np.exp(low + unit * (high - low)) - self.low) / self.step)
+            values = self.at(np.clip(cells, 0, count - 1).astype(np.int64))
+        else:
+            values = self.at(np.minimum(unit * count, count - 1).astype(np.int64))
+        # exp(log(0.1)) is 0.10000000000000002: rounding must not carry a value over its bound
+        return np.clip(values, self.low, self.high)

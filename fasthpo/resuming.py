@@ -1,0 +1,58 @@
+"""Taking up a saved study in the place of a new one."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from fasthpo import samplers
+from fasthpo.errors import CorruptCheckpoint
+from fasthpo.study import Study
+
+logger = logging.getLogger("fasthpo")
+
+
+def resumed(new: Study, path: Path, seed: int | None) -> Study:
+    """The study saved at `path`, going on as `new` would.
+
+    The saved sampler goes on, with its seed and options, if it is of the same kind as that of `new`; else that of `new`
+    takes over. The pruner is that of `new`.
+
+    Args:
+        new: a study without trials, as it was configured now.
+        path: a checkpoint file.
+        seed: the seed that was configured now, None if none was.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CorruptCheckpoint: the file is damaged, or its search space or direction is another.
+    """
+    own_kind = type(new.sampler) not in samplers.builtin().values()
+    loaded = Study.load(path, sampler=new.sampler if own_kind else None, pruner=new.pruner)
+    differences = _differences(new, loaded)
+    if differences:
+        raise CorruptCheckpoint(f"{path} is of another study: {'; '.join(differences)}")
+    if type(loaded.sampler) is not type(new.sampler):
+        logger.info("%s goes on from where %s was", type(new.sampler).__name__, type(loaded.sampler).__name__)
+        loaded = Study.load(path, sampler=new.sampler, pruner=new.pruner)
+    elif seed not in (None, loaded.sampler.seed):
+        logger.warning("the checkpoint's seed %d goes on, not %d", loaded.sampler.seed, seed)
+    if new.pruner is None:
+        loaded.pruner = None
+    return loaded
+
+
+def _differences(new: Study, loaded: Study) -> list[str]:
+    """In what the saved study differs from the new one, in words."""
+    found = []
+    if new.direction != loaded.direction:
+        found.append(f"its direction is {loaded.direction!r}, this tuner's {new.direction!r}")
+    if new.space != loaded.space:
+        names = dict.fromkeys([*new.space, *loaded.space])
+        for name in names:
+            here, there = new.space.get(name), loaded.space.get(name)
+            if here != there:
+                found.append(f"its {name!r} is {there}, this tuner's {here}")
+        if new.space.keys() == loaded.space.keys() and list(new.space) != list(loaded.space):
+            found.append(f"its parameters are in the order {list(loaded.space)}, this tuner's {list(new.space)}")
+    return found

@@ -1,0 +1,169 @@
+"""The progress line: what it says, when it is drawn, and that it is silent elsewhere."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fasthpo import progress as module
+from fasthpo.parameters import Continuous
+from fasthpo.progress import Progress
+from fasthpo.samplers.random import RandomSampler
+from fasthpo.study import Study
+from fasthpo.trial import TrialState
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    screen = Terminal()
+    # not sys.stderr itself, which pytest sets anew before the test
+    monkeypatch.setattr(module, "sys", SimpleNamespace(stderr=screen))
+    monkeypatch.setattr(module, "_INTERVAL", 0.0)
+    return screen
+
+
+def shown(screen: Terminal) -> str:
+    """The line as it stands now."""
+    return re.split(r"[\r\n]", screen.getvalue().rstrip())[-1]
+
+
+def make_study() -> Study:
+    study = Study({"x": Continuous(0, 1)}, sampler=RandomSampler(seed=0))
+    for _ in range(5):
+        study.tell(study.ask(), 2.0)
+    study.tell(study.ask(), 0.125)
+    study.tell(study.ask(), state=TrialState.FAILED)
+    trial = study.ask()
+    trial.report(1.0, 0)
+    study.tell(trial, state=TrialState.PRUNED)
+    return study
+
+
+def test_the_line_says_how_the_study_stands(terminal: Terminal) -> None:
+    study = make_study()
+    with Progress("my_study", study.table, 10, float("inf")) as progress:
+        study.tell(study.ask(), 3.0)
+        time.sleep(0.01)  # so that there is a rate
+        progress.update()
+        line = shown(terminal)
+    expected = r"my_study: 9/10 trials, 1 pruned, 1 failed, best 0\.125, \d+(\.\d)?/s, 00:00 left"
+    assert re.fullmatch(expected, line), line
+    assert len(line) < 80
+
+
+def test_slow_trials_are_given_in_seconds(terminal: Terminal) -> None:
+    study = Study({"x": Continuous(0, 1)}, sampler=RandomSampler(seed=0))
+    with Progress("s", study.table, 10, float("inf")) as progress:
+        for _ in range(2):
+            study.tell(study.ask(), 1.0)
+        progress._bar.start_t -= 100
+        progress.update()
+        line = shown(terminal)
+    assert line == "s: 2/10 trials, 0 pruned, 0 failed, best 1, 50 s each, 06:40 left"
+
+
+def test_without_a_total_there_is_the_time_limit(terminal: Terminal) -> None:
+    study = Study({"x": Continuous(0, 1)}, sampler=RandomSampler(seed=0))
+    with Progress("s", study.table, None, 3600.0) as progress:
+        progress.update()
+        line = shown(terminal)
+    assert line == "s: 0 trials, 0 pruned, 0 failed, no best yet, at most 59:59 left"
+
+
+def test_the_last_line_is_up_to_date(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_INTERVAL", 1e9)
+    study = Study({"x": Continuous(0, 1)}, sampler=RandomSampler(seed=0))
+    with Progress("s", study.table, 3, float("inf")) as progress:
+        for _ in range(3):
+            study.tell(study.ask(), 1.0)
+            progress.update()
+    assert shown(terminal).startswith("s: 3/3 trials")
+
+
+def test_drawing_is_throttled(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_INTERVAL", 0.1)
+    now = 100.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    drawn = 0
+    draw = Progress._draw
+
+    def counting(self: Progress) -> None:
+        nonlocal drawn
+        drawn += 1
+        draw(self)
+
+    monkeypatch.setattr(Progress, "_draw", counting)
+    study = make_study()
+    with Progress("s", study.table, 100, float("inf")) as progress:
+        for _ in range(1000):  # one second
+            now += 0.001
+            progress.update()
+        assert 9 <= drawn <= 11
+
+
+def test_log_records_get_a_line_of_their_own(terminal: Terminal) -> None:
+    study = make_study()
+    logger, handler = logging.getLogger("fasthpo"), logging.StreamHandler(terminal)
+    elsewhere = logging.StreamHandler(io.StringIO())
+    logger.addHandler(handler)
+    logger.addHandler(elsewhere)
+    try:
+        with Progress("s", study.table, 10, float("inf")) as progress:
+            progress.update()
+            logger.warning("trial 3 failed")
+            assert handler.filters and not elsewhere.filters
+            progress.update()
+        assert not handler.filters
+    finally:
+        logger.removeHandler(handler)
+        logger.removeHandler(elsewhere)
+    text = terminal.getvalue()
+    before = text[: text.index("trial 3 failed\n")]
+    assert before.endswith("\r") and before.rstrip("\r").endswith(" ")  # blanked, and back at the line's beginning
+    assert text[text.index("trial 3 failed\n") :].count("s: 8/10 trials") >= 1
+
+
+def test_no_thread_is_started(terminal: Terminal) -> None:
+    import threading
+
+    before = set(threading.enumerate())
+    with Progress("s", make_study().table, 10, float("inf")):
+        assert set(threading.enumerate()) == before
+
+
+def test_silent_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = make_study()
+    screen = io.StringIO()
+    for stderr in (screen, None):  # None: a program without a console on Windows
+        monkeypatch.setattr(module, "sys", SimpleNamespace(stderr=stderr))
+        with Progress("s", study.table, 10, float("inf")) as progress:
+            progress.update()
+    assert screen.getvalue() == ""
+
+
+def test_tqdm_is_not_imported_where_there_is_no_terminal() -> None:
+    code = """
+import sys
+from fasthpo.progress import Progress
+from fasthpo.samplers.random import RandomSampler
+from fasthpo.study import Study
+from fasthpo.parameters import Continuous
+with Progress("s", Study({"x": Continuous(0, 1)}, sampler=RandomSampler()).table, 1, 1.0) as progress:
+    progress.update()
+sys.exit("tqdm" in sys.modules)
+"""
+    done: Any = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,0 +1,291 @@
+"""How a run ends, and that a study is whole however it does."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fasthpo.callbacks import HyperparameterCallback
+from fasthpo.config import TunerConfig
+from fasthpo.errors import (
+    AllTrialsFailed,
+    InvalidValue,
+    NoCompletedTrials,
+)
+from fasthpo.results import StopReason, StudyStatistics
+from fasthpo.strategies.single_fidelity import BayesianOptimization, GridSearch, RandomSearch
+from fasthpo.study import Study
+from fasthpo.trial import Trial, TrialResult, TrialState
+from tests.tuning import GRID, make, parabola, states
+
+
+def test_max_trials() -> None:
+    tuner = make(7)
+    result = tuner.optimize(parabola)
+    assert (len(result.trials), result.stop_reason) == (7, "max_trials")
+    again = tuner.optimize(parabola)
+    assert (len(again.trials), again.stop_reason) == (7, StopReason.MAX_TRIALS)
+
+
+def test_max_trials_counts_enqueued_trials_and_runs_them() -> None:
+    tuner = make(3)
+    for x in (1.0, 2.0):
+        tuner.study.enqueue({"x": x})
+    result = tuner.optimize(parabola)
+    assert states(tuner) == ["COMPLETE"] * 3
+    assert [trial["x"] for trial in result.trials[:2]] == [1.0, 2.0]
+    assert result.best_value == 0.0
+
+
+@pytest.mark.parametrize("limit", [0.2, timedelta(seconds=0.2)])
+def test_max_duration_starts_no_new_trial(limit: Any) -> None:
+    tuner = make(None, max_duration=limit)
+
+    def objective(trial: Trial) -> float:
+        time.sleep(0.03)
+        return 1.0
+
+    result = tuner.optimize(objective)
+    assert result.stop_reason == "max_duration"
+    assert 1 <= len(result.trials) <= 7 and set(states(tuner)) == {"COMPLETE"}
+    assert result.total_duration >= 0.2
+
+
+def test_a_grid_ends_by_itself() -> None:
+    tuner = make(None, GRID, GridSearch())
+    result = tuner.optimize(lambda trial: trial["a"])
+    assert result.stop_reason == "space_exhausted"
+    points = [(trial["a"], trial["b"]) for trial in result.trials]
+    assert sorted(points) == sorted(itertools.product(range(5), "pq"))
+    assert tuner.optimize(parabola).stop_reason == "space_exhausted"
+
+
+def test_a_finite_space_ends_by_itself_with_any_strategy() -> None:
+    for kind in (RandomSearch, BayesianOptimization):
+        result = make(None, GRID, kind(seed=1)).optimize(lambda trial: trial["a"])
+        assert result.stop_reason == "space_exhausted"
+        assert len({(trial["a"], trial["b"]) for trial in result.trials}) == 10
+
+
+def test_a_study_that_would_never_end_is_refused() -> None:
+    tuner = make(None)
+    with pytest.raises(InvalidValue, match=r"would never end: set TunerConfig\(max_trials=...\) or max_duration"):
+        tuner.optimize(parabola)
+    assert len(tuner.study) == 0
+    endless = make(None, max_duration=math.inf)
+    result = endless.optimize(lambda trial: endless.stop() or 1.0 if trial.number == 20 else 1.0)
+    assert (len(result.trials), result.stop_reason) == (21, "stopped")
+
+
+def test_stop_from_the_objective_a_callback_and_a_thread() -> None:
+    tuner = make(100)
+
+    class Stopper(HyperparameterCallback):
+        def on_trial_complete(self, trial: Trial) -> None:
+            if trial.number == 4:
+                tuner.stop()
+
+    def objective(trial: Trial) -> float:
+        if trial.number == 2:
+            tuner.stop()
+        if trial.number == 6:
+            thread = threading.Thread(target=tuner.stop)
+            thread.start()
+            thread.join()
+        return 1.0
+
+    tuner.add_callback(Stopper())
+    lengths = []
+    for _ in range(3):
+        result = tuner.optimize(objective)
+        assert result.stop_reason == "stopped"
+        lengths.append(len(result.trials))
+    assert lengths == [3, 5, 7]
+    assert set(states(tuner)) == {"COMPLETE"}  # the running trial ended as usual
+
+
+def test_ctrl_c_ends_cleanly_and_keeps_the_results(tmp_path: Path) -> None:
+    tuner = make(100, output_dir=tmp_path, save_checkpoints=True)
+    failed, ended = [], []
+
+    class Seen(HyperparameterCallback):
+        def on_trial_failed(self, trial: Trial, error: str) -> None:
+            failed.append((trial.number, error))
+
+        def on_study_end(self, config: TunerConfig, statistics: StudyStatistics) -> None:
+            ended.append(statistics.total_trials)
+
+    def objective(trial: Trial) -> float:
+        if trial.number == 3:
+            signal.raise_signal(signal.SIGINT)
+        return float(trial.number)
+
+    result = tuner.add_callback(Seen()).optimize(objective)
+    assert result.stop_reason == "interrupted"
+    assert states(tuner) == ["COMPLETE"] * 3 + ["FAILED"]
+    assert (failed, ended) == ([(3, "interrupted")], [4])
+    assert result.best_value == 0.0
+    assert json.loads((tmp_path / "s" / "statistics.json").read_text())["stop_reason"] == "interrupted"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    tuner.optimize(lambda trial: tuner.stop() or 1.0)  # it goes on
+    assert len(tuner.study) == 5
+
+
+@pytest.mark.parametrize("place", ["ask", "tell"])
+def test_ctrl_c_between_trials_waits_until_the_study_is_consistent(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuner = make(100)
+    original: Callable[..., Any] = getattr(Study, place)
+
+    def interrupted(self: Study, *arguments: Any, **options: Any) -> Any:
+        if len(self) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(Study, place, interrupted)
+    result = tuner.optimize(parabola)
+    assert result.stop_reason == "interrupted"
+    counts = tuner.study.table.counts
+    assert counts[TrialState.RUNNING] == 0
+    assert counts[TrialState.COMPLETE] == 3
+
+
+def test_a_second_ctrl_c_is_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    tuner = make(100)
+
+    def hanging(self: Study) -> Trial:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("still here")
+
+    monkeypatch.setattr(Study, "ask", hanging)
+    assert tuner.optimize(parabola).stop_reason == "interrupted"
+
+
+def test_keyboard_interrupt_with_a_handler_of_the_users_own() -> None:
+    tuner = make(100)
+
+    def handler(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        result = tuner.optimize(lambda trial: signal.raise_signal(signal.SIGINT) or 1.0)
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.stop_reason, states(tuner)) == ("interrupted", ["FAILED"])
+
+
+def test_optimize_outside_the_main_thread() -> None:
+    tuner, results = make(5), []
+    thread = threading.Thread(target=lambda: results.append(tuner.optimize(parabola)))
+    thread.start()
+    thread.join()
+    assert results[0].stop_reason == "max_trials"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process can't send itself Ctrl-C there")
+def test_a_real_ctrl_c_at_any_moment_leaves_a_consistent_study() -> None:
+    """A subprocess with objectives that take no time, so that the signal hits the study's own code, mostly."""
+    code = """
+import os, signal, threading, time
+from fasthpo.config import TunerConfig
+from fasthpo.parameters import Continuous
+from fasthpo.trial import TrialState
+from fasthpo.tuner import HyperparameterTuner
+for k in range(15):
+    tuner = HyperparameterTuner.with_random_search(TunerConfig("s", max_trials=10**7), {"x": Continuous(0, 1)})
+    threading.Timer(0.02 + 0.003 * k, os.kill, (os.getpid(), signal.SIGINT)).start()
+    result = tuner.optimize(lambda trial: trial["x"])
+    counts, table = tuner.study.table.counts, tuner.study.table
+    assert result.stop_reason == "interrupted"
+    assert counts[TrialState.RUNNING] == 0 and len(table.running) == 0 and counts[TrialState.FAILED] <= 1
+    assert counts[TrialState.COMPLETE] + counts[TrialState.FAILED] == len(table) == len(table.tell_order)
+    for state in TrialState:
+        assert counts[state] == (table.states == state).sum()
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_system_exit_propagates_after_the_trial_has_failed(tmp_path: Path) -> None:
+    tuner = make(5, output_dir=tmp_path, save_checkpoints=True)
+    with pytest.raises(SystemExit):
+        tuner.optimize(lambda trial: sys.exit(3) if trial.number == 1 else 1.0)
+    assert states(tuner) == ["COMPLETE", "FAILED"]
+    assert "SystemExit: 3" in (tuner.study.trials[1].error or "")
+    assert len(Study.load(tmp_path / "s")) == 2
+
+
+def test_the_first_ten_trials_all_failed(tmp_path: Path) -> None:
+    def objective(trial: Trial) -> float:
+        raise ValueError(f"wrong path {trial.number}")
+
+    tuner = make(100, output_dir=tmp_path, save_checkpoints=True)
+    message = "all 10 trials have failed, the last one with: ValueError: wrong path 9"
+    with pytest.raises(AllTrialsFailed, match=message) as caught:
+        tuner.optimize(objective)
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert str(caught.value.__cause__) == "wrong path 9"
+    assert len(Study.load(tmp_path / "s")) == 10
+    assert json.loads((tmp_path / "s" / "statistics.json").read_text())["failed_trials"] == 10
+
+
+@pytest.mark.parametrize("returned", [math.nan, TrialResult.failure("no"), None])
+def test_ten_failures_of_any_kind(returned: Any) -> None:
+    with pytest.raises(AllTrialsFailed, match="all 10 trials have failed"):
+        make(100).optimize(lambda trial: returned)
+
+
+def test_one_success_among_the_first_ten_is_enough() -> None:
+    result = make(50).optimize(lambda trial: 1.0 if trial.number == 9 else math.nan)
+    assert (len(result.trials), result.statistics.failed_trials) == (50, 49)
+
+
+def test_fewer_than_ten_failures_return_a_result_without_a_best() -> None:
+    result = make(9).optimize(lambda trial: math.nan)
+    with pytest.raises(NoCompletedTrials):
+        _ = result.best_trial
+    assert (result.statistics.best_value, result.statistics.best_trial_number) == (None, None)
+    assert "No trial has completed" in str(result)
+
+
+def test_a_failed_trials_memory_is_free_before_the_next_begins() -> None:
+    """The traceback's frames hold the objective's tensors; nothing may hold the frames, not even a cycle."""
+
+    class Tensor:
+        pass
+
+    references: list[weakref.ref[Tensor]] = []
+
+    def objective(trial: Trial) -> float:
+        assert not [reference for reference in references if reference() is not None]
+        tensor = Tensor()
+        references.append(weakref.ref(tensor))
+        if trial.number % 2:
+            raise RuntimeError("out of memory")
+        return 1.0
+
+    gc.disable()
+    try:
+        tuner = make(6)
+        tuner.optimize(objective)
+    finally:
+        gc.enable()
+    assert states(tuner) == ["COMPLETE", "FAILED"] * 3
+    assert {(trial.error or "").split("\n")[-1] for trial in tuner.study.trials} == {"", "RuntimeError: out of memory"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -75,3 +76,11 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
         except InvalidValue as error:
             logger.warning("%s; the metric is not kept", error)
     return kept
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback as text, without the frame that caught it."""
+    frames = error.__traceback__
+    if frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames)).rstrip("\n")

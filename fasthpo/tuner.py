@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +21,7 @@ from fasthpo.errors import (
     TrialStateError,
 )
 from fasthpo.interrupts import Interrupts
-from fasthpo.objective import Objective, Outcome, read_outcome
+from fasthpo.objective import Objective, Outcome, read_outcome, traceback_text
 from fasthpo.progress import Progress
 from fasthpo.results import StopReason, StudyStatistics, TuningResult, busy_seconds
 from fasthpo.resuming import resumed
@@ -285,13 +284,15 @@ class HyperparameterTuner:
             except TrialPruned as raised:
                 pruned = str(raised) or self._why_pruned(trial)
             except Exception as raised:
-                outcome = Outcome(None, {}, _traceback(raised))
+                outcome = Outcome(None, {}, traceback_text(raised))
                 cause = raised
             interrupts.hold()
         except BaseException as raised:  # Ctrl-C, SystemExit, or a callback's error
             interrupts.hold()
             interrupted = isinstance(raised, KeyboardInterrupt)
-            self._study.tell(trial, state=TrialState.FAILED, error="interrupted" if interrupted else _traceback(raised))
+            self._study.tell(
+                trial, state=TrialState.FAILED, error="interrupted" if interrupted else traceback_text(raised)
+            )
             if interrupted:
                 self._notify("on_trial_failed", trial, "interrupted")
             raise
@@ -406,11 +407,3 @@ class HyperparameterTuner:
         self._seconds = busy_seconds(self._study.table)
         self._owned = path.resolve()
         return self
-
-
-def _traceback(error: BaseException) -> str:
-    """The traceback as text, from the objective (or the callback) on."""
-    frames = error.__traceback__
-    if frames is not None and frames.tb_next is not None:
-        frames = frames.tb_next  # without the tuner's own frame
-    return "".join(traceback.format_exception(type(error), error, frames)).rstrip("\n")

@@ -42,14 +42,14 @@ def test_max_trials() -> None:
     assert (len(again.trials), again.stop_reason) == (7, StopReason.MAX_TRIALS)
 
 
-def test_max_trials_counts_enqueued_trials_and_runs_them() -> None:
+@pytest.mark.parametrize("enqueued", [2, 3, 5])
+def test_max_trials_counts_enqueued_trials_and_runs_them(enqueued: int) -> None:
     tuner = make(3)
-    for x in (1.0, 2.0):
-        tuner.study.enqueue({"x": x})
+    for x in range(enqueued):
+        tuner.study.enqueue({"x": float(x)})
     result = tuner.optimize(parabola)
-    assert states(tuner) == ["COMPLETE"] * 3
-    assert [trial["x"] for trial in result.trials[:2]] == [1.0, 2.0]
-    assert result.best_value == 0.0
+    assert states(tuner) == ["COMPLETE"] * 3 + ["WAITING"] * (enqueued - 3)
+    assert [trial["x"] for trial in result.trials[: min(3, enqueued)]] == [0.0, 1.0, 2.0][:enqueued]
 
 
 @pytest.mark.parametrize("limit", [0.2, timedelta(seconds=0.2)])

@@ -1,0 +1,164 @@
+"""Tune a small convolutional network on scikit-learn's images of handwritten digits, then test it on images it never saw.
+
+    python examples/tune_digits.py                      # 60 trials, two to four minutes on two cores
+    python examples/tune_digits.py --sampler random     # the same budget of random search
+    python examples/tune_digits.py --resume             # go on where a run was stopped
+
+A third of the images is held out. On the rest, each trial trains with its own learning rate, weight decay, batch size,
+optimizer, width and dropout, reports its validation loss after every epoch, is pruned if it falls behind the median of
+the others, and stops early if it gets no better. The best parameters then train a network on all the images but the
+held-out ones, and the last line says what it reaches on those.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import nn
+
+import fasthpo
+
+SPACE = fasthpo.SearchSpace(
+    {
+        "learning_rate": fasthpo.LogUniform(1e-5, 1.0),
+        "weight_decay": fasthpo.LogUniform(1e-7, 1e-1),
+        "batch_size": fasthpo.Discrete(16, 256, 16),
+        "optimizer": fasthpo.Categorical(["adam", "sgd"]),
+        "momentum": fasthpo.Continuous(0.0, 0.99, when={"optimizer": ["sgd"]}),
+        "width": fasthpo.Discrete(4, 32, 4),
+        "dropout": fasthpo.Continuous(0.0, 0.8),
+    }
+)
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+Images = tuple[torch.Tensor, torch.Tensor]
+
+
+def load_images() -> tuple[Images, Images, Images]:
+    """Training, validation and held-out images with their digits; the split is always the same."""
+    digits = load_digits()
+    rest, held_out, rest_y, held_out_y = train_test_split(
+        digits.images, digits.target, test_size=1 / 3, stratify=digits.target, random_state=0
+    )
+    train, valid, train_y, valid_y = train_test_split(rest, rest_y, test_size=1 / 3, stratify=rest_y, random_state=0)
+
+    def tensors(images: Any, labels: Any) -> Images:
+        pixels = torch.tensor(images, dtype=torch.float32, device=DEVICE).unsqueeze(1) / 16
+        return pixels, torch.tensor(labels, device=DEVICE)
+
+    return tensors(train, train_y), tensors(valid, valid_y), tensors(held_out, held_out_y)
+
+
+class Network(nn.Sequential):
+    """Two convolutions and a linear layer, for images of 8 x 8 pixels."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__(
+            nn.Conv2d(1, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * width * 16, 10),
+        )
+
+
+def make_optimizer(model: nn.Module, params: dict[str, Any]) -> torch.optim.Optimizer:
+    rate, decay = params["learning_rate"], params["weight_decay"]
+    if params["optimizer"] == "adam":
+        return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
+    return torch.optim.SGD(model.parameters(), lr=rate, weight_decay=decay, momentum=params["momentum"])
+
+
+def train_epochs(params: dict[str, Any], data: Images, seed: int) -> Iterator[Network]:
+    """A fresh network, again after each further epoch of training, without end."""
+    torch.manual_seed(seed)
+    model = Network(params["width"], params["dropout"]).to(DEVICE)
+    optimizer = make_optimizer(model, params)
+    images, labels = data
+    while True:
+        model.train()
+        for batch in torch.randperm(len(images), device=DEVICE).split(params["batch_size"]):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
+            optimizer.step()
+        yield model
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, data: Images) -> tuple[float, float]:
+    """Cross-entropy and accuracy."""
+    model.eval()
+    scores = model(data[0])
+    loss = nn.functional.cross_entropy(scores, data[1]).item()
+    return loss, (scores.argmax(1) == data[1]).float().mean().item()
+
+
+def tune(args: argparse.Namespace, train: Images, valid: Images) -> fasthpo.TuningResult:
+    config = fasthpo.TunerConfig(
+        f"digits-{args.sampler}-{args.seed}",
+        direction="minimize",
+        objective_metric="loss",
+        max_trials=args.trials,
+        pruning=fasthpo.PruningConfig(strategy="median", min_steps=3),
+        early_stopping=fasthpo.EarlyStoppingConfig(patience=5, min_delta=0.001, restore_best_weights=True),
+        output_dir=args.output_dir,
+        save_checkpoints=True,
+        overwrite=not args.resume,
+        seed=args.seed,
+    )
+    if args.sampler == "tpe":
+        tuner = fasthpo.HyperparameterTuner.with_bayesian_optimization(config, SPACE)
+    else:
+        tuner = fasthpo.HyperparameterTuner.with_random_search(config, SPACE)
+    if args.resume:
+        tuner.load_checkpoint(config.study_dir)
+
+    def objective(trial: fasthpo.Trial) -> dict[str, float]:
+        stopper = tuner.early_stopping()
+        for epoch, model in zip(range(args.epochs), train_epochs(trial.params, train, args.seed), strict=False):
+            loss, _ = evaluate(model, valid)
+            trial.report(loss, epoch)
+            if trial.should_prune():
+                raise fasthpo.TrialPruned
+            if stopper.update(loss, model, epoch):
+                break
+        stopper.restore(model)
+        loss, accuracy = evaluate(model, valid)
+        return {"loss": loss, "accuracy": accuracy, "epochs": (stopper.best_step or 0) + 1}
+
+    return tuner.optimize(objective)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=30, help="most epochs a trial (default 30)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sampler", choices=["tpe", "random"], default="tpe")
+    parser.add_argument("--output-dir", type=Path, default=Path("hyperopt_results"))
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --output-dir")
+    args = parser.parse_args()
+
+    train, valid, held_out = load_images()
+    result = tune(args, train, valid)
+    print(result)
+
+    # the best parameters once more, now on the validation images, too, and for as long as was best
+    best = result.best_trial
+    both = torch.cat([train[0], valid[0]]), torch.cat([train[1], valid[1]])
+    for _, model in zip(range(int(best.metrics["epochs"])), train_epochs(best.params, both, args.seed), strict=False):
+        pass
+    print(f"files: {args.output_dir / result.study_name}")
+    print(f"held-out accuracy: {evaluate(model, held_out)[1]:.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _TWO = np.uint64(2)
 _ROUNDS = 6
+_WIDEST = np.uint64(32)  # halves of 64 bits: shifting by 64 would have no meaning
 
 
 @kernel
@@ -50,7 +51,7 @@ def encode(digits, radices, indices):  # type: ignore[no-untyped-def]
 def half_bits(size):  # type: ignore[no-untyped-def]
     """The least h with size <= 4^h, at least 1."""
     bits = _ONE
-    while (size - _ONE) >> (_TWO * bits) != _ZERO:
+    while bits < _WIDEST and (size - _ONE) >> (_TWO * bits) != _ZERO:
         bits += _ONE
     return bits
 

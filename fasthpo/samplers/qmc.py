@@ -62,7 +62,7 @@ class QMCSampler(Sampler):
         from scipy.stats import qmc
 
         if self._engine is None or space is not self._space:
-            self._engine = qmc.Sobol(len(space), scramble=self.scramble, rng=np.random.default_rng(self.seed), bits=52)
+            self._engine = qmc.Sobol(len(space), scramble=self.scramble, rng=np.random.default_rng(self.seed), bits=32)
             self._space = space
             self._block = -1
         engine = self._engine

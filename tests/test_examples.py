@@ -1,0 +1,160 @@
+"""The examples and the README's code run, in short form, and do what they promise."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the examples run: empty at first."""
+    return tmp_path_factory.mktemp("examples")
+
+
+@pytest.fixture(scope="module")
+def run_example(repository: Path, directory: Path):
+    """Runs an example with warnings as errors; its output in lines."""
+
+    def run(name: str, *options: object) -> list[str]:
+        command = [sys.executable, "-W", "error", repository / "examples" / name, *map(str, options)]
+        done = subprocess.run(command, cwd=directory, capture_output=True, encoding="utf-8", timeout=280)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return run
+
+
+def read_json(path: Path):
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+
+
+def test_quickstart_beats_the_default_settings(run_example) -> None:
+    (line,) = run_example("quickstart.py")
+    default, tuned = map(int, re.search(r"to (\d+) by default, to (\d+) with", line).groups())
+    assert tuned < default
+
+
+def test_quickstart_has_about_20_lines(repository: Path) -> None:
+    lines = (repository / "examples" / "quickstart.py").read_text(encoding="utf-8").splitlines()
+    assert len([line for line in lines if line.strip()]) <= 24
+
+
+SHORT = ("--trials", 4, "--epochs", 2, "--output-dir", "out")
+
+
+@pytest.fixture(scope="module")
+def digits(run_example) -> list[str]:
+    """What the example prints in its short form."""
+    return run_example("tune_digits.py", *SHORT)
+
+
+@pytest.fixture
+def history(directory: Path, digits: list[str]):
+    """Reads the trials that the example wrote."""
+    return lambda: read_json(directory / "out" / "digits-tpe-0" / "trial_history.json")["trials"]
+
+
+def without_durations(lines: list[str]) -> list[str]:
+    return [line for line in lines if not re.search(r"\d s\b", line)]
+
+
+def test_tune_digits(digits: list[str], history, directory: Path) -> None:
+    assert re.fullmatch(r"held-out accuracy: [01]\.\d{4}", digits[-1])
+    shown = {line.split()[0] for line in digits if line.startswith("  ")}
+    assert shown >= {"learning_rate", "weight_decay", "batch_size", "optimizer", "width"}
+    study_dir = directory / "out" / "digits-tpe-0"
+    statistics, best = (read_json(study_dir / f"{name}.json") for name in ("statistics", "best_parameters"))
+    trials = history()
+    assert len(trials) == statistics["total_trials"] == 4
+    assert statistics["best_value"] == best["value"]
+    sgd = [trial["params"]["optimizer"] == "sgd" for trial in trials]
+    assert ["momentum" in trial["params"] for trial in trials] == sgd
+
+
+def test_tune_digits_again_is_the_same_and_resumes(run_example, digits: list[str], history) -> None:
+    """A second run replaces the first one's files and comes to the same; --resume adds trials to it."""
+    assert without_durations(run_example("tune_digits.py", *SHORT)) == without_durations(digits)
+    before = history()
+    run_example("tune_digits.py", *SHORT, "--trials", 6, "--resume")
+    after = history()
+    assert len(after) == 6
+    assert after[:4] == before
+
+
+def test_tune_digits_by_random_search(run_example, directory: Path) -> None:
+    lines = run_example("tune_digits.py", *SHORT, "--sampler", "random")
+    assert lines[-1].startswith("held-out accuracy: ")
+    assert (directory / "out" / "digits-random-0" / "best_parameters.json").is_file()
+
+
+@pytest.mark.gpu
+def test_tune_digits_on_a_gpu(run_example) -> None:
+    import torch
+
+    before = torch.cuda.memory_allocated()
+    lines = run_example("tune_digits.py", *SHORT)
+    assert lines[-1].startswith("held-out accuracy: ")
+    assert torch.cuda.memory_allocated() == before
+
+
+def test_cross_validation_saves_folds_by_pruning(run_example) -> None:
+    lines = run_example("cross_validation.py", "--trials", 20)
+    fitted, planned = map(int, re.search(r"folds trained: (\d+) of (\d+)", lines[-1]).groups())
+    assert fitted < planned == 160
+
+
+def test_the_walk_through_the_guide(run_example, directory: Path) -> None:
+    lines = run_example("seed_walkthrough.py", "--trials", 8, "--output-dir", "out")
+    assert "Total trials: 8" in lines
+    assert any(re.fullmatch(r"Best value: 0\.\d{4}", line) for line in lines)
+    completed = [int(line.split()[1]) for line in lines if re.match(r"Trial \d+ completed with value: ", line)]
+    assert completed and set(completed) <= set(range(8, 13))  # the resumed part only
+    assert lines.count("Trial failed: the batch does not fit") == 2
+    assert any(line.startswith("Success rate: 75.0%") for line in lines)
+    assert {file.name for file in (directory / "out" / "my_study").iterdir()} >= {
+        "trial_history.json",
+        "statistics.json",
+        "best_parameters.json",
+        "checkpoint.msgpack",
+    }
+
+
+def blocks(repository: Path, language: str) -> list[str]:
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_code_in_the_readme_runs(repository: Path, tmp_path: Path) -> None:
+    """All blocks in one program, each line of a comment `print(...)  # value` compared with what is printed."""
+    program = "".join(blocks(repository, "python"))
+    script = tmp_path / "readme.py"
+    script.write_text(program, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    promised = re.findall(r"^print\(.*\)\s+# (\d+)\b", program, flags=re.MULTILINE)
+    printed = done.stdout.splitlines()
+    assert promised == ["9", "20"]
+    assert [line for line in printed if line.isdigit()] == promised
+
+
+def test_the_commands_in_the_readme_name_what_exists(repository: Path) -> None:
+    """Their extras, constraints and scripts; that they run from nothing is checked by .ci/run."""
+    commands = blocks(repository, "sh")
+    assert len(commands) == 2
+    pyproject = (repository / "pyproject.toml").read_text(encoding="utf-8")
+    for command in commands:
+        assert len(command.splitlines()) == 1
+        assert "-c constraints.txt" in command
+        (extra,) = re.findall(r"\.\[(\w+)\]", command)
+        assert re.search(rf"^{extra} = \[", pyproject, flags=re.MULTILINE)
+    assert (repository / "constraints.txt").exists()
+    assert commands[0].rstrip().endswith("examples/tune_digits.py")
+    assert commands[1].rstrip().endswith("-m pytest")

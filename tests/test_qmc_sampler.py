@@ -1,0 +1,54 @@
+"""Quasi-random search: evenly spread, and a draw depends on its index only."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import qmc
+
+import fasthpo
+from fasthpo import Categorical, Continuous, Discrete, LogUniform, QMCSampler, SearchSpace, Study
+from fasthpo.table import TrialTable
+
+SPACE = SearchSpace(
+    {"x": Continuous(0, 1), "l": LogUniform(1e-4, 1), "n": Discrete(1, 10), "c": Categorical(["a", "b"])}
+)
+
+
+def test_points_are_sobol_points_through_the_prior() -> None:
+    space = SearchSpace({"x": Continuous(0, 1), "y": Continuous(-2, 2)})
+    study = Study(space, sampler=QMCSampler(seed=4))
+    points = np.array([list(study.ask().params.values()) for _ in range(512)])
+    expected = qmc.Sobol(2, scramble=True, rng=np.random.default_rng(4), bits=32).random(512)
+    np.testing.assert_array_equal(points, expected * [1, 4] - [0, 2])
+
+
+def test_one_point_in_each_stratum() -> None:
+    study = Study(SPACE, sampler=QMCSampler(seed=0))
+    batch = study.ask_batch(64)
+    assert np.array_equal(np.sort(np.floor(batch.params["x"] * 64)), np.arange(64))
+    strata = np.floor(np.log(batch.params["l"] / 1e-4) / np.log(1e4) * 64)
+    assert np.array_equal(np.sort(strata), np.arange(64))
+
+
+def test_a_draw_depends_on_its_index_only() -> None:
+    table = TrialTable(SPACE, "minimize")
+    sampler = QMCSampler(seed=1)
+    forward = [sampler.suggest(table, k).tolist() for k in range(600)]
+    backward = [sampler.suggest(table, k).tolist() for k in reversed(range(600))]
+    assert backward[::-1] == forward
+    assert QMCSampler(seed=1).suggest(table, 599).tolist() == forward[599]
+    batch = QMCSampler(seed=1).suggest_batch(table, np.arange(300, 560))
+    assert batch.tolist() == forward[300:560]
+    assert QMCSampler(seed=2).suggest(table, 0).tolist() != forward[0]
+
+
+def test_unscrambled_begins_at_the_lowest_corner() -> None:
+    params = Study(SPACE, sampler=QMCSampler(scramble=False)).ask().params
+    assert params["x"] == 0.0 and params["n"] == 1
+
+
+def test_too_many_parameters_are_refused() -> None:
+    space = SearchSpace({f"x{j}": Continuous(0, 1) for j in range(21_202)})
+    with pytest.raises(fasthpo.InvalidSearchSpace, match="21201 parameters, got 21202"):
+        Study(space, sampler=QMCSampler())

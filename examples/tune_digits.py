@@ -1,4 +1,4 @@
-"""Tune a small convolutional network on scikit-learn's images of handwritten digits, then test it on images it never saw.
+"""Tune a small convolutional network on scikit-learn's images of digits, then test it on images it never saw.
 
     python examples/tune_digits.py                      # 60 trials, two to four minutes on two cores
     python examples/tune_digits.py --sampler random     # the same budget of random search

@@ -28,7 +28,9 @@ def finite_spaces(draw: Any, most_parameters: int = 5) -> SearchSpace:
         elif kind == 1:
             parameter = Categorical([f"c{i}" for i in range(count)], when=when)
         elif kind == 2:
-            parameter = Continuous(0.0, 0.1 * (count - 1), step=0.1, when=when) if count > 1 else LogUniform(3, 3, when=when)
+            parameter = (
+                Continuous(0.0, 0.1 * (count - 1), step=0.1, when=when) if count > 1 else LogUniform(3, 3, when=when)
+            )
         else:
             parameter = Discrete(1, count, log=True, when=when)
         try:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fasthpo.pruners.base import Pruner as Pruner
     from fasthpo.pruners.median import MedianPruner as MedianPruner
     from fasthpo.pruners.percentile import PercentilePruner as PercentilePruner
+    from fasthpo.results import StopReason as StopReason
     from fasthpo.results import StudyStatistics as StudyStatistics
     from fasthpo.results import TuningResult as TuningResult
     from fasthpo.samplers.base import Sampler as Sampler
@@ -80,7 +81,7 @@ _HOMES = {
     "pruners.base": ["Pruner"],
     "pruners.median": ["MedianPruner"],
     "pruners.percentile": ["PercentilePruner"],
-    "results": ["StudyStatistics", "TuningResult"],
+    "results": ["StopReason", "StudyStatistics", "TuningResult"],
     "samplers.base": ["Sampler"],
     "samplers.grid": ["GridSampler"],
     "samplers.qmc": ["QMCSampler"],

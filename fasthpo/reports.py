@@ -14,8 +14,17 @@ NONE = -1
 
 def grow(array: npt.NDArray[np.generic], capacity: int, fill: float = 0) -> npt.NDArray[np.generic]:
     """A copy with room for `capacity` entries along the last axis, the new ones set to `fill`."""
-    longer = np.full((*array.shape[:-1], capacity), fill, array.dtype)
-    longer[..., : array.shape[-1]] = array
+    length = array.shape[-1]
+    longer = np.empty((*array.shape[:-1], capacity), array.dtype)
+    longer[..., :length] = array
+    longer[..., length:] = fill
+    return longer
+
+
+def grow_unset(array: npt.NDArray[np.generic], capacity: int) -> npt.NDArray[np.generic]:
+    """As `grow`, but the new entries are not written: memory that is never used is never taken."""
+    longer = np.empty(capacity, array.dtype)
+    longer[: len(array)] = array
     return longer
 
 
@@ -23,6 +32,7 @@ class Reports:
     """Report i is (trial[i], step[i], value[i]); `previous[i]` is the same trial's report before it, or -1.
 
     `last[number]` is a trial's latest report, or -1: its reports are found without a pass over the others.
+    `highest[number]` is its largest step, or -1.
     Only the first `len(reports)` entries of the columns count.
     """
 
@@ -33,6 +43,7 @@ class Reports:
         self.value: FloatArray = np.empty(_FIRST_CAPACITY)
         self.previous: IntArray = np.empty(_FIRST_CAPACITY, np.int64)
         self.last: IntArray = np.full(_FIRST_CAPACITY, NONE, np.int64)
+        self.highest: IntArray = np.full(_FIRST_CAPACITY, NONE, np.int64)
 
     def __len__(self) -> int:
         return self._length
@@ -40,12 +51,16 @@ class Reports:
     def _make_room(self, number: int) -> None:
         if self._length == len(self.trial):
             for name in ("trial", "step", "value", "previous"):
-                setattr(self, name, grow(getattr(self, name), 2 * self._length))
+                setattr(self, name, grow_unset(getattr(self, name), 2 * self._length))
         if number >= len(self.last):
-            self.last = grow(self.last, max(number + 1, 2 * len(self.last)), NONE)  # type: ignore[assignment]
+            capacity = max(number + 1, 2 * len(self.last))
+            self.last = grow(self.last, capacity, NONE)  # type: ignore[assignment]
+            self.highest = grow(self.highest, capacity, NONE)  # type: ignore[assignment]
 
     def find(self, number: int, step: int) -> int:
-        """The index of a trial's report at `step`, or -1."""
+        """The index of a trial's report at `step`, or -1. Costs nothing where the step is a new highest one."""
+        if number >= len(self.last) or step > self.highest[number]:
+            return NONE
         i = self.latest(number)
         while i != NONE and self.step[i] != step:
             i = int(self.previous[i])
@@ -64,6 +79,7 @@ class Reports:
         self.value[i] = value
         self.previous[i] = self.last[number]
         self.last[number] = i
+        self.highest[number] = max(self.highest[number], step)
         self._length = i + 1
 
     def of(self, number: int) -> dict[int, float]:

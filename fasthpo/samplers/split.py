@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from fasthpo.parameter import FloatArray
+from fasthpo.reports import NONE
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 
@@ -33,9 +34,7 @@ def sort_key(table: TrialTable, number: int) -> Key:
     if table.state(number) == TrialState.COMPLETE:
         return 0, 0.0, loss, number
     reports = table.reports
-    last, i = -math.inf, reports.latest(number)
-    while i >= 0:
-        last, i = max(last, float(reports.step[i])), int(reports.previous[i])
+    last = float(reports.highest[number]) if reports.latest(number) != NONE else -math.inf
     return 1, -last, loss, number
 
 

@@ -13,6 +13,7 @@ the held-out ones, and the last line says what they reach on those together.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,8 @@ def train_epochs(params: dict[str, Any], data: Images, epochs: int, seed: int) -
 @torch.no_grad()
 def evaluate(networks: Sequence[Network], data: Images) -> tuple[float, float]:
     """Cross-entropy and accuracy of the networks' mean prediction."""
-    scores = torch.stack([network.eval()(data[0]).softmax(1) for network in networks]).mean(0).log()
+    votes = torch.stack([network.eval()(data[0]).log_softmax(1) for network in networks])
+    scores = votes.logsumexp(0) - math.log(len(networks))
     loss = nn.functional.nll_loss(scores, data[1]).item()
     return loss, (scores.argmax(1) == data[1]).float().mean().item()
 
@@ -108,8 +110,8 @@ def tune(args: argparse.Namespace, train: Images, valid: Images) -> fasthpo.Tuni
         direction="minimize",
         objective_metric="loss",
         max_trials=args.trials,
-        pruning=fasthpo.PruningConfig(strategy="median", min_steps=3),
-        early_stopping=fasthpo.EarlyStoppingConfig(patience=5, min_delta=0.001, restore_best_weights=True),
+        pruning=fasthpo.PruningConfig(strategy="median", min_steps=1),
+        early_stopping=fasthpo.EarlyStoppingConfig(patience=3, min_delta=0.001, restore_best_weights=True),
         output_dir=args.output_dir,
         save_checkpoints=True,
         overwrite=not args.resume,
@@ -140,8 +142,8 @@ def tune(args: argparse.Namespace, train: Images, valid: Images) -> fasthpo.Tuni
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--epochs", type=int, default=20, help="epochs of a full training (default 20)")
+    parser.add_argument("--trials", type=int, default=80)
+    parser.add_argument("--epochs", type=int, default=6, help="epochs of a full training (default 6)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sampler", choices=["tpe", "random"], default="tpe")
     parser.add_argument("--output-dir", type=Path, default=Path("hyperopt_results"))

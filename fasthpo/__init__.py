@@ -107,12 +107,14 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME)  # noqa: PLE0605  (a list of str, though not a literal)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'fasthpo' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"fasthpo.{_HOME[name]}"), name)
-    globals()[name] = value  # found once: the next use is a plain attribute
-    return value
+if not TYPE_CHECKING:  # or type checkers would take every misspelt name for a known one
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'fasthpo' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"fasthpo.{_HOME[name]}"), name)
+        globals()[name] = value  # found once: the next use is a plain attribute
+        return value
 
 
 def __dir__() -> list[str]:

@@ -193,6 +193,17 @@ def log_prior(axis, coordinate):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def cell_log_masses(axis, cell, bandwidth, out):  # type: ignore[no-untyped-def]
+    """log(mass / prior mass) of a cell of a COARSE axis under an observation in each cell, (count,), written."""
+    low, high = cell_edges(axis, cell)
+    prior = log_prior(axis, cell)
+    for c in range(len(out)):
+        position = position_of_value(axis, value_of_cell(axis, float(c)))
+        mass = between((low - position) / bandwidth, (high - position) / bandwidth)
+        out[c] = math.log(max(mass, _LEAST_MASS)) - log_inside(position, bandwidth) - prior
+
+
+@kernel
 def log_choice(count, components, is_own):  # type: ignore[no-untyped-def]
     """The log probability of a choice under one categorical observation among `components` (the prior counted)."""
     weight = 1.0 / components

@@ -25,21 +25,19 @@ from .parzen import (
     COUNT,
     FINE,
     KIND,
-    between,
     cell_edges,
+    cell_log_masses,
     cell_of_coordinate,
     draw_candidates,
     log_choice,
-    log_inside,
     log_kernel,
     log_prior,
     neighbour_bandwidths,
     observe,
     position_of_coordinate,
-    position_of_value,
-    value_of_cell,
     value_of_coordinate,
 )
+from .tables import above_independent
 
 _LOG_SQRT_2_PI = 0.9189385332046727
 _TILE = 256  # observations whose exponents are summed up together: they stay in the first-level cache
@@ -138,17 +136,6 @@ def above_constants(axis, coordinate, bandwidth):  # type: ignore[no-untyped-def
         variance += width * width / 12.0
     constant = math.log(width) - 0.5 * math.log(variance) - _LOG_SQRT_2_PI - log_prior(axis, coordinate)
     return constant, 0.5 / variance, middle
-
-
-@kernel
-def cell_log_masses(axis, cell, bandwidth, out):  # type: ignore[no-untyped-def]
-    """log(mass / prior mass) of a cell of a COARSE axis under an observation in each cell, (count,), written."""
-    low, high = cell_edges(axis, cell)
-    prior = log_prior(axis, cell)
-    for c in range(len(out)):
-        position = position_of_value(axis, value_of_cell(axis, float(c)))
-        mass = between((low - position) / bandwidth, (high - position) / bandwidth)
-        out[c] = math.log(max(mass, 1e-300)) - log_inside(position, bandwidth) - prior
 
 
 @kernel(fastmath=_FAST)
@@ -268,91 +255,10 @@ def above_joint(  # type: ignore[no-untyped-def]
         out[i] = math.log((1.0 + out[i]) / components)
 
 
-@kernel(fastmath=_FAST)
-def sum_kernels(offsets, coordinates, log_norms, x, constant, factor):  # type: ignore[no-untyped-def]
-    """sum of exp(constant + log_norms - factor (x - coordinates)^2) over the observations that count.
-
-    `offsets` is 0 for those, and -inf for the others and where the parameter is inactive.
-    """
-    total = 0.0
-    for t in range(len(offsets)):
-        difference = x - coordinates[t]
-        total += exponential(offsets[t] + constant + log_norms[t] - factor * difference * difference)
-    return total
-
-
-@kernel
-def above_independent(  # type: ignore[no-untyped-def]
-    axes, conditional, bandwidth, coordinates, log_norms, offsets, components, candidates, out
-):
-    """log(g / prior) of each candidate where every parameter has a mixture of its own; exact, linear in n.
-
-    A parameter's mixture holds the observations that count and in which it is active, and the prior. Arguments as
-    `above_joint`, but `log_norms` is needed for all numeric parameters.
-    """
-    d, n = coordinates.shape
-    m = len(candidates)
-    counting = np.empty(n)
-    active = np.empty(n)
-    usable = np.empty(n)
-    total = 0
-    for k in range(n):
-        counts = offsets[k] > -np.inf
-        counting[k] = 0.0 if counts else -np.inf
-        total += 1 if counts else 0
-    for i in range(m):
-        out[i] = 0.0
-    for j in range(d):
-        axis = axes[j]
-        kind = axis[KIND]
-        if kind == CONSTANT:
-            continue
-        size = total + 1.0
-        weights = counting
-        observed = coordinates[j]
-        if conditional[j]:  # an inactive observation must neither count nor put a NaN into the sum
-            size = 1.0
-            for k in range(n):
-                is_active = observed[k] == observed[k] and counting[k] == 0.0
-                active[k] = 0.0 if is_active else -np.inf
-                usable[k] = observed[k] if observed[k] == observed[k] else 0.0
-                size += 1.0 if is_active else 0.0
-            weights = active
-            observed = usable
-        if kind == CONTINUOUS or kind == FINE:
-            for i in range(m):
-                x = candidates[i, j]
-                if x == x:
-                    constant, factor, middle = above_constants(axis, x, bandwidth)
-                    density = sum_kernels(weights, observed, log_norms[j], middle, constant, factor)
-                    out[i] += math.log((1.0 + density) / size)
-            continue
-        histogram = np.zeros(int(axis[COUNT]))
-        for k in range(n):
-            if weights[k] == 0.0:
-                histogram[int(observed[k])] += 1.0
-        masses = np.empty(len(histogram))
-        for i in range(m):
-            x = candidates[i, j]
-            if x != x:
-                continue
-            if kind == CATEGORICAL:
-                own = math.exp(log_choice(axis[COUNT], components, True) - log_prior(axis, x))
-                other = math.exp(log_choice(axis[COUNT], components, False) - log_prior(axis, x))
-                same = histogram[int(x)]
-                density = own * same + other * (size - 1.0 - same)
-            else:
-                cell_log_masses(axis, x, bandwidth, masses)
-                density = 0.0
-                for c in range(len(histogram)):
-                    density += histogram[c] * math.exp(masses[c])
-            out[i] += math.log((1.0 + density) / size)
-
-
 @kernel
 def propose(  # type: ignore[no-untyped-def]
     axes, order, conditions, allowed, conditional, below, least, weights, coordinates, log_norms, offsets,
-    components, above_bandwidth, multivariate, key, values, scores,
+    tables, histogram, starts, active, components, above_bandwidth, joint, key, values, scores,
 ):  # fmt: skip
     """Draw candidates from l and score them: one call an ask.
 
@@ -361,9 +267,11 @@ def propose(  # type: ignore[no-untyped-def]
         below: trial numbers of the below points, int64 (b,).
         least: smallest bandwidth of l on each axis, (d,).
         weights: of the below points and, last, the prior, (b + 1,).
-        coordinates, log_norms, offsets, components: the observations of g; see `above_joint`.
+        coordinates, log_norms, offsets: the observations of g; see `above_joint`.
+        tables, histogram, starts, active: the same, tabulated; see `tables.count_observations`.
+        components: how many observations of g there are, the prior included.
         above_bandwidth: bandwidth of g.
-        multivariate: whether kernels are products over all parameters.
+        joint: model the parameters jointly, by product kernels; else each for itself.
         key: of the random stream, uint64 (5,).
         values: column values of the candidates, (m, d), written.
         scores: log l - log g of the candidates, (m,), written.
@@ -382,16 +290,14 @@ def propose(  # type: ignore[no-untyped-def]
     for k in range(len(weights)):
         total += weights[k]
         cumulative[k] = total
-    draw_candidates(axes, order, conditions, allowed, points, bandwidths, cumulative, multivariate, key, candidates)
+    draw_candidates(axes, order, conditions, allowed, points, bandwidths, cumulative, joint, key, candidates)
     above = np.empty(m)
-    if multivariate:
+    if joint:
         below_joint(axes, points, bandwidths, weights, candidates, scores)
         above_joint(axes, conditional, above_bandwidth, coordinates, log_norms, offsets, components, candidates, above)
     else:
         below_independent(axes, points, bandwidths, weights, candidates, scores)
-        above_independent(
-            axes, conditional, above_bandwidth, coordinates, log_norms, offsets, components, candidates, above
-        )
+        above_independent(axes, above_bandwidth, tables, histogram, starts, active, components, candidates, above)
     for i in range(m):
         scores[i] -= above[i]
         for j in range(d):

@@ -1,6 +1,6 @@
 """Tune a small convolutional network on scikit-learn's images of digits, then test it on images it never saw.
 
-    python examples/tune_digits.py                      # 40 trials, two to four minutes on two cores
+    python examples/tune_digits.py                      # 150 trials, two to four minutes on two cores
     python examples/tune_digits.py --sampler random     # the same budget of random search
     python examples/tune_digits.py --resume             # go on where a run was stopped
 
@@ -142,8 +142,8 @@ def tune(args: argparse.Namespace, train: Images, valid: Images) -> fasthpo.Tuni
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=80)
-    parser.add_argument("--epochs", type=int, default=6, help="epochs of a full training (default 6)")
+    parser.add_argument("--trials", type=int, default=150)
+    parser.add_argument("--epochs", type=int, default=8, help="epochs of a full training (default 8)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sampler", choices=["tpe", "random"], default="tpe")
     parser.add_argument("--output-dir", type=Path, default=Path("hyperopt_results"))

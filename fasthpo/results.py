@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from fasthpo.parameter import Value
-from fasthpo.study import Study, TrialSequence
+from fasthpo.study import Study
 from fasthpo.table import TrialTable
-from fasthpo.trial import Trial, TrialState
+from fasthpo.trial import Trial, TrialSequence, TrialState
 
 
 class StopReason(StrEnum):

@@ -6,9 +6,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from fasthpo.errors import (
     TrialStateError,
     UnknownTrial,
 )
+from fasthpo.outcome import batch_arrays, outcome
 from fasthpo.parameter import FloatArray, Value, plain
 from fasthpo.partial import complete_row, encode_partial
 from fasthpo.pruners.base import Pruner
@@ -30,12 +31,11 @@ from fasthpo.search_space import SearchSpace
 from fasthpo.storage import snapshot
 from fasthpo.strategies.base import Strategy
 from fasthpo.table import NO_DRAW, TrialTable, check_direction
-from fasthpo.trial import Trial, TrialState, as_number
+from fasthpo.trial import Trial, TrialSequence, TrialState, as_number
 
 logger = logging.getLogger("fasthpo")
 
 _REDRAWS = 32  # draws of points tried already before the next untried point is taken instead
-_FINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 
 
 class Study:
@@ -244,7 +244,7 @@ class Study:
             InvalidValue: the value is no number, or does not go with the state.
         """
         number = self._number(trial)
-        final, result = _outcome(value, state)
+        final, result = outcome(value, state)
         kept = {str(name): as_number(f"metric {name!r}", one) for name, one in (metrics or {}).items()}
         with self._lock:
             self._check_running(number, "tell")
@@ -268,7 +268,7 @@ class Study:
         Raises:
             UnknownTrial, TrialStateError, InvalidValue: as `tell`; then no trial of the batch was told.
         """
-        asked, reached = _batch_arrays(numbers, values)
+        asked, reached = batch_arrays(numbers, values)
         with self._lock:
             for number in asked[(asked < 0) | (asked >= len(self.table))][:1]:
                 raise UnknownTrial(f"the study has no trial {number}; it has given out {len(self.table)} numbers")
@@ -300,7 +300,7 @@ class Study:
             InvalidValue: values are not n numbers.
         """
         rows = encode_columns(self.space, params)
-        numbers, reached = _batch_arrays(np.arange(len(rows)), values)
+        numbers, reached = batch_arrays(np.arange(len(rows)), values)
         with self._lock:
             first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, time.time())
             numbers = numbers + first
@@ -471,69 +471,6 @@ class Study:
         return study
 
 
-class TrialSequence(Sequence[Trial]):
-    """The trials of a study as a sequence; a handle is made only for an entry that is looked at."""
-
-    def __init__(self, study: Study) -> None:
-        self._study = study
-
-    def __len__(self) -> int:
-        return len(self._study)
-
-    @overload
-    def __getitem__(self, index: int) -> Trial: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Trial]: ...
-    def __getitem__(self, index: int | slice) -> Trial | list[Trial]:
-        if isinstance(index, slice):
-            return [Trial(i, self._study) for i in range(*index.indices(len(self)))]
-        number = index + len(self) if index < 0 else index
-        if not 0 <= number < len(self):
-            raise IndexError(f"the study has {len(self)} trials, got index {index}")
-        return Trial(number, self._study)
-
-    def __iter__(self) -> Iterator[Trial]:
-        return (Trial(i, self._study) for i in range(len(self)))
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} trials>"
-
-
 def _check_type(what: str, value: object, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
         raise InvalidValue(f"{what} must be a {kind.__name__}, such as {kind.__name__}(...), got {value!r}")
-
-
-def _outcome(value: float | None, state: TrialState | None) -> tuple[TrialState, float | None]:
-    """The final state and value of a trial told `value` and `state`."""
-    result = None if value is None else as_number("value", value)
-    missing = result is None or result != result
-    if state is None:
-        if result is None:
-            raise InvalidValue("value must be a number, got None; to end a trial without one, tell its state")
-        return (TrialState.FAILED, None) if missing else (TrialState.COMPLETE, result)
-    if state not in _FINAL:
-        raise InvalidValue(f"a trial can be told COMPLETE, PRUNED or FAILED, got state={state!r}")
-    if state == TrialState.COMPLETE and missing:
-        raise InvalidValue(f"a COMPLETE trial needs a value that is not NaN, got value={value}")
-    if state == TrialState.FAILED and not missing:
-        raise InvalidValue(f"a FAILED trial has no value, got value={value}")
-    return TrialState(state), None if missing else result
-
-
-def _batch_arrays(numbers: Any, values: Any) -> tuple[IntArray, FloatArray]:
-    """Trial numbers int64 (n,) and values float64 (n,), checked for form."""
-    asked = np.asarray(numbers)
-    if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
-        raise InvalidValue(f"numbers must be a one-dimensional array of integers, got {numbers!r}")
-    if len(np.unique(asked)) != len(asked):
-        unique, times = np.unique(asked, return_counts=True)
-        raise InvalidValue(f"numbers must not repeat, got {unique[times > 1][0]} more than once")
-    reached = np.asarray(values)
-    if reached.dtype.kind == "O":
-        reached = np.array([as_number("value", one) for one in reached.ravel()]).reshape(reached.shape)
-    if reached.dtype.kind not in "iuf" or reached.shape != asked.shape:
-        raise InvalidValue(
-            f"values must be {len(asked)} numbers, got an array of shape {reached.shape} and type {reached.dtype}"
-        )
-    return asked.astype(np.int64), reached.astype(np.float64)

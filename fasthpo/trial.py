@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 from fasthpo.errors import InvalidValue
 from fasthpo.parameter import Value, plain
@@ -32,6 +32,7 @@ class TrialState(IntEnum):
 class TrialSource(Protocol):
     """What a `Trial` handle reads from and writes to; the study."""
 
+    def __len__(self) -> int: ...
     def trial_params(self, number: int) -> dict[str, Value]: ...
     def trial_state(self, number: int) -> TrialState: ...
     def trial_value(self, number: int) -> float | None: ...
@@ -172,6 +173,34 @@ class Trial(Mapping[str, Value]):
     def checkpoint_dir(self) -> Path | None:
         """Where the trial may keep its weights; None if the study has no directory."""
         return self._source.trial_checkpoint_dir(self.number)
+
+
+class TrialSequence(Sequence[Trial]):
+    """The trials of a study as a sequence; a handle is made only for an entry that is looked at."""
+
+    def __init__(self, source: TrialSource) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    @overload
+    def __getitem__(self, index: int) -> Trial: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Trial]: ...
+    def __getitem__(self, index: int | slice) -> Trial | list[Trial]:
+        if isinstance(index, slice):
+            return [Trial(i, self._source) for i in range(*index.indices(len(self)))]
+        number = index + len(self) if index < 0 else index
+        if not 0 <= number < len(self):
+            raise IndexError(f"the study has {len(self)} trials, got index {index}")
+        return Trial(number, self._source)
+
+    def __iter__(self) -> Iterator[Trial]:
+        return (Trial(i, self._source) for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} trials>"
 
 
 def as_number(what: str, value: Any) -> float:

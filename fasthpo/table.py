@@ -147,6 +147,20 @@ class TrialTable:
         n = len(rows)
         self._make_room(n)
         first = self._length
+        if n == 1 and state == TrialState.RUNNING:  # the usual case: numbers, not arrays of one
+            self._params[:, first] = rows[0]
+            self._draws[first] = draws
+            self._states[first] = state
+            self._starts[first] = start
+            self._length = first + 1
+            self.counts[state] += 1
+            place = self._running_length
+            self._running[place] = first
+            self._running_place[first] = place
+            self._running_length = place + 1
+            if self.tried is not None:
+                self.tried.add(rows)
+            return first
         new = slice(first, first + n)
         self._params[:, new] = rows.T
         self._draws[new] = draws

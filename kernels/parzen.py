@@ -34,7 +34,7 @@ PRIOR_POSITION = 0.5
 PRIOR_BANDWIDTH = 1.0
 _SQRT_2 = 1.4142135623730951
 _LOG_SQRT_2_PI = 0.9189385332046727
-_LEAST_MASS = 1e-300  # keeps the logarithm of a cell's mass finite
+LEAST_MASS = 1e-300  # keeps the logarithm of a cell's mass finite
 
 _philox = kernel(philox)
 _to_double = kernel(to_double)
@@ -178,7 +178,7 @@ def log_kernel(axis, coordinate, position, bandwidth):  # type: ignore[no-untype
         return -0.5 * z * z - math.log(bandwidth) - _LOG_SQRT_2_PI - log_inside(position, bandwidth)
     low, high = cell_edges(axis, cell_of_coordinate(axis, coordinate))
     mass = between((low - position) / bandwidth, (high - position) / bandwidth)
-    return math.log(max(mass, _LEAST_MASS)) - log_inside(position, bandwidth)
+    return math.log(max(mass, LEAST_MASS)) - log_inside(position, bandwidth)
 
 
 @kernel
@@ -200,7 +200,7 @@ def cell_log_masses(axis, cell, bandwidth, out):  # type: ignore[no-untyped-def]
     for c in range(len(out)):
         position = position_of_value(axis, value_of_cell(axis, float(c)))
         mass = between((low - position) / bandwidth, (high - position) / bandwidth)
-        out[c] = math.log(max(mass, _LEAST_MASS)) - log_inside(position, bandwidth) - prior
+        out[c] = math.log(max(mass, LEAST_MASS)) - log_inside(position, bandwidth) - prior
 
 
 @kernel

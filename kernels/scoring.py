@@ -25,12 +25,14 @@ from .parzen import (
     COUNT,
     FINE,
     KIND,
+    LEAST_MASS,
+    between,
     cell_edges,
     cell_log_masses,
     cell_of_coordinate,
     draw_candidates,
     log_choice,
-    log_kernel,
+    log_inside,
     log_prior,
     neighbour_bandwidths,
     observe,
@@ -46,16 +48,62 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
 @kernel
-def log_relative(axes, points, bandwidths, j, k, coordinate):  # type: ignore[no-untyped-def]
-    """log(kernel / prior) of point k of a small set on axis j; 0 where the point is inactive."""
-    axis = axes[j]
-    if axis[KIND] == CONSTANT or points[j, k] != points[j, k]:
-        return 0.0
-    if axis[KIND] == CATEGORICAL:
-        own = log_choice(axis[COUNT], points.shape[1] + 1.0, points[j, k] == coordinate)
-        return own - log_prior(axis, coordinate)
-    position = position_of_coordinate(axis, points[j, k])
-    return log_kernel(axis, coordinate, position, bandwidths[j, k]) - log_prior(axis, coordinate)
+def prepare_points(axes, points, bandwidths, positions, log_norms):  # type: ignore[no-untyped-def]
+    """What the kernels of a few points need for every candidate alike.
+
+    Args:
+        axes: (d, 8).
+        points, bandwidths: (d, b).
+        positions: of the points on numeric axes, (d, b), written.
+        log_norms: log Z of a numeric kernel, and of a continuous one log(bandwidth sqrt(2 pi)) too, (d, b), written.
+    """
+    d, b = points.shape
+    for j in range(d):
+        kind = axes[j, KIND]
+        if kind in (CATEGORICAL, CONSTANT):
+            continue
+        for k in range(b):
+            if points[j, k] == points[j, k]:
+                positions[j, k] = position_of_coordinate(axes[j], points[j, k])
+                log_norms[j, k] = log_inside(positions[j, k], bandwidths[j, k])
+                if kind == CONTINUOUS:
+                    log_norms[j, k] += math.log(bandwidths[j, k]) + _LOG_SQRT_2_PI
+
+
+@kernel
+def add_choice(exponents, coordinates, x, own, other):  # type: ignore[no-untyped-def]
+    """exponents += own or other, as the observation's choice is x or not; nothing where it is inactive."""
+    for t in range(len(exponents)):
+        coordinate = coordinates[t]
+        if coordinate == x:
+            exponents[t] += own
+        elif coordinate == coordinate:
+            exponents[t] += other
+
+
+@kernel
+def add_log_relative(axis, points, bandwidths, positions, log_norms, x, terms):  # type: ignore[no-untyped-def]
+    """Add log(kernel / prior) at coordinate x of one axis to `terms` (b,), of each point that is active there."""
+    kind = axis[KIND]
+    if kind == CONSTANT:
+        return
+    prior = log_prior(axis, x)
+    b = len(points)
+    if kind == CATEGORICAL:
+        own = log_choice(axis[COUNT], b + 1.0, True) - prior
+        other = log_choice(axis[COUNT], b + 1.0, False) - prior
+        add_choice(terms, points, x, own, other)
+    elif kind == CONTINUOUS:
+        for k in range(b):
+            if points[k] == points[k]:
+                z = (x - positions[k]) / bandwidths[k]
+                terms[k] -= 0.5 * z * z + log_norms[k] + prior
+    else:
+        low, high = cell_edges(axis, cell_of_coordinate(axis, x))
+        for k in range(b):
+            if points[k] == points[k]:
+                mass = between((low - positions[k]) / bandwidths[k], (high - positions[k]) / bandwidths[k])
+                terms[k] += math.log(max(mass, LEAST_MASS)) - log_norms[k] - prior
 
 
 @kernel
@@ -84,6 +132,9 @@ def below_joint(axes, points, bandwidths, weights, candidates, out):  # type: ig
         out: (m,), written.
     """
     d, b = points.shape
+    positions = np.empty((d, b))
+    log_norms = np.empty((d, b))
+    prepare_points(axes, points, bandwidths, positions, log_norms)
     terms = np.empty(b + 1)
     for i in range(len(candidates)):
         for k in range(b + 1):
@@ -91,8 +142,7 @@ def below_joint(axes, points, bandwidths, weights, candidates, out):  # type: ig
         for j in range(d):
             x = candidates[i, j]
             if x == x:
-                for k in range(b):
-                    terms[k] += log_relative(axes, points, bandwidths, j, k, x)
+                add_log_relative(axes[j], points[j], bandwidths[j], positions[j], log_norms[j], x, terms[:b])
         out[i] = log_sum(terms, weights)
 
 
@@ -103,6 +153,9 @@ def below_independent(axes, points, bandwidths, weights, candidates, out):  # ty
     A parameter's mixture holds the points in which it is active, and the prior. Arguments as `below_joint`.
     """
     d, b = points.shape
+    positions = np.empty((d, b))
+    log_norms = np.empty((d, b))
+    prepare_points(axes, points, bandwidths, positions, log_norms)
     terms = np.zeros(b + 1)
     active = np.zeros(b + 1)
     active[b] = weights[b]
@@ -113,7 +166,9 @@ def below_independent(axes, points, bandwidths, weights, candidates, out):  # ty
             if x != x or axes[j, KIND] == CONSTANT:
                 continue
             for k in range(b):
-                terms[k] = log_relative(axes, points, bandwidths, j, k, x)
+                terms[k] = 0.0
+            add_log_relative(axes[j], points[j], bandwidths[j], positions[j], log_norms[j], x, terms[:b])
+            for k in range(b):
                 active[k] = weights[k] if points[j, k] == points[j, k] else 0.0
             out[i] += log_sum(terms, active)
 
@@ -153,17 +208,6 @@ def add_conditional(exponents, coordinates, log_norms, x, constant, factor):  # 
         difference = x - coordinates[t]
         term = constant + log_norms[t] - factor * difference * difference
         exponents[t] += term if coordinates[t] == coordinates[t] else 0.0
-
-
-@kernel
-def add_choice(exponents, coordinates, x, own, other):  # type: ignore[no-untyped-def]
-    """exponents += own or other, as the observation's choice is x or not; nothing where it is inactive."""
-    for t in range(len(exponents)):
-        coordinate = coordinates[t]
-        if coordinate == x:
-            exponents[t] += own
-        elif coordinate == coordinate:
-            exponents[t] += other
 
 
 @kernel

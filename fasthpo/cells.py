@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.parameter import FloatArray
+from fasthpo.errors import InvalidSearchSpace
+from fasthpo.parameter import FloatArray, Lattice
 
 if TYPE_CHECKING:
     from fasthpo.search_space import SearchSpace
 
 INACTIVE = -1
 LARGEST_INT64 = 2**63 - 1
+_MOST_NODES = 2**13  # of a space with conditions; a parameter that shares none adds one of its own
+_NOWHERE = Lattice(0.0, 0.0, 0, 1.0, 0.0, 0, False, 1.0)  # of a continuum, whose values are its grid's business
 
 # a parameter that is still undecided, and those of its parents that are, too
 _Undecided = frozenset[tuple[int, frozenset[int]]]
@@ -70,6 +73,9 @@ class Cells:
         size: how many points there are; exact, and maybe beyond 2**63.
         radices: the counts, where a point's index is a plain mixed radix below 2**63; None with conditions.
 
+    Raises:
+        InvalidSearchSpace: conditions that share their parents in so many ways that the points can't be counted.
+
     Example:
         >>> import fasthpo
         >>> space = fasthpo.SearchSpace({"a": fasthpo.Discrete(1, 3), "b": fasthpo.Categorical(["x", "y"])})
@@ -81,6 +87,7 @@ class Cells:
         self._space = space
         self._counts = list(counts)
         self._known: dict[_Undecided, _Node] = {}
+        self._lattices = Lattice(*map(np.array, zip(*(p.lattice or _NOWHERE for p in space.parameters), strict=True)))
         everything = frozenset((j, frozenset(c.parent for c in space.conditions[j])) for j in range(len(space)))
         # the condition of `child` on `parent`, in cells of the parent
         self._allowed = {
@@ -124,6 +131,11 @@ class Cells:
     def _node(self, undecided: _Undecided) -> _Node:
         if undecided in self._known:
             return self._known[undecided]
+        if len(self._known) > _MOST_NODES + len(self._counts):
+            raise InvalidSearchSpace(
+                "the points of this space can't be counted: too many parameters depend on several parents each and "
+                f"share them; got {sum(len(needed) > 1 for needed in self._space.conditions)} such parameters"
+            )
         root = min(j for j, parents in undecided if not parents)
         children = [j for j, parents in undecided if root in parents]
         named = sorted({cell for child in children for cell in self._allowed[child, root]})
@@ -193,26 +205,19 @@ class Cells:
             index = index * node.size + own
         return index
 
+    def rows(self, digits: npt.NDArray[np.int64]) -> FloatArray:
+        """The row, or rows, (..., d) of cells; of a continuum's cells, 0."""
+        return np.where(digits == INACTIVE, np.nan, self._lattices.at(digits))
+
     def point(self, index: int) -> FloatArray:
         """The row (d,) of a point."""
-        row = np.full(len(self._counts), np.nan)
-        for j, cell in enumerate(self.digits(index)):
-            if cell != INACTIVE:
-                row[j] = self._space.parameters[j].at(np.array(cell))
-        return row
+        return self.rows(np.array(self.digits(index), np.int64))
 
     def index(self, rows: FloatArray) -> Sequence[int] | npt.NDArray[np.int64]:
         """The indices of the points `rows` (n, d)."""
-        if not len(rows):
-            return []
-        columns = []
-        for j, parameter in enumerate(self._space.parameters):
-            column = rows[:, j]
-            active = ~np.isnan(column)
-            cells = np.full(len(rows), INACTIVE, np.int64)
-            cells[active] = parameter.cell(column[active])
-            columns.append(cells)
-        digits = np.stack(columns, axis=1)
-        if self._strides is not None:
-            return digits @ self._strides
+        if self._strides is not None:  # nothing is conditional
+            return self._lattices.cell(rows) @ self._strides
+        inactive = np.isnan(rows)
+        digits = self._lattices.cell(np.where(inactive, 0.0, rows))
+        digits[inactive] = INACTIVE
         return [self.number(one) for one in digits.tolist()]

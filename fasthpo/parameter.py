@@ -10,7 +10,8 @@ import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,7 @@ def check_finite(name: str, value: Any) -> float:
         number = math.inf
     if not math.isfinite(number):
         raise InvalidSearchSpace(f"{name} must be finite, got {name}={value!r}")
-    return number
+    return number + 0.0  # -0.0 is 0.0
 
 
 def check_integer(name: str, value: Any) -> int:
@@ -51,7 +52,10 @@ def check_integer(name: str, value: Any) -> int:
         value = int(value)
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise InvalidSearchSpace(f"{name} must be an integer, got {name}={value!r}")
-    number = operator.index(value)
+    try:
+        number = operator.index(value)
+    except TypeError:  # an array of one element has __index__, but no index
+        raise InvalidSearchSpace(f"{name} must be an integer, got {name}={value!r}") from None
     if abs(number) > LARGEST_INTEGER:
         raise InvalidSearchSpace(f"{name} must lie within -2**53 and 2**53, got {name}={number}")
     return number
@@ -94,16 +98,49 @@ def _normal_when(when: When | None) -> dict[str, tuple[Value, ...]]:
     return normal
 
 
+class Lattice(NamedTuple):
+    """Where the values of finite parameters lie: numbers for one parameter, arrays (d,) for those of a space.
+
+    Value k is `anchor + (k - shift) * step`, rounded to a multiple of `1 / tens` where that is a `decimal`; the last
+    one is `high`. An anchor in the middle keeps a range of more than 2**53 integers exact.
+    """
+
+    low: Any
+    high: Any
+    last: Any  # count - 1
+    step: Any
+    anchor: Any
+    shift: Any
+    decimal: Any
+    tens: Any
+
+    def at(self, index: npt.NDArray[np.int64]) -> FloatArray:
+        """The column values of the cells `index` (..., d)."""
+        values = self.anchor + (index - self.shift) * self.step
+        # 0.1 * 3 is 0.30000000000000004; show the decimal that the user's step means
+        values = np.where(self.decimal, np.rint(values * self.tens) / self.tens, values)
+        inside: FloatArray = np.maximum(np.where(index >= self.last, self.high, values), self.low)
+        return inside + 0.0  # -0.0 is 0.0
+
+    def cell(self, column_values: FloatArray) -> npt.NDArray[np.int64]:
+        """The nearest cell of each column value (..., d); none may be NaN."""
+        steps = np.rint((column_values - self.anchor) / self.step)
+        nearest: npt.NDArray[np.int64] = steps.astype(np.int64) + self.shift
+        return nearest
+
+
 class Parameter(ABC):
     """One dimension of a search space. Immutable; two parameters are equal when their definitions are."""
 
-    __slots__ = ("when",)
+    __slots__ = ("lattice", "when")
     kind: ClassVar[str]
     fields: ClassVar[tuple[str, ...]]
     when: Mapping[str, tuple[Value, ...]]
+    lattice: Lattice | None  # None for a continuum
 
     def __init__(self, when: When | None) -> None:
-        self._set("when", _normal_when(when))
+        self._set("when", MappingProxyType(_normal_when(when)))
+        self._set("lattice", None)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -115,7 +152,8 @@ class Parameter(ABC):
         raise AttributeError(f"{type(self).__name__} is immutable")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self)._from_fields, ({name: getattr(self, name) for name in (*self.fields, "when")},)
+        fields = {name: getattr(self, name) for name in self.fields}
+        return type(self)._from_fields, ({**fields, "when": dict(self.when)},)
 
     @classmethod
     def _from_fields(cls, fields: dict[str, Any]) -> Parameter:
@@ -134,13 +172,15 @@ class Parameter(ABC):
     def decode(self, column_value: float) -> Value:
         """The plain Python value that a column value stands for."""
 
-    @abstractmethod
     def at(self, index: npt.NDArray[np.int64]) -> FloatArray:
         """The column values of the cells `index` (0 to count - 1)."""
+        assert self.lattice is not None
+        return self.lattice.at(index)
 
-    @abstractmethod
     def cell(self, column_values: FloatArray) -> npt.NDArray[np.int64]:
         """The cell of each column value; the inverse of `at`."""
+        assert self.lattice is not None
+        return self.lattice.cell(column_values)
 
     @abstractmethod
     def from_unit(self, unit: FloatArray) -> FloatArray:
@@ -166,7 +206,8 @@ class Parameter(ABC):
 
     def _identity(self) -> tuple[Any, ...]:
         # repr tells 1, 1.0 and True apart, which == does not
-        return type(self), repr([getattr(self, name) for name in self.fields]), repr(sorted(self.when.items()))
+        when = sorted((parent, sorted(map(repr, values))) for parent, values in self.when.items())
+        return type(self), repr([getattr(self, name) for name in self.fields]), repr(when)
 
     def __eq__(self, other: object) -> bool:
         return self._identity() == other._identity() if isinstance(other, Parameter) else NotImplemented
@@ -200,21 +241,16 @@ class Numeric(Parameter):
 
     def _number(self, value: Any) -> float:
         value = plain(value)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise InvalidParameters(f"must be a finite number, got {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
             raise InvalidParameters(f"must be a finite number, got {value!r}")
         if not self.low <= value <= self.high:
             raise InvalidParameters(f"must lie between {self.low} and {self.high}, got {value!r}")
         return float(value)
 
-    def at(self, index: npt.NDArray[np.int64]) -> FloatArray:
-        assert self.step is not None or self.low == self.high
-        values: FloatArray = np.minimum(self.low + index * (self.step or 0.0), self.high)
-        return values
-
-    def cell(self, column_values: FloatArray) -> npt.NDArray[np.int64]:
-        if not self.step or self.low == self.high:
-            return np.zeros(np.shape(column_values), np.int64)
-        return np.rint((column_values - self.low) / self.step).astype(np.int64)
+    def _constant(self) -> Lattice:
+        return Lattice(self.low, self.high, 0, 1.0, self.low, 0, False, 1.0)
 
     def from_unit(self, unit: FloatArray) -> FloatArray:
         if self.low == self.high:

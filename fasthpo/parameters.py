@@ -8,12 +8,12 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.parameter import (
     LARGEST_INTEGER,
     FloatArray,
+    Lattice,
     Numeric,
     Parameter,
     Value,
@@ -25,8 +25,9 @@ from fasthpo.parameter import (
     plain,
 )
 
+_PLAIN = (str, bool, int, float, type(None))
 _MAX_LISTED = 8  # choices shown in an error message
-_MOST_DIGITS = 16  # of a float64; beyond, rounding to decimals changes nothing
+_MOST_DIGITS = 15  # decimals that rounding can give; a float64 has no more
 
 
 class Continuous(Numeric):
@@ -47,11 +48,10 @@ class Continuous(Numeric):
         6
     """
 
-    __slots__ = ("_digits", "n_points")
+    __slots__ = ("n_points",)
     kind = "continuous"
     fields = ("low", "high", "step", "n_points")
     n_points: int | None
-    _digits: int
 
     def __init__(
         self,
@@ -68,41 +68,49 @@ class Continuous(Numeric):
         self._set("step", None if step is None else check_finite("step", step))
         self._set("n_points", check_points(n_points))
         self._check_order()
-        digits = 17
         if self.step is not None:
-            if self.step <= 0:
-                raise InvalidSearchSpace(f"step must be positive, got step={self.step}")
-            steps = (self.high - self.low) / self.step
-            if not steps < LARGEST_INTEGER or abs(steps - round(steps)) > 1e-8 * max(1.0, steps):
-                fit = self.low + math.floor(steps) * self.step
-                raise InvalidSearchSpace(
-                    f"step must divide high - low, got low={self.low}, high={self.high}, step={self.step}; "
-                    f"high={fit:.12g} would fit"
-                )
-            if n_points is not None:
-                raise InvalidSearchSpace(f"give step or n_points, not both, got step={step}, n_points={n_points}")
-            exponents = [Decimal(repr(x)).normalize().as_tuple().exponent for x in (self.low, self.step)]
-            digits = max(0, *(-e for e in exponents if isinstance(e, int)))
-        self._set("_digits", digits)
+            self._check_step(self.step)
+        if self.low == self.high:
+            self._set("lattice", self._constant())
+        elif self.step is not None:
+            self._set("lattice", self._stepped(self.step))
+
+    def _check_step(self, step: float) -> None:
+        if step <= 0:
+            raise InvalidSearchSpace(f"step must be positive, got step={step}")
+        if self.n_points is not None:
+            raise InvalidSearchSpace(f"give step or n_points, not both, got step={step}, n_points={self.n_points}")
+        if self.low == self.high:
+            return
+        bounds = f"got low={self.low}, high={self.high}, step={step}"
+        spacing = math.ulp(max(abs(self.low), abs(self.high)))
+        steps = (self.high - self.low) / step
+        if step <= 4 * spacing or steps >= LARGEST_INTEGER:
+            raise InvalidSearchSpace(f"step must be larger, or neighbouring values would be the same float, {bounds}")
+        # a step such as 0.333333333 is meant to fit, and bounds are rounded, too; a quarter of a step is no slip
+        tolerance = min(max(1e-8 * max(1.0, steps), spacing / step), 0.25)
+        if steps < 0.5 or abs(steps - round(steps)) > tolerance:
+            fit = self.low + math.floor(steps) * step
+            raise InvalidSearchSpace(f"step must divide high - low, {bounds}; high={fit:.12g} would fit")
+
+    def _stepped(self, step: float) -> Lattice:
+        exponents = [Decimal(repr(x)).normalize().as_tuple().exponent for x in (self.low, step)]
+        digits = max(0, *(-e for e in exponents if isinstance(e, int)))
+        decimal = digits <= _MOST_DIGITS and max(abs(self.low), abs(self.high)) * 10.0**digits < LARGEST_INTEGER
+        last = round((self.high - self.low) / step)
+        return Lattice(self.low, self.high, last, step, self.low, 0, decimal, 10.0**digits if decimal else 1.0)
 
     @property
     def count(self) -> int | None:
         if self.low == self.high:
             return 1
-        return None if self.step is None else round((self.high - self.low) / self.step) + 1
-
-    def at(self, index: npt.NDArray[np.int64]) -> FloatArray:
-        values = super().at(index)
-        # 0.1 * 3 is 0.30000000000000004; show the decimal that the user's step means
-        if self._digits < _MOST_DIGITS:
-            values = np.clip(np.round(values, self._digits), self.low, self.high)
-        return values
+        return None if self.lattice is None else int(self.lattice.last) + 1
 
     def encode(self, value: Any) -> float:
         number = self._number(value)
         if self.step is None or self.low == self.high:
             return number
-        nearest = float(self.at(self.cell(np.array([number])))[0])
+        nearest = float(self.at(self.cell(np.array(number))))
         if abs(nearest - number) > 1e-6 * self.step:
             raise InvalidParameters(f"must be low + k * step (low={self.low}, step={self.step}), got {value!r}")
         return nearest
@@ -141,6 +149,8 @@ class LogUniform(Numeric):
         self._set("step", None)
         self._set("n_points", check_points(n_points))
         self._check_order()
+        if self.low == self.high:
+            self._set("lattice", self._constant())
 
     @property
     def count(self) -> int | None:
@@ -194,16 +204,20 @@ class Discrete(Numeric):
             raise InvalidSearchSpace(
                 f"low must be more than half a step on a log scale, got low={self.low}, step={self.step}"
             )
+        last = (self.high - self.low) // self.step
+        middle = last // 2
+        low, high, step = float(self.low), float(self.high), float(self.step)
+        self._set("lattice", Lattice(low, high, last, step, self.low + middle * self.step, middle, False, 1.0))
 
     @property
     def count(self) -> int:
-        assert self.step is not None
-        return int((self.high - self.low) // self.step) + 1
+        assert self.lattice is not None
+        return int(self.lattice.last) + 1
 
     def encode(self, value: Any) -> float:
         number = self._number(value)
         assert self.step is not None
-        if not number.is_integer() or (number - self.low) % self.step:
+        if not number.is_integer() or (int(number) - self.low) % self.step:
             raise InvalidParameters(f"must be low + k * step (low={self.low}, step={self.step}), got {value!r}")
         return number
 
@@ -215,7 +229,7 @@ class Categorical(Parameter):
     """One of several choices without order: strings, booleans, integers, floats or None.
 
     Args:
-        choices: at least one choice, none twice. `1`, `1.0` and `True` are three choices.
+        choices: at least one choice, in order, none twice. `1`, `1.0` and `True` are three choices.
         when: active only if every named parent has one of the listed values.
 
     Raises:
@@ -234,14 +248,16 @@ class Categorical(Parameter):
 
     def __init__(self, choices: Sequence[Value], when: When | None = None) -> None:
         super().__init__(when)
-        if isinstance(choices, (str, bytes)) or not hasattr(choices, "__iter__"):
+        # the order of a set differs from run to run
+        no_list = isinstance(choices, (str, bytes, set, frozenset, Mapping)) or not hasattr(choices, "__iter__")
+        if no_list:
             raise InvalidSearchSpace(f"choices must be a list of values, got choices={choices!r}")
         listed = tuple(plain(c) for c in choices)
         if not listed:
             raise InvalidSearchSpace("choices must hold at least one value, got none")
         index: dict[tuple[type, Value], int] = {}
         for i, choice in enumerate(listed):
-            if choice is not None and not isinstance(choice, (str, bool, int, float)):
+            if type(choice) not in _PLAIN:  # an enumeration's member would come back from a file as something else
                 raise InvalidSearchSpace(
                     f"a choice must be a str, bool, int, float or None, got {choice!r} of type "
                     f"{type(choice).__name__}; use a string and look the object up in your objective"
@@ -252,6 +268,7 @@ class Categorical(Parameter):
                 raise InvalidSearchSpace(f"choices must differ from each other, got {choice!r} twice")
         self._set("choices", listed)
         self._set("_index", index)
+        self._set("lattice", Lattice(0.0, len(listed) - 1.0, len(listed) - 1, 1.0, 0.0, 0, False, 1.0))
 
     @property
     def count(self) -> int:
@@ -275,12 +292,6 @@ class Categorical(Parameter):
     def decode(self, column_value: float) -> Value:
         return self.choices[int(column_value)]
 
-    def at(self, index: npt.NDArray[np.int64]) -> FloatArray:
-        return np.asarray(index, np.float64)
-
-    def cell(self, column_values: FloatArray) -> npt.NDArray[np.int64]:
-        return np.asarray(column_values, np.int64)
-
     def from_unit(self, unit: FloatArray) -> FloatArray:
         return np.floor(np.minimum(unit * self.count, self.count - 1))
 
@@ -294,7 +305,7 @@ def parameter_from_dict(definition: Mapping[str, Any]) -> Parameter:
     Raises:
         InvalidSearchSpace: not such a description.
     """
-    if not isinstance(definition, Mapping) or definition.get("type") not in _KINDS:
+    if not isinstance(definition, Mapping) or definition.get("type") not in list(_KINDS):
         raise InvalidSearchSpace(f"a parameter's type must be one of {sorted(_KINDS)}, got {definition!r}")
     kind = _KINDS[definition["type"]]
     arguments = {str(k): v for k, v in definition.items() if k != "type"}

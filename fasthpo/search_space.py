@@ -104,15 +104,15 @@ class SearchSpace(Mapping[str, Parameter]):
         return tuple(conditions)
 
     def _parents_first(self) -> tuple[int, ...]:
-        order: list[int] = []
+        order: dict[int, None] = {}
         waiting = list(range(len(self.names)))
         while waiting:
             ready = [j for j in waiting if all(c.parent in order for c in self.conditions[j])]
             if not ready:
                 circle = ", ".join(repr(self.names[j]) for j in waiting)
                 raise InvalidSearchSpace(f"conditions must not form a cycle, got one among {circle}")
-            order += ready
-            waiting = [j for j in waiting if j not in ready]
+            order |= dict.fromkeys(ready)
+            waiting = [j for j in waiting if j not in order]
         return tuple(order)
 
     def _refuse_dead_parameters(self) -> None:

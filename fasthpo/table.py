@@ -147,7 +147,9 @@ class TrialTable:
         n = len(rows)
         self._make_room(n)
         first = self._length
-        if n == 1 and state == TrialState.RUNNING:  # the usual case: numbers, not arrays of one
+        if (
+            n == 1 and isinstance(draws, int) and state == TrialState.RUNNING
+        ):  # the usual case: numbers, not arrays of one
             self._params[:, first] = rows[0]
             self._draws[first] = draws
             self._states[first] = state

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from fasthpo.cells import Cells
 from fasthpo.parameter import FloatArray
 
 _BITMAP_LIMIT = 2**22  # cells up to which one byte a cell is kept
-_EMPTY = 2**64 - 1
+_WORD = 2**64 - 1
+_EMPTY = _WORD
+_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: its multiples spread evenly (Knuth, TAOCP 3, 6.4)
 
 
 class TriedPoints:
@@ -24,6 +28,7 @@ class TriedPoints:
         self._small = cells.size <= _BITMAP_LIMIT
         # a space beyond 2**63 cells is never used up; there a hash of the index stands for it
         self._huge = cells.size > 2**63
+        self._bytes = (cells.size.bit_length() + 7) // 8
         self._flags = np.zeros(cells.size if self._small else 0, np.bool_)
         self._slots = np.full(0 if self._small else 256, _EMPTY, np.uint64)
 
@@ -36,11 +41,16 @@ class TriedPoints:
         return self._length >= self.cells.size
 
     def _key(self, cell: int) -> int:
-        return hash(cell) & (2**63 - 1) if self._huge else cell
+        if not self._huge:
+            return cell
+        # not hash(): it is the remainder by 2**61 - 1, the same for cells 1 and 2**61
+        digest = hashlib.blake2b(cell.to_bytes(self._bytes, "little"), digest_size=8).digest()
+        return int.from_bytes(digest, "little") >> 1
 
     def _slot(self, key: int) -> int:
         mask = len(self._slots) - 1
-        place = (key * 0x9E3779B97F4A7C15 >> 20) & mask
+        # the upper bits of the product, which depend on every bit of the key
+        place = (key * _GOLDEN & _WORD) >> (64 - mask.bit_length())
         while self._slots[place] != _EMPTY and self._slots[place] != key:
             place = (place + 1) & mask
         return place

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from spaces import all_points, finite_spaces
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, GridSampler, LogUniform, SearchSpace, Study
+from fasthpo.table import TrialTable
 
 SPACE = SearchSpace(
     {
@@ -105,3 +107,77 @@ def test_it_resumes_at_its_position(tmp_path: Path) -> None:
         study.tell(study.ask(), 1.0)
     loaded = Study.load(study.save(tmp_path))
     assert suggestions(loaded) == suggestions(study)
+
+
+@pytest.mark.parametrize("low_high", [(0.1, 0.3), (-1.0, 0.1), (1e-5, 1e-1), (1e-300, 1e300), (-3.7, -3.6)])
+@pytest.mark.parametrize("n_points", [2, 3, 10, 5000])
+def test_both_ends_are_exact_and_steps_are_even(low_high: tuple[float, float], n_points: int) -> None:
+    low, high = low_high
+    for kind in (Continuous, LogUniform)[: 1 + (low > 0)]:
+        sampler = GridSampler()
+        table = TrialTable(SearchSpace({"x": kind(low, high, n_points=n_points)}), "minimize")
+        values = sampler.suggest_batch(table, np.arange(n_points))[:, 0]
+        assert values[0] == low and values[-1] == high
+        space = np.linspace if kind is Continuous else np.geomspace
+        if high < 1e300:  # geomspace is less exact than we are
+            np.testing.assert_allclose(values, space(low, high, n_points), rtol=1e-12, atol=1e-15)
+        assert (np.diff(values) > 0).all()
+        single = [sampler.suggest(table, k)[0] for k in {0, 1, n_points // 2, n_points - 1}]
+        assert single == [values[k] for k in {0, 1, n_points // 2, n_points - 1}]
+
+
+def test_points_of_a_continuum_under_a_condition() -> None:
+    space = SearchSpace(
+        {
+            "c": Categorical(["a", "b"]),
+            "x": Continuous(0, 1, n_points=3, when={"c": ["a"]}),
+            "n": Discrete(1, 2),
+            "l": LogUniform(1, 100, n_points=2, when={"n": [2]}),
+        }
+    )
+    first = [{"c": "a", "x": x} for x in (0.0, 0.5, 1.0)] + [{"c": "b"}]
+    second = [{"n": 1}, {"n": 2, "l": 1.0}, {"n": 2, "l": 100.0}]
+    expected = {repr(space.decode(space.encode({**a, **b}))) for a in first for b in second}
+    for shuffle in (False, True):
+        one, many = (Study(space, sampler=GridSampler(shuffle=shuffle, seed=1)) for _ in range(2))
+        points = [one.ask().params for _ in range(12)]
+        assert {repr(p) for p in points} == expected and len(expected) == 12
+        batch = many.ask_batch(100)
+        assert [batch[i] for i in range(len(batch))] == points
+        with pytest.raises(fasthpo.SpaceExhausted, match="all 12 points of the grid"):
+            one.ask()
+
+
+def test_the_last_cell_of_a_huge_grid() -> None:
+    space = SearchSpace({f"p{j}": Continuous(0, 1, n_points=1000) for j in range(6)})
+    table = TrialTable(space, "minimize")
+    sampler = GridSampler()
+    assert sampler.suggest(table, 10**18 - 1).tolist() == [1.0] * 6
+    assert sampler.suggest(table, 999 * 10**15).tolist() == [1.0] + [0.0] * 5
+    assert sampler.suggest_batch(table, np.array([0, 10**18 - 1])).tolist() == [[0.0] * 6, [1.0] * 6]
+    with pytest.raises(fasthpo.SpaceExhausted, match=f"all {10**18} points of the grid"):
+        sampler.suggest(table, 10**18)
+
+
+def test_options_make_the_same_sampler() -> None:
+    sampler = GridSampler(shuffle=True)
+    again = GridSampler(**sampler.options())
+    table = TrialTable(SPACE, "minimize")
+    draws = np.arange(90)
+    assert np.array_equal(sampler.suggest_batch(table, draws), again.suggest_batch(table, draws))
+    with pytest.raises(fasthpo.InvalidValue, match="shuffle must be True or False, got shuffle=1"):
+        GridSampler(shuffle=1)  # type: ignore[arg-type]
+
+
+def test_one_sampler_may_serve_two_spaces() -> None:
+    sampler = GridSampler()
+    one, other = TrialTable(SPACE, "minimize"), TrialTable(SearchSpace({"x": Continuous(5, 6, n_points=2)}), "minimize")
+    for draw in range(2):
+        assert sampler.suggest(other, draw).tolist() == [5.0 + draw]
+        assert sampler.suggest(one, draw)[0] == 1.0
+
+
+def test_a_grid_of_a_million_cells_in_one_batch() -> None:
+    space = SearchSpace({f"p{j}": Continuous(0, 9, n_points=10) for j in range(6)})
+    rows = GridSampler().suggest_batch(TrialTable(space, "minimize"), np.arange(10**6))
+    np.testing.assert_allclose(rows @ 10.0 ** np.arange(5, -1, -1), np.arange(10**6), atol=1e-6)

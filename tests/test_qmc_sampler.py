@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import qmc
@@ -52,3 +55,54 @@ def test_too_many_parameters_are_refused() -> None:
     space = SearchSpace({f"x{j}": Continuous(0, 1) for j in range(21_202)})
     with pytest.raises(fasthpo.InvalidSearchSpace, match="21201 parameters, got 21202"):
         Study(space, sampler=QMCSampler())
+
+
+def test_no_order_of_draws_makes_scipy_warn() -> None:
+    table = TrialTable(SPACE, "minimize")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for scramble in (True, False):
+            sampler = QMCSampler(seed=3, scramble=scramble)
+            rows = {k: sampler.suggest(table, k).tolist() for k in (700, 3, 256, 255, 10_000, 0, 701)}
+            for draws in ([0], [255, 256], [3, 700, 701], [0, 3, 10_000]):
+                assert sampler.suggest_batch(table, np.array(draws))[-1].tolist() == rows.get(draws[-1])
+            assert sampler.suggest_batch(table, np.empty(0, np.int64)).shape == (0, len(SPACE))
+
+
+def test_conditions_hold_and_choices_come_evenly() -> None:
+    space = SearchSpace({"c": Categorical(["a", "b"]), "x": Continuous(0, 1, when={"c": ["b"]}), "y": LogUniform(1, 4)})
+    batch = Study(space, sampler=QMCSampler(seed=0)).ask_batch(512)
+    assert (batch.params["c"] == "a").sum() == 256
+    assert np.array_equal(batch.active["x"], batch.params["c"] == "b")
+    for i in range(512):
+        space.validate(batch[i])
+
+
+def test_a_finite_space_is_used_up_without_repetition() -> None:
+    space = SearchSpace({"n": Discrete(1, 5), "c": Categorical(["a", "b"])})
+    study = Study(space, sampler=QMCSampler(seed=0))
+    assert len({repr(study.ask().params) for _ in range(10)}) == 10
+    with pytest.raises(fasthpo.SpaceExhausted):
+        study.ask()
+
+
+def test_it_resumes_at_its_position(tmp_path: Path) -> None:
+    study = Study(SPACE, sampler=QMCSampler())
+    for _ in range(300):
+        study.tell(study.ask(), 1.0)
+    loaded = Study.load(study.save(tmp_path / "study.msgpack"))
+    assert [loaded.ask().params for _ in range(5)] == [study.ask().params for _ in range(5)]
+
+
+def test_one_sampler_may_serve_two_spaces() -> None:
+    sampler = QMCSampler(seed=5)
+    one, other = TrialTable(SPACE, "minimize"), TrialTable(SearchSpace({"x": Continuous(0, 1)}), "minimize")
+    expected = [[QMCSampler(seed=5).suggest(table, k).tolist() for table in (one, other)] for k in (0, 300, 1)]
+    assert [[sampler.suggest(table, k).tolist() for table in (one, other)] for k in (0, 300, 1)] == expected
+
+
+def test_options_make_the_same_sampler() -> None:
+    sampler = QMCSampler(scramble=False, seed=8)
+    assert sampler.options() == {"seed": 8, "scramble": False} == QMCSampler(**sampler.options()).options()
+    with pytest.raises(fasthpo.InvalidValue, match="scramble must be True or False, got scramble=1"):
+        QMCSampler(scramble=1)  # type: ignore[arg-type]

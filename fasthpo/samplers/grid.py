@@ -8,27 +8,45 @@ import numpy as np
 
 from fasthpo.cells import INACTIVE, LARGEST_INT64, Cells
 from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
-from fasthpo.parameter import FloatArray, Numeric, Parameter
+from fasthpo.parameter import FloatArray, Numeric
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
 from fasthpo.table import TrialTable
 
+_MOST_TABLED = 4096  # points of a continuum that are computed at once, and kept
 
-def _grid_values(parameter: Parameter, cells: IntArray) -> FloatArray:
-    """Column values of cells; a continuum has `n_points` of them, evenly spaced on its scale, ends included."""
-    if parameter.count is not None:
-        return parameter.at(cells)
-    assert isinstance(parameter, Numeric)
-    points = parameter.n_points  # type: ignore[attr-defined]
-    share = np.full(np.shape(cells), 0.5) if points == 1 else cells / (points - 1)
+
+def _grid_values(parameter: Numeric, n_points: int, cells: IntArray) -> FloatArray:
+    """The values of a continuum at its `n_points` grid points, evenly spaced on its scale, ends included."""
+    share = np.full(np.shape(cells), 0.5) if n_points == 1 else cells / (n_points - 1)
     if parameter.log:
         low, high = np.log(parameter.low), np.log(parameter.high)
         values = np.exp(low + share * (high - low))
     else:
         values = parameter.low + share * (parameter.high - parameter.low)
+    # exp(log(0.1)) is 0.10000000000000002, but the ends are exact
+    values = np.where(share == 0.0, parameter.low, np.where(share == 1.0, parameter.high, values))
     inside: FloatArray = np.clip(values, parameter.low, parameter.high)
     return inside
+
+
+class _Continuum:
+    """The grid points of a parameter without values of its own to count."""
+
+    def __init__(self, parameter: Numeric, n_points: int) -> None:
+        self._parameter = parameter
+        self._n_points = n_points
+        self._table: FloatArray | None = None
+        if n_points <= _MOST_TABLED:
+            self._table = _grid_values(parameter, n_points, np.arange(n_points))
+
+    def values(self, cells: IntArray) -> FloatArray:
+        """The values of cells, of one or of several."""
+        if self._table is None:
+            return _grid_values(self._parameter, self._n_points, cells)
+        found: FloatArray = self._table[cells]
+        return found
 
 
 class GridSampler(Sampler):
@@ -62,6 +80,7 @@ class GridSampler(Sampler):
         self.shuffle = shuffle
         self._space: SearchSpace | None = None
         self._cells: Cells | None = None
+        self._continua: dict[int, _Continuum] = {}
 
     def options(self) -> dict[str, Any]:
         return {"shuffle": self.shuffle, "seed": self.seed}
@@ -76,7 +95,8 @@ class GridSampler(Sampler):
     def _grid(self, space: SearchSpace) -> Cells:
         if self._cells is None or self._space is not space:
             counts = []
-            for name, parameter in space.items():
+            continua = {}
+            for j, (name, parameter) in enumerate(space.items()):
                 count = parameter.count or getattr(parameter, "n_points", None)
                 if count is None:
                     raise InvalidSearchSpace(
@@ -84,9 +104,13 @@ class GridSampler(Sampler):
                         f"give it n_points, such as {type(parameter).__name__}(..., n_points=10)"
                     )
                 counts.append(count)
+                if parameter.count is None:
+                    assert isinstance(parameter, Numeric)
+                    continua[j] = _Continuum(parameter, count)
             # without n_points the grid is the space itself, which has been numbered already
             self._cells = space.cells or Cells(space, counts)
             self._space = space
+            self._continua = continua
         return self._cells
 
     def grid_size(self, space: SearchSpace) -> int:
@@ -101,16 +125,17 @@ class GridSampler(Sampler):
         if draw >= cells.size:
             raise SpaceExhausted(f"all {cells.size} points of the grid have been suggested")
         index = int(self._permuted(np.array([draw], np.int64), cells.size)[0]) if self.shuffle else draw
-        row = np.full(len(table.space), np.nan)
-        for j, cell in enumerate(cells.digits(index)):
-            if cell != INACTIVE:
-                row[j] = _grid_values(table.space.parameters[j], np.array(cell))
+        digits = np.array(cells.digits(index), np.int64)
+        row = cells.rows(digits)
+        for j, continuum in self._continua.items():
+            if digits[j] != INACTIVE:
+                row[j] = continuum.values(digits[j])
         return row
 
     def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
-        space, cells = table.space, self._grid(table.space)
+        cells = self._grid(table.space)
         indices = self._permuted(draws, cells.size) if self.shuffle else draws
-        digits = np.empty((len(draws), len(space)), np.int64)
+        digits = np.empty((len(draws), len(table.space)), np.int64)
         if cells.radices is None:
             for i, index in enumerate(indices.tolist()):
                 digits[i] = cells.digits(index)
@@ -118,10 +143,10 @@ class GridSampler(Sampler):
             from fasthpo.kernels.grid import decode
 
             decode(indices, cells.radices, digits)
-        rows = np.full(digits.shape, np.nan)
-        for j, parameter in enumerate(space.parameters):
+        rows = cells.rows(digits)
+        for j, continuum in self._continua.items():
             active = digits[:, j] != INACTIVE
-            rows[active, j] = _grid_values(parameter, digits[active, j])
+            rows[active, j] = continuum.values(digits[active, j])
         return rows
 
     def _permuted(self, draws: IntArray, size: int) -> IntArray:

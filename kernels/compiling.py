@@ -14,6 +14,9 @@ from typing import Any
 import numba
 from numba.core.caching import FunctionCache
 
+# fastmath under which sums may be reordered, products and sums contracted; NaN and infinities keep their meaning
+REORDER = {"reassoc", "contract", "nsz", "arcp"}
+
 
 def _fingerprint() -> str:
     digest = hashlib.sha256()

@@ -33,7 +33,8 @@ CONTINUOUS, FINE, COARSE, CATEGORICAL, CONSTANT = range(5)
 PRIOR_POSITION = 0.5
 PRIOR_BANDWIDTH = 1.0
 _SQRT_2 = 1.4142135623730951
-_LOG_SQRT_2_PI = 0.9189385332046727
+LOG_SQRT_2_PI = 0.9189385332046727
+PRIOR_LOG_INSIDE = -0.9599163336956223  # log(Phi(1/2) - Phi(-1/2)): what log_inside gives for the prior
 LEAST_MASS = 1e-300  # keeps the logarithm of a cell's mass finite
 
 _philox = kernel(philox)
@@ -75,7 +76,7 @@ def between(low, high):  # type: ignore[no-untyped-def]
     if width < 1e-3:  # the density in the middle, and its curvature: the difference would lose 3 digits and more
         middle = 0.5 * (low + high)
         curvature = 1.0 + width * width * (middle * middle - 1.0) / 24.0
-        return width * curvature * math.exp(-0.5 * middle * middle - _LOG_SQRT_2_PI)
+        return width * curvature * math.exp(-0.5 * middle * middle - LOG_SQRT_2_PI)
     if low > 0.0:
         return 0.5 * (math.erfc(low / _SQRT_2) - math.erfc(high / _SQRT_2))
     return 0.5 * (math.erfc(-high / _SQRT_2) - math.erfc(-low / _SQRT_2))
@@ -175,7 +176,7 @@ def log_kernel(axis, coordinate, position, bandwidth):  # type: ignore[no-untype
     """The log density (of a cell: log mass) at `coordinate` of a numeric kernel at `position`."""
     if axis[KIND] == CONTINUOUS:
         z = (coordinate - position) / bandwidth
-        return -0.5 * z * z - math.log(bandwidth) - _LOG_SQRT_2_PI - log_inside(position, bandwidth)
+        return -0.5 * z * z - math.log(bandwidth) - LOG_SQRT_2_PI - log_inside(position, bandwidth)
     low, high = cell_edges(axis, cell_of_coordinate(axis, coordinate))
     mass = between((low - position) / bandwidth, (high - position) / bandwidth)
     return math.log(max(mass, LEAST_MASS)) - log_inside(position, bandwidth)
@@ -183,13 +184,17 @@ def log_kernel(axis, coordinate, position, bandwidth):  # type: ignore[no-untype
 
 @kernel
 def log_prior(axis, coordinate):  # type: ignore[no-untyped-def]
-    """The log density (mass) of an axis's prior component at `coordinate`."""
+    """The log density (mass) of an axis's prior component, a kernel of bandwidth 1, at `coordinate`."""
     kind = axis[KIND]
     if kind == CONSTANT:
         return 0.0
     if kind == CATEGORICAL:
         return -math.log(axis[COUNT])
-    return log_kernel(axis, coordinate, PRIOR_POSITION, PRIOR_BANDWIDTH)
+    if kind == CONTINUOUS:
+        z = coordinate - PRIOR_POSITION
+        return -0.5 * z * z - LOG_SQRT_2_PI - PRIOR_LOG_INSIDE
+    low, high = cell_edges(axis, cell_of_coordinate(axis, coordinate))
+    return math.log(max(between(low - PRIOR_POSITION, high - PRIOR_POSITION), LEAST_MASS)) - PRIOR_LOG_INSIDE
 
 
 @kernel
@@ -220,7 +225,7 @@ def neighbour_bandwidths(axes, points, least, bandwidths):  # type: ignore[no-un
     Args:
         axes: (d, 8).
         points: coordinates (d, b), NaN where inactive.
-        least: smallest bandwidth on each axis, (d,).
+        least: smallest bandwidth.
         bandwidths: (d, b), written.
     """
     d, b = points.shape
@@ -249,7 +254,7 @@ def neighbour_bandwidths(axes, points, least, bandwidths):  # type: ignore[no-un
                 below = here - positions[order[r - 1]] if r > 0 else 0.0
                 above = positions[order[r + 1]] - here if r < n - 1 else 0.0
                 gap = max(below, above)
-            bandwidths[j, order[r]] = min(max(gap, least[j]), PRIOR_BANDWIDTH)
+            bandwidths[j, order[r]] = min(max(gap, least), PRIOR_BANDWIDTH)
 
 
 @kernel
@@ -277,7 +282,7 @@ def pick(cumulative, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def draw_coordinate(axis, points, bandwidths, k, state):  # type: ignore[no-untyped-def]
+def draw_coordinate(axis, points, positions, bandwidths, k, state):  # type: ignore[no-untyped-def]
     """A draw from component k of one axis; the prior if k is past the points, or inactive there."""
     b = len(points)
     is_prior = k >= b or points[k] != points[k]
@@ -291,7 +296,7 @@ def draw_coordinate(axis, points, bandwidths, k, state):  # type: ignore[no-unty
     if is_prior:
         x = truncated_normal(PRIOR_POSITION, PRIOR_BANDWIDTH, state)
     else:
-        x = truncated_normal(position_of_coordinate(axis, points[k]), bandwidths[k], state)
+        x = truncated_normal(positions[k], bandwidths[k], state)
     if kind == CONTINUOUS:
         return x
     cell = cell_at(axis, x)
@@ -321,7 +326,7 @@ def is_active(j, cells, conditions, allowed):  # type: ignore[no-untyped-def]
 
 @kernel
 def draw_candidates(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, points, bandwidths, cumulative, joint, key, candidates
+    axes, order, conditions, allowed, points, positions, bandwidths, cumulative, joint, key, candidates
 ):
     """Draw candidates from the density of `points`.
 
@@ -330,7 +335,7 @@ def draw_candidates(  # type: ignore[no-untyped-def]
         order: parameters, parents first, (d,).
         conditions, allowed: see `is_active`.
         points: coordinates of the observations (d, b), NaN where inactive.
-        bandwidths: (d, b).
+        positions, bandwidths: of the kernels on numeric axes, (d, b).
         cumulative: cumulative weights of the observations and the prior, (b + 1,).
         joint: take all parameters of a candidate from one component; else draw a component anew for each.
         key: (seed low, seed high, draw low, draw high, stream), uint64 (5,).
@@ -352,12 +357,12 @@ def draw_candidates(  # type: ignore[no-untyped-def]
             if len(conditions) and not is_active(j, cells, conditions, allowed):
                 continue
             k = component if joint else pick(cumulative, state)
-            candidates[i, j] = draw_coordinate(axes[j], points[j], bandwidths[j], k, state)
+            candidates[i, j] = draw_coordinate(axes[j], points[j], positions[j], bandwidths[j], k, state)
             cells[j] = cell_of_coordinate(axes[j], candidates[i, j])
 
 
 @kernel
-def observe(axes, conditional, bandwidth, values, coordinates, log_norms, log_norm):  # type: ignore[no-untyped-def]
+def observe(axes, conditional, bandwidth, values, first, last, coordinates, log_norms, log_norm):  # type: ignore[no-untyped-def]
     """Turn column values into coordinates and normalisers of kernels of one bandwidth.
 
     Args:
@@ -365,17 +370,17 @@ def observe(axes, conditional, bandwidth, values, coordinates, log_norms, log_no
         conditional: whether a parameter has conditions, bool (d,).
         bandwidth: of all numeric kernels.
         values: column values (d, n), NaN where inactive.
+        first, last: which of the n, from `first` to before `last`.
         coordinates: (d, n), written; never NaN for a parameter without conditions.
         log_norms: -log Z of each numeric kernel, 0 where inactive or not numeric, (d, n), written; (0, 0) to leave it.
         log_norm: the sum of -log Z over the unconditional CONTINUOUS and FINE axes, (n,), written.
     """
-    d, n = values.shape
-    for k in range(n):
+    for k in range(first, last):
         log_norm[k] = 0.0
-    for j in range(d):
+    for j in range(len(axes)):
         axis = axes[j]
         numeric = axis[KIND] == CONTINUOUS or axis[KIND] == FINE
-        for k in range(n):
+        for k in range(first, last):
             coordinate = coordinate_of_value(axis, values[j, k])
             if coordinate != coordinate and not conditional[j]:
                 coordinate = 0.0  # a waiting trial, partly given: it does not count, and must not spoil a sum

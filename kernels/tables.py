@@ -21,6 +21,7 @@ from .parzen import (
     CONTINUOUS,
     COUNT,
     KIND,
+    LOG_SQRT_2_PI,
     cell_edges,
     cell_log_masses,
     cell_of_coordinate,
@@ -30,8 +31,8 @@ from .parzen import (
 )
 
 POINTS = 161  # of the grid: 32 a bandwidth of 0.2; interpolated over six of them, exact to 1e-9
+_SPACING = 1.0 / (POINTS - 1.0)
 _SCALE = 2.0**38  # a kernel is at most 2^3 high, so that 2^22 (four million) of them fit into 63 bits
-_LOG_SQRT_2_PI = 0.9189385332046727
 # three-point Gauss-Legendre quadrature on [-1, 1], for the mass of a cell
 _NODE = 0.7745966692414834
 _OUTER = 5.0 / 18.0
@@ -48,15 +49,15 @@ def add_kernel(table, position, bandwidth, sign):  # type: ignore[no-untyped-def
         bandwidth: of the kernel.
         sign: 1 or -1.
     """
-    height = math.exp(-log_inside(position, bandwidth) - math.log(bandwidth) - _LOG_SQRT_2_PI) * _SCALE
+    height = math.exp(-log_inside(position, bandwidth) - math.log(bandwidth) - LOG_SQRT_2_PI) * _SCALE
     factor = 0.5 / (bandwidth * bandwidth)
     for p in range(POINTS):
-        difference = p / (POINTS - 1.0) - position
+        difference = p * _SPACING - position
         table[p] += sign * int(height * exponential(-factor * difference * difference) + 0.5)
 
 
 @kernel
-def count_observations(axes, bandwidth, coordinates, numbers, signs, tables, histogram, starts, active):  # type: ignore[no-untyped-def]
+def count_observations(axes, bandwidth, coordinates, numbers, sign, tables, histogram, starts, active):  # type: ignore[no-untyped-def]
     """Add observations to the tables, or take them out.
 
     Args:
@@ -64,7 +65,7 @@ def count_observations(axes, bandwidth, coordinates, numbers, signs, tables, his
         bandwidth: of all numeric kernels.
         coordinates: (d, n), NaN where inactive.
         numbers: which observations, int64 (k,).
-        signs: 1 to add, -1 to take out, int64 (k,).
+        sign: 1 to add, -1 to take out.
         tables: int64 (d, POINTS), changed.
         histogram: int64, the cells of all COARSE and CATEGORICAL parameters one after the other, changed.
         starts: where a parameter's cells begin in it, int64 (d,).
@@ -75,12 +76,12 @@ def count_observations(axes, bandwidth, coordinates, numbers, signs, tables, his
             coordinate = coordinates[j, numbers[i]]
             if coordinate != coordinate:
                 continue
-            active[j] += signs[i]
+            active[j] += sign
             kind = axes[j, KIND]
             if kind in (COARSE, CATEGORICAL):
-                histogram[starts[j] + int(coordinate)] += signs[i]
+                histogram[starts[j] + int(coordinate)] += sign
             elif kind != CONSTANT:
-                add_kernel(tables[j], coordinate, bandwidth, signs[i])
+                add_kernel(tables[j], coordinate, bandwidth, sign)
 
 
 @kernel
@@ -88,14 +89,12 @@ def interpolate(table, position):  # type: ignore[no-untyped-def]
     """The sum of kernels at a position, by Lagrange's formula over six points of the grid."""
     at = position * (POINTS - 1.0)
     first = min(max(int(at) - 2, 0), POINTS - 6)
-    t = at - first
-    total = 0.0
-    for i in range(6):
-        weight = 1.0
-        for k in range(6):
-            if k != i:
-                weight *= (t - k) / (i - k)
-        total += weight * table[first + i]
+    a = at - first  # the distances from the six points
+    b, c, d, e, f = a - 1.0, a - 2.0, a - 3.0, a - 4.0, a - 5.0
+    ab, cd, ef = a * b, c * d, e * f
+    total = cd * ef * (a * table[first + 1] / 24.0 - b * table[first] / 120.0)
+    total += ab * ef * (c * table[first + 3] - d * table[first + 2]) / 12.0
+    total += ab * cd * (e * table[first + 5] / 120.0 - f * table[first + 4] / 24.0)
     return max(total, 0.0) / _SCALE
 
 

@@ -13,7 +13,7 @@ from fasthpo.parameters import Categorical
 from fasthpo.reports import IntArray
 from fasthpo.search_space import SearchSpace
 
-COARSE_LIMIT = 64  # a stepped parameter of at most so many cells is looked up cell by cell
+COARSE_LIMIT = 16  # a stepped parameter of at most so many cells is looked up cell by cell
 
 
 class Axes(NamedTuple):

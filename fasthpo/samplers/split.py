@@ -48,11 +48,13 @@ class Split:
     def __init__(self) -> None:
         self._ranked: list[Key] = []
         self._count = 0
+        self._size = 0
+        self.changed = True  # the below trials or their weights, since whoever reads this set it to False
 
     @property
     def below(self) -> list[int]:
         """The numbers of the below trials, best first."""
-        return [key[3] for key in self._ranked[: below_count(self._count)]]
+        return [key[3] for key in self._ranked[: self._size]]
 
     def weights(self) -> FloatArray:
         """Weights of the below trials and, last, of the prior; the mean of the former is 1, and the prior's too.
@@ -60,10 +62,9 @@ class Split:
         Each weighs as much as it improves on the best trial above (Watanabe 2023, section 3.2.2). Where that has no
         meaning, as between complete and pruned trials or infinite losses, all weigh alike.
         """
-        size = below_count(self._count)
-        weights = np.ones(size + 1)
-        compared = self._ranked[: size + 1]
-        if len(compared) > size and all(key[0] == 0 and math.isfinite(key[2]) for key in compared):
+        weights = np.ones(self._size + 1)
+        compared = self._ranked[: self._size + 1]
+        if len(compared) > self._size and all(key[0] == 0 and math.isfinite(key[2]) for key in compared):
             halves = np.array([key[2] for key in compared]) / 2  # the difference of two floats may overflow
             gains = halves[-1] - halves[:-1]
             if gains.max() > 0:
@@ -73,11 +74,18 @@ class Split:
 
     def add(self, key: Key) -> tuple[list[int], list[int]]:
         """A trial has finished; the trials that enter and leave below. A trial outside was never below or left it."""
-        before = self.below
+        before = self._size
         self._count += 1
-        bisect.insort(self._ranked, key)
-        size = below_count(self._count)
-        if size == _MOST_BELOW:
-            del self._ranked[size + 1 :]
-        after = self.below
-        return [k for k in after if k not in before], [k for k in before if k not in after]
+        self._size = below_count(self._count)
+        place = bisect.bisect(self._ranked, key)
+        if self._size == before and place > self._size:  # behind the best one above
+            if self._size < _MOST_BELOW:
+                self._ranked.insert(place, key)
+            return [], []
+        self.changed = True
+        old = {key[3] for key in self._ranked[:before]}
+        self._ranked.insert(place, key)
+        if self._size == _MOST_BELOW:
+            del self._ranked[self._size + 1 :]
+        new = set(self.below)
+        return sorted(new - old), sorted(old - new)

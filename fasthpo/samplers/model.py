@@ -1,0 +1,192 @@
+"""TPE's model of a study: the observations, kept in the arrays that the Parzen kernels read."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fasthpo.parameter import FloatArray
+from fasthpo.reports import IntArray, grow
+from fasthpo.samplers.axes import axes_of
+from fasthpo.samplers.split import Split, sort_key
+from fasthpo.table import TrialTable
+from fasthpo.trial import TrialState
+
+_CANDIDATE_STREAM = 2
+_ABOVE_BANDWIDTH = 0.2  # of g, as a share of a parameter's range
+_FIRST_CAPACITY = 64
+
+
+class Model:
+    """The observations of one table; a function of the table's trials and their order of tells.
+
+    Args:
+        table: the trials.
+        multivariate: whether the parameters are to be modelled jointly, too.
+    """
+
+    def __init__(self, table: TrialTable, multivariate: bool) -> None:
+        from fasthpo.kernels.parzen import CATEGORICAL, COARSE, COUNT, KIND
+        from fasthpo.kernels.tables import POINTS
+
+        self.table = table
+        self._arrays = axes_of(table.space)
+        d = len(table.space)
+        self._needs_norms = multivariate and bool(self._arrays.conditional.any())
+        self._coordinates: FloatArray = np.zeros((d, _FIRST_CAPACITY))
+        self._log_norms: FloatArray = np.zeros((d, _FIRST_CAPACITY) if self._needs_norms else (0, 0))
+        self._log_norm: FloatArray = np.zeros(_FIRST_CAPACITY)
+        # what the kernels add to a trial's exponent: its log norm where it counts as above, else -inf
+        self._offsets: FloatArray = np.full(_FIRST_CAPACITY, -np.inf)
+        self._tables: IntArray = np.zeros((d, POINTS), np.int64)
+        self._active: IntArray = np.zeros(d, np.int64)
+        sizes = [int(a[COUNT]) if a[KIND] in (COARSE, CATEGORICAL) else 0 for a in self._arrays.axes]
+        self._starts: IntArray = np.cumsum([0, *sizes])[:-1]
+        self._histogram: IntArray = np.zeros(sum(sizes), np.int64)
+        self._split = Split()
+        self._points = self._positions = self._bandwidths = self._heights = np.zeros((d, 0))
+        self._weights = self._cumulative = np.ones(1)
+        self._seen = 0
+        self._told = 0
+        self._waiting: list[int] = []
+
+    def catch_up(self) -> None:
+        """Take in the trials asked for and told since the last call."""
+        table, split = self.table, self._split
+        length = len(table)
+        if length > self._seen:
+            self._make_room(length)
+            self._observe(self._seen, length)
+            self._seen = length
+        if self._waiting:
+            started = [n for n in self._waiting if table.state(n) != TrialState.WAITING]
+            self._waiting = [n for n in self._waiting if n not in started]
+            for number in started:
+                self._observe(number, number + 1)
+        order = table.tell_order
+        for number in order[self._told :].tolist():
+            if table.states[number] == TrialState.FAILED:
+                self._count([number], -1)
+                continue
+            enter, leave = split.add(sort_key(table, number))
+            self._count(enter, -1)
+            self._count(leave, 1)
+        self._told = len(order)
+        if split.changed:
+            self._fit()
+            split.changed = False
+
+    def _make_room(self, length: int) -> None:
+        capacity = self._coordinates.shape[1]
+        if length <= capacity:
+            return
+        while capacity < length:
+            capacity *= 2
+        self._coordinates = grow(self._coordinates, capacity)  # type: ignore[assignment]
+        if self._needs_norms:
+            self._log_norms = grow(self._log_norms, capacity)  # type: ignore[assignment]
+        self._log_norm = grow(self._log_norm, capacity)  # type: ignore[assignment]
+        self._offsets = grow(self._offsets, capacity, -np.inf)  # type: ignore[assignment]
+
+    def _observe(self, first: int, last: int) -> None:
+        from fasthpo.kernels.parzen import observe
+
+        observe(
+            self._arrays.axes,
+            self._arrays.conditional,
+            _ABOVE_BANDWIDTH,
+            self.table.params,
+            first,
+            last,
+            self._coordinates,
+            self._log_norms,
+            self._log_norm,
+        )
+        waiting = self.table.states[first:last] == TrialState.WAITING
+        if waiting.any():
+            self._count(first + np.flatnonzero(~waiting), 1)
+            self._waiting += (first + np.flatnonzero(waiting)).tolist()
+        else:
+            self._count(np.arange(first, last), 1)
+
+    def _count(self, numbers: IntArray | list[int], sign: int) -> None:
+        """Trials begin (sign = 1) or cease (-1) to count as above."""
+        from fasthpo.kernels.tables import count_observations
+
+        if not len(numbers):
+            return
+        which = np.asarray(numbers, np.int64)
+        self._offsets[which] = self._log_norm[which] if sign > 0 else -np.inf
+        count_observations(
+            self._arrays.axes,
+            _ABOVE_BANDWIDTH,
+            self._coordinates,
+            which,
+            sign,
+            self._tables,
+            self._histogram,
+            self._starts,
+            self._active,
+        )
+
+    def _fit(self) -> None:
+        from fasthpo.kernels.below import fit
+
+        below = np.array(self._split.below, np.int64)
+        self._weights = self._split.weights()
+        self._cumulative = np.cumsum(self._weights)
+        self._points, self._positions, self._bandwidths, self._heights = np.zeros(
+            (4, len(self._coordinates), len(below))
+        )
+        fit(
+            self._arrays.axes,
+            self._coordinates,
+            below,
+            1.0 / (len(below) + 2.0),
+            self._points,
+            self._positions,
+            self._bandwidths,
+            self._heights,
+        )
+
+    def candidates(self, seed: int, draw: int, count: int, joint: bool) -> tuple[FloatArray, FloatArray]:
+        """Candidates as rows (count, d) of column values, and their scores (count,)."""
+        from fasthpo.kernels.scoring import propose
+
+        arrays = self._arrays
+        counts = self.table.counts
+        finished = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED]
+        above = finished + counts[TrialState.RUNNING] - self._points.shape[1]
+        key = np.array([seed & 0xFFFFFFFF, seed >> 32, draw & 0xFFFFFFFF, draw >> 32, _CANDIDATE_STREAM], np.uint64)
+        values, scores = np.empty((count, len(arrays.axes))), np.empty(count)
+        propose(
+            arrays.axes,
+            arrays.order,
+            arrays.conditions,
+            arrays.allowed,
+            arrays.conditional,
+            self._points,
+            self._positions,
+            self._bandwidths,
+            self._heights,
+            self._weights,
+            self._cumulative,
+            self._coordinates,
+            self._log_norms,
+            self._offsets,
+            self._seen,
+            self._tables,
+            self._histogram,
+            self._starts,
+            self._active,
+            above + 1.0,
+            _ABOVE_BANDWIDTH,
+            joint,
+            key,
+            values,
+            scores,
+        )
+        for j in arrays.rounded:
+            parameter = self.table.space.parameters[j]
+            active = ~np.isnan(values[:, j])
+            values[active, j] = parameter.at(parameter.cell(values[active, j]))
+        return values, scores

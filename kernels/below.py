@@ -13,53 +13,22 @@ import numpy as np
 from .compiling import REORDER, kernel
 from .exponential import exponential
 from .parzen import (
+    BANDWIDTH,
     CATEGORICAL,
     CONSTANT,
     CONTINUOUS,
     COUNT,
+    HEIGHT,
     KIND,
     LEAST_MASS,
-    LOG_SQRT_2_PI,
+    POINT,
+    POSITION,
     between,
     cell_edges,
     cell_of_coordinate,
     log_choice,
-    log_inside,
     log_prior,
-    neighbour_bandwidths,
-    position_of_coordinate,
 )
-
-
-@kernel
-def fit(axes, coordinates, below, least, points, positions, bandwidths, heights):  # type: ignore[no-untyped-def]
-    """Make the kernels of l: done anew when the below points change.
-
-    Args:
-        axes: (d, 8).
-        coordinates: of all trials (d, n), NaN where inactive.
-        below: trial numbers of the below points, int64 (b,).
-        least: smallest bandwidth of l.
-        points: coordinates of the below points (d, b), written.
-        positions, bandwidths: of the kernels on numeric axes, (d, b), written.
-        heights: log of what a kernel is scaled with: 1 / Z for a cell, 1 / (Z bandwidth sqrt(2 pi)) on a continuous
-            axis; (d, b), written.
-    """
-    d, b = points.shape
-    for j in range(d):
-        for k in range(b):
-            points[j, k] = coordinates[j, below[k]]
-    neighbour_bandwidths(axes, points, least, bandwidths)
-    for j in range(d):
-        kind = axes[j, KIND]
-        if kind == CATEGORICAL or kind == CONSTANT:
-            continue
-        for k in range(b):
-            if points[j, k] == points[j, k]:
-                positions[j, k] = position_of_coordinate(axes[j], points[j, k])
-                heights[j, k] = -log_inside(positions[j, k], bandwidths[j, k])
-                if kind == CONTINUOUS:
-                    heights[j, k] -= math.log(bandwidths[j, k]) + LOG_SQRT_2_PI
 
 
 @kernel(fastmath=REORDER)
@@ -71,12 +40,12 @@ def gaussian_terms(x, priors, position, factor, constant, terms):  # type: ignor
 
 
 @kernel
-def log_relative(axis, points, positions, bandwidths, heights, x, terms):  # type: ignore[no-untyped-def]
+def log_relative(axis, points, x, terms):  # type: ignore[no-untyped-def]
     """log(kernel / prior) of every point at every candidate, on one axis.
 
     Args:
         axis: (8,); not CONSTANT.
-        points, positions, bandwidths, heights: the kernels on this axis, (b,); see `fit`.
+        points: with their kernels on this axis, (6, b); see `parzen.fit`.
         x: coordinates of the candidates (m,), NaN where inactive.
         terms: (b, m), written for active points; of an inactive candidate, anything.
     """
@@ -93,21 +62,21 @@ def log_relative(axis, points, positions, bandwidths, heights, x, terms):  # typ
         own = log_choice(axis[COUNT], b + 1.0, True)
         other = log_choice(axis[COUNT], b + 1.0, False)
         for k in range(b):
+            choice = points[POINT, k]
             for i in range(m):
-                terms[k, i] = (own if x[i] == points[k] else other) - priors[i]
+                terms[k, i] = (own if x[i] == choice else other) - priors[i]
         return
     for k in range(b):
-        if points[k] != points[k]:
+        if points[POINT, k] != points[POINT, k]:
             continue
-        position = positions[k]
-        bandwidth = bandwidths[k]
+        position, bandwidth, height = points[POSITION, k], points[BANDWIDTH, k], points[HEIGHT, k]
         if kind == CONTINUOUS:
-            gaussian_terms(x, priors, position, 0.5 / (bandwidth * bandwidth), heights[k], terms[k])
+            gaussian_terms(x, priors, position, 0.5 / (bandwidth * bandwidth), height, terms[k])
             continue
         for i in range(m):
             if x[i] == x[i]:
                 mass = between((lows[i] - position) / bandwidth, (highs[i] - position) / bandwidth)
-                terms[k, i] = math.log(max(mass, LEAST_MASS)) + heights[k] - priors[i]
+                terms[k, i] = math.log(max(mass, LEAST_MASS)) + height - priors[i]
 
 
 @kernel(fastmath=REORDER)
@@ -125,17 +94,17 @@ def add_exponentials(terms, shifts, weight, sums):  # type: ignore[no-untyped-de
 
 
 @kernel
-def below_joint(axes, points, positions, bandwidths, heights, weights, candidates, out):  # type: ignore[no-untyped-def]
+def below_joint(axes, points, weights, candidates, out):  # type: ignore[no-untyped-def]
     """log(l / prior) of each candidate under the product kernels of a few points.
 
     Args:
         axes: (d, 8).
-        points, positions, bandwidths, heights: the kernels, (d, b); see `fit`.
+        points: with their kernels, (d, 6, b); see `parzen.fit`.
         weights: of the points and, last, the prior, (b + 1,).
         candidates: coordinates (m, d), NaN where inactive.
         out: (m,), written.
     """
-    d, b = points.shape
+    d, _, b = points.shape
     m = len(candidates)
     x = np.empty(m)
     terms = np.empty((b, m))
@@ -144,9 +113,9 @@ def below_joint(axes, points, positions, bandwidths, heights, weights, candidate
         if axes[j, KIND] == CONSTANT:
             continue
         x[:] = candidates[:, j]
-        log_relative(axes[j], points[j], positions[j], bandwidths[j], heights[j], x, terms)
+        log_relative(axes[j], points[j], x, terms)
         for k in range(b):
-            if points[j, k] == points[j, k]:
+            if points[j, POINT, k] == points[j, POINT, k]:
                 add_active(terms[k], x, exponents[k])
     largest = np.zeros(m)
     sums = np.zeros(m)
@@ -162,12 +131,12 @@ def below_joint(axes, points, positions, bandwidths, heights, weights, candidate
 
 
 @kernel
-def below_independent(axes, points, positions, bandwidths, heights, weights, candidates, out):  # type: ignore[no-untyped-def]
+def below_independent(axes, points, weights, candidates, out):  # type: ignore[no-untyped-def]
     """log(l / prior) of each candidate where every parameter has a mixture of its own.
 
     A parameter's mixture holds the points in which it is active, and the prior. Arguments as `below_joint`.
     """
-    d, b = points.shape
+    d, _, b = points.shape
     m = len(candidates)
     x = np.empty(m)
     terms = np.empty((b, m))
@@ -179,12 +148,12 @@ def below_independent(axes, points, positions, bandwidths, heights, weights, can
         if axes[j, KIND] == CONSTANT:
             continue
         x[:] = candidates[:, j]
-        log_relative(axes[j], points[j], positions[j], bandwidths[j], heights[j], x, terms)
+        log_relative(axes[j], points[j], x, terms)
         scale = weights[b]
         for i in range(m):
             sums[i] = weights[b]
         for k in range(b):
-            if points[j, k] == points[j, k]:
+            if points[j, POINT, k] == points[j, POINT, k]:
                 add_exponentials(terms[k], none, weights[k], sums)
                 scale += weights[k]
         for i in range(m):

@@ -23,6 +23,7 @@ import math
 import numpy as np
 
 from .compiling import kernel
+from .normal import truncated_normal
 from .streams import philox, to_double
 
 # columns of `axes`
@@ -30,8 +31,15 @@ KIND, COUNT, LOW, HIGH, STEP, LOG, OFFSET, SPAN = range(8)
 # kinds of axis
 CONTINUOUS, FINE, COARSE, CATEGORICAL, CONSTANT = range(5)
 
+# rows of `points`, (d, 6, b): coordinate of a point, and of its kernel on a numeric axis the position, the bandwidth,
+# the log of its height (1 / Z for a cell, 1 / (Z bandwidth sqrt(2 pi)) on a CONTINUOUS axis), the mass that the
+# Gaussian has below the axis, and Z, that on the axis
+POINT, POSITION, BANDWIDTH, HEIGHT, LOWER, MASS = range(6)
+
 PRIOR_POSITION = 0.5
 PRIOR_BANDWIDTH = 1.0
+_PRIOR_LOWER = 0.3085375387259869  # Phi(-1/2)
+_PRIOR_MASS = 0.38292492254802624
 _SQRT_2 = 1.4142135623730951
 LOG_SQRT_2_PI = 0.9189385332046727
 PRIOR_LOG_INSIDE = -0.9599163336956223  # log(Phi(1/2) - Phi(-1/2)): what log_inside gives for the prior
@@ -60,13 +68,6 @@ def uniform(state):  # type: ignore[no-untyped-def]
     state[_SPARE_HIGH] = c
     state[_SPARE_LOW] = d
     return _to_double(a, b)
-
-
-@kernel
-def normal(state):  # type: ignore[no-untyped-def]
-    """The next standard normal number of a stream (Box and Muller 1958)."""
-    radius = math.sqrt(-2.0 * math.log(1.0 - uniform(state)))
-    return radius * math.cos(6.283185307179586 * uniform(state))
 
 
 @kernel
@@ -216,58 +217,69 @@ def log_choice(count, components, is_own):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def neighbour_bandwidths(axes, points, least, bandwidths):  # type: ignore[no-untyped-def]
-    """Bandwidths of the numeric kernels of a few points, from the gaps between them.
+def neighbour_bandwidths(positions, active, least, bandwidths):  # type: ignore[no-untyped-def]
+    """Bandwidths of the kernels of a few points on one axis, from the gaps between them.
 
-    On each axis a kernel is as wide as the larger of the gaps to its neighbours (outermost points look inward only;
-    a single point looks to the ends of the axis), at least `least` and at most the whole axis.
+    A kernel is as wide as the larger of the gaps to its neighbours (outermost points look inward only; a single point
+    looks to the ends of the axis), at least `least` and at most the whole axis.
 
     Args:
-        axes: (d, 8).
-        points: coordinates (d, b), NaN where inactive.
+        positions: of the points (b,).
+        active: coordinates of the points (b,), NaN where inactive: these are left out.
         least: smallest bandwidth.
-        bandwidths: (d, b), written.
+        bandwidths: (b,), written.
     """
-    d, b = points.shape
+    b = len(positions)
     order = np.empty(b, np.int64)
-    positions = np.empty(b)
-    for j in range(d):
-        axis = axes[j]
-        if axis[KIND] == CATEGORICAL or axis[KIND] == CONSTANT:
+    n = 0
+    for k in range(b):  # insertion sort of the active points
+        if active[k] != active[k]:
             continue
-        n = 0
-        for k in range(b):  # insertion sort of the active points
-            if points[j, k] != points[j, k]:
-                continue
-            positions[k] = position_of_coordinate(axis, points[j, k])
-            place = n
-            while place > 0 and positions[order[place - 1]] > positions[k]:
-                order[place] = order[place - 1]
-                place -= 1
-            order[place] = k
-            n += 1
-        for r in range(n):
-            here = positions[order[r]]
-            if n == 1:
-                gap = max(here, 1.0 - here)
-            else:
-                below = here - positions[order[r - 1]] if r > 0 else 0.0
-                above = positions[order[r + 1]] - here if r < n - 1 else 0.0
-                gap = max(below, above)
-            bandwidths[j, order[r]] = min(max(gap, least), PRIOR_BANDWIDTH)
+        place = n
+        while place > 0 and positions[order[place - 1]] > positions[k]:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = k
+        n += 1
+    for r in range(n):
+        here = positions[order[r]]
+        if n == 1:
+            gap = max(here, 1.0 - here)
+        else:
+            below = here - positions[order[r - 1]] if r > 0 else 0.0
+            above = positions[order[r + 1]] - here if r < n - 1 else 0.0
+            gap = max(below, above)
+        bandwidths[order[r]] = min(max(gap, least), PRIOR_BANDWIDTH)
 
 
 @kernel
-def truncated_normal(position, bandwidth, state):  # type: ignore[no-untyped-def]
-    """A draw from the Gaussian at `position` in [0, 1], truncated to the unit axis.
+def fit(axes, coordinates, numbers, least, points):  # type: ignore[no-untyped-def]
+    """Make the kernels of a few points, each with a bandwidth of its own.
 
-    By rejection: with a bandwidth of at most 1 at least a third of the tries succeed.
+    Args:
+        axes: (d, 8).
+        coordinates: of all trials (d, n), NaN where inactive.
+        numbers: which trials are the points, int64 (b,).
+        least: smallest bandwidth.
+        points: (d, 6, b), written; see above.
     """
-    for _ in range(1000):
-        x = position + bandwidth * normal(state)
-        if 0.0 <= x <= 1.0:
-            return x
-    return position
+    for j in range(len(axes)):
+        axis, point = axes[j], points[j]
+        for k in range(len(numbers)):
+            point[POINT, k] = coordinates[j, numbers[k]]
+        if axis[KIND] == CATEGORICAL or axis[KIND] == CONSTANT:
+            continue
+        for k in range(len(numbers)):
+            point[POSITION, k] = position_of_coordinate(axis, point[POINT, k])
+        neighbour_bandwidths(point[POSITION], point[POINT], least, point[BANDWIDTH])
+        for k in range(len(numbers)):
+            if point[POINT, k] == point[POINT, k]:
+                position, bandwidth = point[POSITION, k], point[BANDWIDTH, k]
+                point[LOWER, k] = between(-math.inf, -position / bandwidth)
+                point[MASS, k] = between(-position / bandwidth, (1.0 - position) / bandwidth)
+                point[HEIGHT, k] = -math.log(point[MASS, k])
+                if axis[KIND] == CONTINUOUS:
+                    point[HEIGHT, k] -= math.log(bandwidth) + LOG_SQRT_2_PI
 
 
 @kernel
@@ -282,21 +294,23 @@ def pick(cumulative, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def draw_coordinate(axis, points, positions, bandwidths, k, state):  # type: ignore[no-untyped-def]
-    """A draw from component k of one axis; the prior if k is past the points, or inactive there."""
-    b = len(points)
-    is_prior = k >= b or points[k] != points[k]
+def draw_coordinate(axis, points, k, state):  # type: ignore[no-untyped-def]
+    """A draw from kernel k of one axis's points (6, b); the prior if k is past the points, or inactive there."""
+    b = points.shape[1]
+    is_prior = k >= b or points[POINT, k] != points[POINT, k]
     kind = axis[KIND]
     if kind == CONSTANT:
         return 0.0
     if kind == CATEGORICAL:
         if not is_prior and uniform(state) * (1.0 + axis[COUNT] / (b + 1.0)) < 1.0:
-            return points[k]
+            return points[POINT, k]
         return min(math.floor(uniform(state) * axis[COUNT]), axis[COUNT] - 1.0)
     if is_prior:
-        x = truncated_normal(PRIOR_POSITION, PRIOR_BANDWIDTH, state)
+        x = truncated_normal(PRIOR_POSITION, PRIOR_BANDWIDTH, _PRIOR_LOWER, _PRIOR_MASS, uniform(state))
     else:
-        x = truncated_normal(positions[k], bandwidths[k], state)
+        x = truncated_normal(
+            points[POSITION, k], points[BANDWIDTH, k], points[LOWER, k], points[MASS, k], uniform(state)
+        )
     if kind == CONTINUOUS:
         return x
     cell = cell_at(axis, x)
@@ -326,7 +340,7 @@ def is_active(j, cells, conditions, allowed):  # type: ignore[no-untyped-def]
 
 @kernel
 def draw_candidates(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, points, positions, bandwidths, cumulative, joint, key, candidates
+    axes, order, conditions, allowed, points, cumulative, joint, key, candidates
 ):
     """Draw candidates from the density of `points`.
 
@@ -334,8 +348,7 @@ def draw_candidates(  # type: ignore[no-untyped-def]
         axes: (d, 8).
         order: parameters, parents first, (d,).
         conditions, allowed: see `is_active`.
-        points: coordinates of the observations (d, b), NaN where inactive.
-        positions, bandwidths: of the kernels on numeric axes, (d, b).
+        points: of the density, (d, 6, b); see `fit`.
         cumulative: cumulative weights of the observations and the prior, (b + 1,).
         joint: take all parameters of a candidate from one component; else draw a component anew for each.
         key: (seed low, seed high, draw low, draw high, stream), uint64 (5,).
@@ -357,7 +370,7 @@ def draw_candidates(  # type: ignore[no-untyped-def]
             if len(conditions) and not is_active(j, cells, conditions, allowed):
                 continue
             k = component if joint else pick(cumulative, state)
-            candidates[i, j] = draw_coordinate(axes[j], points[j], positions[j], bandwidths[j], k, state)
+            candidates[i, j] = draw_coordinate(axes[j], points[j], k, state)
             cells[j] = cell_of_coordinate(axes[j], candidates[i, j])
 
 

@@ -13,15 +13,14 @@ from .tables import above_independent
 
 @kernel
 def propose(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, conditional, points, positions, bandwidths, heights, weights, cumulative,
-    coordinates, log_norms, offsets, n, tables, histogram, starts, active, components, above_bandwidth, joint, key,
-    values, scores,
+    axes, order, conditions, allowed, conditional, points, weights, cumulative, coordinates, log_norms, offsets, n,
+    tables, histogram, starts, active, components, above_bandwidth, joint, key, values, scores,
 ):  # fmt: skip
     """Draw candidates from l and score them: one call an ask.
 
     Args:
         axes, order, conditions, allowed, conditional: the space; see `parzen`.
-        points, positions, bandwidths, heights: the kernels of l; see `below.fit`.
+        points: of l, with their kernels; see `parzen.fit`.
         weights, cumulative: of the kernels of l and, last, of the prior, (b + 1,).
         coordinates, log_norms, offsets: the observations of g, of which the first n count; see `above_joint`.
         n: how many trials there are.
@@ -36,16 +35,16 @@ def propose(  # type: ignore[no-untyped-def]
     d = len(axes)
     m = len(scores)
     candidates = np.empty((m, d))
-    draw_candidates(axes, order, conditions, allowed, points, positions, bandwidths, cumulative, joint, key, candidates)
+    draw_candidates(axes, order, conditions, allowed, points, cumulative, joint, key, candidates)
     above = np.empty(m)
     if joint:
-        below_joint(axes, points, positions, bandwidths, heights, weights, candidates, scores)
+        below_joint(axes, points, weights, candidates, scores)
         above_joint(
             axes, conditional, above_bandwidth, coordinates[:, :n], log_norms[:, :n], offsets[:n], components,
             candidates, above,
         )  # fmt: skip
     else:
-        below_independent(axes, points, positions, bandwidths, heights, weights, candidates, scores)
+        below_independent(axes, points, weights, candidates, scores)
         above_independent(axes, above_bandwidth, tables, histogram, starts, active, components, candidates, above)
     for i in range(m):
         scores[i] -= above[i]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numba
@@ -12,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_tpe import bandwidths as naive_bandwidths
 from naive_tpe import log_density
-from scipy.stats import kstest, truncnorm
+from scipy.special import ndtri
+from scipy.stats import kstest, norm, truncnorm
 
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
-from fasthpo.kernels import above, below, parzen, tables
+from fasthpo.kernels import above, below, normal, parzen, tables
 from fasthpo.kernels.exponential import exponential
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.axes import axes_of
@@ -66,11 +68,10 @@ def observed(space: SearchSpace, rows: np.ndarray, bandwidth: float) -> tuple[An
     return arrays, coordinates, norms, log_norm
 
 
-def fitted(arrays: Any, coordinates: np.ndarray, least: float) -> list[np.ndarray]:
-    """points, positions, bandwidths, heights"""
-    kernels = [np.ones(coordinates.shape) for _ in range(4)]
-    below.fit(arrays.axes, coordinates, np.arange(coordinates.shape[1]), least, *kernels)
-    return kernels
+def fitted(arrays: Any, coordinates: np.ndarray, least: float) -> np.ndarray:
+    points = np.ones((len(arrays.axes), 6, coordinates.shape[1]))
+    parzen.fit(arrays.axes, coordinates, np.arange(coordinates.shape[1]), least, points)
+    return points
 
 
 @pytest.mark.parametrize(("name", "joint"), CASES)
@@ -80,12 +81,13 @@ def test_below_density_equals_scipy(name: str, joint: bool, n: int) -> None:
     rows, queries = rows_of(space, n, 1), rows_of(space, 6, 2)
     arrays, coordinates, _, _ = observed(space, rows, 0.2)
     weights = np.append(np.linspace(1, 2, n), 0.3)
-    points, positions, widths, heights = fitted(arrays, coordinates, 0.05)
+    points = fitted(arrays, coordinates, 0.05)
+    widths = np.where(np.isnan(coordinates), 1.0, points[:, parzen.BANDWIDTH])
     np.testing.assert_allclose(widths.T, naive_bandwidths(space, rows, 0.05), rtol=1e-9, atol=1e-12)
     candidates = np.ascontiguousarray(observed(space, queries, 0.2)[1].T)
     out = np.empty(len(queries))
     kernel = below.below_joint if joint else below.below_independent
-    kernel(arrays.axes, points, positions, widths, heights, weights, candidates, out)
+    kernel(arrays.axes, points, weights, candidates, out)
     expected = [log_density(space, q, rows, widths.T, weights, joint) for q in queries]
     np.testing.assert_allclose(out, expected, rtol=1e-7, atol=1e-7)
 
@@ -107,7 +109,7 @@ def test_above_density_equals_scipy(name: str, joint: bool, n: int, bandwidth: f
             arrays.axes, arrays.conditional, bandwidth, coordinates, norms, offsets, components, candidates, out
         )
     else:
-        state = tabulated(arrays, bandwidth, coordinates, np.arange(n))
+        state = tabulated(arrays, bandwidth, coordinates, range(n))
         count(arrays, bandwidth, coordinates, np.flatnonzero(~counts), -1, state)
         tables.above_independent(arrays.axes, bandwidth, *state, components, candidates, out)
     used = rows[counts]
@@ -122,17 +124,25 @@ def test_above_density_equals_scipy(name: str, joint: bool, n: int, bandwidth: f
     np.testing.assert_allclose(out, expected, rtol=tolerance, atol=tolerance)
 
 
-def tabulated(arrays: Any, bandwidth: float, coordinates: np.ndarray, numbers: np.ndarray) -> Any:
+def tabulated(arrays: Any, bandwidth: float, coordinates: np.ndarray, numbers: Iterable[int]) -> Any:
     d = len(arrays.axes)
     sizes = [int(a[parzen.COUNT]) if a[parzen.KIND] in (parzen.COARSE, parzen.CATEGORICAL) else 0 for a in arrays.axes]
     starts = np.cumsum([0, *sizes])[:-1]
     state = np.zeros((d, tables.POINTS), np.int64), np.zeros(sum(sizes), np.int64), starts, np.zeros(d, np.int64)
-    tables.count_observations(arrays.axes, bandwidth, coordinates, numbers, 1, *state)
+    count(arrays, bandwidth, coordinates, numbers, 1, state)
     return state
 
 
-def count(arrays: Any, bandwidth: float, coordinates: np.ndarray, numbers: np.ndarray, sign: int, state: Any) -> None:
-    tables.count_observations(arrays.axes, bandwidth, coordinates, numbers, sign, *state)
+def count(
+    arrays: Any, bandwidth: float, coordinates: np.ndarray, numbers: Iterable[int], sign: int, state: Any
+) -> np.ndarray:
+    n = coordinates.shape[1]
+    offsets = np.zeros(n)
+    for k in numbers:
+        tables.count_observations(
+            arrays.axes, bandwidth, np.zeros(n, np.int8), k, k + 1, sign, coordinates, np.ones(n), offsets, *state
+        )
+    return offsets
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -140,16 +150,17 @@ def test_tables_do_not_depend_on_the_order_and_taking_out_leaves_no_trace(name: 
     space = SPACES[name]
     arrays, coordinates, _, _ = observed(space, rows_of(space, 40, 7), 0.2)
     order = np.random.default_rng(0).permutation(40)
-    forward = tabulated(arrays, 0.2, coordinates, np.arange(40))
+    forward = tabulated(arrays, 0.2, coordinates, range(40))
     shuffled = tabulated(arrays, 0.2, coordinates, order)
     assert all(np.array_equal(a, b) for a, b in zip(forward, shuffled, strict=True))
-    count(arrays, 0.2, coordinates, order, -1, forward)
+    offsets = count(arrays, 0.2, coordinates, order, -1, forward)
+    assert (offsets == -np.inf).all()
     assert not forward[0].any() and not forward[1].any() and not forward[3].any()
 
 
 def test_tables_hold_a_million_observations_at_one_place() -> None:
     arrays, coordinates, _, _ = observed(SearchSpace({"a": Continuous(0, 1)}), np.zeros((1, 1)), 0.2)
-    state = tabulated(arrays, 0.2, coordinates, np.zeros(1, np.int64))
+    state = tabulated(arrays, 0.2, coordinates, [0])
     many = state[0] * 1_000_000
     assert (many >= 0).all() and many.max() < 2**62
     expected = 1e6 * truncnorm(0, 5, loc=0, scale=0.2).pdf(0.05)
@@ -212,17 +223,20 @@ def test_compiled_stream_equals_numpy() -> None:
     assert compiled == uniforms(7 + (3 << 32), np.array([5]), 2, 11)[0].tolist()
 
 
-def test_normal_numbers_are_normal() -> None:
-    state = np.zeros(9, np.uint64)
-    numbers = [parzen.normal(state) for _ in range(5000)]
-    assert kstest(numbers, "norm").pvalue > 0.001
+def test_normal_quantile_equals_scipy() -> None:
+    shares = np.concatenate([np.logspace(-300, -1, 200), np.linspace(0.001, 0.999, 999), 1 - np.logspace(-15, -1, 50)])
+    quantiles = [normal.normal_quantile(p) for p in shares]
+    np.testing.assert_allclose(quantiles, ndtri(shares), rtol=1e-14, atol=1e-15)
 
 
 @pytest.mark.parametrize(("position", "bandwidth"), [(0.0, 1.0), (0.5, 1.0), (1.0, 0.01), (0.3, 0.2)])
 def test_truncated_draws_follow_their_density(position: float, bandwidth: float) -> None:
-    state = np.zeros(9, np.uint64)
-    state[0] = 11
-    numbers = np.array([parzen.truncated_normal(position, bandwidth, state) for _ in range(5000)])
+    lower, mass = (
+        norm.cdf(-position / bandwidth),
+        norm.cdf((1 - position) / bandwidth) - norm.cdf(-position / bandwidth),
+    )
+    units = np.append(uniforms(11, np.arange(5000), 0, 1)[:, 0], [0.0, 1 - 2.0**-53])
+    numbers = np.array([normal.truncated_normal(position, bandwidth, lower, mass, unit) for unit in units])
     assert numbers.min() >= 0 and numbers.max() <= 1
     law = truncnorm(-position / bandwidth, (1 - position) / bandwidth, loc=position, scale=bandwidth)
     assert kstest(numbers, law.cdf).pvalue > 0.001
@@ -234,13 +248,12 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
     space = SPACES[name]
     rows = rows_of(space, 5, 8)
     arrays, coordinates, _, _ = observed(space, rows, 0.2)
-    points, positions, widths, _ = fitted(arrays, coordinates, 0.1)
+    points = fitted(arrays, coordinates, 0.1)
     weights = np.array([1, 2, 1, 1, 1, 0.5])
     m = 400 if SLOW else 4000
     candidates = np.empty((m, len(space)))
     parzen.draw_candidates(
-        arrays.axes, arrays.order, arrays.conditions, arrays.allowed, points, positions, widths, np.cumsum(weights),
-        joint,
+        arrays.axes, arrays.order, arrays.conditions, arrays.allowed, points, np.cumsum(weights), joint,
         np.array([1, 0, 0, 0, 2], np.uint64), candidates,
     )  # fmt: skip
     for j in range(len(space)):
@@ -254,7 +267,9 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
             if arrays.axes[j, parzen.KIND] in (parzen.CATEGORICAL, parzen.COARSE)
             else np.linspace(0, 1, 20001)
         )
-        density = np.array([_marginal(arrays.axes[j], points[j], widths[j], weights, x) for x in grid])
+        density = np.array(
+            [_marginal(arrays.axes[j], points[j, parzen.POINT], points[j, parzen.BANDWIDTH], weights, x) for x in grid]
+        )
         step = 1.0 if len(grid) < 20001 else grid[1] - grid[0]
         if arrays.axes[j, parzen.KIND] == parzen.FINE:
             continue  # drawn as CONTINUOUS and rounded

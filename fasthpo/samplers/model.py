@@ -43,7 +43,7 @@ class Model:
         self._starts: IntArray = np.cumsum([0, *sizes])[:-1]
         self._histogram: IntArray = np.zeros(sum(sizes), np.int64)
         self._split = Split()
-        self._points = self._positions = self._bandwidths = self._heights = np.zeros((d, 0))
+        self._points: FloatArray = np.zeros((d, 6, 0))
         self._weights = self._cumulative = np.ones(1)
         self._seen = 0
         self._told = 0
@@ -65,11 +65,13 @@ class Model:
         order = table.tell_order
         for number in order[self._told :].tolist():
             if table.states[number] == TrialState.FAILED:
-                self._count([number], -1)
+                self._count(number, number + 1, -1)
                 continue
             enter, leave = split.add(sort_key(table, number))
-            self._count(enter, -1)
-            self._count(leave, 1)
+            for moved in enter:
+                self._count(moved, moved + 1, -1)
+            for moved in leave:
+                self._count(moved, moved + 1, 1)
         self._told = len(order)
         if split.changed:
             self._fit()
@@ -101,27 +103,24 @@ class Model:
             self._log_norms,
             self._log_norm,
         )
-        waiting = self.table.states[first:last] == TrialState.WAITING
-        if waiting.any():
-            self._count(first + np.flatnonzero(~waiting), 1)
-            self._waiting += (first + np.flatnonzero(waiting)).tolist()
-        else:
-            self._count(np.arange(first, last), 1)
+        self._count(first, last, 1)
+        if self.table.counts[TrialState.WAITING]:
+            self._waiting += (first + np.flatnonzero(self.table.states[first:last] == TrialState.WAITING)).tolist()
 
-    def _count(self, numbers: IntArray | list[int], sign: int) -> None:
+    def _count(self, first: int, last: int, sign: int) -> None:
         """Trials begin (sign = 1) or cease (-1) to count as above."""
         from fasthpo.kernels.tables import count_observations
 
-        if not len(numbers):
-            return
-        which = np.asarray(numbers, np.int64)
-        self._offsets[which] = self._log_norm[which] if sign > 0 else -np.inf
         count_observations(
             self._arrays.axes,
             _ABOVE_BANDWIDTH,
-            self._coordinates,
-            which,
+            self.table.states,
+            first,
+            last,
             sign,
+            self._coordinates,
+            self._log_norm,
+            self._offsets,
             self._tables,
             self._histogram,
             self._starts,
@@ -129,24 +128,13 @@ class Model:
         )
 
     def _fit(self) -> None:
-        from fasthpo.kernels.below import fit
+        from fasthpo.kernels.parzen import fit
 
         below = np.array(self._split.below, np.int64)
         self._weights = self._split.weights()
         self._cumulative = np.cumsum(self._weights)
-        self._points, self._positions, self._bandwidths, self._heights = np.zeros(
-            (4, len(self._coordinates), len(below))
-        )
-        fit(
-            self._arrays.axes,
-            self._coordinates,
-            below,
-            1.0 / (len(below) + 2.0),
-            self._points,
-            self._positions,
-            self._bandwidths,
-            self._heights,
-        )
+        self._points = np.zeros((len(self._arrays.axes), 6, len(below)))
+        fit(self._arrays.axes, self._coordinates, below, 1.0 / (len(below) + 2.0), self._points)
 
     def candidates(self, seed: int, draw: int, count: int, joint: bool) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (count, d) of column values, and their scores (count,)."""
@@ -155,7 +143,7 @@ class Model:
         arrays = self._arrays
         counts = self.table.counts
         finished = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED]
-        above = finished + counts[TrialState.RUNNING] - self._points.shape[1]
+        above = finished + counts[TrialState.RUNNING] - self._points.shape[2]
         key = np.array([seed & 0xFFFFFFFF, seed >> 32, draw & 0xFFFFFFFF, draw >> 32, _CANDIDATE_STREAM], np.uint64)
         values, scores = np.empty((count, len(arrays.axes))), np.empty(count)
         propose(
@@ -165,9 +153,6 @@ class Model:
             arrays.allowed,
             arrays.conditional,
             self._points,
-            self._positions,
-            self._bandwidths,
-            self._heights,
             self._weights,
             self._cumulative,
             self._coordinates,

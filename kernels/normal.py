@@ -1,0 +1,65 @@
+"""The quantile function of the normal distribution, and draws from a truncated one.
+
+A truncated normal number is drawn by inversion, one uniform number each: no rejection, so a stream of uniform numbers
+is used up evenly, and a candidate costs the same wherever its kernel lies.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .compiling import kernel
+
+
+@kernel
+def _ratio(r, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o):  # type: ignore[no-untyped-def]  # noqa: E741
+    """(a + b r + ... + h r^7) / (1 + i r + ... + o r^7)."""
+    upper = ((((((h * r + g) * r + f) * r + e) * r + d) * r + c) * r + b) * r + a
+    lower = ((((((o * r + n) * r + m) * r + l) * r + k) * r + j) * r + i) * r + 1.0
+    return upper / lower
+
+
+@kernel
+def normal_quantile(p):  # type: ignore[no-untyped-def]
+    """z with Phi(z) = p, for p in (0, 1), to about 1e-15 (Wichura, algorithm AS 241, Applied Statistics 37, 1988)."""
+    q = p - 0.5
+    if abs(q) <= 0.425:
+        return q * _ratio(
+            0.180625 - q * q,
+            3.3871328727963666080, 133.14166789178437745, 1971.5909503065514427, 13731.693765509461125,
+            45921.953931549871457, 67265.770927008700853, 33430.575583588128105, 2509.0809287301226727,
+            42.313330701600911252, 687.18700749205790830, 5394.1960214247511077, 21213.794301586595867,
+            39307.895800092710610, 28729.085735721942674, 5226.4952788528545610,
+        )  # fmt: skip
+    r = math.sqrt(-math.log(min(p, 1.0 - p)))
+    if r <= 5.0:
+        z = _ratio(
+            r - 1.6,
+            1.42343711074968357734, 4.63033784615654529590, 5.76949722146069140550, 3.64784832476320460504,
+            1.27045825245236838258, 0.241780725177450611770, 0.0227238449892691845833, 7.74545014278341407640e-4,
+            2.05319162663775882187, 1.67638483018380384940, 0.689767334985100004550, 0.148103976427480074590,
+            0.0151986665636164571966, 5.47593808499534494600e-4, 1.05075007164441684324e-9,
+        )  # fmt: skip
+    else:
+        z = _ratio(
+            r - 5.0,
+            6.65790464350110377720, 5.46378491116411436990, 1.78482653991729133580, 0.296560571828504891230,
+            0.0265321895265761230930, 1.24266094738807843860e-3, 2.71155556874348757815e-5, 2.01033439929228813265e-7,
+            0.599832206555887937690, 0.136929880922735805310, 0.0148753612908506148525, 7.86869131145613259100e-4,
+            1.84631831751005468180e-5, 1.42151175831644588870e-7, 2.04426310338993978564e-15,
+        )  # fmt: skip
+    return z if q > 0.0 else -z
+
+
+@kernel
+def truncated_normal(position, bandwidth, lower, mass, unit):  # type: ignore[no-untyped-def]
+    """A number of the Gaussian at `position` in [0, 1], truncated to the unit axis.
+
+    Args:
+        position, bandwidth: of the Gaussian.
+        lower: what mass it has below 0.
+        mass: what mass it has on the unit axis.
+        unit: a uniform number in [0, 1).
+    """
+    p = min(max(lower + unit * mass, 1e-300), 1.0 - 2.0**-53)
+    return min(max(position + bandwidth * normal_quantile(p), 0.0), 1.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import wilcoxon
+from scipy.stats import kstest, wilcoxon
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace, Study, TPESampler, TrialState
@@ -65,10 +65,19 @@ def test_a_seed_makes_it_reproducible(multivariate: bool) -> None:
     assert points[0] == points[1] != points[2]
 
 
-def test_startup_trials_are_random_search() -> None:
-    tpe, random = run(TPESampler(n_startup_trials=7, seed=2), 8), run(fasthpo.RandomSampler(seed=2), 8)
-    same = [a.params == b.params for a, b in zip(tpe.trials, random.trials, strict=True)]
-    assert same == [True] * 7 + [False]
+def test_startup_trials_are_a_latin_hypercube() -> None:
+    space = SearchSpace({"x": Continuous(0, 1), "y": LogUniform(1e-5, 1e-1), "z": Categorical(["a", "b"])})
+    first = []
+    for seed in range(200):
+        study = run(TPESampler(n_startup_trials=6, seed=seed), 12, lambda p: float("nan"), space)  # all fail
+        unit = np.array([[t.params["x"], (math.log10(t.params["y"]) + 5) / 4] for t in study.trials])
+        for block in (unit[:6], unit[6:]):
+            assert (np.sort(np.floor(block * 6), axis=0) == np.arange(6)[:, None]).all()
+        assert (np.array([t.params["z"] for t in study.trials]) == "a").sum() == 6
+        first.append(unit[0])
+    points = np.array(first)
+    assert all(kstest(points[:, j], "uniform").pvalue > 0.001 for j in range(2))
+    assert abs(np.corrcoef(points.T)[0, 1]) < 0.25
 
 
 def test_running_trials_push_the_next_ones_away() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from fasthpo.errors import InvalidValue
 from fasthpo.parameter import FloatArray, plain
 from fasthpo.samplers.base import Sampler
+from fasthpo.samplers.latin import LatinDraws
 from fasthpo.samplers.model import Model
-from fasthpo.samplers.random import PriorDraws
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 
@@ -20,10 +20,10 @@ _STARTUP_STREAM = 0
 class TPESampler(Sampler):
     """Models good trials by a density l and the others by g, and suggests where log l - log g is highest.
 
-    The first `n_startup_trials` are random. Then *below* are the best ceil(0.5 sqrt(n)) of n finished trials, at most
-    25; *above* are the rest and all running trials, so that parallel asks spread. In l a trial weighs as much as it is
-    better than the best of above; in g all weigh alike. Candidates are drawn from l, and the best of them is suggested;
-    on a finite space, the best that was not tried.
+    The first `n_startup_trials` are a Latin hypercube. Then *below* are the best ceil(0.5 sqrt(n)) of n finished
+    trials, at most 25; *above* are the rest and all running trials, so that parallel asks spread. In l a trial weighs
+    as much as it is better than the best of above; in g all weigh alike. Candidates are drawn from l, and the best of
+    them is suggested; on a finite space, the best that was not tried.
 
     Complete trials are ordered by value, pruned ones after them by how far they came, and failed ones left out.
     With `multivariate`, every second suggestion models the parameters jointly, by kernels that are products over them;
@@ -32,10 +32,11 @@ class TPESampler(Sampler):
     in the joint model a trial without it counts with the prior.
 
     The cost of an ask does not depend on the number of trials with `multivariate=False`; a joint suggestion costs
-    about 0.2 us a trial at 20 parameters.
+    about 0.07 us a trial at 20 parameters.
 
     Args:
-        n_startup_trials: finished trials before the model is used, at least 1.
+        n_startup_trials: finished trials before the model is used, at least 1; their points are chosen together, so that
+            each parameter's range is covered evenly.
         n_ei_candidates: candidates an ask, at least 1. More are not better: they only sharpen the model's errors.
         multivariate: model parameters jointly in every second suggestion; else never.
         seed: 0 to 2**64 - 1; None draws one.
@@ -70,7 +71,7 @@ class TPESampler(Sampler):
         if not isinstance(multivariate, bool):
             raise InvalidValue(f"multivariate must be True or False, got multivariate={multivariate!r}")
         self.multivariate = multivariate
-        self._startup = PriorDraws(self.seed, _STARTUP_STREAM)
+        self._startup = LatinDraws(self.seed, _STARTUP_STREAM, self.n_startup_trials)
         self._model: Model | None = None
 
     def options(self) -> dict[str, Any]:

@@ -35,8 +35,8 @@ class TPESampler(Sampler):
     about 0.07 us a trial at 20 parameters.
 
     Args:
-        n_startup_trials: finished trials before the model is used, at least 1; their points are chosen together, so that
-            each parameter's range is covered evenly.
+        n_startup_trials: finished trials before the model is used, at least 1. Their points are chosen together, to
+            cover the range of each parameter evenly.
         n_ei_candidates: candidates an ask, at least 1. More are not better: they only sharpen the model's errors.
         multivariate: model parameters jointly in every second suggestion; else never.
         seed: 0 to 2**64 - 1; None draws one.

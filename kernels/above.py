@@ -3,8 +3,8 @@
 It is taken relative to the prior density of the space. An observation enters by a single exponential, whose exponent
 is a polynomial of degree two in its coordinates. Written out, the part that depends on both candidate and observation
 is a product of two matrices, coefficients (candidates) times features (observations): one fused multiply-add a
-parameter. The features of a tile of observations are laid out once for all candidates, and stay in the first-level
-cache.
+parameter. Observations are stored in tiles that stay in the first-level cache while all candidates pass over them; the
+features of the commonest axes are the stored coordinates themselves, those of the others are laid out tile by tile.
 
 The joint density of a point, given an observation, is a product over the parameters that are active in the point;
 where a parameter is active in the point but not in the observation, the factor is the prior. As the parents say which
@@ -23,6 +23,7 @@ from .parzen import (
     CATEGORICAL,
     COARSE,
     CONSTANT,
+    CONTINUOUS,
     COUNT,
     FINE,
     KIND,
@@ -31,13 +32,15 @@ from .parzen import (
     cell_edges,
     cell_log_masses,
     cell_of_coordinate,
+    coordinate_of_value,
     log_choice,
+    log_inside,
     log_prior,
 )
 
-_TILE = 128  # observations laid out together
+TILE = 128  # observations stored together
 _BLOCK = 4  # candidates, and features, multiplied at a time: their 16 coefficients stay in registers
-_MIDDLE = 0.5  # positions are measured from here: small squares cancel little
+_MIDDLE = 0.5  # squares are taken of positions measured from here: small ones cancel little
 
 
 @kernel
@@ -61,95 +64,150 @@ def above_constants(axis, coordinate, bandwidth):  # type: ignore[no-untyped-def
 
 
 @kernel
-def count_features(axis, conditional):  # type: ignore[no-untyped-def]
-    """How many features an axis has; see `lay_out`."""
-    kind = axis[KIND]
-    if kind == CONSTANT or kind == CATEGORICAL:
-        return 0
-    if kind == COARSE:
-        return int(axis[COUNT])
-    if conditional:
-        return 4
-    return 2 if kind == FINE and axis[LOG] != 0.0 else 1
+def arrange(axes, conditional, bandwidth, rows, factors):  # type: ignore[no-untyped-def]
+    """Where a tile stores the coordinates of each axis.
+
+    Args:
+        axes: (d, 8).
+        conditional: bool (d,).
+        bandwidth: of all numeric kernels.
+        rows: row of each axis in a tile, int64 (d,), written; -1 for CONSTANT. A conditional CONTINUOUS or FINE axis
+            has -log Z in the row after.
+        factors: (d,), written: v of `above_constants` on an axis where it does not depend on the candidate and which
+            has no conditions, else 0. Such axes come first; their coordinates are their features.
+
+    Returns:
+        how many rows the former take, filled up to whole blocks, and how many there are in all.
+    """
+    count = 0
+    for j in range(len(axes)):
+        kind = axes[j, KIND]
+        rows[j] = -1
+        factors[j] = 0.0
+        if not conditional[j] and (kind == CONTINUOUS or (kind == FINE and axes[j, LOG] == 0.0)):
+            _, factors[j], _ = above_constants(axes[j], 0.0, bandwidth)
+            rows[j] = count
+            count += 1
+    direct = (count + _BLOCK - 1) // _BLOCK * _BLOCK
+    count = direct
+    for j in range(len(axes)):
+        kind = axes[j, KIND]
+        if kind != CONSTANT and rows[j] < 0:
+            rows[j] = count
+            count += 2 if conditional[j] and (kind == CONTINUOUS or kind == FINE) else 1
+    return direct, count
 
 
 @kernel
-def set_coefficients(axis, conditional, bandwidth, x, coefficients):  # type: ignore[no-untyped-def]
-    """What a candidate at x multiplies the features of an axis with; the constant that it adds to every exponent.
+def observe(axes, conditional, bandwidth, rows, factors, params, numbers, slots, store, offsets):  # type: ignore[no-untyped-def]
+    """Store trials as observations that count.
+
+    Args:
+        axes, conditional, bandwidth, rows, factors: see `arrange`.
+        params: column values (d, n), NaN where inactive.
+        numbers: which trials, int64 (k,).
+        slots: where to store each, int64 (k,).
+        store: (tiles, rows * TILE), changed.
+        offsets: what an observation's exponent has of its own, (slots,), changed; set it to -inf and the observation
+            does not count.
+    """
+    for i in range(len(numbers)):
+        tile, t = slots[i] // TILE, slots[i] % TILE
+        offset = 0.0
+        for j in range(len(axes)):
+            if rows[j] < 0:
+                continue
+            x = coordinate_of_value(axes[j], params[j, numbers[i]])
+            place = rows[j] * TILE + t
+            numeric = axes[j, KIND] == CONTINUOUS or axes[j, KIND] == FINE
+            if conditional[j]:
+                if numeric:
+                    store[tile, place + TILE] = -log_inside(x, bandwidth) if x == x else 0.0
+            elif x != x:
+                x = 0.0  # a waiting trial, partly given: it does not count, and must not spoil a sum
+            elif numeric:
+                offset -= log_inside(x, bandwidth) + factors[j] * (x - _MIDDLE) * (x - _MIDDLE)
+            store[tile, place] = x
+        offsets[slots[i]] = offset
+
+
+@kernel
+def count_features(axis, conditional, factor):  # type: ignore[no-untyped-def]
+    """How many features an axis has whose coordinates are not its feature; see `lay_out`."""
+    kind = axis[KIND]
+    if kind == CONSTANT or kind == CATEGORICAL or factor > 0.0:
+        return 0
+    if kind == COARSE:
+        return int(axis[COUNT])
+    return 4 if conditional else 2
+
+
+@kernel
+def lay_out(axis, conditional, coordinates, log_norms, features):  # type: ignore[no-untyped-def]
+    """Write the features of a tile of observations on one axis.
+
+    They are: of COARSE, whether the observation lies in each cell; of another numeric axis its position, from the
+    middle, and the square of that; of a conditional one also whether it is active and -log Z, all 0 where it is not.
 
     Args:
         axis: (8,).
         conditional: whether the parameter has conditions.
+        coordinates: of the observations (TILE,).
+        log_norms: -log Z of each on this axis, (TILE,); needed for a conditional axis only.
+        features: (f * TILE,), written.
+    """
+    if axis[KIND] == COARSE:
+        features[:] = 0.0
+        for t in range(TILE):
+            if coordinates[t] == coordinates[t]:
+                features[int(coordinates[t]) * TILE + t] = 1.0
+        return
+    for t in range(TILE):
+        active = coordinates[t] == coordinates[t]
+        position = coordinates[t] - _MIDDLE if active else 0.0
+        features[t] = position
+        features[TILE + t] = position * position
+        if conditional:
+            features[2 * TILE + t] = 1.0 if active else 0.0
+            features[3 * TILE + t] = log_norms[t]
+
+
+@kernel
+def set_coefficients(axis, bandwidth, x, coefficients):  # type: ignore[no-untyped-def]
+    """What a candidate at x multiplies the features of an axis with; the constant that it adds to every exponent.
+
+    Args:
+        axis: (8,).
         bandwidth: of the kernels.
         x: coordinate of the candidate, active.
-        coefficients: of the axis's features, (f,), written.
+        coefficients: of the axis's features, (f,), written; one for an axis whose coordinates are its feature.
     """
-    kind = axis[KIND]
-    if kind == COARSE:
+    if axis[KIND] == COARSE:
         cell_log_masses(axis, x, bandwidth, coefficients)
         return 0.0
     constant, factor, middle = above_constants(axis, x, bandwidth)
     at = middle - _MIDDLE
-    shared = constant - factor * at * at
-    if conditional:
-        coefficients[0] = shared
-        coefficients[1] = 2.0 * factor * at
-        coefficients[2] = -factor
-        coefficients[3] = 1.0
-        return 0.0
+    constant -= factor * at * at
     coefficients[0] = 2.0 * factor * at
+    if len(coefficients) == 1:
+        return constant - _MIDDLE * coefficients[0]
+    coefficients[1] = -factor
     if len(coefficients) == 2:
-        coefficients[1] = -factor
-    return shared
+        return constant
+    coefficients[2] = constant
+    coefficients[3] = 1.0
+    return 0.0
 
 
 @kernel(fastmath=REORDER)
-def lay_out_square(coordinates, factor, squares, positions):  # type: ignore[no-untyped-def]
-    """positions = coordinates from the middle; squares -= factor positions^2."""
-    for t in range(len(coordinates)):
-        position = coordinates[t] - _MIDDLE
-        positions[t] = position
-        squares[t] -= factor * position * position
-
-
-@kernel
-def lay_out(axis, conditional, bandwidth, coordinates, log_norms, base, features):  # type: ignore[no-untyped-def]
-    """Write the features of a tile of observations on one axis.
-
-    They are: of COARSE, whether the observation lies in each cell; of a conditional numeric axis, whether it is active,
-    its position, the square of that, and -log Z, all 0 where it is inactive; of any other numeric axis its position,
-    and, where the factor of the square depends on the candidate (FINE on a log scale), the square.
-
-    Args:
-        axis, conditional, bandwidth: see `set_coefficients`.
-        coordinates: of the observations (n,).
-        log_norms: -log Z of each on this axis, (n,); needed for a conditional axis only.
-        base: what does not depend on the candidate, (n,), added to.
-        features: (f * _TILE,), written.
-    """
-    kind = axis[KIND]
-    n = len(coordinates)
-    if kind == COARSE:
-        features[:] = 0.0
-        for t in range(n):
-            if coordinates[t] == coordinates[t]:
-                features[int(coordinates[t]) * _TILE + t] = 1.0
-    elif conditional:
-        for t in range(n):
-            active = coordinates[t] == coordinates[t]
-            position = coordinates[t] - _MIDDLE if active else 0.0
-            features[t] = 1.0 if active else 0.0
-            features[_TILE + t] = position
-            features[2 * _TILE + t] = position * position
-            features[3 * _TILE + t] = log_norms[t] if active else 0.0
-    elif len(features) == 2 * _TILE:
-        for t in range(n):
-            position = coordinates[t] - _MIDDLE
-            features[t] = position
-            features[_TILE + t] = position * position
-    else:
-        _, factor, _ = above_constants(axis, 0.0, bandwidth)
-        lay_out_square(coordinates, factor, base, features)
+def start_exponents(base, exponents):  # type: ignore[no-untyped-def]
+    """exponents = base (TILE,), for _BLOCK candidates."""
+    for t in range(TILE):
+        start = base[t]
+        exponents[t] = start
+        exponents[TILE + t] = start
+        exponents[2 * TILE + t] = start
+        exponents[3 * TILE + t] = start
 
 
 @kernel(fastmath=REORDER)
@@ -157,8 +215,8 @@ def multiply_add(exponents, features, coefficients):  # type: ignore[no-untyped-
     """exponents += coefficients features, for _BLOCK candidates and _BLOCK features of a tile.
 
     Args:
-        exponents: (_BLOCK * _TILE,), changed.
-        features: (_BLOCK * _TILE,).
+        exponents: (_BLOCK * TILE,), changed.
+        features: (_BLOCK * TILE,).
         coefficients: (_BLOCK, _BLOCK).
     """
     # one flat array each, read at constant distances: so the compiler needs few checks for overlap, and vectorises
@@ -166,19 +224,19 @@ def multiply_add(exponents, features, coefficients):  # type: ignore[no-untyped-
     b0, b1, b2, b3 = coefficients[1, 0], coefficients[1, 1], coefficients[1, 2], coefficients[1, 3]
     c0, c1, c2, c3 = coefficients[2, 0], coefficients[2, 1], coefficients[2, 2], coefficients[2, 3]
     d0, d1, d2, d3 = coefficients[3, 0], coefficients[3, 1], coefficients[3, 2], coefficients[3, 3]
-    for t in range(_TILE):
-        p, q = features[t], features[_TILE + t]
-        r, s = features[2 * _TILE + t], features[3 * _TILE + t]
+    for t in range(TILE):
+        p, q = features[t], features[TILE + t]
+        r, s = features[2 * TILE + t], features[3 * TILE + t]
         exponents[t] += a0 * p + a1 * q + a2 * r + a3 * s
-        exponents[_TILE + t] += b0 * p + b1 * q + b2 * r + b3 * s
-        exponents[2 * _TILE + t] += c0 * p + c1 * q + c2 * r + c3 * s
-        exponents[3 * _TILE + t] += d0 * p + d1 * q + d2 * r + d3 * s
+        exponents[TILE + t] += b0 * p + b1 * q + b2 * r + b3 * s
+        exponents[2 * TILE + t] += c0 * p + c1 * q + c2 * r + c3 * s
+        exponents[3 * TILE + t] += d0 * p + d1 * q + d2 * r + d3 * s
 
 
 @kernel
 def add_choice(exponents, coordinates, x, own, other):  # type: ignore[no-untyped-def]
     """exponents += own or other, as the observation's choice is x or not; nothing where it is inactive."""
-    for t in range(len(coordinates)):
+    for t in range(len(exponents)):
         coordinate = coordinates[t]
         term = own if coordinate == x else other
         exponents[t] += term if coordinate == coordinate else 0.0
@@ -195,69 +253,69 @@ def sum_exponentials(exponents, constant):  # type: ignore[no-untyped-def]
 
 @kernel
 def above_joint(  # type: ignore[no-untyped-def]
-    axes, conditional, bandwidth, coordinates, log_norms, offsets, components, candidates, out
+    axes, conditional, bandwidth, rows, factors, direct, store, offsets, n, weight, components, candidates, out
 ):
-    """log(g / prior) of each candidate under product kernels of one bandwidth; exact, linear in n.
+    """log(g / prior) of each candidate under product kernels of one bandwidth.
 
     Args:
-        axes: (d, 8).
-        conditional: bool (d,).
-        bandwidth: of all numeric kernels.
-        coordinates: of the observations (d, n), NaN where inactive.
-        log_norms: see `parzen.observe`, (d, n); needed for conditional parameters only.
-        offsets: the sum of -log Z of each observation that counts, -inf for one that does not, (n,).
-        components: how many observations count, the prior included.
+        axes, conditional, bandwidth, rows, factors, direct: see `arrange`.
+        store, offsets: the observations; see `observe`.
+        n: how many slots of the store are in use.
+        weight: of an observation, where they stand for more than there are in the store; else 1.
+        components: how many observations count, those stood for included, and the prior.
         candidates: coordinates (m, d), NaN where inactive.
         out: (m,), written.
     """
-    d, n = coordinates.shape
-    m = len(candidates)
-    starts = np.zeros(d + 1, np.int64)  # where the features of an axis begin
+    m, d = candidates.shape
+    starts = np.zeros(d + 1, np.int64)  # where the features of an axis begin that have to be laid out
     for j in range(d):
-        starts[j + 1] = starts[j] + count_features(axes[j], conditional[j])
+        starts[j + 1] = starts[j] + count_features(axes[j], conditional[j], factors[j])
     # whole blocks, filled up with zeros
-    rows = (m + _BLOCK - 1) // _BLOCK * _BLOCK
-    columns = (starts[d] + _BLOCK - 1) // _BLOCK * _BLOCK
-    coefficients = np.zeros((rows, columns))
+    lines = (m + _BLOCK - 1) // _BLOCK * _BLOCK
+    others = (starts[d] + _BLOCK - 1) // _BLOCK * _BLOCK
+    coefficients = np.zeros((lines, direct + others))
     shared = np.zeros(m)  # what all observations have in common
     own, other = np.zeros((m, d)), np.zeros((m, d))
     for i in range(m):
         out[i] = 0.0
         for j in range(d):
             x = candidates[i, j]
-            if x != x:
+            if x != x or rows[j] < 0:
                 continue
             if axes[j, KIND] == CATEGORICAL:
                 prior = log_prior(axes[j], x)
                 own[i, j] = log_choice(axes[j, COUNT], components, True) - prior
                 other[i, j] = log_choice(axes[j, COUNT], components, False) - prior
-            elif axes[j, KIND] != CONSTANT:
-                own_features = coefficients[i, starts[j] : starts[j + 1]]
-                shared[i] += set_coefficients(axes[j], conditional[j], bandwidth, x, own_features)
-    base = np.zeros(_TILE)
-    features = np.zeros(columns * _TILE)
-    exponents = np.zeros(rows * _TILE)
-    for first in range(0, n, _TILE):
-        size = min(_TILE, n - first)
-        last = first + size
-        base[:size] = offsets[first:last]
+                continue
+            first = rows[j] if factors[j] > 0.0 else direct + starts[j]
+            last = first + 1 if factors[j] > 0.0 else direct + starts[j + 1]
+            shared[i] += set_coefficients(axes[j], bandwidth, x, coefficients[i, first:last])
+    features = np.zeros(others * TILE)
+    exponents = np.zeros(lines * TILE)
+    for first in range(0, n, TILE):
+        size = min(TILE, n - first)
+        tile = store[first // TILE]
         for j in range(d):
             if starts[j + 1] > starts[j]:
-                norms = log_norms[j, first:last] if conditional[j] else offsets[first:last]
-                own_features = features[starts[j] * _TILE : starts[j + 1] * _TILE]
-                lay_out(axes[j], conditional[j], bandwidth, coordinates[j, first:last], norms, base, own_features)
-        for i in range(m):
-            exponents[i * _TILE : (i + 1) * _TILE] = base
-        for i in range(0, rows, _BLOCK):
-            block = exponents[i * _TILE : (i + _BLOCK) * _TILE]
-            for k in range(0, columns, _BLOCK):
-                part = features[k * _TILE : (k + _BLOCK) * _TILE]
+                place = rows[j] * TILE
+                norms = tile[place + TILE : place + 2 * TILE] if conditional[j] else tile[place : place + TILE]
+                own_features = features[starts[j] * TILE : starts[j + 1] * TILE]
+                lay_out(axes[j], conditional[j], tile[place : place + TILE], norms, own_features)
+        for i in range(0, lines, _BLOCK):
+            block = exponents[i * TILE : (i + _BLOCK) * TILE]
+            start_exponents(offsets[first : first + TILE], block)
+            for k in range(0, direct, _BLOCK):
+                part = tile[k * TILE : (k + _BLOCK) * TILE]
                 multiply_add(block, part, coefficients[i : i + _BLOCK, k : k + _BLOCK])
+            for k in range(0, others, _BLOCK):
+                part = features[k * TILE : (k + _BLOCK) * TILE]
+                multiply_add(block, part, coefficients[i : i + _BLOCK, direct + k : direct + k + _BLOCK])
         for i in range(m):
-            row = exponents[i * _TILE : i * _TILE + size]
+            line = exponents[i * TILE : i * TILE + size]
             for j in range(d):
                 if axes[j, KIND] == CATEGORICAL and candidates[i, j] == candidates[i, j]:
-                    add_choice(row, coordinates[j, first:last], candidates[i, j], own[i, j], other[i, j])
-            out[i] += sum_exponentials(row, shared[i])
+                    place = rows[j] * TILE
+                    add_choice(line, tile[place : place + size], candidates[i, j], own[i, j], other[i, j])
+            out[i] += sum_exponentials(line, shared[i])
     for i in range(m):
-        out[i] = math.log((1.0 + out[i]) / components)
+        out[i] = math.log((1.0 + weight * out[i]) / components)

@@ -253,12 +253,12 @@ def neighbour_bandwidths(positions, active, least, bandwidths):  # type: ignore[
 
 
 @kernel
-def fit(axes, coordinates, numbers, least, points):  # type: ignore[no-untyped-def]
+def fit(axes, params, numbers, least, points):  # type: ignore[no-untyped-def]
     """Make the kernels of a few points, each with a bandwidth of its own.
 
     Args:
         axes: (d, 8).
-        coordinates: of all trials (d, n), NaN where inactive.
+        params: column values of all trials (d, n), NaN where inactive.
         numbers: which trials are the points, int64 (b,).
         least: smallest bandwidth.
         points: (d, 6, b), written; see above.
@@ -266,7 +266,7 @@ def fit(axes, coordinates, numbers, least, points):  # type: ignore[no-untyped-d
     for j in range(len(axes)):
         axis, point = axes[j], points[j]
         for k in range(len(numbers)):
-            point[POINT, k] = coordinates[j, numbers[k]]
+            point[POINT, k] = coordinate_of_value(axis, params[j, numbers[k]])
         if axis[KIND] == CATEGORICAL or axis[KIND] == CONSTANT:
             continue
         for k in range(len(numbers)):
@@ -372,34 +372,3 @@ def draw_candidates(  # type: ignore[no-untyped-def]
             k = component if joint else pick(cumulative, state)
             candidates[i, j] = draw_coordinate(axes[j], points[j], k, state)
             cells[j] = cell_of_coordinate(axes[j], candidates[i, j])
-
-
-@kernel
-def observe(axes, conditional, bandwidth, values, first, last, coordinates, log_norms, log_norm):  # type: ignore[no-untyped-def]
-    """Turn column values into coordinates and normalisers of kernels of one bandwidth.
-
-    Args:
-        axes: (d, 8).
-        conditional: whether a parameter has conditions, bool (d,).
-        bandwidth: of all numeric kernels.
-        values: column values (d, n), NaN where inactive.
-        first, last: which of the n, from `first` to before `last`.
-        coordinates: (d, n), written; never NaN for a parameter without conditions.
-        log_norms: -log Z of each numeric kernel, 0 where inactive or not numeric, (d, n), written; (0, 0) to leave it.
-        log_norm: the sum of -log Z over the unconditional CONTINUOUS and FINE axes, (n,), written.
-    """
-    for k in range(first, last):
-        log_norm[k] = 0.0
-    for j in range(len(axes)):
-        axis = axes[j]
-        numeric = axis[KIND] == CONTINUOUS or axis[KIND] == FINE
-        for k in range(first, last):
-            coordinate = coordinate_of_value(axis, values[j, k])
-            if coordinate != coordinate and not conditional[j]:
-                coordinate = 0.0  # a waiting trial, partly given: it does not count, and must not spoil a sum
-            coordinates[j, k] = coordinate
-            term = -log_inside(coordinate, bandwidth) if numeric and coordinate == coordinate else 0.0
-            if len(log_norms):
-                log_norms[j, k] = term
-            if not conditional[j]:
-                log_norm[k] += term

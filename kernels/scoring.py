@@ -13,8 +13,8 @@ from .tables import above_independent
 
 @kernel
 def propose(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, conditional, points, weights, cumulative, coordinates, log_norms, offsets, n,
-    tables, histogram, starts, active, components, above_bandwidth, joint, key, values, scores,
+    axes, order, conditions, allowed, conditional, points, weights, cumulative, rows, factors, direct, store, offsets,
+    n, weight, tables, histogram, starts, active, components, above_bandwidth, joint, key, values, scores,
 ):  # fmt: skip
     """Draw candidates from l and score them: one call an ask.
 
@@ -22,8 +22,7 @@ def propose(  # type: ignore[no-untyped-def]
         axes, order, conditions, allowed, conditional: the space; see `parzen`.
         points: of l, with their kernels; see `parzen.fit`.
         weights, cumulative: of the kernels of l and, last, of the prior, (b + 1,).
-        coordinates, log_norms, offsets: the observations of g, of which the first n count; see `above_joint`.
-        n: how many trials there are.
+        rows, factors, direct, store, offsets, n, weight: the observations of g; see `above.above_joint`.
         tables, histogram, starts, active: the same, tabulated; see `tables.count_observations`.
         components: how many observations of g there are, the prior included.
         above_bandwidth: bandwidth of g.
@@ -40,7 +39,7 @@ def propose(  # type: ignore[no-untyped-def]
     if joint:
         below_joint(axes, points, weights, candidates, scores)
         above_joint(
-            axes, conditional, above_bandwidth, coordinates[:, :n], log_norms[:, :n], offsets[:n], components,
+            axes, conditional, above_bandwidth, rows, factors, direct, store, offsets, n, weight, components,
             candidates, above,
         )  # fmt: skip
     else:

@@ -25,12 +25,13 @@ from .parzen import (
     cell_edges,
     cell_log_masses,
     cell_of_coordinate,
+    coordinate_of_value,
     log_choice,
     log_inside,
     log_prior,
 )
 
-POINTS = 161  # of the grid: 32 a bandwidth of 0.2; interpolated over six of them, exact to 1e-9
+POINTS = 209  # of the grid: 31 a bandwidth of 0.15; interpolated over six of them, exact to 1e-9
 _WAITING = 4  # of `TrialState`
 _SPACING = 1.0 / (POINTS - 1.0)
 _SCALE = 2.0**38  # a kernel is at most 2^3 high, so that 2^22 (four million) of them fit into 63 bits
@@ -58,20 +59,16 @@ def add_kernel(table, position, bandwidth, sign):  # type: ignore[no-untyped-def
 
 
 @kernel
-def count_observations(  # type: ignore[no-untyped-def]
-    axes, bandwidth, states, first, last, sign, coordinates, log_norm, offsets, tables, histogram, starts, active
-):
+def count_observations(axes, bandwidth, params, states, first, last, sign, tables, histogram, starts, active):  # type: ignore[no-untyped-def]
     """Observations begin to count, or cease to: add them to the tables, or take them out.
 
     Args:
         axes: (d, 8).
         bandwidth: of all numeric kernels.
+        params: column values (d, n), NaN where inactive.
         states: of the trials, int8 (n,); those that are WAITING are left out.
         first, last: which trials, from `first` to before `last`.
         sign: 1 to add, -1 to take out.
-        coordinates: (d, n), NaN where inactive.
-        log_norm: see `parzen.observe`, (n,).
-        offsets: log_norm where a trial counts, else -inf, (n,), changed.
         tables: int64 (d, POINTS), changed.
         histogram: int64, the cells of all COARSE and CATEGORICAL parameters one after the other, changed.
         starts: where a parameter's cells begin in it, int64 (d,).
@@ -80,9 +77,8 @@ def count_observations(  # type: ignore[no-untyped-def]
     for k in range(first, last):
         if states[k] == _WAITING:
             continue
-        offsets[k] = log_norm[k] if sign > 0 else -np.inf
         for j in range(len(axes)):
-            coordinate = coordinates[j, k]
+            coordinate = coordinate_of_value(axes[j], params[j, k])
             if coordinate != coordinate:
                 continue
             active[j] += sign

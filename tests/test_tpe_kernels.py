@@ -16,6 +16,7 @@ from naive_tpe import log_density
 from scipy.special import ndtri
 from scipy.stats import kstest, norm, truncnorm
 
+import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
 from fasthpo.kernels import above, below, normal, parzen, tables
 from fasthpo.kernels.exponential import exponential
@@ -57,20 +58,35 @@ def rows_of(space: SearchSpace, n: int, seed: int) -> np.ndarray:
     return rows
 
 
-def observed(space: SearchSpace, rows: np.ndarray, bandwidth: float) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
-    arrays = axes_of(space)
-    coordinates, norms = np.empty(rows.T.shape), np.empty(rows.T.shape)
-    log_norm = np.empty(len(rows))
-    parzen.observe(
-        arrays.axes, arrays.conditional, bandwidth, np.ascontiguousarray(rows.T), 0, len(rows), coordinates, norms,
-        log_norm,
+def coordinates_of(arrays: Any, rows: np.ndarray) -> np.ndarray:
+    """(n, d)"""
+    return np.array([[parzen.coordinate_of_value(a, v) for a, v in zip(arrays.axes, row, strict=True)] for row in rows])
+
+
+def joint_density(
+    arrays: Any, rows: np.ndarray, counts: np.ndarray, bandwidth: float, candidates: np.ndarray, weight: float = 1.0
+) -> np.ndarray:
+    n, d = rows.shape
+    where, factors = np.empty(d, np.int64), np.empty(d)
+    direct, lines = above.arrange(arrays.axes, arrays.conditional, bandwidth, where, factors)
+    store = np.zeros((n // above.TILE + 1, lines * above.TILE))
+    offsets = np.full(len(store) * above.TILE, -np.inf)
+    params = np.ascontiguousarray(rows.T)
+    numbers = np.arange(n)
+    above.observe(arrays.axes, arrays.conditional, bandwidth, where, factors, params, numbers, numbers, store, offsets)
+    offsets[:n][~counts] = -np.inf
+    out = np.empty(len(candidates))
+    components = weight * counts.sum() + 1.0
+    above.above_joint(
+        arrays.axes, arrays.conditional, bandwidth, where, factors, direct, store, offsets, n, weight, components,
+        candidates, out,
     )  # fmt: skip
-    return arrays, coordinates, norms, log_norm
+    return out
 
 
-def fitted(arrays: Any, coordinates: np.ndarray, least: float) -> np.ndarray:
-    points = np.ones((len(arrays.axes), 6, coordinates.shape[1]))
-    parzen.fit(arrays.axes, coordinates, np.arange(coordinates.shape[1]), least, points)
+def fitted(arrays: Any, rows: np.ndarray, least: float) -> np.ndarray:
+    points = np.ones((len(arrays.axes), 6, len(rows)))
+    parzen.fit(arrays.axes, np.ascontiguousarray(rows.T), np.arange(len(rows)), least, points)
     return points
 
 
@@ -79,12 +95,12 @@ def fitted(arrays: Any, coordinates: np.ndarray, least: float) -> np.ndarray:
 def test_below_density_equals_scipy(name: str, joint: bool, n: int) -> None:
     space = SPACES[name]
     rows, queries = rows_of(space, n, 1), rows_of(space, 6, 2)
-    arrays, coordinates, _, _ = observed(space, rows, 0.2)
+    arrays = axes_of(space)
     weights = np.append(np.linspace(1, 2, n), 0.3)
-    points = fitted(arrays, coordinates, 0.05)
-    widths = np.where(np.isnan(coordinates), 1.0, points[:, parzen.BANDWIDTH])
+    points = fitted(arrays, rows, 0.05)
+    widths = np.where(np.isnan(rows.T), 1.0, points[:, parzen.BANDWIDTH])
     np.testing.assert_allclose(widths.T, naive_bandwidths(space, rows, 0.05), rtol=1e-9, atol=1e-12)
-    candidates = np.ascontiguousarray(observed(space, queries, 0.2)[1].T)
+    candidates = coordinates_of(arrays, queries)
     out = np.empty(len(queries))
     kernel = below.below_joint if joint else below.below_independent
     kernel(arrays.axes, points, weights, candidates, out)
@@ -98,19 +114,16 @@ def test_below_density_equals_scipy(name: str, joint: bool, n: int) -> None:
 def test_above_density_equals_scipy(name: str, joint: bool, n: int, bandwidth: float) -> None:
     space = SPACES[name]
     rows, queries = rows_of(space, n, 3), rows_of(space, 4, 4)
-    arrays, coordinates, norms, log_norm = observed(space, rows, bandwidth)
+    arrays = axes_of(space)
     counts = np.arange(n) % 5 != 4  # every fifth trial does not count
-    components = counts.sum() + 1.0
-    candidates = np.ascontiguousarray(observed(space, queries, bandwidth)[1].T)
-    out = np.empty(len(queries))
+    candidates = coordinates_of(arrays, queries)
     if joint:
-        offsets = np.where(counts, log_norm, -np.inf)
-        above.above_joint(
-            arrays.axes, arrays.conditional, bandwidth, coordinates, norms, offsets, components, candidates, out
-        )
+        out = joint_density(arrays, rows, counts, bandwidth, candidates)
     else:
-        state = tabulated(arrays, bandwidth, coordinates, range(n))
-        count(arrays, bandwidth, coordinates, np.flatnonzero(~counts), -1, state)
+        out = np.empty(len(queries))
+        state = tabulated(arrays, bandwidth, rows, range(n))
+        count(arrays, bandwidth, rows, np.flatnonzero(~counts), -1, state)
+        components = counts.sum() + 1.0
         tables.above_independent(arrays.axes, bandwidth, *state, components, candidates, out)
     used = rows[counts]
     expected = [
@@ -124,43 +137,43 @@ def test_above_density_equals_scipy(name: str, joint: bool, n: int, bandwidth: f
     np.testing.assert_allclose(out, expected, rtol=tolerance, atol=tolerance)
 
 
-def tabulated(arrays: Any, bandwidth: float, coordinates: np.ndarray, numbers: Iterable[int]) -> Any:
+def tabulated(arrays: Any, bandwidth: float, rows: np.ndarray, numbers: Iterable[int]) -> Any:
     d = len(arrays.axes)
     sizes = [int(a[parzen.COUNT]) if a[parzen.KIND] in (parzen.COARSE, parzen.CATEGORICAL) else 0 for a in arrays.axes]
     starts = np.cumsum([0, *sizes])[:-1]
     state = np.zeros((d, tables.POINTS), np.int64), np.zeros(sum(sizes), np.int64), starts, np.zeros(d, np.int64)
-    count(arrays, bandwidth, coordinates, numbers, 1, state)
+    count(arrays, bandwidth, rows, numbers, 1, state)
     return state
 
 
-def count(
-    arrays: Any, bandwidth: float, coordinates: np.ndarray, numbers: Iterable[int], sign: int, state: Any
-) -> np.ndarray:
-    n = coordinates.shape[1]
-    offsets = np.zeros(n)
+def count(arrays: Any, bandwidth: float, rows: np.ndarray, numbers: Iterable[int], sign: int, state: Any) -> None:
+    params, states = np.ascontiguousarray(rows.T), np.zeros(len(rows), np.int8)
     for k in numbers:
-        tables.count_observations(
-            arrays.axes, bandwidth, np.zeros(n, np.int8), k, k + 1, sign, coordinates, np.ones(n), offsets, *state
-        )
-    return offsets
+        tables.count_observations(arrays.axes, bandwidth, params, states, k, k + 1, sign, *state)
 
 
 @pytest.mark.parametrize("name", SPACES)
 def test_tables_do_not_depend_on_the_order_and_taking_out_leaves_no_trace(name: str) -> None:
     space = SPACES[name]
-    arrays, coordinates, _, _ = observed(space, rows_of(space, 40, 7), 0.2)
+    arrays, rows = axes_of(space), rows_of(space, 40, 7)
     order = np.random.default_rng(0).permutation(40)
-    forward = tabulated(arrays, 0.2, coordinates, range(40))
-    shuffled = tabulated(arrays, 0.2, coordinates, order)
+    forward = tabulated(arrays, 0.2, rows, range(40))
+    shuffled = tabulated(arrays, 0.2, rows, order)
     assert all(np.array_equal(a, b) for a, b in zip(forward, shuffled, strict=True))
-    offsets = count(arrays, 0.2, coordinates, order, -1, forward)
-    assert (offsets == -np.inf).all()
+    count(arrays, 0.2, rows, order, -1, forward)
     assert not forward[0].any() and not forward[1].any() and not forward[3].any()
 
 
+def test_waiting_trials_are_not_tabulated() -> None:
+    arrays = axes_of(SPACES["continuous"])
+    state = tabulated(arrays, 0.2, np.zeros((0, 2)), [])
+    params, states = np.array([[0.1, np.nan], [5.0, 3.0]]), np.array([0, fasthpo.TrialState.WAITING], np.int8)
+    tables.count_observations(arrays.axes, 0.2, params, states, 0, 2, 1, *state)
+    assert state[3].tolist() == [1, 1]
+
+
 def test_tables_hold_a_million_observations_at_one_place() -> None:
-    arrays, coordinates, _, _ = observed(SearchSpace({"a": Continuous(0, 1)}), np.zeros((1, 1)), 0.2)
-    state = tabulated(arrays, 0.2, coordinates, [0])
+    state = tabulated(axes_of(SearchSpace({"a": Continuous(0, 1)})), 0.2, np.zeros((1, 1)), [0])
     many = state[0] * 1_000_000
     assert (many >= 0).all() and many.max() < 2**62
     expected = 1e6 * truncnorm(0, 5, loc=0, scale=0.2).pdf(0.05)
@@ -174,12 +187,8 @@ def test_fine_log_cells_are_within_the_stated_bound() -> None:
     for high, observed_value, query in cases:
         space = SearchSpace({"a": Discrete(1, high, log=True)})
         rows, queries = np.array([[observed_value]], float), np.array([[query]], float)
-        arrays, coordinates, norms, log_norm = observed(space, rows, bandwidth)
-        out = np.empty(1)
-        candidates = np.ascontiguousarray(observed(space, queries, bandwidth)[1].T)
-        above.above_joint(
-            arrays.axes, arrays.conditional, bandwidth, coordinates, norms, log_norm, 2.0, candidates, out
-        )
+        arrays = axes_of(space)
+        out = joint_density(arrays, rows, np.ones(1, bool), bandwidth, coordinates_of(arrays, queries))
         expected = log_density(space, queries[0], rows, np.full((1, 1), bandwidth), np.ones(2), True)
         assert out[0] == pytest.approx(expected, abs=0.01)
 
@@ -189,10 +198,10 @@ def test_many_observations_in_one_tile_and_in_thousands() -> None:
     queries = rows_of(space, 2, 6)
     for n in (127, 128, 129, 2000 if SLOW else 1_000_000):
         rows = rows_of(space, n, 5)
-        arrays, coordinates, norms, log_norm = observed(space, rows, 0.2)
-        candidates = np.ascontiguousarray(observed(space, queries, 0.2)[1].T)
-        out = np.empty(2)
-        above.above_joint(arrays.axes, arrays.conditional, 0.2, coordinates, norms, log_norm, n + 1.0, candidates, out)
+        arrays = axes_of(space)
+        candidates = coordinates_of(arrays, queries)
+        out = joint_density(arrays, rows, np.ones(n, bool), 0.2, candidates)
+        coordinates = ((rows - [0, -1e6]) / [1, 2e6]).T
         z = (candidates[:, None, :] - coordinates.T[None]) / 0.2
         inside = truncnorm.logpdf(0, (0 - coordinates) / 0.2, (1 - coordinates) / 0.2) - truncnorm.logpdf(
             0, -np.inf, np.inf
@@ -247,8 +256,8 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
     """Each parameter's marginal, by a chi-square test over its cells (or deciles)."""
     space = SPACES[name]
     rows = rows_of(space, 5, 8)
-    arrays, coordinates, _, _ = observed(space, rows, 0.2)
-    points = fitted(arrays, coordinates, 0.1)
+    arrays = axes_of(space)
+    points = fitted(arrays, rows, 0.1)
     weights = np.array([1, 2, 1, 1, 1, 0.5])
     m = 400 if SLOW else 4000
     candidates = np.empty((m, len(space)))
@@ -298,9 +307,10 @@ def _marginal(axis: Any, points: np.ndarray, widths: np.ndarray, weights: np.nda
 def test_coordinates_and_values_are_inverse(name: str, seed: int) -> None:
     space = SPACES[name]
     rows = rows_of(space, 5, seed)
-    arrays, coordinates, _, _ = observed(space, rows, 0.2)
+    arrays = axes_of(space)
+    coordinates = coordinates_of(arrays, rows)
     for k, row in enumerate(rows):
-        back = np.array([parzen.value_of_coordinate(arrays.axes[j], coordinates[j, k]) for j in range(len(space))])
+        back = np.array([parzen.value_of_coordinate(arrays.axes[j], coordinates[k, j]) for j in range(len(space))])
         active = ~np.isnan(row)
         np.testing.assert_allclose(back[active], row[active], rtol=1e-9, atol=1e-9)
         for j in np.flatnonzero(active):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from fasthpo.parameter import FloatArray
-from fasthpo.reports import IntArray, grow
+from fasthpo.reports import IntArray
 from fasthpo.samplers.axes import axes_of
+from fasthpo.samplers.observations import Observations
 from fasthpo.samplers.split import Split, sort_key
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 
 _CANDIDATE_STREAM = 2
-_ABOVE_BANDWIDTH = 0.2  # of g, as a share of a parameter's range
-_FIRST_CAPACITY = 64
+_ABOVE_BANDWIDTH = 0.15  # of g, as a share of a parameter's range
+MOST_OBSERVATIONS = 4096  # of the joint g, unless it is to be exact
 
 
 class Model:
@@ -22,21 +23,19 @@ class Model:
     Args:
         table: the trials.
         multivariate: whether the parameters are to be modelled jointly, too.
+        exact: whether the joint g is to hold all trials, however many.
     """
 
-    def __init__(self, table: TrialTable, multivariate: bool) -> None:
+    def __init__(self, table: TrialTable, multivariate: bool, exact: bool) -> None:
         from fasthpo.kernels.parzen import CATEGORICAL, COARSE, COUNT, KIND
         from fasthpo.kernels.tables import POINTS
 
         self.table = table
         self._arrays = axes_of(table.space)
         d = len(table.space)
-        self._needs_norms = multivariate and bool(self._arrays.conditional.any())
-        self._coordinates: FloatArray = np.zeros((d, _FIRST_CAPACITY))
-        self._log_norms: FloatArray = np.zeros((d, _FIRST_CAPACITY) if self._needs_norms else (0, 0))
-        self._log_norm: FloatArray = np.zeros(_FIRST_CAPACITY)
-        # what the kernels add to a trial's exponent: its log norm where it counts as above, else -inf
-        self._offsets: FloatArray = np.full(_FIRST_CAPACITY, -np.inf)
+        most = None if exact else MOST_OBSERVATIONS
+        self._multivariate = multivariate
+        self._observations = Observations(self._arrays, _ABOVE_BANDWIDTH, most)
         self._tables: IntArray = np.zeros((d, POINTS), np.int64)
         self._active: IntArray = np.zeros(d, np.int64)
         sizes = [int(a[COUNT]) if a[KIND] in (COARSE, CATEGORICAL) else 0 for a in self._arrays.axes]
@@ -54,73 +53,53 @@ class Model:
         table, split = self.table, self._split
         length = len(table)
         if length > self._seen:
-            self._make_room(length)
-            self._observe(self._seen, length)
+            self._enter(self._seen, length)
             self._seen = length
         if self._waiting:
-            started = [n for n in self._waiting if table.state(n) != TrialState.WAITING]
+            started = [n for n in self._waiting if table.states[n] != TrialState.WAITING]
             self._waiting = [n for n in self._waiting if n not in started]
             for number in started:
-                self._observe(number, number + 1)
+                self._count(number, 1)
         order = table.tell_order
         for number in order[self._told :].tolist():
             if table.states[number] == TrialState.FAILED:
-                self._count(number, number + 1, -1)
+                self._count(number, -1)
                 continue
             enter, leave = split.add(sort_key(table, number))
             for moved in enter:
-                self._count(moved, moved + 1, -1)
+                self._count(moved, -1)
             for moved in leave:
-                self._count(moved, moved + 1, 1)
+                self._count(moved, 1)
         self._told = len(order)
         if split.changed:
             self._fit()
             split.changed = False
 
-    def _make_room(self, length: int) -> None:
-        capacity = self._coordinates.shape[1]
-        if length <= capacity:
-            return
-        while capacity < length:
-            capacity *= 2
-        self._coordinates = grow(self._coordinates, capacity)  # type: ignore[assignment]
-        if self._needs_norms:
-            self._log_norms = grow(self._log_norms, capacity)  # type: ignore[assignment]
-        self._log_norm = grow(self._log_norm, capacity)  # type: ignore[assignment]
-        self._offsets = grow(self._offsets, capacity, -np.inf)  # type: ignore[assignment]
-
-    def _observe(self, first: int, last: int) -> None:
-        from fasthpo.kernels.parzen import observe
-
-        observe(
-            self._arrays.axes,
-            self._arrays.conditional,
-            _ABOVE_BANDWIDTH,
-            self.table.params,
-            first,
-            last,
-            self._coordinates,
-            self._log_norms,
-            self._log_norm,
-        )
-        self._count(first, last, 1)
+    def _enter(self, first: int, last: int) -> None:
+        """Trials from `first` to before `last` are new; all but the WAITING ones count as above."""
+        self._tabulate(first, last, 1)
+        if self._multivariate:
+            self._observations.add(self.table, first, last)
         if self.table.counts[TrialState.WAITING]:
             self._waiting += (first + np.flatnonzero(self.table.states[first:last] == TrialState.WAITING)).tolist()
 
-    def _count(self, first: int, last: int, sign: int) -> None:
-        """Trials begin (sign = 1) or cease (-1) to count as above."""
+    def _count(self, number: int, sign: int) -> None:
+        """A trial begins (sign = 1) or ceases (-1) to count as above."""
+        self._tabulate(number, number + 1, sign)
+        if self._multivariate:
+            self._observations.set_counting(self.table, number, sign > 0)
+
+    def _tabulate(self, first: int, last: int, sign: int) -> None:
         from fasthpo.kernels.tables import count_observations
 
         count_observations(
             self._arrays.axes,
             _ABOVE_BANDWIDTH,
+            self.table.params,
             self.table.states,
             first,
             last,
             sign,
-            self._coordinates,
-            self._log_norm,
-            self._offsets,
             self._tables,
             self._histogram,
             self._starts,
@@ -134,13 +113,13 @@ class Model:
         self._weights = self._split.weights()
         self._cumulative = np.cumsum(self._weights)
         self._points = np.zeros((len(self._arrays.axes), 6, len(below)))
-        fit(self._arrays.axes, self._coordinates, below, 1.0 / (len(below) + 2.0), self._points)
+        fit(self._arrays.axes, self.table.params, below, self._split.least_bandwidth, self._points)
 
     def candidates(self, seed: int, draw: int, count: int, joint: bool) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (count, d) of column values, and their scores (count,)."""
         from fasthpo.kernels.scoring import propose
 
-        arrays = self._arrays
+        arrays, observations = self._arrays, self._observations
         counts = self.table.counts
         finished = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED]
         above = finished + counts[TrialState.RUNNING] - self._points.shape[2]
@@ -155,10 +134,13 @@ class Model:
             self._points,
             self._weights,
             self._cumulative,
-            self._coordinates,
-            self._log_norms,
-            self._offsets,
-            self._seen,
+            observations.rows,
+            observations.factors,
+            observations.direct,
+            observations.store,
+            observations.offsets,
+            observations.length,
+            observations.weight(above),
             self._tables,
             self._histogram,
             self._starts,

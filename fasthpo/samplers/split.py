@@ -23,6 +23,14 @@ def below_count(n: int) -> int:
     return min(math.ceil(0.5 * math.sqrt(n)), _MOST_BELOW)
 
 
+def least_bandwidth(n: int) -> float:
+    """The smallest bandwidth of l after n finished trials: 1 / sqrt(n) of the range, at most the whole range.
+
+    It goes down in steps of 4 %, so that l is made anew only now and then while the below trials stay the same.
+    """
+    return float(2.0 ** (-math.floor(8 * math.log2(max(n, 1))) / 16))
+
+
 def sort_key(table: TrialTable, number: int) -> Key:
     """What trials are ordered by: complete ones by loss, then pruned ones by how far they came and their loss.
 
@@ -49,7 +57,8 @@ class Split:
         self._ranked: list[Key] = []
         self._count = 0
         self._size = 0
-        self.changed = True  # the below trials or their weights, since whoever reads this set it to False
+        self.least_bandwidth = least_bandwidth(0)
+        self.changed = True  # anything that l is made of, since whoever reads this set it to False
 
     @property
     def below(self) -> list[int]:
@@ -77,6 +86,10 @@ class Split:
         before = self._size
         self._count += 1
         self._size = below_count(self._count)
+        least = least_bandwidth(self._count)
+        if least != self.least_bandwidth:
+            self.least_bandwidth = least
+            self.changed = True
         place = bisect.bisect(self._ranked, key)
         if self._size == before and place > self._size:  # behind the best one above
             if self._size < _MOST_BELOW:

@@ -40,6 +40,8 @@ from .parzen import (
 
 TILE = 128  # observations stored together
 _BLOCK = 4  # candidates, and features, multiplied at a time: their 16 coefficients stay in registers
+_FIRST_SHARE = 16  # part of the observations that all candidates pass over
+_FIRST_LEAST = 2048  # observations that all candidates pass over at least
 _MIDDLE = 0.5  # squares are taken of positions measured from here: small ones cancel little
 
 
@@ -252,32 +254,29 @@ def sum_exponentials(exponents, constant):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def above_joint(  # type: ignore[no-untyped-def]
-    axes, conditional, bandwidth, rows, factors, direct, store, offsets, n, weight, components, candidates, out
+def prepare_candidates(  # type: ignore[no-untyped-def]
+    axes, conditional, bandwidth, rows, factors, direct, components, candidates, starts, shared, own, other
 ):
-    """log(g / prior) of each candidate under product kernels of one bandwidth.
+    """What each candidate multiplies the features with.
 
     Args:
-        axes, conditional, bandwidth, rows, factors, direct: see `arrange`.
-        store, offsets: the observations; see `observe`.
-        n: how many slots of the store are in use.
-        weight: of an observation, where they stand for more than there are in the store; else 1.
-        components: how many observations count, those stood for included, and the prior.
-        candidates: coordinates (m, d), NaN where inactive.
-        out: (m,), written.
+        axes, conditional, bandwidth, rows, factors, direct, components, candidates: see `above_joint`.
+        starts: where the features of an axis begin among those that have to be laid out, (d + 1,), written.
+        shared: what all exponents of a candidate have in common, (m,), written.
+        own, other: what an observation's choice adds on a CATEGORICAL axis, if it is the candidate's, and if it is
+            another, (m, d), written.
+
+    Returns:
+        the coefficients (m, f), of features in whole blocks.
     """
     m, d = candidates.shape
-    starts = np.zeros(d + 1, np.int64)  # where the features of an axis begin that have to be laid out
+    starts[0] = 0
     for j in range(d):
         starts[j + 1] = starts[j] + count_features(axes[j], conditional[j], factors[j])
-    # whole blocks, filled up with zeros
-    lines = (m + _BLOCK - 1) // _BLOCK * _BLOCK
     others = (starts[d] + _BLOCK - 1) // _BLOCK * _BLOCK
-    coefficients = np.zeros((lines, direct + others))
-    shared = np.zeros(m)  # what all observations have in common
-    own, other = np.zeros((m, d)), np.zeros((m, d))
+    coefficients = np.zeros((m, direct + others))
     for i in range(m):
-        out[i] = 0.0
+        shared[i] = 0.0
         for j in range(d):
             x = candidates[i, j]
             if x != x or rows[j] < 0:
@@ -290,10 +289,32 @@ def above_joint(  # type: ignore[no-untyped-def]
             first = rows[j] if factors[j] > 0.0 else direct + starts[j]
             last = first + 1 if factors[j] > 0.0 else direct + starts[j + 1]
             shared[i] += set_coefficients(axes[j], bandwidth, x, coefficients[i, first:last])
-    features = np.zeros(others * TILE)
+    return coefficients
+
+
+@kernel
+def add_observations(  # type: ignore[no-untyped-def]
+    axes, conditional, rows, direct, store, offsets, begin, end, candidates, starts, coefficients, shared, own, other,
+    chosen, sums,
+):  # fmt: skip
+    """sums += the kernels of the observations in the slots from `begin`, a multiple of TILE, to before `end`.
+
+    Args:
+        chosen: which candidates, int64 (c,).
+        sums: (m,), changed at the chosen ones.
+        (others): see `above_joint` and `prepare_candidates`.
+    """
+    d = len(axes)
+    count = len(chosen)
+    columns = coefficients.shape[1]
+    lines = (count + _BLOCK - 1) // _BLOCK * _BLOCK  # whole blocks, filled up with zeros
+    used = np.zeros((lines, columns))
+    for c in range(count):
+        used[c] = coefficients[chosen[c]]
+    features = np.zeros((columns - direct) * TILE)
     exponents = np.zeros(lines * TILE)
-    for first in range(0, n, TILE):
-        size = min(TILE, n - first)
+    for first in range(begin, end, TILE):
+        size = min(TILE, end - first)
         tile = store[first // TILE]
         for j in range(d):
             if starts[j + 1] > starts[j]:
@@ -306,16 +327,66 @@ def above_joint(  # type: ignore[no-untyped-def]
             start_exponents(offsets[first : first + TILE], block)
             for k in range(0, direct, _BLOCK):
                 part = tile[k * TILE : (k + _BLOCK) * TILE]
-                multiply_add(block, part, coefficients[i : i + _BLOCK, k : k + _BLOCK])
-            for k in range(0, others, _BLOCK):
-                part = features[k * TILE : (k + _BLOCK) * TILE]
-                multiply_add(block, part, coefficients[i : i + _BLOCK, direct + k : direct + k + _BLOCK])
-        for i in range(m):
-            line = exponents[i * TILE : i * TILE + size]
+                multiply_add(block, part, used[i : i + _BLOCK, k : k + _BLOCK])
+            for k in range(direct, columns, _BLOCK):
+                part = features[(k - direct) * TILE : (k - direct + _BLOCK) * TILE]
+                multiply_add(block, part, used[i : i + _BLOCK, k : k + _BLOCK])
+        for c in range(count):
+            i = chosen[c]
+            line = exponents[c * TILE : c * TILE + size]
             for j in range(d):
                 if axes[j, KIND] == CATEGORICAL and candidates[i, j] == candidates[i, j]:
                     place = rows[j] * TILE
                     add_choice(line, tile[place : place + size], candidates[i, j], own[i, j], other[i, j])
-            out[i] += sum_exponentials(line, shared[i])
-    for i in range(m):
-        out[i] = math.log((1.0 + weight * out[i]) / components)
+            sums[i] += sum_exponentials(line, shared[i])
+
+
+@kernel
+def above_joint(  # type: ignore[no-untyped-def]
+    axes, conditional, bandwidth, rows, factors, direct, store, offsets, n, weight, components, candidates, below,
+    every, scores,
+):  # fmt: skip
+    """Scores log l - log g of candidates, g being the joint density under product kernels of one bandwidth.
+
+    Where only the best score need be exact, most candidates are given up early: a part of the sum over the observations
+    is a lower bound of g, which gives an upper bound of the score. All candidates pass over the latest observations;
+    the few most promising ones then over the rest; the others only if their bound is not below the best score.
+
+    Args:
+        axes, conditional, bandwidth, rows, factors, direct: see `arrange`.
+        store, offsets: the observations; see `observe`.
+        n: how many slots of the store are in use.
+        weight: of an observation, where they stand for more than there are in the store; else 1.
+        components: how many observations count, those stood for included, and the prior.
+        candidates: coordinates (m, d), NaN where inactive.
+        below: log(l / prior) of the candidates, (m,).
+        every: whether every score must be exact, not the highest one only.
+        scores: (m,), written; one that is not exact is above the truth and below the highest.
+    """
+    m, d = candidates.shape
+    starts = np.empty(d + 1, np.int64)
+    shared, own, other = np.empty(m), np.empty((m, d)), np.empty((m, d))
+    coefficients = prepare_candidates(
+        axes, conditional, bandwidth, rows, factors, direct, components, candidates, starts, shared, own, other
+    )
+    sums = np.zeros(m)
+    waiting = np.ones(m, np.bool_)
+    cut = 0 if every else max(n - max(n // _FIRST_SHARE, _FIRST_LEAST), 0) // TILE * TILE
+    best = -np.inf
+    for step in range(3):
+        bound = best
+        if step == 1:
+            bound = np.sort(scores)[max(m - _BLOCK, 0)]
+        chosen = np.flatnonzero(waiting & (scores >= bound)) if step > 0 else np.arange(m)
+        begin, end = (0, cut) if step > 0 else (cut, n)
+        add_observations(
+            axes, conditional, rows, direct, store, offsets, begin, end, candidates, starts, coefficients, shared, own,
+            other, chosen, sums,
+        )  # fmt: skip
+        for i in chosen:
+            scores[i] = below[i] - math.log((1.0 + weight * sums[i]) / components)
+            if step > 0:
+                waiting[i] = False
+                best = max(best, scores[i])
+        if cut == 0:
+            return

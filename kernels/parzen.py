@@ -23,8 +23,6 @@ import math
 import numpy as np
 
 from .compiling import kernel
-from .normal import truncated_normal
-from .streams import philox, to_double
 
 # columns of `axes`
 KIND, COUNT, LOW, HIGH, STEP, LOG, OFFSET, SPAN = range(8)
@@ -38,36 +36,12 @@ POINT, POSITION, BANDWIDTH, HEIGHT, LOWER, MASS = range(6)
 
 PRIOR_POSITION = 0.5
 PRIOR_BANDWIDTH = 1.0
-_PRIOR_LOWER = 0.3085375387259869  # Phi(-1/2)
-_PRIOR_MASS = 0.38292492254802624
+PRIOR_LOWER = 0.3085375387259869  # Phi(-1/2)
+PRIOR_MASS = 0.38292492254802624
 _SQRT_2 = 1.4142135623730951
 LOG_SQRT_2_PI = 0.9189385332046727
 PRIOR_LOG_INSIDE = -0.9599163336956223  # log(Phi(1/2) - Phi(-1/2)): what log_inside gives for the prior
 LEAST_MASS = 1e-300  # keeps the logarithm of a cell's mass finite
-
-_philox = kernel(philox)
-_to_double = kernel(to_double)
-
-# fields of a random stream: uint64 (9,)
-_KEY_LOW, _KEY_HIGH, _DRAW_LOW, _DRAW_HIGH, _STREAM, _BLOCK, _SPARE, _SPARE_HIGH, _SPARE_LOW = range(9)
-_ONE = np.uint64(1)
-_ZERO = np.uint64(0)
-
-
-@kernel
-def uniform(state):  # type: ignore[no-untyped-def]
-    """The next number in [0, 1) of a stream: those of `streams.uniforms`, in order."""
-    if state[_SPARE] != _ZERO:
-        state[_SPARE] = _ZERO
-        return _to_double(state[_SPARE_HIGH], state[_SPARE_LOW])
-    a, b, c, d = _philox(
-        state[_DRAW_LOW], state[_DRAW_HIGH], state[_STREAM], state[_BLOCK], state[_KEY_LOW], state[_KEY_HIGH]
-    )
-    state[_BLOCK] += _ONE
-    state[_SPARE] = _ONE
-    state[_SPARE_HIGH] = c
-    state[_SPARE_LOW] = d
-    return _to_double(a, b)
 
 
 @kernel
@@ -280,95 +254,3 @@ def fit(axes, params, numbers, least, points):  # type: ignore[no-untyped-def]
                 point[HEIGHT, k] = -math.log(point[MASS, k])
                 if axis[KIND] == CONTINUOUS:
                     point[HEIGHT, k] -= math.log(bandwidth) + LOG_SQRT_2_PI
-
-
-@kernel
-def pick(cumulative, state):  # type: ignore[no-untyped-def]
-    """The index of a component, drawn by the cumulative weights."""
-    last = len(cumulative) - 1
-    threshold = uniform(state) * cumulative[last]
-    k = 0
-    while k < last and cumulative[k] <= threshold:
-        k += 1
-    return k
-
-
-@kernel
-def draw_coordinate(axis, points, k, state):  # type: ignore[no-untyped-def]
-    """A draw from kernel k of one axis's points (6, b); the prior if k is past the points, or inactive there."""
-    b = points.shape[1]
-    is_prior = k >= b or points[POINT, k] != points[POINT, k]
-    kind = axis[KIND]
-    if kind == CONSTANT:
-        return 0.0
-    if kind == CATEGORICAL:
-        if not is_prior and uniform(state) * (1.0 + axis[COUNT] / (b + 1.0)) < 1.0:
-            return points[POINT, k]
-        return min(math.floor(uniform(state) * axis[COUNT]), axis[COUNT] - 1.0)
-    if is_prior:
-        x = truncated_normal(PRIOR_POSITION, PRIOR_BANDWIDTH, _PRIOR_LOWER, _PRIOR_MASS, uniform(state))
-    else:
-        x = truncated_normal(
-            points[POSITION, k], points[BANDWIDTH, k], points[LOWER, k], points[MASS, k], uniform(state)
-        )
-    if kind == CONTINUOUS:
-        return x
-    cell = cell_at(axis, x)
-    return cell if kind == COARSE else position_of_value(axis, value_of_cell(axis, cell))
-
-
-@kernel
-def is_active(j, cells, conditions, allowed):  # type: ignore[no-untyped-def]
-    """Whether the conditions of parameter j hold.
-
-    Args:
-        j: the parameter.
-        cells: the cell of each parameter decided so far, NaN where inactive, (d,).
-        conditions: rows (child, parent, first, last) into `allowed`, int64 (c, 4).
-        allowed: cells of the parents.
-    """
-    for c in range(len(conditions)):
-        if conditions[c, 0] != j:
-            continue
-        holds = False
-        for a in range(conditions[c, 2], conditions[c, 3]):
-            holds = holds or cells[conditions[c, 1]] == allowed[a]
-        if not holds:
-            return False
-    return True
-
-
-@kernel
-def draw_candidates(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, points, cumulative, joint, key, candidates
-):
-    """Draw candidates from the density of `points`.
-
-    Args:
-        axes: (d, 8).
-        order: parameters, parents first, (d,).
-        conditions, allowed: see `is_active`.
-        points: of the density, (d, 6, b); see `fit`.
-        cumulative: cumulative weights of the observations and the prior, (b + 1,).
-        joint: take all parameters of a candidate from one component; else draw a component anew for each.
-        key: (seed low, seed high, draw low, draw high, stream), uint64 (5,).
-        candidates: coordinates (m, d), written; NaN where inactive.
-    """
-    m, d = candidates.shape
-    state = np.zeros(9, np.uint64)
-    cells = np.empty(d)
-    for i in range(m):
-        for f in range(5):
-            state[f] = key[f]
-        state[_BLOCK] = np.uint64(i) << np.uint64(20)  # a candidate's numbers do not depend on the others'
-        state[_SPARE] = _ZERO
-        component = pick(cumulative, state)
-        for j in range(d):
-            cells[j] = np.nan
-        for j in order:
-            candidates[i, j] = np.nan
-            if len(conditions) and not is_active(j, cells, conditions, allowed):
-                continue
-            k = component if joint else pick(cumulative, state)
-            candidates[i, j] = draw_coordinate(axes[j], points[j], k, state)
-            cells[j] = cell_of_coordinate(axes[j], candidates[i, j])

@@ -7,14 +7,15 @@ import numpy as np
 from .above import above_joint
 from .below import below_independent, below_joint
 from .compiling import kernel
-from .parzen import draw_candidates, value_of_coordinate
+from .draws import draw_candidates
+from .parzen import value_of_coordinate
 from .tables import above_independent
 
 
 @kernel
 def propose(  # type: ignore[no-untyped-def]
     axes, order, conditions, allowed, conditional, points, weights, cumulative, rows, factors, direct, store, offsets,
-    n, weight, tables, histogram, starts, active, components, above_bandwidth, joint, key, values, scores,
+    n, weight, tables, histogram, starts, active, components, above_bandwidth, joint, every, key, values, scores,
 ):  # fmt: skip
     """Draw candidates from l and score them: one call an ask.
 
@@ -27,25 +28,27 @@ def propose(  # type: ignore[no-untyped-def]
         components: how many observations of g there are, the prior included.
         above_bandwidth: bandwidth of g.
         joint: model the parameters jointly, by product kernels; else each for itself.
+        every: whether every score must be exact, not the highest one only.
         key: of the random stream, uint64 (5,).
         values: column values of the candidates, (m, d), written.
-        scores: log l - log g of the candidates, (m,), written.
+        scores: log l - log g of the candidates, (m,), written; see `above.above_joint`.
     """
     d = len(axes)
     m = len(scores)
     candidates = np.empty((m, d))
     draw_candidates(axes, order, conditions, allowed, points, cumulative, joint, key, candidates)
-    above = np.empty(m)
+    below = np.empty(m)
     if joint:
-        below_joint(axes, points, weights, candidates, scores)
+        below_joint(axes, points, weights, candidates, below)
         above_joint(
             axes, conditional, above_bandwidth, rows, factors, direct, store, offsets, n, weight, components,
-            candidates, above,
+            candidates, below, every, scores,
         )  # fmt: skip
     else:
-        below_independent(axes, points, weights, candidates, scores)
-        above_independent(axes, above_bandwidth, tables, histogram, starts, active, components, candidates, above)
+        below_independent(axes, points, weights, candidates, below)
+        above_independent(axes, above_bandwidth, tables, histogram, starts, active, components, candidates, scores)
+        for i in range(m):
+            scores[i] = below[i] - scores[i]
     for i in range(m):
-        scores[i] -= above[i]
         for j in range(d):
             values[i, j] = value_of_coordinate(axes[j], candidates[i, j])

@@ -100,9 +100,9 @@ def test_the_sample_estimates_the_sum_without_bias() -> None:
             out = np.empty(len(candidates))
             above.above_joint(
                 arrays.axes, arrays.conditional, 0.15, kept.rows, kept.factors, kept.direct, kept.store, kept.offsets,
-                kept.length, kept.weight(2000), 1.0, candidates, out,
+                kept.length, kept.weight(2000), 1.0, candidates, np.zeros(10), True, out,
             )  # fmt: skip
-            sums.append(np.exp(out) - 1)
+            sums.append(np.exp(-out) - 1)
         assert 150 <= kept.length <= 300
         errors.append(sums[1] / sums[0] - 1)
         bounds.append(kept.weight(2000))

@@ -18,7 +18,7 @@ from scipy.stats import kstest, norm, truncnorm
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
-from fasthpo.kernels import above, below, normal, parzen, tables
+from fasthpo.kernels import above, below, draws, normal, parzen, tables
 from fasthpo.kernels.exponential import exponential
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.axes import axes_of
@@ -64,8 +64,9 @@ def coordinates_of(arrays: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def joint_density(
-    arrays: Any, rows: np.ndarray, counts: np.ndarray, bandwidth: float, candidates: np.ndarray, weight: float = 1.0
+    arrays: Any, rows: np.ndarray, counts: np.ndarray, bandwidth: float, candidates: np.ndarray, below: Any = None
 ) -> np.ndarray:
+    """log(g / prior), or scores where `below` is given"""
     n, d = rows.shape
     where, factors = np.empty(d, np.int64), np.empty(d)
     direct, lines = above.arrange(arrays.axes, arrays.conditional, bandwidth, where, factors)
@@ -75,13 +76,12 @@ def joint_density(
     numbers = np.arange(n)
     above.observe(arrays.axes, arrays.conditional, bandwidth, where, factors, params, numbers, numbers, store, offsets)
     offsets[:n][~counts] = -np.inf
-    out = np.empty(len(candidates))
-    components = weight * counts.sum() + 1.0
+    scores = np.empty(len(candidates))
     above.above_joint(
-        arrays.axes, arrays.conditional, bandwidth, where, factors, direct, store, offsets, n, weight, components,
-        candidates, out,
+        arrays.axes, arrays.conditional, bandwidth, where, factors, direct, store, offsets, n, 1.0, counts.sum() + 1.0,
+        candidates, np.zeros(len(candidates)) if below is None else below, below is None, scores,
     )  # fmt: skip
-    return out
+    return -scores if below is None else scores
 
 
 def fitted(arrays: Any, rows: np.ndarray, least: float) -> np.ndarray:
@@ -212,6 +212,24 @@ def test_many_observations_in_one_tile_and_in_thousands() -> None:
         np.testing.assert_allclose(out, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("spread", [0.0, 0.3, 10.0])
+def test_the_best_of_the_scores_is_exact_and_the_others_are_bounds(name: str, spread: float) -> None:
+    space, n = SPACES[name], 2500
+    arrays = axes_of(space)
+    rows, queries = rows_of(space, n, 3), rows_of(space, 24, 4)
+    rows[::2] = rows[:1]  # half of the observations in one place, where they weigh
+    candidates, counts = coordinates_of(arrays, queries), np.arange(n) % 7 != 0
+    for seed in range(3):
+        l = spread * np.random.default_rng(seed).random(24)  # noqa: E741
+        exact = l - joint_density(arrays, rows, counts, 0.2, candidates)
+        scores = joint_density(arrays, rows, counts, 0.2, candidates, l)
+        best = int(exact.argmax())
+        assert scores[best] == pytest.approx(scores.max(), rel=1e-12, abs=1e-12)
+        assert scores.max() == pytest.approx(exact[best], rel=1e-12, abs=1e-12)
+        assert (scores >= exact - 1e-9).all()
+
+
 @given(st.lists(st.floats(-700, 700), min_size=1, max_size=50))
 def test_exponential_is_within_its_bound(numbers: list[float]) -> None:
     for x in numbers:
@@ -225,11 +243,9 @@ def test_exponential_at_the_ends() -> None:
 
 
 def test_compiled_stream_equals_numpy() -> None:
-    key = np.array([7, 3, 5, 0, 2], np.uint64)
-    state = np.zeros(9, np.uint64)
-    state[:5] = key
-    compiled = [parzen.uniform(state) for _ in range(11)]
-    assert compiled == uniforms(7 + (3 << 32), np.array([5]), 2, 11)[0].tolist()
+    numbers = np.empty(12)
+    draws.fill_uniforms(np.array([7, 3, 5, 1, 2], np.uint64), numbers)
+    assert numbers.tolist() == uniforms(7 + (3 << 32), np.array([5 + (1 << 32)]), 2, 12)[0].tolist()
 
 
 def test_normal_quantile_equals_scipy() -> None:
@@ -261,7 +277,7 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
     weights = np.array([1, 2, 1, 1, 1, 0.5])
     m = 400 if SLOW else 4000
     candidates = np.empty((m, len(space)))
-    parzen.draw_candidates(
+    draws.draw_candidates(
         arrays.axes, arrays.order, arrays.conditions, arrays.allowed, points, np.cumsum(weights), joint,
         np.array([1, 0, 0, 0, 2], np.uint64), candidates,
     )  # fmt: skip

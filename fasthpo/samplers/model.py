@@ -148,6 +148,7 @@ class Model:
             above + 1.0,
             _ABOVE_BANDWIDTH,
             joint,
+            self.table.tried is not None,  # then it may be the second best that is suggested
             key,
             values,
             scores,

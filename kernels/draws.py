@@ -1,0 +1,140 @@
+"""Candidates drawn from l."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .compiling import kernel
+from .normal import truncated_normal
+from .parzen import (
+    BANDWIDTH,
+    CATEGORICAL,
+    COARSE,
+    CONSTANT,
+    CONTINUOUS,
+    COUNT,
+    KIND,
+    LOWER,
+    MASS,
+    POINT,
+    POSITION,
+    PRIOR_BANDWIDTH,
+    PRIOR_LOWER,
+    PRIOR_MASS,
+    PRIOR_POSITION,
+    cell_at,
+    cell_of_coordinate,
+    position_of_value,
+    value_of_cell,
+)
+from .streams import philox, to_double
+
+_philox = kernel(philox)
+_to_double = kernel(to_double)
+
+
+@kernel
+def fill_uniforms(key, numbers):  # type: ignore[no-untyped-def]
+    """Write the numbers of a stream, those of `streams.uniforms`, into `numbers`, whose length is even.
+
+    Args:
+        key: (seed low, seed high, draw low, draw high, stream), uint64 (5,).
+    """
+    seed_low, seed_high, draw_low, draw_high, stream = key[0], key[1], key[2], key[3], key[4]
+    for block in range(len(numbers) // 2):
+        a, b, c, d = _philox(draw_low, draw_high, stream, np.uint64(block), seed_low, seed_high)
+        numbers[2 * block] = _to_double(a, b)
+        numbers[2 * block + 1] = _to_double(c, d)
+
+
+@kernel
+def pick(cumulative, unit):  # type: ignore[no-untyped-def]
+    """The index of a component, drawn by the cumulative weights with a uniform number."""
+    last = len(cumulative) - 1
+    threshold = unit * cumulative[last]
+    k = 0
+    while k < last and cumulative[k] <= threshold:
+        k += 1
+    return k
+
+
+@kernel
+def draw_coordinate(axis, points, k, unit):  # type: ignore[no-untyped-def]
+    """A draw from kernel k of one axis's points (6, b), with a uniform number.
+
+    From the prior if k is past the points, or inactive there.
+    """
+    b = points.shape[1]
+    is_prior = k >= b or points[POINT, k] != points[POINT, k]
+    kind = axis[KIND]
+    if kind == CONSTANT:
+        return 0.0
+    if kind == CATEGORICAL:
+        own = 0.0 if is_prior else 1.0 / (1.0 + axis[COUNT] / (b + 1.0))
+        if unit < own:
+            return points[POINT, k]
+        return min(math.floor((unit - own) / (1.0 - own) * axis[COUNT]), axis[COUNT] - 1.0)
+    if is_prior:
+        x = truncated_normal(PRIOR_POSITION, PRIOR_BANDWIDTH, PRIOR_LOWER, PRIOR_MASS, unit)
+    else:
+        x = truncated_normal(points[POSITION, k], points[BANDWIDTH, k], points[LOWER, k], points[MASS, k], unit)
+    if kind == CONTINUOUS:
+        return x
+    cell = cell_at(axis, x)
+    return cell if kind == COARSE else position_of_value(axis, value_of_cell(axis, cell))
+
+
+@kernel
+def is_active(j, cells, conditions, allowed):  # type: ignore[no-untyped-def]
+    """Whether the conditions of parameter j hold.
+
+    Args:
+        j: the parameter.
+        cells: the cell of each parameter decided so far, NaN where inactive, (d,).
+        conditions: rows (child, parent, first, last) into `allowed`, int64 (c, 4).
+        allowed: cells of the parents.
+    """
+    for c in range(len(conditions)):
+        if conditions[c, 0] != j:
+            continue
+        holds = False
+        for a in range(conditions[c, 2], conditions[c, 3]):
+            holds = holds or cells[conditions[c, 1]] == allowed[a]
+        if not holds:
+            return False
+    return True
+
+
+@kernel
+def draw_candidates(axes, order, conditions, allowed, points, cumulative, joint, key, candidates):  # type: ignore[no-untyped-def]
+    """Draw candidates from the density of `points`.
+
+    Args:
+        axes: (d, 8).
+        order: parameters, parents first, (d,).
+        conditions, allowed: see `is_active`.
+        points: of the density, (d, 6, b); see `parzen.fit`.
+        cumulative: cumulative weights of the points and the prior, (b + 1,).
+        joint: take all parameters of a candidate from one kernel; else draw a kernel anew for each.
+        key: of the random stream; see `fill_uniforms`.
+        candidates: coordinates (m, d), written; NaN where inactive.
+    """
+    m, d = candidates.shape
+    numbers = np.empty(m * 2 * (d + 1))
+    fill_uniforms(key, numbers)
+    cells = np.empty(d)
+    for i in range(m):
+        # a candidate's numbers, two for itself and two a parameter, do not depend on what was drawn before
+        units = numbers[i * 2 * (d + 1) : (i + 1) * 2 * (d + 1)]
+        component = pick(cumulative, units[0])
+        for j in range(d):
+            cells[j] = np.nan
+        for j in order:
+            candidates[i, j] = np.nan
+            if len(conditions) and not is_active(j, cells, conditions, allowed):
+                continue
+            k = component if joint else pick(cumulative, units[2 * j + 2])
+            candidates[i, j] = draw_coordinate(axes[j], points[j], k, units[2 * j + 3])
+            cells[j] = cell_of_coordinate(axes[j], candidates[i, j])

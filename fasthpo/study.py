@@ -155,12 +155,11 @@ class Study:
             return self._draw()
         if tried.is_full:
             raise SpaceExhausted(f"all {tried.cells.size} points of the search space have been suggested")
-        cell = 0
         for _ in range(_REDRAWS):
             row, draw = self._draw()
-            cell = int(tried.cells.index(row[None, :])[0])
-            if cell not in tried:
+            if not tried.holds(row):
                 return row, draw
+        cell = int(tried.cells.index(row[None, :])[0])
         return tried.cells.point(tried.next_untried(cell)), draw
 
     def _draw(self) -> tuple[FloatArray, int]:

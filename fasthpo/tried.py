@@ -10,6 +10,7 @@ from fasthpo.cells import Cells
 from fasthpo.parameter import FloatArray
 
 _BITMAP_LIMIT = 2**22  # cells up to which one byte a cell is kept
+_COUNTABLE = 2**40  # cells; a larger space is never used up, and a hash of the row stands for the cell
 _WORD = 2**64 - 1
 _EMPTY = _WORD
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: its multiples spread evenly (Knuth, TAOCP 3, 6.4)
@@ -26,9 +27,7 @@ class TriedPoints:
         self.cells = cells
         self._length = 0
         self._small = cells.size <= _BITMAP_LIMIT
-        # a space beyond 2**63 cells is never used up; there a hash of the index stands for it
-        self._huge = cells.size > 2**63
-        self._bytes = (cells.size.bit_length() + 7) // 8
+        self._huge = cells.size > _COUNTABLE
         self._flags = np.zeros(cells.size if self._small else 0, np.bool_)
         self._slots = np.full(0 if self._small else 256, _EMPTY, np.uint64)
 
@@ -41,10 +40,12 @@ class TriedPoints:
         return self._length >= self.cells.size
 
     def _key(self, cell: int) -> int:
-        if not self._huge:
-            return cell
-        # not hash(): it is the remainder by 2**61 - 1, the same for cells 1 and 2**61
-        digest = hashlib.blake2b(cell.to_bytes(self._bytes, "little"), digest_size=8).digest()
+        return self._hash(self.cells.point(cell)) if self._huge else cell
+
+    def _hash(self, row: FloatArray) -> int:
+        # NaN comes with either sign; no value is infinite
+        canonical = np.where(np.isnan(row), np.inf, row)
+        digest = hashlib.blake2b(canonical.tobytes(), digest_size=8).digest()
         return int.from_bytes(digest, "little") >> 1
 
     def _slot(self, key: int) -> int:
@@ -56,30 +57,43 @@ class TriedPoints:
         return place
 
     def __contains__(self, cell: int) -> bool:
-        if self._small:
-            return bool(self._flags[cell])
-        key = self._key(cell)
+        return bool(self._flags[cell]) if self._small else self._has_key(self._key(cell))
+
+    def _has_key(self, key: int) -> bool:
         return bool(self._slots[self._slot(key)] == key)
+
+    def holds(self, row: FloatArray) -> bool:
+        """Whether the point `row` (d,) was suggested."""
+        if self._huge:
+            return self._has_key(self._hash(row))
+        return int(self.cells.index(row[None, :])[0]) in self
 
     def add(self, rows: FloatArray) -> None:
         """Count the points `rows` (n, d) as suggested."""
+        if self._huge:
+            for row in rows:
+                self._add_key(self._hash(row))
+            return
         for cell in self.cells.index(rows):
             self.add_cell(int(cell))
 
     def add_cell(self, cell: int) -> None:
         """Count one point as suggested."""
-        if cell in self:
+        if not self._small:
+            self._add_key(self._key(cell))
+        elif not self._flags[cell]:
+            self._flags[cell] = True
+            self._length += 1
+
+    def _add_key(self, key: int) -> None:
+        if self._has_key(key):
             return
         self._length += 1
-        if self._small:
-            self._flags[cell] = True
-            return
         if 2 * self._length > len(self._slots):
             old = self._slots[self._slots != _EMPTY]
             self._slots = np.full(2 * len(self._slots), _EMPTY, np.uint64)
-            for key in old.tolist():
-                self._slots[self._slot(key)] = key
-        key = self._key(cell)
+            for kept in old.tolist():
+                self._slots[self._slot(kept)] = kept
         self._slots[self._slot(key)] = key
 
     def next_untried(self, cell: int) -> int:

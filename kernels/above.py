@@ -24,45 +24,38 @@ from .parzen import (
     COARSE,
     CONSTANT,
     CONTINUOUS,
+    COORDINATE,
     COUNT,
+    EDGE_HIGH,
+    EDGE_LOW,
     FINE,
     KIND,
     LOG,
     LOG_SQRT_2_PI,
-    cell_edges,
-    cell_log_masses,
-    cell_of_coordinate,
+    PRIOR,
     coordinate_of_value,
     log_choice,
     log_inside,
-    log_prior,
 )
 
 TILE = 128  # observations stored together
 _BLOCK = 4  # candidates, and features, multiplied at a time: their 16 coefficients stay in registers
 _FIRST_SHARE = 16  # part of the observations that all candidates pass over
 _FIRST_LEAST = 2048  # observations that all candidates pass over at least
+_LOG_SQRT_2 = 0.34657359027997264
 _MIDDLE = 0.5  # squares are taken of positions measured from here: small ones cancel little
 
 
 @kernel
-def above_constants(axis, coordinate, bandwidth):  # type: ignore[no-untyped-def]
-    """(c, v, x) such that log(kernel / prior) of a numeric observation at p is c - v (x - p)^2 - log Z(p).
+def square_factor(axis, bandwidth, width):  # type: ignore[no-untyped-def]
+    """v such that the kernel of a numeric observation at p is proportional to exp(-v (x - p)^2).
 
-    For a FINE axis the mass of the cell is its width times the density, at its middle x, of a Gaussian as wide as the
+    For a FINE axis the mass of a cell is its width times the density, at its middle x, of a Gaussian as wide as the
     kernel convolved with the cell: of variance bandwidth^2 + width^2 / 12. For a cell as wide as the bandwidth that is
-    off by 0.1 % in the middle of the kernel and by less than 1 % at three bandwidths; narrower cells are closer.
+    off by 0.1 % in the middle of the kernel and by less than 1 % at three bandwidths; narrower cells are closer. The
+    lowest cells of a logarithmic axis may be twice as wide: 2 % in the middle, 4 % at three bandwidths.
     """
-    variance = bandwidth * bandwidth
-    width = 1.0
-    middle = coordinate
-    if axis[KIND] == FINE:
-        low, high = cell_edges(axis, cell_of_coordinate(axis, coordinate))
-        width = high - low
-        middle = 0.5 * (low + high)
-        variance += width * width / 12.0
-    constant = math.log(width) - 0.5 * math.log(variance) - LOG_SQRT_2_PI - log_prior(axis, coordinate)
-    return constant, 0.5 / variance, middle
+    return 0.5 / (bandwidth * bandwidth + (width * width / 12.0 if axis[KIND] == FINE else 0.0))
 
 
 @kernel
@@ -75,8 +68,8 @@ def arrange(axes, conditional, bandwidth, rows, factors):  # type: ignore[no-unt
         bandwidth: of all numeric kernels.
         rows: row of each axis in a tile, int64 (d,), written; -1 for CONSTANT. A conditional CONTINUOUS or FINE axis
             has -log Z in the row after.
-        factors: (d,), written: v of `above_constants` on an axis where it does not depend on the candidate and which
-            has no conditions, else 0. Such axes come first; their coordinates are their features.
+        factors: (d,), written: `square_factor` of an axis where it does not depend on the candidate and which has no
+            conditions, else 0. Such axes come first; their coordinates are their features.
 
     Returns:
         how many rows the former take, filled up to whole blocks, and how many there are in all.
@@ -87,7 +80,7 @@ def arrange(axes, conditional, bandwidth, rows, factors):  # type: ignore[no-unt
         rows[j] = -1
         factors[j] = 0.0
         if not conditional[j] and (kind == CONTINUOUS or (kind == FINE and axes[j, LOG] == 0.0)):
-            _, factors[j], _ = above_constants(axes[j], 0.0, bandwidth)
+            factors[j] = square_factor(axes[j], bandwidth, 1.0 / max(axes[j, COUNT], 1.0))
             rows[j] = count
             count += 1
     direct = (count + _BLOCK - 1) // _BLOCK * _BLOCK
@@ -175,20 +168,29 @@ def lay_out(axis, conditional, coordinates, log_norms, features):  # type: ignor
 
 
 @kernel
-def set_coefficients(axis, bandwidth, x, coefficients):  # type: ignore[no-untyped-def]
-    """What a candidate at x multiplies the features of an axis with; the constant that it adds to every exponent.
+def set_coefficients(axis, bandwidth, cells, query, i, coefficients):  # type: ignore[no-untyped-def]
+    """What candidate i multiplies the features of an axis with; the constant that it adds to every exponent.
 
     Args:
         axis: (8,).
         bandwidth: of the kernels.
-        x: coordinate of the candidate, active.
+        cells: (c, c); see `parzen.tabulate_cells`.
+        query: (4, m); see `parzen.describe`.
+        i: the candidate, which is active.
         coefficients: of the axis's features, (f,), written; one for an axis whose coordinates are its feature.
     """
     if axis[KIND] == COARSE:
-        cell_log_masses(axis, x, bandwidth, coefficients)
+        coefficients[:] = cells[: len(coefficients), int(query[COORDINATE, i])]
         return 0.0
-    constant, factor, middle = above_constants(axis, x, bandwidth)
-    at = middle - _MIDDLE
+    at = query[COORDINATE, i]
+    width = 1.0
+    if axis[KIND] == FINE:
+        at = 0.5 * (query[EDGE_LOW, i] + query[EDGE_HIGH, i])
+        width = query[EDGE_HIGH, i] - query[EDGE_LOW, i]
+    at -= _MIDDLE
+    factor = square_factor(axis, bandwidth, width)
+    # the logarithm of the height: width / sqrt(2 pi variance), with 2 variance = 1 / factor
+    constant = 0.5 * math.log(width * width * factor) + _LOG_SQRT_2 - LOG_SQRT_2_PI - query[PRIOR, i]
     constant -= factor * at * at
     coefficients[0] = 2.0 * factor * at
     if len(coefficients) == 1:
@@ -255,46 +257,45 @@ def sum_exponentials(exponents, constant):  # type: ignore[no-untyped-def]
 
 @kernel
 def prepare_candidates(  # type: ignore[no-untyped-def]
-    axes, conditional, bandwidth, rows, factors, direct, components, candidates, starts, shared, own, other
+    axes, conditional, bandwidth, rows, factors, direct, cells, components, queries, starts, shared, own, other
 ):
     """What each candidate multiplies the features with.
 
     Args:
-        axes, conditional, bandwidth, rows, factors, direct, components, candidates: see `above_joint`.
+        axes, conditional, bandwidth, rows, factors, direct, cells, components, queries: see `above_joint`.
         starts: where the features of an axis begin among those that have to be laid out, (d + 1,), written.
         shared: what all exponents of a candidate have in common, (m,), written.
         own, other: what an observation's choice adds on a CATEGORICAL axis, if it is the candidate's, and if it is
-            another, (m, d), written.
+            another, (d,), written.
 
     Returns:
         the coefficients (m, f), of features in whole blocks.
     """
-    m, d = candidates.shape
+    d, m = len(axes), len(shared)
     starts[0] = 0
     for j in range(d):
         starts[j + 1] = starts[j] + count_features(axes[j], conditional[j], factors[j])
     others = (starts[d] + _BLOCK - 1) // _BLOCK * _BLOCK
     coefficients = np.zeros((m, direct + others))
-    for i in range(m):
-        shared[i] = 0.0
-        for j in range(d):
-            x = candidates[i, j]
-            if x != x or rows[j] < 0:
-                continue
-            if axes[j, KIND] == CATEGORICAL:
-                prior = log_prior(axes[j], x)
-                own[i, j] = log_choice(axes[j, COUNT], components, True) - prior
-                other[i, j] = log_choice(axes[j, COUNT], components, False) - prior
-                continue
-            first = rows[j] if factors[j] > 0.0 else direct + starts[j]
-            last = first + 1 if factors[j] > 0.0 else direct + starts[j + 1]
-            shared[i] += set_coefficients(axes[j], bandwidth, x, coefficients[i, first:last])
+    shared[:] = 0.0
+    for j in range(d):
+        if rows[j] < 0:
+            continue
+        if axes[j, KIND] == CATEGORICAL:
+            own[j] = log_choice(axes[j, COUNT], components, True) + math.log(axes[j, COUNT])
+            other[j] = log_choice(axes[j, COUNT], components, False) + math.log(axes[j, COUNT])
+            continue
+        first = rows[j] if factors[j] > 0.0 else direct + starts[j]
+        last = first + 1 if factors[j] > 0.0 else direct + starts[j + 1]
+        for i in range(m):
+            if queries[j, COORDINATE, i] == queries[j, COORDINATE, i]:
+                shared[i] += set_coefficients(axes[j], bandwidth, cells[j], queries[j], i, coefficients[i, first:last])
     return coefficients
 
 
 @kernel
 def add_observations(  # type: ignore[no-untyped-def]
-    axes, conditional, rows, direct, store, offsets, begin, end, candidates, starts, coefficients, shared, own, other,
+    axes, conditional, rows, direct, store, offsets, begin, end, queries, starts, coefficients, shared, own, other,
     chosen, sums,
 ):  # fmt: skip
     """sums += the kernels of the observations in the slots from `begin`, a multiple of TILE, to before `end`.
@@ -335,15 +336,16 @@ def add_observations(  # type: ignore[no-untyped-def]
             i = chosen[c]
             line = exponents[c * TILE : c * TILE + size]
             for j in range(d):
-                if axes[j, KIND] == CATEGORICAL and candidates[i, j] == candidates[i, j]:
+                choice = queries[j, COORDINATE, i]
+                if axes[j, KIND] == CATEGORICAL and choice == choice:
                     place = rows[j] * TILE
-                    add_choice(line, tile[place : place + size], candidates[i, j], own[i, j], other[i, j])
+                    add_choice(line, tile[place : place + size], choice, own[j], other[j])
             sums[i] += sum_exponentials(line, shared[i])
 
 
 @kernel
 def above_joint(  # type: ignore[no-untyped-def]
-    axes, conditional, bandwidth, rows, factors, direct, store, offsets, n, weight, components, candidates, below,
+    axes, conditional, bandwidth, rows, factors, direct, cells, store, offsets, n, weight, components, queries, below,
     every, scores,
 ):  # fmt: skip
     """Scores log l - log g of candidates, g being the joint density under product kernels of one bandwidth.
@@ -354,20 +356,21 @@ def above_joint(  # type: ignore[no-untyped-def]
 
     Args:
         axes, conditional, bandwidth, rows, factors, direct: see `arrange`.
+        cells: (d, c, c); see `parzen.tabulate_cells`.
         store, offsets: the observations; see `observe`.
         n: how many slots of the store are in use.
         weight: of an observation, where they stand for more than there are in the store; else 1.
         components: how many observations count, those stood for included, and the prior.
-        candidates: coordinates (m, d), NaN where inactive.
+        queries: the candidates, (d, 4, m); see `parzen.describe`.
         below: log(l / prior) of the candidates, (m,).
         every: whether every score must be exact, not the highest one only.
         scores: (m,), written; one that is not exact is above the truth and below the highest.
     """
-    m, d = candidates.shape
+    d, m = len(axes), len(scores)
     starts = np.empty(d + 1, np.int64)
-    shared, own, other = np.empty(m), np.empty((m, d)), np.empty((m, d))
+    shared, own, other = np.empty(m), np.empty(d), np.empty(d)
     coefficients = prepare_candidates(
-        axes, conditional, bandwidth, rows, factors, direct, components, candidates, starts, shared, own, other
+        axes, conditional, bandwidth, rows, factors, direct, cells, components, queries, starts, shared, own, other
     )
     sums = np.zeros(m)
     waiting = np.ones(m, np.bool_)
@@ -380,7 +383,7 @@ def above_joint(  # type: ignore[no-untyped-def]
         chosen = np.flatnonzero(waiting & (scores >= bound)) if step > 0 else np.arange(m)
         begin, end = (0, cut) if step > 0 else (cut, n)
         add_observations(
-            axes, conditional, rows, direct, store, offsets, begin, end, candidates, starts, coefficients, shared, own,
+            axes, conditional, rows, direct, store, offsets, begin, end, queries, starts, coefficients, shared, own,
             other, chosen, sums,
         )  # fmt: skip
         for i in chosen:

@@ -34,16 +34,17 @@ class _FingerprintedCache(FunctionCache):  # type: ignore[misc]
         return (*super()._index_key(sig, codegen), FINGERPRINT)
 
 
-def kernel(function: Callable[..., Any] | None = None, *, fastmath: Any = False) -> Any:
+def kernel(function: Callable[..., Any] | None = None, *, fastmath: Any = False, inline: bool = False) -> Any:
     """Compile a function to machine code on its first call, without the GIL, and keep the result on disk.
 
     Args:
         function: the function; may be left out to pass options (`@kernel(fastmath=...)`).
         fastmath: as in numba; where NaN or infinities carry meaning, leave out "nnan" and "ninf".
+        inline: make LLVM copy the function into its callers, however long it is: a loop that calls stays scalar.
     """
     if function is None:
-        return lambda f: kernel(f, fastmath=fastmath)
-    dispatcher = numba.njit(function, nogil=True, fastmath=fastmath, error_model="numpy")
+        return lambda f: kernel(f, fastmath=fastmath, inline=inline)
+    dispatcher = numba.njit(function, nogil=True, fastmath=fastmath, error_model="numpy", forceinline=inline)
     if isinstance(dispatcher, numba.core.registry.CPUDispatcher):  # with NUMBA_DISABLE_JIT=1 it is the function
         dispatcher._cache = _FingerprintedCache(dispatcher.py_func)
     return dispatcher

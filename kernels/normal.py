@@ -1,7 +1,8 @@
-"""The quantile function of the normal distribution, and draws from a truncated one.
+"""The normal distribution: masses of intervals, quantiles, and draws from a truncated one.
 
-A truncated normal number is drawn by inversion, one uniform number each: no rejection, so a stream of uniform numbers
-is used up evenly, and a candidate costs the same wherever its kernel lies.
+`between` is free of branches and library calls, so that a loop over it compiles to vector instructions. A truncated
+normal number is drawn by inversion, one uniform number each: no rejection, so a stream of uniform numbers is used up
+evenly, and a candidate costs the same wherever its kernel lies.
 """
 
 from __future__ import annotations
@@ -9,6 +10,57 @@ from __future__ import annotations
 import math
 
 from .compiling import kernel
+from .exponential import exponential
+
+_LOG_SQRT_2_PI = 0.9189385332046727
+_NARROW = 1e-3
+
+
+@kernel(fastmath={"contract"}, inline=True)
+def tail(z):  # type: ignore[no-untyped-def]
+    """Phi(-z) for z >= 0: a Gaussian times a polynomial in 1 / (1 + z / 5); relative error 1e-13 up to z = 37.
+
+    The polynomial is a Chebyshev fit to erfc's scaled form, in the manner of Shepherd and Laframboise (Chebyshev
+    approximation of (1 + 2x) exp(x^2) erfc(x) in 0 <= x < infinity, Mathematics of Computation 36, 1981).
+    """
+    t = 1.0 / (1.0 + 0.2 * z)
+    u = 2.0 * t - 1.0
+    p = -6.470163178220549e-09
+    p = p * u - 3.72274937781084e-09
+    p = p * u + 7.338630960162156e-08
+    p = p * u + 6.02176826700332e-08
+    p = p * u - 5.390494201180646e-07
+    p = p * u - 7.895116283881277e-07
+    p = p * u + 3.3260953357739128e-06
+    p = p * u + 9.948600436746413e-06
+    p = p * u - 1.1870799436905051e-05
+    p = p * u - 0.00010897834266202207
+    p = p * u - 0.00015957502035303975
+    p = p * u + 0.0005986750277412002
+    p = p * u + 0.004159013532712321
+    p = p * u + 0.013823727780933746
+    p = p * u + 0.03300407322075219
+    p = p * u + 0.06270663133205276
+    p = p * u + 0.09906112319439445
+    p = p * u + 0.1330765005780476
+    p = p * u + 0.15383860995001075
+    return exponential(-0.5 * z * z) * t * p
+
+
+@kernel(fastmath={"contract"}, inline=True)
+def between(low, high):  # type: ignore[no-untyped-def]
+    """Phi(high) - Phi(low) for low <= high, without cancellation in the tails or over a narrow stretch."""
+    mirrored = low + high > 0.0
+    a = -high if mirrored else low  # at most 0
+    b = -low if mirrored else high
+    upper = tail(abs(b))
+    mass = (upper if b <= 0.0 else 1.0 - upper) - tail(-a)
+    # the density in the middle, and its curvature: over a narrow stretch the difference would lose digits
+    width = high - low
+    middle = 0.5 * (low + high)
+    curvature = 1.0 + width * width * (middle * middle - 1.0) / 24.0
+    narrow = width * curvature * exponential(-0.5 * middle * middle - _LOG_SQRT_2_PI)
+    return narrow if width < _NARROW else mass
 
 
 @kernel

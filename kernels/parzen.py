@@ -23,6 +23,8 @@ import math
 import numpy as np
 
 from .compiling import kernel
+from .exponential import logarithm
+from .normal import between
 
 # columns of `axes`
 KIND, COUNT, LOW, HIGH, STEP, LOG, OFFSET, SPAN = range(8)
@@ -34,27 +36,17 @@ CONTINUOUS, FINE, COARSE, CATEGORICAL, CONSTANT = range(5)
 # Gaussian has below the axis, and Z, that on the axis
 POINT, POSITION, BANDWIDTH, HEIGHT, LOWER, MASS = range(6)
 
+# rows of `queries`, (d, 4, m): coordinate of a candidate, the edges of its cell (FINE and COARSE), and the log density
+# (mass) of the prior there
+COORDINATE, EDGE_LOW, EDGE_HIGH, PRIOR = range(4)
+
 PRIOR_POSITION = 0.5
 PRIOR_BANDWIDTH = 1.0
 PRIOR_LOWER = 0.3085375387259869  # Phi(-1/2)
 PRIOR_MASS = 0.38292492254802624
-_SQRT_2 = 1.4142135623730951
 LOG_SQRT_2_PI = 0.9189385332046727
 PRIOR_LOG_INSIDE = -0.9599163336956223  # log(Phi(1/2) - Phi(-1/2)): what log_inside gives for the prior
-LEAST_MASS = 1e-300  # keeps the logarithm of a cell's mass finite
-
-
-@kernel
-def between(low, high):  # type: ignore[no-untyped-def]
-    """Phi(high) - Phi(low) for low <= high, without cancellation in the tails or over a narrow stretch."""
-    width = high - low
-    if width < 1e-3:  # the density in the middle, and its curvature: the difference would lose 3 digits and more
-        middle = 0.5 * (low + high)
-        curvature = 1.0 + width * width * (middle * middle - 1.0) / 24.0
-        return width * curvature * math.exp(-0.5 * middle * middle - LOG_SQRT_2_PI)
-    if low > 0.0:
-        return 0.5 * (math.erfc(low / _SQRT_2) - math.erfc(high / _SQRT_2))
-    return 0.5 * (math.erfc(-high / _SQRT_2) - math.erfc(-low / _SQRT_2))
+LEAST_MASS = 1e-300  # keeps the logarithm of a cell's mass finite, and normal
 
 
 @kernel
@@ -147,40 +139,59 @@ def value_of_coordinate(axis, coordinate):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def log_kernel(axis, coordinate, position, bandwidth):  # type: ignore[no-untyped-def]
-    """The log density (of a cell: log mass) at `coordinate` of a numeric kernel at `position`."""
-    if axis[KIND] == CONTINUOUS:
-        z = (coordinate - position) / bandwidth
-        return -0.5 * z * z - math.log(bandwidth) - LOG_SQRT_2_PI - log_inside(position, bandwidth)
-    low, high = cell_edges(axis, cell_of_coordinate(axis, coordinate))
-    mass = between((low - position) / bandwidth, (high - position) / bandwidth)
-    return math.log(max(mass, LEAST_MASS)) - log_inside(position, bandwidth)
+def describe(axes, candidates, queries):  # type: ignore[no-untyped-def]
+    """Write `queries` (d, 4, m) of candidates whose coordinates are `candidates` (m, d); only the first if inactive."""
+    for j in range(len(axes)):
+        axis, query = axes[j], queries[j]
+        query[COORDINATE] = candidates[:, j]
+        kind = axis[KIND]
+        if kind == CONSTANT or kind == CATEGORICAL:
+            query[PRIOR] = -math.log(axis[COUNT])
+        elif kind == CONTINUOUS:
+            for i in range(len(candidates)):
+                z = query[COORDINATE, i] - PRIOR_POSITION
+                query[PRIOR, i] = -0.5 * z * z - LOG_SQRT_2_PI - PRIOR_LOG_INSIDE
+        else:
+            for i in range(len(candidates)):
+                if query[COORDINATE, i] == query[COORDINATE, i]:
+                    low, high = cell_edges(axis, cell_of_coordinate(axis, query[COORDINATE, i]))
+                    query[EDGE_LOW, i], query[EDGE_HIGH, i] = low, high
+            set_prior_masses(query[EDGE_LOW], query[EDGE_HIGH], query[PRIOR])
+
+
+@kernel(fastmath={"contract"})
+def set_prior_masses(lows, highs, priors):  # type: ignore[no-untyped-def]
+    """priors = log of the mass of the prior in cells from `lows` to `highs`."""
+    for i in range(len(lows)):
+        mass = between(lows[i] - PRIOR_POSITION, highs[i] - PRIOR_POSITION)
+        priors[i] = logarithm(max(mass, LEAST_MASS)) - PRIOR_LOG_INSIDE
 
 
 @kernel
-def log_prior(axis, coordinate):  # type: ignore[no-untyped-def]
-    """The log density (mass) of an axis's prior component, a kernel of bandwidth 1, at `coordinate`."""
-    kind = axis[KIND]
-    if kind == CONSTANT:
-        return 0.0
-    if kind == CATEGORICAL:
-        return -math.log(axis[COUNT])
-    if kind == CONTINUOUS:
-        z = coordinate - PRIOR_POSITION
-        return -0.5 * z * z - LOG_SQRT_2_PI - PRIOR_LOG_INSIDE
-    low, high = cell_edges(axis, cell_of_coordinate(axis, coordinate))
-    return math.log(max(between(low - PRIOR_POSITION, high - PRIOR_POSITION), LEAST_MASS)) - PRIOR_LOG_INSIDE
-
-
-@kernel
-def cell_log_masses(axis, cell, bandwidth, out):  # type: ignore[no-untyped-def]
-    """log(mass / prior mass) of a cell of a COARSE axis under an observation in each cell, (count,), written."""
-    low, high = cell_edges(axis, cell)
-    prior = log_prior(axis, cell)
-    for c in range(len(out)):
-        position = position_of_value(axis, value_of_cell(axis, float(c)))
+def cell_masses(axis, position, bandwidth, masses):  # type: ignore[no-untyped-def]
+    """log(mass / prior mass) of each cell of a COARSE axis under a kernel; (c,), written."""
+    norm = log_inside(position, bandwidth)
+    for cell in range(int(axis[COUNT])):
+        low, high = cell_edges(axis, float(cell))
+        prior = math.log(between(low - PRIOR_POSITION, high - PRIOR_POSITION)) - PRIOR_LOG_INSIDE
         mass = between((low - position) / bandwidth, (high - position) / bandwidth)
-        out[c] = math.log(max(mass, LEAST_MASS)) - log_inside(position, bandwidth) - prior
+        masses[cell] = math.log(max(mass, LEAST_MASS)) - norm - prior
+
+
+@kernel
+def tabulate_cells(axes, bandwidth, cells):  # type: ignore[no-untyped-def]
+    """`cell_masses` of the COARSE axes under an observation in each cell, at one bandwidth.
+
+    Args:
+        axes: (d, 8).
+        bandwidth: of the kernels.
+        cells: (d, c, c), c at least the most cells of an axis, [axis, observed cell, cell], written.
+    """
+    for j in range(len(axes)):
+        if axes[j, KIND] == COARSE:
+            for observed in range(int(axes[j, COUNT])):
+                position = position_of_value(axes[j], value_of_cell(axes[j], float(observed)))
+                cell_masses(axes[j], position, bandwidth, cells[j, observed])
 
 
 @kernel
@@ -227,7 +238,7 @@ def neighbour_bandwidths(positions, active, least, bandwidths):  # type: ignore[
 
 
 @kernel
-def fit(axes, params, numbers, least, points):  # type: ignore[no-untyped-def]
+def fit(axes, params, numbers, least, points, masses):  # type: ignore[no-untyped-def]
     """Make the kernels of a few points, each with a bandwidth of its own.
 
     Args:
@@ -236,6 +247,7 @@ def fit(axes, params, numbers, least, points):  # type: ignore[no-untyped-def]
         numbers: which trials are the points, int64 (b,).
         least: smallest bandwidth.
         points: (d, 6, b), written; see above.
+        masses: `cell_masses` of the COARSE axes under each point, (d, b, c), written.
     """
     for j in range(len(axes)):
         axis, point = axes[j], points[j]
@@ -254,3 +266,5 @@ def fit(axes, params, numbers, least, points):  # type: ignore[no-untyped-def]
                 point[HEIGHT, k] = -math.log(point[MASS, k])
                 if axis[KIND] == CONTINUOUS:
                     point[HEIGHT, k] -= math.log(bandwidth) + LOG_SQRT_2_PI
+                elif axis[KIND] == COARSE:
+                    cell_masses(axis, position, bandwidth, masses[j, k])

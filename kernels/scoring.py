@@ -8,20 +8,22 @@ from .above import above_joint
 from .below import below_independent, below_joint
 from .compiling import kernel
 from .draws import draw_candidates
-from .parzen import value_of_coordinate
+from .parzen import describe, value_of_coordinate
 from .tables import above_independent
 
 
 @kernel
 def propose(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, conditional, points, weights, cumulative, rows, factors, direct, store, offsets,
-    n, weight, tables, histogram, starts, active, components, above_bandwidth, joint, every, key, values, scores,
+    axes, order, conditions, allowed, conditional, cells, points, masses, weights, cumulative, rows, factors, direct,
+    store, offsets, n, weight, tables, histogram, starts, active, components, above_bandwidth, joint, every, key,
+    values, scores,
 ):  # fmt: skip
     """Draw candidates from l and score them: one call an ask.
 
     Args:
         axes, order, conditions, allowed, conditional: the space; see `parzen`.
-        points: of l, with their kernels; see `parzen.fit`.
+        cells: masses of cells at the bandwidth of g; see `parzen.tabulate_cells`.
+        points, masses: of l, with their kernels; see `parzen.fit`.
         weights, cumulative: of the kernels of l and, last, of the prior, (b + 1,).
         rows, factors, direct, store, offsets, n, weight: the observations of g; see `above.above_joint`.
         tables, histogram, starts, active: the same, tabulated; see `tables.count_observations`.
@@ -37,18 +39,18 @@ def propose(  # type: ignore[no-untyped-def]
     m = len(scores)
     candidates = np.empty((m, d))
     draw_candidates(axes, order, conditions, allowed, points, cumulative, joint, key, candidates)
+    queries = np.empty((d, 4, m))
+    describe(axes, candidates, queries)
     below = np.empty(m)
     if joint:
-        below_joint(axes, points, weights, candidates, below)
+        below_joint(axes, points, masses, weights, queries, below)
         above_joint(
-            axes, conditional, above_bandwidth, rows, factors, direct, store, offsets, n, weight, components,
-            candidates, below, every, scores,
+            axes, conditional, above_bandwidth, rows, factors, direct, cells, store, offsets, n, weight, components,
+            queries, below, every, scores,
         )  # fmt: skip
     else:
-        below_independent(axes, points, weights, candidates, below)
-        above_independent(axes, above_bandwidth, tables, histogram, starts, active, components, candidates, scores)
-        for i in range(m):
-            scores[i] = below[i] - scores[i]
+        below_independent(axes, points, masses, weights, queries, below)
+        above_independent(axes, tables, histogram, starts, active, components, cells, queries, below, scores)
     for i in range(m):
         for j in range(d):
             values[i, j] = value_of_coordinate(axes[j], candidates[i, j])

@@ -13,22 +13,21 @@ import math
 import numpy as np
 
 from .compiling import kernel
-from .exponential import exponential
+from .exponential import exponential, logarithm
 from .parzen import (
     CATEGORICAL,
     COARSE,
     CONSTANT,
     CONTINUOUS,
+    COORDINATE,
     COUNT,
+    EDGE_HIGH,
+    EDGE_LOW,
     KIND,
     LOG_SQRT_2_PI,
-    cell_edges,
-    cell_log_masses,
-    cell_of_coordinate,
+    PRIOR,
     coordinate_of_value,
-    log_choice,
     log_inside,
-    log_prior,
 )
 
 POINTS = 209  # of the grid: 31 a bandwidth of 0.15; interpolated over six of them, exact to 1e-9
@@ -104,11 +103,8 @@ def interpolate(table, position):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def tabulated_mass(axis, table, coordinate):  # type: ignore[no-untyped-def]
-    """The sum of the kernels' densities at a coordinate; for a FINE axis, of their masses over its cell."""
-    if axis[KIND] == CONTINUOUS:
-        return interpolate(table, coordinate)
-    low, high = cell_edges(axis, cell_of_coordinate(axis, coordinate))
+def tabulated_mass(table, low, high):  # type: ignore[no-untyped-def]
+    """The sum of the kernels' masses from `low` to `high`."""
     middle = 0.5 * (low + high)
     reach = 0.5 * (high - low) * _NODE
     outer = interpolate(table, max(middle - reach, 0.0)) + interpolate(table, min(middle + reach, 1.0))
@@ -116,41 +112,71 @@ def tabulated_mass(axis, table, coordinate):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def above_independent(axes, bandwidth, tables, histogram, starts, active, components, candidates, out):  # type: ignore[no-untyped-def]
-    """log(g / prior) of each candidate where every parameter has a mixture of its own.
+def density(axis, table, histogram, active, components, cells, query, i):  # type: ignore[no-untyped-def]
+    """The sum of all kernels of one axis at candidate i, relative to the prior.
+
+    Args:
+        axis: (8,).
+        table: (POINTS,).
+        histogram: of the axis's cells or choices.
+        active: how many observations are active on this axis.
+        components: see `above_independent`.
+        cells: (c, c); see `parzen.tabulate_cells`.
+        query: (4, m); see `parzen.describe`.
+        i: the candidate, which is active.
+    """
+    kind = axis[KIND]
+    x, prior = query[COORDINATE, i], query[PRIOR, i]
+    if kind == CATEGORICAL:
+        same = histogram[int(x)]
+        weight = 1.0 / components
+        # own and other probability (see `parzen.log_choice`), times the number of choices
+        return axis[COUNT] * (same * (1.0 + weight) + (active - same) * weight) / (1.0 + axis[COUNT] * weight)
+    if kind == COARSE:
+        total = 0.0
+        masses = cells[:, int(x)]
+        for c in range(len(histogram)):
+            total += histogram[c] * exponential(masses[c])
+        return total
+    if kind == CONTINUOUS:
+        return interpolate(table, x) * exponential(-prior)
+    return tabulated_mass(table, query[EDGE_LOW, i], query[EDGE_HIGH, i]) * exponential(-prior)
+
+
+@kernel
+def above_independent(  # type: ignore[no-untyped-def]
+    axes, tables, histogram, starts, active, components, cells, queries, below, scores
+):
+    """Scores log l - log g of candidates where every parameter has a mixture of its own.
 
     A parameter's mixture holds the observations in which it is active, and the prior.
 
     Args:
-        axes, bandwidth, tables, histogram, starts, active: see `count_observations`.
+        axes, tables, histogram, starts, active: see `count_observations`.
         components: how many observations there are, the prior included.
-        candidates: coordinates (m, d), NaN where inactive.
-        out: (m,), written.
+        cells: (d, c, c); see `parzen.tabulate_cells`.
+        queries: the candidates, (d, 4, m); see `parzen.describe`.
+        below: log(l / prior) of the candidates, (m,).
+        scores: (m,), written.
     """
-    m, d = candidates.shape
-    for i in range(m):
-        out[i] = 0.0
-    for j in range(d):
-        axis = axes[j]
-        kind = axis[KIND]
+    m = len(scores)
+    sums = np.empty(m)
+    scores[:] = below
+    for j in range(len(axes)):
+        kind = axes[j, KIND]
         if kind == CONSTANT:
             continue
-        cells = int(axis[COUNT]) if kind == COARSE else 0
-        masses = np.empty(cells)
+        last = starts[j] + int(axes[j, COUNT]) if kind in (COARSE, CATEGORICAL) else starts[j]
+        own = histogram[starts[j] : last]
         for i in range(m):
-            x = candidates[i, j]
-            if x != x:
-                continue
-            if kind == CATEGORICAL:
-                own = math.exp(log_choice(axis[COUNT], components, True) - log_prior(axis, x))
-                other = math.exp(log_choice(axis[COUNT], components, False) - log_prior(axis, x))
-                same = histogram[starts[j] + int(x)]
-                density = own * same + other * (active[j] - same)
-            elif kind == COARSE:
-                cell_log_masses(axis, x, bandwidth, masses)
-                density = 0.0
-                for c in range(cells):
-                    density += histogram[starts[j] + c] * math.exp(masses[c])
-            else:
-                density = tabulated_mass(axis, tables[j], x) * math.exp(-log_prior(axis, x))
-            out[i] += math.log((1.0 + density) / (active[j] + 1.0))
+            sums[i] = 1.0
+            if queries[j, COORDINATE, i] == queries[j, COORDINATE, i]:
+                sums[i] += density(axes[j], tables[j], own, active[j], components, cells[j], queries[j], i)
+        subtract_log_ratio(queries[j, COORDINATE], sums, active[j] + 1.0, scores)
+
+
+@kernel(fastmath={"contract"})
+def subtract_log_ratio(x, sums, scale, scores):  # type: ignore[no-untyped-def]
+    """scores -= log(sums / scale) where the candidate x is active."""
+    for i in range(len(x)):
+        scores[i] -= logarithm(sums[i] / scale) if x[i] == x[i] else 0.0

@@ -90,17 +90,20 @@ def test_the_sample_estimates_the_sum_without_bias() -> None:
     for seed in range(20):
         study = filled(2000, seed)
         queries = SPACE.from_unit(np.random.default_rng(seed).random((10, len(SPACE))))
-        candidates = np.array(
+        coordinates = np.array(
             [[parzen.coordinate_of_value(a, v) for a, v in zip(arrays.axes, q, strict=True)] for q in queries]
         )
+        described, cells = np.zeros((len(SPACE), 4, 10)), np.zeros((len(SPACE), 8, 8))
+        parzen.describe(arrays.axes, coordinates, described)
+        parzen.tabulate_cells(arrays.axes, 0.15, cells)
         sums = []
         for most in (None, 300):
             kept = observations(study, most)
             kept.add(study.table, 0, 2000)
-            out = np.empty(len(candidates))
+            out = np.empty(10)
             above.above_joint(
-                arrays.axes, arrays.conditional, 0.15, kept.rows, kept.factors, kept.direct, kept.store, kept.offsets,
-                kept.length, kept.weight(2000), 1.0, candidates, np.zeros(10), True, out,
+                arrays.axes, arrays.conditional, 0.15, kept.rows, kept.factors, kept.direct, cells, kept.store,
+                kept.offsets, kept.length, kept.weight(2000), 1.0, described, np.zeros(10), True, out,
             )  # fmt: skip
             sums.append(np.exp(-out) - 1)
         assert 150 <= kept.length <= 300

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_tpe import bandwidths as naive_bandwidths
 from naive_tpe import log_density
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 from scipy.stats import kstest, norm, truncnorm
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
 from fasthpo.kernels import above, below, draws, normal, parzen, tables
-from fasthpo.kernels.exponential import exponential
+from fasthpo.kernels.exponential import exponential, logarithm
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.axes import axes_of
 
@@ -27,7 +27,7 @@ SLOW = numba.config.DISABLE_JIT  # then the kernels run as plain Python
 SPACES = {
     "continuous": SearchSpace({"a": Continuous(0, 1), "b": Continuous(-1e6, 1e6)}),
     "log": SearchSpace({"a": LogUniform(1e-5, 1e-1), "b": LogUniform(1e-300, 1e300)}),
-    "coarse": SearchSpace({"a": Discrete(1, 8), "b": Discrete(1, 16, log=True), "c": Continuous(0, 1, step=0.25)}),
+    "coarse": SearchSpace({"a": Discrete(1, 8), "b": Discrete(1, 8, log=True), "c": Continuous(0, 1, step=0.25)}),
     "fine": SearchSpace({"a": Discrete(0, 1000), "b": Discrete(-(10**9), 10**9), "c": Continuous(0, 1, step=0.01)}),
     "categorical": SearchSpace({"a": Categorical(["x", "y"]), "b": Categorical(list(range(300)))}),
     "constant": SearchSpace(
@@ -58,13 +58,26 @@ def rows_of(space: SearchSpace, n: int, seed: int) -> np.ndarray:
     return rows
 
 
-def coordinates_of(arrays: Any, rows: np.ndarray) -> np.ndarray:
-    """(n, d)"""
-    return np.array([[parzen.coordinate_of_value(a, v) for a, v in zip(arrays.axes, row, strict=True)] for row in rows])
+def queries_of(arrays: Any, rows: np.ndarray) -> np.ndarray:
+    """The rows (n, d) as candidates"""
+    coordinates = np.array(
+        [[parzen.coordinate_of_value(a, v) for a, v in zip(arrays.axes, row, strict=True)] for row in rows]
+    )
+    queries = np.zeros((len(arrays.axes), 4, len(rows)))
+    parzen.describe(arrays.axes, coordinates, queries)
+    return queries
+
+
+def cells_of(arrays: Any, bandwidth: float) -> np.ndarray:
+    coarse = arrays.axes[:, parzen.KIND] == parzen.COARSE
+    most = int(arrays.axes[coarse, parzen.COUNT].max()) if coarse.any() else 1
+    cells = np.zeros((len(arrays.axes), most, most))
+    parzen.tabulate_cells(arrays.axes, bandwidth, cells)
+    return cells
 
 
 def joint_density(
-    arrays: Any, rows: np.ndarray, counts: np.ndarray, bandwidth: float, candidates: np.ndarray, below: Any = None
+    arrays: Any, rows: np.ndarray, counts: np.ndarray, bandwidth: float, queries: np.ndarray, below: Any = None
 ) -> np.ndarray:
     """log(g / prior), or scores where `below` is given"""
     n, d = rows.shape
@@ -76,18 +89,19 @@ def joint_density(
     numbers = np.arange(n)
     above.observe(arrays.axes, arrays.conditional, bandwidth, where, factors, params, numbers, numbers, store, offsets)
     offsets[:n][~counts] = -np.inf
-    scores = np.empty(len(candidates))
+    scores = np.empty(queries.shape[2])
     above.above_joint(
-        arrays.axes, arrays.conditional, bandwidth, where, factors, direct, store, offsets, n, 1.0, counts.sum() + 1.0,
-        candidates, np.zeros(len(candidates)) if below is None else below, below is None, scores,
+        arrays.axes, arrays.conditional, bandwidth, where, factors, direct, cells_of(arrays, bandwidth), store, offsets,
+        n, 1.0, counts.sum() + 1.0, queries, np.zeros(len(scores)) if below is None else below, below is None, scores,
     )  # fmt: skip
     return -scores if below is None else scores
 
 
-def fitted(arrays: Any, rows: np.ndarray, least: float) -> np.ndarray:
+def fitted(arrays: Any, rows: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     points = np.ones((len(arrays.axes), 6, len(rows)))
-    parzen.fit(arrays.axes, np.ascontiguousarray(rows.T), np.arange(len(rows)), least, points)
-    return points
+    masses = np.zeros((len(arrays.axes), len(rows), cells_of(arrays, 1.0).shape[1]))
+    parzen.fit(arrays.axes, np.ascontiguousarray(rows.T), np.arange(len(rows)), least, points, masses)
+    return points, masses
 
 
 @pytest.mark.parametrize(("name", "joint"), CASES)
@@ -97,13 +111,13 @@ def test_below_density_equals_scipy(name: str, joint: bool, n: int) -> None:
     rows, queries = rows_of(space, n, 1), rows_of(space, 6, 2)
     arrays = axes_of(space)
     weights = np.append(np.linspace(1, 2, n), 0.3)
-    points = fitted(arrays, rows, 0.05)
+    points, masses = fitted(arrays, rows, 0.05)
     widths = np.where(np.isnan(rows.T), 1.0, points[:, parzen.BANDWIDTH])
     np.testing.assert_allclose(widths.T, naive_bandwidths(space, rows, 0.05), rtol=1e-9, atol=1e-12)
-    candidates = coordinates_of(arrays, queries)
+    candidates = queries_of(arrays, queries)
     out = np.empty(len(queries))
     kernel = below.below_joint if joint else below.below_independent
-    kernel(arrays.axes, points, weights, candidates, out)
+    kernel(arrays.axes, points, masses, weights, candidates, out)
     expected = [log_density(space, q, rows, widths.T, weights, joint) for q in queries]
     np.testing.assert_allclose(out, expected, rtol=1e-7, atol=1e-7)
 
@@ -116,15 +130,16 @@ def test_above_density_equals_scipy(name: str, joint: bool, n: int, bandwidth: f
     rows, queries = rows_of(space, n, 3), rows_of(space, 4, 4)
     arrays = axes_of(space)
     counts = np.arange(n) % 5 != 4  # every fifth trial does not count
-    candidates = coordinates_of(arrays, queries)
+    candidates = queries_of(arrays, queries)
     if joint:
         out = joint_density(arrays, rows, counts, bandwidth, candidates)
     else:
-        out = np.empty(len(queries))
+        scores = np.empty(len(queries))
         state = tabulated(arrays, bandwidth, rows, range(n))
         count(arrays, bandwidth, rows, np.flatnonzero(~counts), -1, state)
-        components = counts.sum() + 1.0
-        tables.above_independent(arrays.axes, bandwidth, *state, components, candidates, out)
+        cells, none = cells_of(arrays, bandwidth), np.zeros(len(queries))
+        tables.above_independent(arrays.axes, *state, counts.sum() + 1.0, cells, candidates, none, scores)
+        out = -scores
     used = rows[counts]
     expected = [
         log_density(space, q, used, np.full(used.shape, bandwidth), np.ones(len(used) + 1), joint) for q in queries
@@ -180,17 +195,35 @@ def test_tables_hold_a_million_observations_at_one_place() -> None:
     assert tables.interpolate(many[0], 0.05) == pytest.approx(expected, rel=1e-9)
 
 
-def test_fine_log_cells_are_within_the_stated_bound() -> None:
-    bandwidth = 0.2
-    pairs = [(1, 1), (1, 2), (2, 1), (1, 10), (5, 1)]
-    cases = [(17, 17, 10), *((high, *pair) for high in (17, 1000) for pair in pairs), (1000, 1000, 500)]
-    for high, observed_value, query in cases:
-        space = SearchSpace({"a": Discrete(1, high, log=True)})
-        rows, queries = np.array([[observed_value]], float), np.array([[query]], float)
-        arrays = axes_of(space)
-        out = joint_density(arrays, rows, np.ones(1, bool), bandwidth, coordinates_of(arrays, queries))
-        expected = log_density(space, queries[0], rows, np.full((1, 1), bandwidth), np.ones(2), True)
-        assert out[0] == pytest.approx(expected, abs=0.01)
+@pytest.mark.parametrize(
+    ("parameter", "middle", "far"),
+    [
+        (Discrete(1, 9), 1e-3, 1e-2),
+        (Discrete(1, 17), 1e-4, 1e-3),
+        (Discrete(1, 1000, log=True), 1e-3, 1e-2),
+        (Discrete(1, 100, log=True), 4e-3, 4e-2),
+        (Discrete(1, 9, log=True), 2.5e-2, 4.5e-2),
+    ],
+    ids=str,
+)
+def test_fine_cells_are_within_the_stated_bound(parameter: Discrete, middle: float, far: float) -> None:
+    """Of the joint g: in the middle of a kernel and up to three bandwidths from it."""
+    bandwidth = 0.15
+    space = SearchSpace({"a": parameter})
+    arrays = axes_of(space)
+    assert arrays.axes[0, parzen.KIND] == parzen.FINE
+    values = [float(v) for v in {1, 2, 3, 5, parameter.high // 2, parameter.high - 1, parameter.high}]
+    for observed_value in values:
+        for query in values:
+            rows, queries = np.array([[observed_value]]), np.array([[query]])
+            described = queries_of(arrays, queries)
+            own = queries_of(arrays, rows)[0, parzen.COORDINATE, 0]
+            distance = abs(described[0, parzen.EDGE_LOW : parzen.EDGE_HIGH + 1, 0].mean() - own) / bandwidth
+            if distance > 3:
+                continue
+            out = joint_density(arrays, rows, np.ones(1, bool), bandwidth, described)
+            expected = log_density(space, queries[0], rows, np.full((1, 1), bandwidth), np.ones(2), True)
+            assert out[0] == pytest.approx(expected, abs=middle if distance < 1 else far)
 
 
 def test_many_observations_in_one_tile_and_in_thousands() -> None:
@@ -199,15 +232,16 @@ def test_many_observations_in_one_tile_and_in_thousands() -> None:
     for n in (127, 128, 129, 2000 if SLOW else 1_000_000):
         rows = rows_of(space, n, 5)
         arrays = axes_of(space)
-        candidates = coordinates_of(arrays, queries)
+        candidates = queries_of(arrays, queries)
         out = joint_density(arrays, rows, np.ones(n, bool), 0.2, candidates)
         coordinates = ((rows - [0, -1e6]) / [1, 2e6]).T
-        z = (candidates[:, None, :] - coordinates.T[None]) / 0.2
+        points = candidates[:, parzen.COORDINATE].T
+        z = (points[:, None, :] - coordinates.T[None]) / 0.2
         inside = truncnorm.logpdf(0, (0 - coordinates) / 0.2, (1 - coordinates) / 0.2) - truncnorm.logpdf(
             0, -np.inf, np.inf
         )
         exponents = (-0.5 * z**2).sum(2) + inside.sum(0) - 2 * np.log(0.2 * math.sqrt(2 * math.pi))
-        prior = np.array([truncnorm(-0.5, 0.5, loc=0.5).logpdf(c).sum() for c in candidates])
+        prior = np.array([truncnorm(-0.5, 0.5, loc=0.5).logpdf(c).sum() for c in points])
         expected = np.log((1 + np.exp(exponents - prior[:, None]).sum(1)) / (n + 1))
         np.testing.assert_allclose(out, expected, rtol=1e-9)
 
@@ -219,7 +253,7 @@ def test_the_best_of_the_scores_is_exact_and_the_others_are_bounds(name: str, sp
     arrays = axes_of(space)
     rows, queries = rows_of(space, n, 3), rows_of(space, 24, 4)
     rows[::2] = rows[:1]  # half of the observations in one place, where they weigh
-    candidates, counts = coordinates_of(arrays, queries), np.arange(n) % 7 != 0
+    candidates, counts = queries_of(arrays, queries), np.arange(n) % 7 != 0
     for seed in range(3):
         l = spread * np.random.default_rng(seed).random(24)  # noqa: E741
         exact = l - joint_density(arrays, rows, counts, 0.2, candidates)
@@ -228,6 +262,29 @@ def test_the_best_of_the_scores_is_exact_and_the_others_are_bounds(name: str, sp
         assert scores[best] == pytest.approx(scores.max(), rel=1e-12, abs=1e-12)
         assert scores.max() == pytest.approx(exact[best], rel=1e-12, abs=1e-12)
         assert (scores >= exact - 1e-9).all()
+
+
+@given(st.lists(st.floats(1e-307, 1e308), min_size=1, max_size=50))
+def test_logarithm_is_within_its_bound(numbers: list[float]) -> None:
+    for x in [*numbers, 1.0, math.nextafter(1, 0), math.nextafter(1, 2), 2.0, 0.5, math.sqrt(2), math.sqrt(0.5)]:
+        assert logarithm(x) == pytest.approx(math.log(x), abs=2e-16 * (1 + abs(math.log(x))))
+
+
+@given(st.floats(-40, 40), st.floats(0, 80))
+def test_mass_of_an_interval_equals_scipy(low: float, width: float) -> None:
+    high = low + width
+    tails = (ndtr(-low), ndtr(-high)) if low > 0 else (ndtr(high), ndtr(low))
+    expected = tails[0] - tails[1]
+    if width < 0.1:  # SciPy's difference loses digits
+        nodes, shares = np.polynomial.legendre.leggauss(20)
+        expected = (high - low) / 2 * (shares * norm.pdf((low + high) / 2 + (high - low) / 2 * nodes)).sum()
+    assert normal.between(low, high) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
+def test_mass_of_half_the_line() -> None:
+    for z in (-30.0, -1.0, 0.0, 1.0, 30.0):
+        assert normal.between(-math.inf, z) == pytest.approx(ndtr(z), rel=1e-12)
+        assert normal.between(z, math.inf) == pytest.approx(ndtr(-z), rel=1e-12)
 
 
 @given(st.lists(st.floats(-700, 700), min_size=1, max_size=50))
@@ -273,7 +330,7 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
     space = SPACES[name]
     rows = rows_of(space, 5, 8)
     arrays = axes_of(space)
-    points = fitted(arrays, rows, 0.1)
+    points, masses = fitted(arrays, rows, 0.1)
     weights = np.array([1, 2, 1, 1, 1, 0.5])
     m = 400 if SLOW else 4000
     candidates = np.empty((m, len(space)))
@@ -292,9 +349,7 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
             if arrays.axes[j, parzen.KIND] in (parzen.CATEGORICAL, parzen.COARSE)
             else np.linspace(0, 1, 20001)
         )
-        density = np.array(
-            [_marginal(arrays.axes[j], points[j, parzen.POINT], points[j, parzen.BANDWIDTH], weights, x) for x in grid]
-        )
+        density = np.array([_marginal(arrays.axes[j], points[j], masses[j], weights, x) for x in grid])
         step = 1.0 if len(grid) < 20001 else grid[1] - grid[0]
         if arrays.axes[j, parzen.KIND] == parzen.FINE:
             continue  # drawn as CONTINUOUS and rounded
@@ -305,17 +360,14 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
             assert abs(share - drawn) < 5 * math.sqrt(max(share * (1 - share), 1e-4) / m)
 
 
-def _marginal(axis: Any, points: np.ndarray, widths: np.ndarray, weights: np.ndarray, x: float) -> float:
-    terms = []
-    for k in range(len(points)):
-        if axis[parzen.KIND] == parzen.CATEGORICAL:
-            terms.append(math.exp(parzen.log_choice(axis[parzen.COUNT], len(points) + 1.0, points[k] == x)))
-        else:
-            terms.append(
-                math.exp(parzen.log_kernel(axis, x, parzen.position_of_coordinate(axis, points[k]), widths[k]))
-            )
-    terms.append(math.exp(parzen.log_prior(axis, x)))
-    return float(np.dot(terms, weights) / weights.sum())
+def _marginal(axis: Any, points: np.ndarray, masses: np.ndarray, weights: np.ndarray, x: float) -> float:
+    """The density (mass) that the kernels of one axis's points (6, b) say"""
+    query = np.zeros((1, 4, 1))
+    parzen.describe(axis[None], np.array([[x]]), query)
+    terms = np.zeros((points.shape[1], 1))
+    below.log_relative(axis, points, masses, query[0], terms)
+    relative = np.append(np.exp(terms[:, 0]), 1.0)
+    return float(np.dot(relative, weights) / weights.sum() * np.exp(query[0, parzen.PRIOR, 0]))
 
 
 @settings(max_examples=50, deadline=None)
@@ -324,7 +376,7 @@ def test_coordinates_and_values_are_inverse(name: str, seed: int) -> None:
     space = SPACES[name]
     rows = rows_of(space, 5, seed)
     arrays = axes_of(space)
-    coordinates = coordinates_of(arrays, rows)
+    coordinates = queries_of(arrays, rows)[:, parzen.COORDINATE].T
     for k, row in enumerate(rows):
         back = np.array([parzen.value_of_coordinate(arrays.axes[j], coordinates[k, j]) for j in range(len(space))])
         active = ~np.isnan(row)

@@ -8,23 +8,29 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.parameter import FloatArray, Numeric, Parameter
+from fasthpo.parameter import FloatArray, Lattice, Numeric, Parameter
 from fasthpo.parameters import Categorical
 from fasthpo.reports import IntArray
 from fasthpo.search_space import SearchSpace
 
-COARSE_LIMIT = 16  # a stepped parameter of at most so many cells is looked up cell by cell
+COARSE_LIMIT = 8  # a stepped parameter of at most so many cells is looked up cell by cell
+_NONE = Lattice(*[np.empty(0)] * len(Lattice._fields))
 
 
 class Axes(NamedTuple):
-    """The arrays; `parzen` says what they mean. `rounded` are the parameters whose values the space rounds itself."""
+    """The arrays; `parzen` says what they mean.
+
+    `stepped` are the numeric parameters with a step, and `lattice` says where their values lie: the kernels' own values
+    may be off by a rounding error.
+    """
 
     axes: FloatArray
     order: IntArray
     conditions: IntArray
     allowed: FloatArray
     conditional: npt.NDArray[np.bool_]
-    rounded: tuple[int, ...]
+    stepped: IntArray
+    lattice: Lattice
 
 
 def _axis(parameter: Parameter) -> list[float]:
@@ -53,11 +59,15 @@ def axes_of(space: SearchSpace) -> Axes:
             cells = space.parameters[condition.parent].cell(condition.allowed)
             conditions.append((child, condition.parent, len(allowed), len(allowed) + len(cells)))
             allowed += [float(cell) for cell in cells]
+    finite = [(j, p.lattice) for j, p in enumerate(space.parameters) if p.lattice and not isinstance(p, Categorical)]
     return Axes(
         np.array([_axis(parameter) for parameter in space.parameters], np.float64),
         np.array(space.order, np.int64),
         np.array(conditions, np.int64).reshape(-1, 4),
         np.array(allowed, np.float64),
         np.array([bool(needed) for needed in space.conditions]),
-        tuple(j for j, p in enumerate(space.parameters) if p.count is not None and getattr(p, "n_points", 0) is None),
+        np.array([j for j, _ in finite], np.int64),
+        Lattice(*(np.array(field) for field in zip(*(lattice for _, lattice in finite), strict=True)))
+        if finite
+        else _NONE,
     )

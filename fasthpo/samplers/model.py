@@ -27,7 +27,7 @@ class Model:
     """
 
     def __init__(self, table: TrialTable, multivariate: bool, exact: bool) -> None:
-        from fasthpo.kernels.parzen import CATEGORICAL, COARSE, COUNT, KIND
+        from fasthpo.kernels.parzen import CATEGORICAL, COARSE, COUNT, KIND, tabulate_cells
         from fasthpo.kernels.tables import POINTS
 
         self.table = table
@@ -39,10 +39,14 @@ class Model:
         self._tables: IntArray = np.zeros((d, POINTS), np.int64)
         self._active: IntArray = np.zeros(d, np.int64)
         sizes = [int(a[COUNT]) if a[KIND] in (COARSE, CATEGORICAL) else 0 for a in self._arrays.axes]
+        most_cells = max([1, *(int(a[COUNT]) for a in self._arrays.axes if a[KIND] == COARSE)])
+        self._cells: FloatArray = np.zeros((d, most_cells, most_cells))
+        tabulate_cells(self._arrays.axes, _ABOVE_BANDWIDTH, self._cells)
         self._starts: IntArray = np.cumsum([0, *sizes])[:-1]
         self._histogram: IntArray = np.zeros(sum(sizes), np.int64)
         self._split = Split()
         self._points: FloatArray = np.zeros((d, 6, 0))
+        self._masses: FloatArray = np.zeros((d, 0, most_cells))
         self._weights = self._cumulative = np.ones(1)
         self._seen = 0
         self._told = 0
@@ -113,10 +117,11 @@ class Model:
         self._weights = self._split.weights()
         self._cumulative = np.cumsum(self._weights)
         self._points = np.zeros((len(self._arrays.axes), 6, len(below)))
-        fit(self._arrays.axes, self.table.params, below, self._split.least_bandwidth, self._points)
+        self._masses = np.zeros((len(self._cells), len(below), self._cells.shape[1]))
+        fit(self._arrays.axes, self.table.params, below, self._split.least_bandwidth, self._points, self._masses)
 
-    def candidates(self, seed: int, draw: int, count: int, joint: bool) -> tuple[FloatArray, FloatArray]:
-        """Candidates as rows (count, d) of column values, and their scores (count,)."""
+    def candidates(self, seed: int, draw: int, count: int, joint: bool, every: bool) -> tuple[FloatArray, FloatArray]:
+        """Candidates as rows (count, d) of column values, and their scores (count,): all exact, or just the best."""
         from fasthpo.kernels.scoring import propose
 
         arrays, observations = self._arrays, self._observations
@@ -131,7 +136,9 @@ class Model:
             arrays.conditions,
             arrays.allowed,
             arrays.conditional,
+            self._cells,
             self._points,
+            self._masses,
             self._weights,
             self._cumulative,
             observations.rows,
@@ -148,13 +155,19 @@ class Model:
             above + 1.0,
             _ABOVE_BANDWIDTH,
             joint,
-            self.table.tried is not None,  # then it may be the second best that is suggested
+            every,
             key,
             values,
             scores,
         )
-        for j in arrays.rounded:
-            parameter = self.table.space.parameters[j]
-            active = ~np.isnan(values[:, j])
-            values[active, j] = parameter.at(parameter.cell(values[active, j]))
         return values, scores
+
+    def rounded(self, row: FloatArray) -> FloatArray:
+        """A candidate (d,) whose stepped values are the space's own."""
+        stepped = self._arrays.stepped
+        if len(stepped):
+            given = row[stepped]
+            active = ~np.isnan(given)
+            lattice = self._arrays.lattice
+            row[stepped] = np.where(active, lattice.at(lattice.cell(np.where(active, given, lattice.low))), np.nan)
+        return row

@@ -96,14 +96,13 @@ class TPESampler(Sampler):
             self._model = Model(table, self.multivariate, self.exact)
         self._model.catch_up()
         joint = self.multivariate and draw % _INDEPENDENT_EVERY != 0
-        values, scores = self._model.candidates(self.seed, draw, self.n_ei_candidates, joint)
-        best = int(scores.argmax())
-        if table.tried is not None:
-            cells = table.tried.cells.index(values)
-            best_first = np.argsort(-scores, kind="stable")
-            best = next((i for i in best_first if int(cells[i]) not in table.tried), best)
-        row: FloatArray = values[best]
-        return row
+        rows, scores = self._model.candidates(self.seed, draw, self.n_ei_candidates, joint, every=False)
+        row = self._model.rounded(rows[int(scores.argmax())])
+        if table.tried is None or not table.tried.holds(row):
+            return row
+        rows, scores = self._model.candidates(self.seed, draw, self.n_ei_candidates, joint, every=True)
+        best_first = [self._model.rounded(rows[i]) for i in np.argsort(-scores, kind="stable")]
+        return next((row for row in best_first if not table.tried.holds(row)), best_first[0])
 
 
 def _positive(name: str, value: int) -> int:

@@ -19,8 +19,8 @@ Key = tuple[int, float, float, int]
 
 
 def below_count(n: int) -> int:
-    """How many of n finished trials are below: half the square root, rounded up, at most 25."""
-    return min(math.ceil(0.5 * math.sqrt(n)), _MOST_BELOW)
+    """How many of n finished trials are below: a tenth, rounded up, at most 25 (Bergstra et al. 2011; Optuna)."""
+    return min(-(-n // 10), _MOST_BELOW)
 
 
 def least_bandwidth(n: int) -> float:

@@ -21,7 +21,7 @@ _INDEPENDENT_EVERY = 4  # draws: one of them models parameters independently whe
 class TPESampler(Sampler):
     """Models good trials by a density l and the others by g, and suggests where log l - log g is highest.
 
-    The first `n_startup_trials` are a Latin hypercube. Then *below* are the best ceil(0.5 sqrt(n)) of n finished
+    The first `n_startup_trials` are a Latin hypercube. Then *below* are the best tenth of the finished
     trials, at most 25; *above* are the rest and all running trials, so that parallel asks spread. In l a trial weighs
     as much as it is better than the best of above; in g all weigh alike. Candidates are drawn from l, and the best of
     them is suggested; on a finite space, the best that was not tried.

@@ -97,6 +97,42 @@ def rustuna(make_sampler: str) -> Make:
     return make
 
 
+def hyperopt() -> Make:
+    """Its TPE; the only sampler of Hyperopt that models anything."""
+
+    def make(points: np.ndarray, losses: np.ndarray) -> AskTell:
+        import hyperopt
+
+        names = [f"x{j}" for j in range(points.shape[1])]
+        domain = hyperopt.Domain(lambda _: 0.0, {name: hyperopt.hp.uniform(name, 0.0, 1.0) for name in names})
+        trials = hyperopt.Trials()
+
+        def document(number: int, values: dict[str, list[float]], loss: float) -> dict[str, object]:
+            misc = {"tid": number, "cmd": domain.cmd, "idxs": {n: [number] for n in names}, "vals": values}
+            result = {"status": hyperopt.STATUS_OK, "loss": loss}
+            (made,) = trials.new_trial_docs([number], [None], [result], [misc])
+            made["state"] = hyperopt.JOB_STATE_DONE
+            return made
+
+        rows = enumerate(zip(points.tolist(), losses.tolist(), strict=True))
+        trials.insert_trial_docs(
+            [document(i, dict(zip(names, ([v] for v in row), strict=True)), loss) for i, (row, loss) in rows]
+        )
+        trials.refresh()
+        counter = iter(range(len(points), 2**31))
+
+        def ask_tell() -> None:
+            number = next(counter)
+            (asked,) = hyperopt.tpe.suggest([number], domain, trials, seed=number)
+            values = asked["misc"]["vals"]
+            trials.insert_trial_docs([document(number, values, _value([values[name][0] for name in names]))])
+            trials.refresh()
+
+        return ask_tell
+
+    return make
+
+
 # kind of sampler -> library -> how to make it; the first library is what the others are compared with
 LIBRARIES: dict[str, dict[str, Make]] = {
     "random": {

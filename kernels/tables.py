@@ -112,35 +112,37 @@ def tabulated_mass(table, low, high):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def density(axis, table, histogram, active, components, cells, query, i):  # type: ignore[no-untyped-def]
-    """The sum of all kernels of one axis at candidate i, relative to the prior.
+def add_densities(axis, table, histogram, active, components, cells, query, sums):  # type: ignore[no-untyped-def]
+    """sums += the sum of all kernels of one axis at each active candidate, relative to the prior.
 
     Args:
-        axis: (8,).
+        axis: (8,); not CONSTANT.
         table: (POINTS,).
         histogram: of the axis's cells or choices.
         active: how many observations are active on this axis.
         components: see `above_independent`.
         cells: (c, c); see `parzen.tabulate_cells`.
         query: (4, m); see `parzen.describe`.
-        i: the candidate, which is active.
+        sums: (m,), changed.
     """
     kind = axis[KIND]
-    x, prior = query[COORDINATE, i], query[PRIOR, i]
-    if kind == CATEGORICAL:
-        same = histogram[int(x)]
-        weight = 1.0 / components
-        # own and other probability (see `parzen.log_choice`), times the number of choices
-        return axis[COUNT] * (same * (1.0 + weight) + (active - same) * weight) / (1.0 + axis[COUNT] * weight)
-    if kind == COARSE:
-        total = 0.0
-        masses = cells[:, int(x)]
-        for c in range(len(histogram)):
-            total += histogram[c] * exponential(masses[c])
-        return total
-    if kind == CONTINUOUS:
-        return interpolate(table, x) * exponential(-prior)
-    return tabulated_mass(table, query[EDGE_LOW, i], query[EDGE_HIGH, i]) * exponential(-prior)
+    weight = 1.0 / components
+    for i in range(len(sums)):
+        x = query[COORDINATE, i]
+        if x != x:
+            continue
+        if kind == CATEGORICAL:
+            same = histogram[int(x)]
+            # own and other probability (see `parzen.log_choice`), times the number of choices
+            sums[i] += axis[COUNT] * (same * (1.0 + weight) + (active - same) * weight) / (1.0 + axis[COUNT] * weight)
+        elif kind == COARSE:
+            for c in range(len(histogram)):
+                sums[i] += histogram[c] * exponential(cells[c, int(x)])
+        elif kind == CONTINUOUS:
+            sums[i] += interpolate(table, x) * exponential(-query[PRIOR, i])
+        else:
+            mass = tabulated_mass(table, query[EDGE_LOW, i], query[EDGE_HIGH, i])
+            sums[i] += mass * exponential(-query[PRIOR, i])
 
 
 @kernel
@@ -168,10 +170,8 @@ def above_independent(  # type: ignore[no-untyped-def]
             continue
         last = starts[j] + int(axes[j, COUNT]) if kind in (COARSE, CATEGORICAL) else starts[j]
         own = histogram[starts[j] : last]
-        for i in range(m):
-            sums[i] = 1.0
-            if queries[j, COORDINATE, i] == queries[j, COORDINATE, i]:
-                sums[i] += density(axes[j], tables[j], own, active[j], components, cells[j], queries[j], i)
+        sums[:] = 1.0
+        add_densities(axes[j], tables[j], own, active[j], components, cells[j], queries[j], sums)
         subtract_log_ratio(queries[j, COORDINATE], sums, active[j] + 1.0, scores)
 
 

@@ -47,9 +47,8 @@ def optuna(make_sampler: str, **options: object) -> Make:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         names = [f"x{j}" for j in range(points.shape[1])]
-        if make_sampler == "GridSampler":  # it materialises the product, so it gets a grid of 10^4 cells at most
-            steps = max(2, int(10 ** (4 / len(names))))
-            sampler = optuna.samplers.GridSampler({n: np.linspace(0, 1, steps).tolist() for n in names[:4]}, seed=1)
+        if make_sampler == "GridSampler":  # it materialises the product, so it gets a grid of 12^4 cells
+            sampler = optuna.samplers.GridSampler({n: np.linspace(0, 1, 12).tolist() for n in names[:4]}, seed=1)
             names = names[:4]
             points = points[:, :4]
         else:

@@ -39,7 +39,7 @@ if numba.config.DISABLE_JIT:
 
     def power_of_two(shifted: float) -> float:
         """2^k, where `shifted` is k + _SHIFTER."""
-        return math.ldexp(1.0, round(shifted - _SHIFTER))
+        return shifted if shifted != shifted else math.ldexp(1.0, round(shifted - _SHIFTER))
 
     def mantissa(x: float) -> float:
         """m in [1, 2) with x = m 2^k."""

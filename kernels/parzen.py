@@ -47,6 +47,7 @@ PRIOR_MASS = 0.38292492254802624
 LOG_SQRT_2_PI = 0.9189385332046727
 PRIOR_LOG_INSIDE = -0.9599163336956223  # log(Phi(1/2) - Phi(-1/2)): what log_inside gives for the prior
 LEAST_MASS = 1e-300  # keeps the logarithm of a cell's mass finite, and normal
+LEAST_WIDTH = 2.0**-52  # of a cell: beyond 2^52 cells the edges of neighbours are the same float
 
 
 @kernel
@@ -73,11 +74,12 @@ def value_of_cell(axis, cell):  # type: ignore[no-untyped-def]
 def cell_edges(axis, cell):  # type: ignore[no-untyped-def]
     """The positions of the lower and upper edge of a cell."""
     if axis[LOG] == 0.0:
-        return cell / axis[COUNT], (cell + 1.0) / axis[COUNT]
-    value = axis[LOW] + cell * axis[STEP]
-    low = (math.log(value - 0.5 * axis[STEP]) - axis[OFFSET]) / axis[SPAN]
-    high = (math.log(value + 0.5 * axis[STEP]) - axis[OFFSET]) / axis[SPAN]
-    return low, high
+        low, high = cell / axis[COUNT], (cell + 1.0) / axis[COUNT]
+    else:
+        value = axis[LOW] + cell * axis[STEP]
+        low = (math.log(value - 0.5 * axis[STEP]) - axis[OFFSET]) / axis[SPAN]
+        high = (math.log(value + 0.5 * axis[STEP]) - axis[OFFSET]) / axis[SPAN]
+    return low, max(high, low + LEAST_WIDTH)
 
 
 @kernel

@@ -14,6 +14,7 @@ from fasthpo.reports import IntArray
 from fasthpo.search_space import SearchSpace
 
 COARSE_LIMIT = 8  # a stepped parameter of at most so many cells is looked up cell by cell
+_STRAIGHT = 1e-6  # a logarithm over a range that is relatively narrower is a straight line, but for its rounding
 _NONE = Lattice(*[np.empty(0)] * len(Lattice._fields))
 
 
@@ -40,12 +41,13 @@ def _axis(parameter: Parameter) -> list[float]:
     if isinstance(parameter, Categorical):
         return [CONSTANT if parameter.count == 1 else CATEGORICAL, parameter.count, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
     assert isinstance(parameter, Numeric)
-    low, high, log = float(parameter.low), float(parameter.high), float(parameter.log)
+    low, high = float(parameter.low), float(parameter.high)
+    log = float(parameter.log and high > low * (1 + _STRAIGHT))
     if count == 1:
         return [CONSTANT, 1.0, low, high, 1.0, log, 0.0, 1.0]
     step = float(parameter.step or 0.0)
     first, last = low - step / 2, high + step / 2
-    offset, end = (math.log(first), math.log(last)) if parameter.log else (first, last)
+    offset, end = (math.log(first), math.log(last)) if log else (first, last)
     kind = CONTINUOUS if count is None else COARSE if count <= COARSE_LIMIT else FINE
     return [kind, count or 0.0, low, high, step, log, offset, end - offset]
 

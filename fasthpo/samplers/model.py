@@ -61,7 +61,7 @@ class Model:
             self._seen = length
         if self._waiting:
             started = [n for n in self._waiting if table.states[n] != TrialState.WAITING]
-            self._waiting = [n for n in self._waiting if n not in started]
+            self._waiting = [n for n in self._waiting if table.states[n] == TrialState.WAITING]
             for number in started:
                 self._count(number, 1)
         order = table.tell_order

@@ -37,7 +37,7 @@ def _pair(numbers: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
 @st.composite
 def discrete(draw: st.DrawFn) -> Discrete:
     low, high = draw(_pair(st.one_of(INTEGERS, st.integers(-20, 20))))
-    step = draw(st.integers(1, max(1, high - low)))
+    step = draw(st.integers(1, min(max(1, high - low), 2**53)))
     high -= (high - low) % step
     return Discrete(low, high, step, log=2 * low > step and draw(st.booleans()))
 

@@ -152,7 +152,8 @@ def lay_out(axis, conditional, coordinates, log_norms, features):  # type: ignor
         features: (f * TILE,), written.
     """
     if axis[KIND] == COARSE:
-        features[:] = 0.0
+        for t in range(len(features)):
+            features[t] = 0.0
         for t in range(TILE):
             if coordinates[t] == coordinates[t]:
                 features[int(coordinates[t]) * TILE + t] = 1.0
@@ -180,7 +181,8 @@ def set_coefficients(axis, bandwidth, cells, query, i, coefficients):  # type: i
         coefficients: of the axis's features, (f,), written; one for an axis whose coordinates are its feature.
     """
     if axis[KIND] == COARSE:
-        coefficients[:] = cells[: len(coefficients), int(query[COORDINATE, i])]
+        for c in range(len(coefficients)):
+            coefficients[c] = cells[c, int(query[COORDINATE, i])]
         return 0.0
     at = query[COORDINATE, i]
     width = 1.0
@@ -277,7 +279,8 @@ def prepare_candidates(  # type: ignore[no-untyped-def]
         starts[j + 1] = starts[j] + count_features(axes[j], conditional[j], factors[j])
     others = (starts[d] + _BLOCK - 1) // _BLOCK * _BLOCK
     coefficients = np.zeros((m, direct + others))
-    shared[:] = 0.0
+    for i in range(m):
+        shared[i] = 0.0
     for j in range(d):
         if rows[j] < 0:
             continue
@@ -311,7 +314,8 @@ def add_observations(  # type: ignore[no-untyped-def]
     lines = (count + _BLOCK - 1) // _BLOCK * _BLOCK  # whole blocks, filled up with zeros
     used = np.zeros((lines, columns))
     for c in range(count):
-        used[c] = coefficients[chosen[c]]
+        for k in range(columns):
+            used[c, k] = coefficients[chosen[c], k]
     features = np.zeros((columns - direct) * TILE)
     exponents = np.zeros(lines * TILE)
     for first in range(begin, end, TILE):
@@ -341,6 +345,19 @@ def add_observations(  # type: ignore[no-untyped-def]
                     place = rows[j] * TILE
                     add_choice(line, tile[place : place + size], choice, own[j], other[j])
             sums[i] += sum_exponentials(line, shared[i])
+
+
+@kernel
+def nth_highest(scores, n):  # type: ignore[no-untyped-def]
+    """The n-th highest of a few scores (`np.sort` would take two seconds to compile)."""
+    bound = np.inf
+    for _ in range(n):
+        highest = -np.inf
+        for score in scores:
+            if score < bound:
+                highest = max(highest, score)
+        bound = highest
+    return bound
 
 
 @kernel
@@ -374,13 +391,20 @@ def above_joint(  # type: ignore[no-untyped-def]
     )
     sums = np.zeros(m)
     waiting = np.ones(m, np.bool_)
+    candidates = np.empty(m, np.int64)
     cut = 0 if every else max(n - max(n // _FIRST_SHARE, _FIRST_LEAST), 0) // TILE * TILE
     best = -np.inf
     for step in range(3):
         bound = best
         if step == 1:
-            bound = np.sort(scores)[max(m - _BLOCK, 0)]
-        chosen = np.flatnonzero(waiting & (scores >= bound)) if step > 0 else np.arange(m)
+            bound = nth_highest(scores, min(_BLOCK, m))
+        # a loop: NumPy's own functions would take seconds to compile
+        count = 0
+        for i in range(m):
+            if step == 0 or (waiting[i] and scores[i] >= bound):
+                candidates[count] = i
+                count += 1
+        chosen = candidates[:count]
         begin, end = (0, cut) if step > 0 else (cut, n)
         add_observations(
             axes, conditional, rows, direct, store, offsets, begin, end, queries, starts, coefficients, shared, own,

@@ -12,7 +12,7 @@ import numpy as np
 
 from .compiling import REORDER, kernel
 from .exponential import exponential, logarithm
-from .normal import between
+from .normal import between_inlined
 from .parzen import (
     BANDWIDTH,
     CATEGORICAL,
@@ -48,7 +48,7 @@ def cell_terms(lows, highs, priors, position, bandwidth, height, terms):  # type
     """terms = log(mass of the kernel from `lows` to `highs`) - priors."""
     inverse = 1.0 / bandwidth
     for i in range(len(lows)):
-        mass = between((lows[i] - position) * inverse, (highs[i] - position) * inverse)
+        mass = between_inlined((lows[i] - position) * inverse, (highs[i] - position) * inverse)
         terms[i] = logarithm(max(mass, LEAST_MASS)) + height - priors[i]
 
 
@@ -191,7 +191,8 @@ def below_independent(axes, points, masses, weights, queries, out):  # type: ign
     terms = np.zeros((b, m))
     sums = np.empty(m)
     none = np.zeros(m)
-    out[:] = 0.0
+    for i in range(m):
+        out[i] = 0.0
     for j in range(d):
         if axes[j, KIND] == CONSTANT:
             continue
@@ -199,7 +200,8 @@ def below_independent(axes, points, masses, weights, queries, out):  # type: ign
         for k in range(b):
             if points[j, POINT, k] == points[j, POINT, k]:
                 scale += weights[k]
-        sums[:] = weights[b]
+        for i in range(m):
+            sums[i] = weights[b]
         if axes[j, KIND] == CONTINUOUS:
             add_gaussians(queries[j, COORDINATE], queries[j, PRIOR], points[j], weights, sums)
         else:

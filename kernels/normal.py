@@ -1,8 +1,8 @@
 """The normal distribution: masses of intervals, quantiles, and draws from a truncated one.
 
-`between` is free of branches and library calls, so that a loop over it compiles to vector instructions. A truncated
-normal number is drawn by inversion, one uniform number each: no rejection, so a stream of uniform numbers is used up
-evenly, and a candidate costs the same wherever its kernel lies.
+`between_inlined` is free of branches and library calls, so that a loop over it compiles to vector instructions. A
+truncated normal number is drawn by inversion, one uniform number each: no rejection, so a stream of uniform numbers is
+used up evenly, and a candidate costs the same wherever its kernel lies.
 """
 
 from __future__ import annotations
@@ -47,8 +47,7 @@ def tail(z):  # type: ignore[no-untyped-def]
     return exponential(-0.5 * z * z) * t * p
 
 
-@kernel(fastmath={"contract"}, inline=True)
-def between(low, high):  # type: ignore[no-untyped-def]
+def _between(low, high):  # type: ignore[no-untyped-def]
     """Phi(high) - Phi(low) for low <= high, without cancellation in the tails or over a narrow stretch."""
     mirrored = low + high > 0.0
     a = -high if mirrored else low  # at most 0
@@ -61,6 +60,11 @@ def between(low, high):  # type: ignore[no-untyped-def]
     curvature = 1.0 + width * width * (middle * middle - 1.0) / 24.0
     narrow = width * curvature * exponential(-0.5 * middle * middle - _LOG_SQRT_2_PI)
     return narrow if width < _NARROW else mass
+
+
+between = kernel(_between, fastmath={"contract"})
+# for loops over arrays; one call by itself is not worth the time that copies of it take to compile
+between_inlined = kernel(_between, fastmath={"contract"}, inline=True)
 
 
 @kernel

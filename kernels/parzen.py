@@ -24,7 +24,7 @@ import numpy as np
 
 from .compiling import kernel
 from .exponential import logarithm
-from .normal import between
+from .normal import between, between_inlined
 
 # columns of `axes`
 KIND, COUNT, LOW, HIGH, STEP, LOG, OFFSET, SPAN = range(8)
@@ -142,22 +142,28 @@ def value_of_coordinate(axis, coordinate):  # type: ignore[no-untyped-def]
 
 @kernel
 def describe(axes, candidates, queries):  # type: ignore[no-untyped-def]
-    """Write `queries` (d, 4, m) of candidates whose coordinates are `candidates` (m, d); only the first if inactive."""
+    """Write `queries` (d, 4, m) of candidates whose coordinates are `candidates` (m, d).
+
+    Of an inactive one only the coordinate has a meaning; its cell is the whole axis, so that sums over it stay finite.
+    """
     for j in range(len(axes)):
         axis, query = axes[j], queries[j]
-        query[COORDINATE] = candidates[:, j]
+        for i in range(len(candidates)):
+            query[COORDINATE, i] = candidates[i, j]
         kind = axis[KIND]
         if kind == CONSTANT or kind == CATEGORICAL:
-            query[PRIOR] = -math.log(axis[COUNT])
+            for i in range(len(candidates)):
+                query[PRIOR, i] = -math.log(axis[COUNT])
         elif kind == CONTINUOUS:
             for i in range(len(candidates)):
                 z = query[COORDINATE, i] - PRIOR_POSITION
                 query[PRIOR, i] = -0.5 * z * z - LOG_SQRT_2_PI - PRIOR_LOG_INSIDE
         else:
             for i in range(len(candidates)):
+                low, high = 0.0, 1.0
                 if query[COORDINATE, i] == query[COORDINATE, i]:
                     low, high = cell_edges(axis, cell_of_coordinate(axis, query[COORDINATE, i]))
-                    query[EDGE_LOW, i], query[EDGE_HIGH, i] = low, high
+                query[EDGE_LOW, i], query[EDGE_HIGH, i] = low, high
             set_prior_masses(query[EDGE_LOW], query[EDGE_HIGH], query[PRIOR])
 
 
@@ -165,7 +171,7 @@ def describe(axes, candidates, queries):  # type: ignore[no-untyped-def]
 def set_prior_masses(lows, highs, priors):  # type: ignore[no-untyped-def]
     """priors = log of the mass of the prior in cells from `lows` to `highs`."""
     for i in range(len(lows)):
-        mass = between(lows[i] - PRIOR_POSITION, highs[i] - PRIOR_POSITION)
+        mass = between_inlined(lows[i] - PRIOR_POSITION, highs[i] - PRIOR_POSITION)
         priors[i] = logarithm(max(mass, LEAST_MASS)) - PRIOR_LOG_INSIDE
 
 

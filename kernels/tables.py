@@ -163,14 +163,16 @@ def above_independent(  # type: ignore[no-untyped-def]
     """
     m = len(scores)
     sums = np.empty(m)
-    scores[:] = below
+    for i in range(m):
+        scores[i] = below[i]
     for j in range(len(axes)):
         kind = axes[j, KIND]
         if kind == CONSTANT:
             continue
         last = starts[j] + int(axes[j, COUNT]) if kind in (COARSE, CATEGORICAL) else starts[j]
         own = histogram[starts[j] : last]
-        sums[:] = 1.0
+        for i in range(m):
+            sums[i] = 1.0
         add_densities(axes[j], tables[j], own, active[j], components, cells[j], queries[j], sums)
         subtract_log_ratio(queries[j, COORDINATE], sums, active[j] + 1.0, scores)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -11,7 +12,9 @@ from scipy.stats import kstest, wilcoxon
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace, Study, TPESampler, TrialState
-from fasthpo.samplers.split import Split, below_count
+from fasthpo.samplers import model
+from fasthpo.samplers.model import Model
+from fasthpo.samplers.split import Split, below_count, sort_key
 
 SPACE = SearchSpace(
     {
@@ -24,6 +27,24 @@ SPACE = SearchSpace(
         "m": Continuous(0, 1, when={"c": ["b"]}),
     }
 )
+
+
+MODES = pytest.mark.parametrize(
+    ("multivariate", "exact"), [(True, False), (True, True), (False, False)], ids=["sampled", "exact", "independent"]
+)
+
+
+@pytest.fixture(autouse=True)
+def scores_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every test of this file: NaN would win each comparison, unseen."""
+    candidates = Model.candidates
+
+    def checked(self: Model, *arguments: Any, **options: Any) -> Any:
+        values, scores = candidates(self, *arguments, **options)
+        assert np.isfinite(scores).all()
+        return values, scores
+
+    monkeypatch.setattr(Model, "candidates", checked)
 
 
 def bowl(p: dict[str, Any]) -> float:
@@ -135,8 +156,6 @@ def test_split_order_is_complete_then_pruned_by_step_and_value() -> None:
             study.tell(trial, state=TrialState.PRUNED)
         else:
             study.tell(trial, end)
-    from fasthpo.samplers.split import sort_key
-
     finished = [n for n in range(len(ends)) if n != 5]
     assert sorted(finished, key=lambda n: sort_key(study.table, n)) == [1, 8, 0, 7, 4, 3, 2, 6]
 
@@ -169,14 +188,20 @@ NASTY: dict[str, Any] = {
     "extreme": lambda p: 10.0 ** (60 * p["x"]) * (1 if p["k"] > 4 else -1),
     "all worst": lambda p: math.inf,
     "always fails": lambda p: math.nan,
+    "largest": lambda p: 1.7e308 * (-1) ** p["k"],
+    "smallest": lambda p: 5e-324 * p["k"],
 }
 
 
 @pytest.mark.parametrize("objective", NASTY)
-@pytest.mark.parametrize("multivariate", [True, False])
-def test_any_objective_gives_valid_suggestions(objective: str, multivariate: bool) -> None:
-    study = run(TPESampler(seed=0, multivariate=multivariate), 60, NASTY[objective])
-    assert len(study) == 60
+@MODES
+def test_any_objective_gives_valid_suggestions(
+    monkeypatch: pytest.MonkeyPatch, objective: str, multivariate: bool, exact: bool
+) -> None:
+    monkeypatch.setattr(model, "MOST_OBSERVATIONS", 16)
+    for direction in ("minimize", "maximize"):
+        sampler = TPESampler(seed=0, multivariate=multivariate, exact=exact)
+        assert len(run(sampler, 60, NASTY[objective], direction=direction)) == 60
 
 
 @pytest.mark.parametrize(
@@ -199,14 +224,199 @@ def test_any_space_gives_valid_suggestions(space: SearchSpace, multivariate: boo
     assert study.best_value <= lows
 
 
-def test_all_pruned_and_duplicated_points() -> None:
-    study = Study(SPACE, sampler=TPESampler(seed=0))
+LOG_INTEGERS = functools.partial(Discrete, log=True)
+EXTREME: dict[str, Any] = {
+    "widest": (Continuous, -8e307, 8e307),
+    "narrow": (Continuous, 1, 1 + 1e-12),
+    "neighbours": (Continuous, 1, math.nextafter(1, 2)),
+    "denormal": (Continuous, 5e-324, 1e-320),
+    "widest log": (LogUniform, 5e-324, 1.7e308),
+    "narrow log": (LogUniform, 1, 1 + 1e-12),
+    "denormal log": (LogUniform, 5e-324, 1e-320),
+    "one logarithm": (LogUniform, 1e300, math.nextafter(math.nextafter(1e300, math.inf), math.inf)),
+    "integers": (Discrete, -(2**53), 2**53),
+    "integers log": (LOG_INTEGERS, 1, 2**53),
+    "last integers": (Discrete, 2**53 - 3, 2**53),
+    "last integers log": (LOG_INTEGERS, 2**53 - 3, 2**53),
+    "last twenty log": (LOG_INTEGERS, 2**53 - 20, 2**53),
+    "uneven cells": (LOG_INTEGERS, 5 * 10**11 + 1, 75 * 10**11 + 1, 10**12),
+    "largest steps": (Continuous, -8e307, 8e307, 1e306),
+    "smallest steps": (Continuous, 0, 2.0**-1040, 2.0**-1071),
+    "most steps": (Continuous, 0, 1, 2.0**-49),
+}
+
+
+@pytest.mark.parametrize("bounds", EXTREME)
+@pytest.mark.parametrize("multivariate", [True, False])
+def test_extreme_bounds_give_values_inside_them(bounds: str, multivariate: bool) -> None:
+    kind, *limits = EXTREME[bounds]
+    space = SearchSpace(
+        {
+            "c": Categorical(["a", "b"]),
+            "x": kind(*limits),
+            "y": kind(*limits, when={"c": ["a"]}),
+            "z": Continuous(0, 1),  # else a few steps would soon be used up
+        }
+    )
+    study = run(TPESampler(seed=0, multivariate=multivariate), 60, lambda p: float(p["x"]), space)
+    x = study.columns["x"]
+    assert np.mean(x[-30:] <= np.median(x[:10])) > 0.6  # it looks where the good ones are
+
+
+@pytest.mark.parametrize("options", [{"n_startup_trials": 1}, {"n_ei_candidates": 1}, {"seed": 2**64 - 1}], ids=str)
+def test_options_at_their_ends(options: dict[str, Any]) -> None:
+    assert len(run(TPESampler(**{"seed": 0, **options}), 40)) == 40
+
+
+@MODES
+@pytest.mark.parametrize("n", [300, 5000])
+def test_pruned_trials_and_thousands_of_duplicated_points(multivariate: bool, exact: bool, n: int) -> None:
+    study = Study(SPACE, sampler=TPESampler(seed=0, multivariate=multivariate, exact=exact))
     for _ in range(40):
         study.tell(study.ask(), state=TrialState.PRUNED)
-    point = {"x": 0.0, "l": 1e-3, "n": 5, "k": 2, "s": 0.5, "c": "a"}
-    study.add_trials({name: [value] * 300 for name, value in point.items()}, [0.0] * 300)
-    for _ in range(5):
-        SPACE.validate(study.ask().params)
+    point = {"x": -5.0, "l": 1e-5, "n": 1, "k": 8, "s": 1.0, "c": "b", "m": 0.0}
+    study.add_trials({name: [value] * n for name, value in point.items()}, [0.0] * n)
+    for _ in range(9):
+        trial = study.ask()
+        SPACE.validate(trial.params)
+        study.tell(trial, 0.0)
+
+
+def end_trial(study: Study, trial: fasthpo.Trial, end: str) -> None:
+    """Ends a trial in one of the ways a study knows"""
+    if end == "failed":
+        study.tell(trial, state=TrialState.FAILED)
+    elif end == "NaN":
+        study.tell(trial, math.nan)
+    elif end == "pruned":
+        study.tell(trial, state=TrialState.PRUNED)
+    elif end == "pruned with reports":
+        for step, value in ((0, 1.0), (2**62, math.inf), (1, math.nan), (7, -1.0 * trial.number))[trial.number % 4 :]:
+            trial.report(value, step)
+        study.tell(trial, state=TrialState.PRUNED)
+    elif end == "tie":
+        study.tell(trial, float(trial.number % 3))
+    elif end == "complete":
+        study.tell(trial, bowl(trial.params))
+    else:
+        assert end == "never told"
+
+
+ENDS = ["failed", "NaN", "pruned", "pruned with reports", "never told", "tie", "complete"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+@MODES
+def test_all_trials_end_alike(monkeypatch: pytest.MonkeyPatch, end: str, multivariate: bool, exact: bool) -> None:
+    monkeypatch.setattr(model, "MOST_OBSERVATIONS", 16)
+    study = Study(SPACE, sampler=TPESampler(seed=0, multivariate=multivariate, exact=exact))
+    for _ in range(15):  # else the model would never be used
+        end_trial(study, study.ask(), "complete")
+    for _ in range(100):
+        trial = study.ask()
+        SPACE.validate(trial.params)
+        end_trial(study, trial, end)
+    check_model(study.sampler._model)  # type: ignore[attr-defined]
+
+
+def check_model(kept: Model) -> None:
+    """What the model keeps up to date equals what is made anew from all trials."""
+    from fasthpo.kernels.tables import count_observations
+
+    kept.catch_up()
+    table = kept.table
+    finished = [n for n in table.tell_order.tolist() if table.state(n) != TrialState.FAILED]
+    finished.sort(key=lambda n: sort_key(table, n))
+    below = finished[: below_count(len(finished))]
+    assert kept._split.below == below
+    above = finished[len(below) :] + np.flatnonzero(table.states == TrialState.RUNNING).tolist()
+    tables, histogram, active = map(np.zeros_like, (kept._tables, kept._histogram, kept._active))
+    for n in above:
+        count_observations(
+            kept._arrays.axes, model._ABOVE_BANDWIDTH, table.params, table.states, n, n + 1, 1, tables, histogram,
+            kept._starts, active,
+        )  # fmt: skip
+    assert np.array_equal(kept._tables, tables)
+    assert np.array_equal(kept._histogram, histogram) and np.array_equal(kept._active, active)
+    held = kept._observations
+    numbers, counting = held._numbers[: held.length], held.offsets[: held.length] > -np.inf
+    assert np.array_equal(counting, np.isin(numbers, above)) and held._counting == counting.sum()
+    if not held._mask:
+        assert held.length == (len(table) if kept._multivariate else 0)
+
+
+def test_tables_stay_right_while_thousands_of_trials_pass_through_below() -> None:
+    study = Study(SPACE, sampler=fasthpo.RandomSampler(seed=0))
+    kept = Model(study.table, multivariate=True, exact=False)
+    passed: set[int] = set()
+    for i in range(6000):  # beyond what the joint density holds
+        study.tell(study.ask(), -float(i))  # each is the best so far, and pushes another one out
+        kept.catch_up()
+        passed.update(kept._split.below)
+        if i % 1000 == 0:
+            check_model(kept)
+    assert len(passed) == 6000
+    check_model(kept)
+
+
+@MODES
+def test_everything_at_once(monkeypatch: pytest.MonkeyPatch, multivariate: bool, exact: bool) -> None:
+    """Trials waiting, partly given, told late and in any order, in bulk and not at all; suggestions in between."""
+    monkeypatch.setattr(model, "MOST_OBSERVATIONS", 64)
+    random = np.random.default_rng(0)
+    study = Study(SPACE, sampler=TPESampler(seed=0, multivariate=multivariate, exact=exact))
+    parts: list[dict[str, Any]] = [{}, {"m": 0.5}, {"c": "a"}, {"x": 5.0, "k": 8}, {"n": 1000, "l": 1e-5}]
+    running: list[fasthpo.Trial] = []
+    for i in range(600):
+        action = random.integers(6)
+        if action == 0:
+            for part in parts[random.integers(5) :]:
+                study.enqueue(part)
+            # a study starts waiting trials first; a sampler may be asked all the same
+            row = study.sampler.suggest(study.table, i)
+            assert isinstance(row, np.ndarray)
+            SPACE.validate(SPACE.decode(row))
+        elif action == 1:
+            running += [study.trials[n] for n in study.ask_batch(3).numbers.tolist()]
+        elif action == 2:
+            chosen = random.choice(len(SPACE), 20)
+            rows = SPACE.from_unit(random.random((20, len(SPACE))))[chosen % 5]  # points given several times
+            columns = {name: [SPACE.decode(row).get(name) for row in rows] for name in SPACE.names}
+            study.add_trials(columns, random.choice([1.0, -math.inf, math.inf, math.nan, 1e300], 20))
+        else:
+            running.append(study.ask())
+            SPACE.validate(running[-1].params)
+        for _ in range(min(len(running), random.integers(4))):
+            end_trial(study, running.pop(random.integers(len(running))), ENDS[random.integers(len(ENDS))])
+        if i % 100 == 99:
+            check_model(study.sampler._model)  # type: ignore[attr-defined]
+    held = study.sampler._model._observations  # type: ignore[attr-defined]
+    assert held.length == (0 if not multivariate else len(study) if exact else held.length) and len(study) > 2000
+    assert exact or held.length <= 64
+
+
+@MODES
+def test_children_that_are_hardly_ever_active(multivariate: bool, exact: bool) -> None:
+    space = SearchSpace(
+        {
+            "rare": Continuous(0, 1, when={"child": [3]}),
+            "child": Discrete(1, 3, when={"c": [0]}),
+            "fine": Discrete(1, 50, when={"c": [0]}),
+            "choice": Categorical(["a", "b"], when={"c": [0]}),
+            "c": Categorical(list(range(10_000))),
+            "y": Continuous(0, 1),
+        }
+    )
+    sampler = TPESampler(seed=0, multivariate=multivariate, exact=exact)
+    study = run(sampler, 50, lambda p: 1.0 + p["y"], space)
+    assert np.isnan(study.columns["child"]).all()
+    for _ in range(3):
+        study.enqueue({"rare": 0.5, "choice": "b"})
+    for _ in range(60):
+        trial = study.ask()
+        space.validate(trial.params)
+        study.tell(trial, -1.0 if "rare" in trial.params else 1.0)
+    check_model(study.sampler._model)  # type: ignore[attr-defined]
 
 
 def test_one_sampler_serves_two_studies() -> None:

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-
-def _seconds(value: float) -> str:
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if value * factor >= 1:
-            return f"{value * factor:.3g} {unit}"
-    return f"{value * 1e9:.3g} ns"
+from libraries import readable
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
@@ -25,7 +20,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
     for group, medians in groups.items():
         ours = medians.get("fasthpo")
         shown = [
-            f"{library} {_seconds(median)}" + (f" ({median / ours:.3g}x)" if ours and library != "fasthpo" else "")
+            f"{library} {readable(median)}" + (f" ({median / ours:.3g}x)" if ours and library != "fasthpo" else "")
             for library, median in medians.items()
         ]
         terminalreporter.write_line(f"{group:45s} {'   '.join(shown)}")

@@ -18,6 +18,14 @@ def history(trials: int, params: int) -> tuple[np.ndarray, np.ndarray]:
     return points, ((points - 0.3) ** 2).sum(1) + 0.01 * random.random(trials)
 
 
+def readable(seconds: float) -> str:
+    """A time with a unit that suits it: `12.3 ms`."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
 def _value(values: list[float]) -> float:
     return math.fsum((v - 0.3) ** 2 for v in values)
 

@@ -46,10 +46,13 @@ if TYPE_CHECKING:
     from fasthpo.search_space import Parameter as Parameter
     from fasthpo.search_space import SearchSpace as SearchSpace
     from fasthpo.search_space import SearchSpaceBuilder as SearchSpaceBuilder
+    from fasthpo.strategies.asha import ASHA as ASHA
     from fasthpo.strategies.base import Strategy as Strategy
+    from fasthpo.strategies.hyperband import Hyperband as Hyperband
     from fasthpo.strategies.single_fidelity import BayesianOptimization as BayesianOptimization
     from fasthpo.strategies.single_fidelity import GridSearch as GridSearch
     from fasthpo.strategies.single_fidelity import RandomSearch as RandomSearch
+    from fasthpo.strategies.successive_halving import SuccessiveHalving as SuccessiveHalving
     from fasthpo.study import Study as Study
     from fasthpo.trial import Trial as Trial
     from fasthpo.trial import TrialMetrics as TrialMetrics
@@ -96,8 +99,11 @@ _HOMES = {
         "SearchSpace",
         "SearchSpaceBuilder",
     ],
+    "strategies.asha": ["ASHA"],
     "strategies.base": ["Strategy"],
+    "strategies.hyperband": ["Hyperband"],
     "strategies.single_fidelity": ["BayesianOptimization", "GridSearch", "RandomSearch"],
+    "strategies.successive_halving": ["SuccessiveHalving"],
     "study": ["Study"],
     "trial": ["Trial", "TrialMetrics", "TrialResult", "TrialState"],
     "tuner": ["HyperparameterTuner"],

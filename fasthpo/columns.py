@@ -97,13 +97,15 @@ class Batch:
         numbers: their trial numbers, int64 (n,).
         params: a column (n,) a parameter: float64 with NaN where inactive; for a categorical an object array of
             choices with None where inactive.
+        resources: under a multi-fidelity strategy how far to train each, float64 (n,); NaN under any other.
         active: a bool column (n,) a parameter, False where its conditions do not hold.
 
     `batch[i]` is a dict of the active parameters of the i-th trial, as plain Python values.
     """
 
-    def __init__(self, space: SearchSpace, numbers: IntArray, rows: FloatArray) -> None:
+    def __init__(self, space: SearchSpace, numbers: IntArray, rows: FloatArray, resources: FloatArray) -> None:
         self.numbers = numbers
+        self.resources = resources
         self._space = space
         self._rows = rows
         self._params: dict[str, npt.NDArray[Any]] | None = None

@@ -70,6 +70,13 @@ class Reports:
         """The index of a trial's latest report, or -1."""
         return int(self.last[number]) if number < len(self.last) else NONE
 
+    def count_since(self, number: int, first: int) -> int:
+        """How many of a trial's reports have an index of at least `first`."""
+        count, i = 0, self.latest(number)
+        while i >= first:
+            count, i = count + 1, int(self.previous[i])
+        return count
+
     def append(self, number: int, step: int, value: float) -> None:
         """Add a report; the caller has made sure that the trial has none at that step."""
         self._make_room(number)

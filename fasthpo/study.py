@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,31 +14,26 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.columns import Batch, encode_columns
-from fasthpo.errors import (
-    InvalidValue,
-    NoCompletedTrials,
-    SpaceExhausted,
-    TrialStateError,
-    UnknownTrial,
-)
+from fasthpo.errors import InvalidValue, TrialStateError, UnknownTrial
 from fasthpo.outcome import batch_arrays, outcome
-from fasthpo.parameter import FloatArray, Value, plain
-from fasthpo.partial import complete_row, encode_partial
+from fasthpo.parameter import FloatArray, plain
+from fasthpo.partial import encode_partial
 from fasthpo.pruners.base import Pruner
 from fasthpo.reports import NONE, IntArray
 from fasthpo.samplers.base import Sampler
+from fasthpo.scheduler import Scheduler
 from fasthpo.search_space import SearchSpace
 from fasthpo.storage import snapshot
+from fasthpo.storage.checkpoints import Checkpoints
 from fasthpo.strategies.base import Strategy
 from fasthpo.table import NO_DRAW, TrialTable, check_direction
-from fasthpo.trial import Trial, TrialSequence, TrialState, as_number
+from fasthpo.trial import Trial, TrialState, as_number
+from fasthpo.trial_views import TrialViews
 
 logger = logging.getLogger("fasthpo")
 
-_REDRAWS = 32  # draws of points tried already before the next untried point is taken instead
 
-
-class Study:
+class Study(TrialViews):
     """A search over a space: `ask` for a trial, `report` while it runs, `tell` what came out.
 
     Safe to use from several threads. The cost of a call does not depend on how many trials there are, unless a
@@ -92,82 +87,72 @@ class Study:
         self.pruner = pruner
         sampler.check_space(self.space)
         self.table = TrialTable(self.space, self.direction)
-        if pruner is not None:
-            pruner.attach(self.table)
-        self._next_draw = 0
-        self._waiting: deque[int] = deque()
+        self.checkpoints = Checkpoints()
+        self._scheduler = Scheduler(self.table, sampler, strategy)
         self._lock = threading.RLock()
+        self._attach()
+
+    def _attach(self) -> None:
+        """Have the parts that follow the table take it up."""
+        if self.pruner is not None:
+            self.pruner.attach(self.table)
+        if self._scheduler.strategy is not None:
+            self._scheduler.strategy.attach(self.table)
 
     # --- ask
 
     def ask(self) -> Trial:
-        """A new running trial: the first enqueued one, else where the sampler wants to look.
+        """A running trial: the first enqueued one, else what the strategy wants next.
+
+        Under a multi-fidelity strategy that may be a trial that was paused, with its number and parameters, to be
+        trained further: `trial.resource` says how far.
 
         Raises:
             SpaceExhausted: every point of a finite space, or of the grid, has been suggested.
         """
         with self._lock:
-            if self._waiting:
-                return Trial(self._start_waiting(), self)
-            row, draw = self._suggest()
-            return Trial(self.table.append(row[None, :], draw, TrialState.RUNNING, time.time()), self)
+            number = self._scheduler.next()
+            assert number is not None  # there is no limit
+            return Trial(number, self)
+
+    def ask_within(self, budget: float = math.inf, new: bool = True) -> Trial | None:
+        """As `ask`, within limits; for the end of a study under a multi-fidelity strategy.
+
+        Args:
+            budget: how much resource the trial may cost now.
+            new: whether a trial may start that never ran. If not, rungs that wait for new trials go on with those that
+                they have, so that the best is trained to the end.
+
+        Returns:
+            None if what comes next would cost more, or if no paused trial can go on (before the running ones have
+            ended).
+
+        Raises:
+            SpaceExhausted: as `ask`.
+        """
+        with self._lock:
+            number = self._scheduler.next(budget, new)
+            return None if number is None else Trial(number, self)
 
     def ask_batch(self, n: int) -> Batch:
-        """`n` new running trials at once: what `n` calls of `ask` would suggest, or fewer if the space ends.
+        """`n` running trials at once: what `n` calls of `ask` would give, or fewer if the space ends.
 
         Args:
             n: how many, not negative.
 
         Returns:
-            `batch.numbers` (n,), `batch.params` (a column a parameter), `batch[i]` (a dict).
+            `batch.numbers` (n,), `batch.params` (a column a parameter), `batch[i]` (a dict), and under a multi-fidelity
+            strategy `batch.resources` (n,).
         """
         n = plain(n)
         if isinstance(n, bool) or not isinstance(n, int) or n < 0:
             raise InvalidValue(f"n must be an integer that is not negative, got n={n!r}")
         with self._lock:
-            numbers = [self._start_waiting() for _ in range(min(n, len(self._waiting)))]
-            rest = n - len(numbers)
-            if rest and self.sampler.ignores_history and self.table.tried is None:
-                asked = np.concatenate([np.array(numbers, np.int64), self._append_batch(rest)])
-            else:
-                try:
-                    for _ in range(rest):
-                        row, draw = self._suggest()
-                        numbers.append(self.table.append(row[None, :], draw, TrialState.RUNNING, time.time()))
-                except SpaceExhausted as end:
-                    logger.info("ask_batch(%d) returns %d trials: %s", n, len(numbers), end)
-                asked = np.array(numbers, np.int64)
-            return Batch(self.space, asked, np.ascontiguousarray(self.table.params[:, asked].T))
-
-    def _append_batch(self, n: int) -> IntArray:
-        limit = self.sampler.draw_limit(self.space)
-        if limit is not None:
-            n = max(0, min(n, limit - self._next_draw))
-        draws = np.arange(self._next_draw, self._next_draw + n)
-        first = self.table.append(self.sampler.suggest_batch(self.table, draws), draws, TrialState.RUNNING, time.time())
-        self._next_draw += n
-        return np.arange(first, first + n)
-
-    def _suggest(self) -> tuple[FloatArray, int]:
-        """A row that was not tried before (on a finite space), and the draw it came from."""
-        tried = self.table.tried
-        if tried is None:
-            return self._draw()
-        if tried.is_full:
-            raise SpaceExhausted(f"all {tried.cells.size} points of the search space have been suggested")
-        for _ in range(_REDRAWS):
-            row, draw = self._draw()
-            if not tried.holds(row):
-                return row, draw
-        cell = int(tried.cells.index(row[None, :])[0])
-        return tried.cells.point(tried.next_untried(cell)), draw
-
-    def _draw(self) -> tuple[FloatArray, int]:
-        draw = self._next_draw
-        suggestion = self.sampler.suggest(self.table, draw)
-        row = suggestion if isinstance(suggestion, np.ndarray) else self.space.encode(suggestion)
-        self._next_draw = draw + 1
-        return row, draw
+            asked = self._scheduler.next_many(n)
+            if len(asked) < n:
+                logger.info("ask_batch(%d) returns %d trials: no further point is left", n, len(asked))
+            rows = np.ascontiguousarray(self.table.params[:, asked].T)
+            return Batch(self.space, asked, rows, self.table.resources[asked])
 
     def enqueue(self, params: Mapping[str, Any]) -> int:
         """Have a point tried before anything the sampler suggests; the number of the waiting trial.
@@ -180,15 +165,7 @@ class Study:
         """
         row = encode_partial(self.space, params)
         with self._lock:
-            number = self.table.append(row[None, :], NO_DRAW, TrialState.WAITING, np.nan)
-            self._waiting.append(number)
-            return number
-
-    def _start_waiting(self) -> int:
-        number = self._waiting.popleft()
-        row = complete_row(self.space, self.table.params[:, number], self.sampler.seed, number)
-        self.table.start(number, row, time.time())
-        return number
+            return self._scheduler.enqueue(row)
 
     # --- report
 
@@ -227,12 +204,13 @@ class Study:
         metrics: Mapping[str, float] | None = None,
         error: str | None = None,
     ) -> TrialState:
-        """End a running trial; the state it got.
+        """End a running trial; the state it got. Below the last rung of a multi-fidelity strategy that is PAUSED.
 
         Args:
             trial: the trial or its number.
-            value: what the objective reached. NaN makes the trial FAILED, an infinity is COMPLETE and ranks worst.
-                A PRUNED trial without a value keeps its last valid report.
+            value: what the objective reached, under a multi-fidelity strategy at `trial.resource`. NaN makes the trial
+                FAILED, an infinity is COMPLETE and ranks worst. A PRUNED trial without a value keeps its last valid
+                report.
             state: `TrialState.PRUNED` or `FAILED`, where it is not COMPLETE.
             metrics: further numbers to keep with the trial.
             error: why it failed.
@@ -249,13 +227,33 @@ class Study:
             self._check_running(number, "tell")
             if final == TrialState.PRUNED and result is None:
                 result = self._last_valid_report(number)
-            self.table.finish(number, final, np.nan if result is None else result, time.time())
             if kept:
                 self.table.set_metrics(number, kept)
             if final == TrialState.FAILED:
                 self.table.errors[number] = error or f"the objective's value was {value}"
-            self._after_end(number)
-            return final
+            return self._end(number, final, np.nan if result is None else result)
+
+    def _end(self, number: int, state: TrialState, value: float) -> TrialState:
+        """A running trial ends, or pauses if the strategy has further rungs for it; the state it got."""
+        now, strategy = time.time(), self._scheduler.strategy
+        if strategy is not None:
+            if state == TrialState.COMPLETE:
+                state = strategy.state_at(int(self.table.resources[number]))
+            self.table.close_leg(number, state, value, self._charge(number, state), now)
+        if state != TrialState.PAUSED:
+            self.table.finish(number, state, value, now)
+        if strategy is not None:
+            strategy.on_end(number)
+        self._after_end(number)
+        return state
+
+    def _charge(self, number: int, state: TrialState) -> int:
+        """What a leg has cost: all of it; of a broken off one, as many units as it made reports, if it made any."""
+        leg = int(self.table.resources[number]) - self._scheduler.start_resource(number)
+        if state in (TrialState.PRUNED, TrialState.FAILED):
+            reported = self.table.reports.count_since(number, self.table.legs.open[number].reports)
+            return min(leg, reported) if reported else leg
+        return leg
 
     def tell_batch(self, numbers: Any, values: Any) -> npt.NDArray[np.int8]:
         """End several running trials; their states, int8 (n,).
@@ -275,7 +273,13 @@ class Study:
             for number in asked[states != TrialState.RUNNING][:1]:
                 self._check_running(int(number), "tell_batch")
             final = np.where(np.isnan(reached), np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
-            self._finish_many(asked, final, reached)
+            if self._scheduler.strategy is None:
+                self._finish_many(asked, final, reached)
+                return final
+            for i, number in enumerate(asked.tolist()):
+                if final[i] == TrialState.FAILED:
+                    self.table.errors[number] = "the objective's value was nan"
+                final[i] = self._end(number, TrialState(int(final[i])), float(reached[i]))
             return final
 
     def _finish_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray) -> None:
@@ -288,6 +292,8 @@ class Study:
 
     def add_trials(self, params: Mapping[str, Any], values: Any) -> IntArray:
         """Add trials whose results are known, in bulk; their numbers, int64 (n,).
+
+        Under a multi-fidelity strategy they count as trained to its max_resource, at no cost.
 
         Args:
             params: a column of n values a parameter (choices, not indices, for a categorical; None or NaN where a
@@ -304,11 +310,13 @@ class Study:
             first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, time.time())
             numbers = numbers + first
             final = np.where(np.isnan(reached), np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
+            if self._scheduler.strategy is not None:
+                self.table.add_legs(numbers, self._scheduler.strategy.max_resource, reached, final)
             self._finish_many(numbers, final, reached)
         return numbers
 
     def _after_end(self, number: int) -> None:
-        if self.pruner is not None:
+        if self.pruner is not None and self.table.state(number) != TrialState.PAUSED:
             self.pruner.on_end(self.table, number)
         self.sampler.observe(self.table, number)
 
@@ -334,101 +342,31 @@ class Study:
         self._check_number(number)
         state = self.table.state(number)
         if state != TrialState.RUNNING:
-            hint = "ask for it first" if state == TrialState.WAITING else "it has been told already"
+            ended = "it has been told already"
+            hints = {TrialState.WAITING: "ask for it first", TrialState.PAUSED: f"{ended}, and waits to be asked again"}
+            hint = hints.get(state, ended)
             raise TrialStateError(f"{call} needs a running trial, but trial {number} is {state.name}: {hint}")
 
-    # --- results
-
-    def __len__(self) -> int:
-        return len(self.table)
+    @property
+    def resource_spent(self) -> int:
+        """What all legs that have ended have cost, under a multi-fidelity strategy."""
+        return self.table.legs.spent
 
     @property
-    def trials(self) -> TrialSequence:
-        """All trials by number; handles are made when they are looked at."""
-        return TrialSequence(self)
+    def resource_committed(self) -> int:
+        """What has been spent, and what the running trials will cost."""
+        numbers = self.table.legs.open
+        running = (int(self.table.resources[n]) - self._scheduler.start_resource(n) for n in numbers)
+        return self.table.legs.spent + sum(running)
 
-    @property
-    def best_trial(self) -> Trial:
-        """The COMPLETE trial with the best finite value; of equals the earliest.
-
-        Raises:
-            NoCompletedTrials: there is none yet.
-        """
-        number = self.table.best_number
-        if number is None:
-            counts = {state.name: count for state, count in self.table.counts.items() if count}
-            raise NoCompletedTrials(
-                f"no trial has completed with a finite value yet; trials so far: {counts or 'none'}"
-            )
-        return Trial(number, self)
-
-    @property
-    def best_value(self) -> float:
-        """The value of `best_trial`."""
-        return float(self.table.values[self.best_trial.number])
-
-    @property
-    def best_params(self) -> dict[str, Value]:
-        """The parameters of `best_trial`."""
-        return self.best_trial.params
-
-    @property
-    def columns(self) -> Mapping[str, FloatArray]:
-        """Parameters by name, read-only views (n,): NaN where inactive, indices for categoricals."""
-        params = self.table.params
-        return {name: params[j] for j, name in enumerate(self.space.names)}
-
-    @property
-    def values(self) -> FloatArray:
-        """Objective values, a read-only view (n,): NaN where there is none."""
-        return self.table.values
-
-    @property
-    def states(self) -> npt.NDArray[np.int8]:
-        """`TrialState` of each trial, a read-only view (n,)."""
-        return self.table.states
+    def trial_start_resource(self, number: int) -> int:
+        """As `Trial.start_resource`."""
+        return self._scheduler.start_resource(number)
 
     def __repr__(self) -> str:
         best = self.table.best_number
         shown = "none" if best is None else f"{self.table.values[best]:.6g} (trial {best})"
         return f"Study({len(self)} trials, {self.direction}, {type(self.sampler).__name__}, best={shown})"
-
-    # --- what a Trial handle reads (see `TrialSource`)
-
-    def trial_params(self, number: int) -> dict[str, Value]:
-        with self._lock:
-            if self.table.state(number) == TrialState.WAITING:  # partly given: the rest is not known yet
-                row = self.table.params[:, number]
-                names = [name for name, x in zip(self.space.names, row, strict=True) if x == x]
-                return {name: self.space[name].decode(row[self.space.position[name]]) for name in names}
-            return self.space.decode(self.table.params[:, number])
-
-    def trial_state(self, number: int) -> TrialState:
-        return self.table.state(number)
-
-    def trial_value(self, number: int) -> float | None:
-        value = float(self.table.values[number])
-        return None if value != value else value
-
-    def trial_reports(self, number: int) -> dict[int, float]:
-        return self.table.reports.of(number)
-
-    def trial_metrics(self, number: int) -> dict[str, float]:
-        columns = self.table.metrics.items()
-        return {name: float(c[number]) for name, c in columns if number < len(c) and c[number] == c[number]}
-
-    def trial_error(self, number: int) -> str | None:
-        return self.table.errors.get(number)
-
-    def trial_times(self, number: int) -> tuple[float, float]:
-        return float(self.table.starts[number]), float(self.table.ends[number])
-
-    def trial_resource(self, number: int) -> float | None:
-        resource = float(self.table.resources[number])
-        return None if resource != resource else resource
-
-    def trial_checkpoint_dir(self, number: int) -> Path | None:
-        return None
 
     # --- keeping
 
@@ -439,33 +377,45 @@ class Study:
             path: the file, or an existing directory that is to hold `checkpoint.msgpack`.
         """
         with self._lock:
-            return snapshot.save(Path(path), self.table, self.sampler, self.pruner, self._next_draw, self._waiting)
+            parts = (self.sampler, self.pruner, self.strategy)
+            return snapshot.save(Path(path), self.table, *parts, self._scheduler.next_draw, self._scheduler.waiting)
 
     @classmethod
-    def load(cls, path: str | Path, *, sampler: Sampler | None = None, pruner: Pruner | None = None) -> Study:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        sampler: Sampler | None = None,
+        pruner: Pruner | None = None,
+        strategy: Strategy | None = None,
+    ) -> Study:
         """The study that `save` wrote; it goes on as if it had never stopped.
 
-        Trials that were running are asked again first, with their numbers and parameters; their reports are dropped.
+        Trials that were running are asked again first, with their numbers, parameters and resources; the reports they
+        had made are dropped.
 
         Args:
             path: the file, or the directory that holds `checkpoint.msgpack`.
             sampler: the sampler to go on with; needed if the study used one of your own.
             pruner: the pruner to go on with; needed if the study used one of your own.
+            strategy: the strategy to go on with, with its sampler; needed if the study used one of your own.
 
         Raises:
             FileNotFoundError: there is no such file.
             CorruptCheckpoint: the file is damaged, or not a checkpoint of a version known here.
-            InvalidValue: the study used a sampler or pruner of your own and none is given.
+            InvalidValue: the study used a sampler, pruner or strategy of your own and none is given.
         """
-        saved = snapshot.load(Path(path), sampler, pruner)
-        study = cls(saved.table.space, saved.sampler, None, saved.table.direction, saved.pruner)
+        saved = snapshot.load(Path(path), sampler, pruner, strategy)
+        own = None if saved.strategy is not None else saved.sampler
+        study = cls(saved.table.space, own, saved.strategy, saved.table.direction, saved.pruner)
         study.table = saved.table
-        study._next_draw = saved.next_draw
-        study._waiting = deque(saved.waiting)
-        if study.pruner is not None:
-            study.pruner.attach(study.table)
+        study._scheduler = Scheduler(saved.table, study.sampler, saved.strategy)
+        study._scheduler.next_draw = saved.next_draw
+        study._scheduler.waiting.extend(saved.waiting)
+        study._attach()
         if type(study.sampler).observe is not Sampler.observe:
-            for number in study.table.tell_order.tolist():
+            legs, order = saved.table.legs, saved.table.tell_order
+            for number in (legs.column("trial") if len(legs) else order).tolist():
                 study.sampler.observe(study.table, number)
         return study
 

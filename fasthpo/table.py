@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidValue
+from fasthpo.legs import Legs, OpenLeg
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray, Reports, grow
 from fasthpo.search_space import SearchSpace
@@ -21,8 +22,16 @@ from fasthpo.tried import TriedPoints
 
 Direction = Literal["minimize", "maximize"]
 NO_DRAW = -1  # of a trial whose parameters no sampler drew
+NO_BRACKET = -1  # of a trial that no multi-fidelity strategy has started
 _FIRST_CAPACITY = 64
-_FILL = {"values": np.nan, "starts": np.nan, "ends": np.nan, "resources": np.nan, "draws": NO_DRAW}
+_FILL = {
+    "values": np.nan,
+    "starts": np.nan,
+    "ends": np.nan,
+    "resources": np.nan,
+    "draws": NO_DRAW,
+    "brackets": NO_BRACKET,
+}
 
 
 def check_direction(direction: str) -> Direction:
@@ -49,6 +58,7 @@ class TrialTable:
         self.direction: Direction = direction
         self.sign = 1.0 if direction == "minimize" else -1.0  # sign * value is a loss
         self.reports = Reports()
+        self.legs = Legs()
         self.metrics: dict[str, FloatArray] = {}
         self.errors: dict[int, str] = {}
         self.tried = None if space.cells is None else TriedPoints(space.cells)
@@ -63,6 +73,7 @@ class TrialTable:
         self._ends: FloatArray = np.full(_FIRST_CAPACITY, np.nan)
         self._resources: FloatArray = np.full(_FIRST_CAPACITY, np.nan)
         self._draws: IntArray = np.full(_FIRST_CAPACITY, NO_DRAW, np.int64)
+        self._brackets: npt.NDArray[np.int32] = np.full(_FIRST_CAPACITY, NO_BRACKET, np.int32)
         self._tell_order: IntArray = np.zeros(_FIRST_CAPACITY, np.int64)
         # the running trials, and where in that list each of them stands
         self._running: IntArray = np.zeros(_FIRST_CAPACITY, np.int64)
@@ -106,13 +117,18 @@ class TrialTable:
 
     @property
     def resources(self) -> FloatArray:
-        """Resource given to each trial, NaN where the strategy gives none, shape (n,)."""
+        """Resource that each trial is or was to be trained to, NaN where the strategy gives none, shape (n,)."""
         return self._view(self._resources, self._length)  # type: ignore[return-value]
 
     @property
     def draws(self) -> IntArray:
         """The sampler's draw behind each trial, -1 where none was, shape (n,)."""
         return self._view(self._draws, self._length)  # type: ignore[return-value]
+
+    @property
+    def brackets(self) -> npt.NDArray[np.int32]:
+        """The bracket of a multi-fidelity strategy that each trial is in, -1 for none, shape (n,)."""
+        return self._view(self._brackets, self._length)  # type: ignore[return-value]
 
     @property
     def tell_order(self) -> IntArray:
@@ -128,6 +144,14 @@ class TrialTable:
         """The state of one trial."""
         return TrialState(int(self._states[number]))
 
+    def times(self, number: int) -> tuple[float, float, float]:
+        """When a trial started and ended, in seconds since the epoch, and for how many seconds it has run."""
+        start, end = float(self._starts[number]), float(self._ends[number])
+        legs = self.legs.of(number)
+        if len(legs) < 2:
+            return start, end, end - start
+        return start, end, float((self.legs.end[legs] - self.legs.start[legs]).sum())
+
     # --- writing; only the study calls these
 
     def _make_room(self, extra: int) -> None:
@@ -138,7 +162,7 @@ class TrialTable:
         while capacity < needed:
             capacity *= 2
         self._params = grow(self._params, capacity, np.nan)  # type: ignore[assignment]
-        for name in ("values", "states", "starts", "ends", "resources", "draws", "tell_order", "running"):
+        for name in ("values", "states", "starts", "ends", "resources", "draws", "brackets", "tell_order", "running"):
             setattr(self, f"_{name}", grow(getattr(self, f"_{name}"), capacity, _FILL.get(name, 0)))
         self._running_place = grow(self._running_place, capacity)  # type: ignore[assignment]
 
@@ -181,13 +205,43 @@ class TrialTable:
         self._move(number, TrialState.RUNNING)
         self._enter_running(np.array([number]), row[None, :])
 
+    def open_leg(self, number: int, bracket: int, resource: int, start: float) -> None:
+        """A new RUNNING trial, or a PAUSED one that runs again, is to be trained to `resource`."""
+        self._resources[number] = resource
+        self._brackets[number] = bracket
+        self.legs.open[number] = OpenLeg(start, len(self.reports))
+        if self._states[number] == TrialState.PAUSED:
+            self._move(number, TrialState.RUNNING)
+            self._list_running(np.array([number]))
+
+    def close_leg(self, number: int, state: TrialState, value: float, charge: int, end: float) -> None:
+        """The leg of a RUNNING trial has ended and left it in `state`; of PAUSED trials this is all, see `finish`."""
+        resource = int(self._resources[number])
+        start = self.legs.open.pop(number).start
+        self.legs.append(number, resource, value, charge, state, start, end)
+        if state == TrialState.PAUSED:
+            self._leave_running(number)
+            self._move(number, state)
+            self._values[number] = value
+            self._ends[number] = end
+
+    def add_legs(self, numbers: IntArray, resource: int, values: FloatArray, states: npt.NDArray[np.int8]) -> None:
+        """Trials whose results are known have been trained to `resource`, in no bracket and at no cost."""
+        self._resources[numbers] = resource
+        for number, value, state in zip(numbers.tolist(), values.tolist(), states.tolist(), strict=True):
+            moment = float(self._starts[number])
+            self.legs.append(number, resource, value, 0, TrialState(state), moment, moment)
+
     def _enter_running(self, numbers: IntArray, rows: FloatArray) -> None:
+        self._list_running(numbers)
+        if self.tried is not None:
+            self.tried.add(rows)
+
+    def _list_running(self, numbers: IntArray) -> None:
         place = self._running_length
         self._running[place : place + len(numbers)] = numbers
         self._running_place[numbers] = np.arange(place, place + len(numbers))
         self._running_length += len(numbers)
-        if self.tried is not None:
-            self.tried.add(rows)
 
     def _leave_running(self, number: int) -> None:
         last = self._running_length - 1

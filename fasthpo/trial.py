@@ -39,9 +39,11 @@ class TrialSource(Protocol):
     def trial_reports(self, number: int) -> dict[int, float]: ...
     def trial_metrics(self, number: int) -> dict[str, float]: ...
     def trial_error(self, number: int) -> str | None: ...
-    def trial_times(self, number: int) -> tuple[float, float]: ...
-    def trial_resource(self, number: int) -> float | None: ...
-    def trial_checkpoint_dir(self, number: int) -> Path | None: ...
+    def trial_times(self, number: int) -> tuple[float, float, float]: ...
+    def trial_resource(self, number: int) -> int | None: ...
+    def trial_start_resource(self, number: int) -> int: ...
+    def trial_rungs(self, number: int) -> dict[int, float]: ...
+    def trial_checkpoint_dir(self, number: int) -> Path: ...
     def report(self, number: int, value: float, step: int) -> None: ...
     def should_prune(self, number: int) -> bool: ...
 
@@ -160,18 +162,38 @@ class Trial(Mapping[str, Value]):
 
     @property
     def duration(self) -> float:
-        """Seconds from ask to tell; NaN while it runs."""
-        start, end = self._source.trial_times(self.number)
-        return end - start
+        """Seconds from ask to tell, without those in which it was paused; NaN while it runs for the first time."""
+        return self._source.trial_times(self.number)[2]
 
     @property
-    def resource(self) -> float | None:
-        """How far to train under a multi-fidelity strategy; None under any other."""
+    def resource(self) -> int | None:
+        """How far to train, in all, under a multi-fidelity strategy; None under any other.
+
+        Example:
+            >>> import fasthpo
+            >>> study = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, strategy=fasthpo.ASHA(max_resource=9))
+            >>> trial = study.ask()
+            >>> list(range(trial.start_resource, trial.resource))  # the epochs to train now
+            [0]
+        """
         return self._source.trial_resource(self.number)
 
     @property
-    def checkpoint_dir(self) -> Path | None:
-        """Where the trial may keep its weights; None if the study has no directory."""
+    def start_resource(self) -> int:
+        """From where on to train: the resource that a resumed trial has reached already; 0 for a new one."""
+        return self._source.trial_start_resource(self.number)
+
+    @property
+    def rungs(self) -> dict[int, float]:
+        """Under a multi-fidelity strategy the values told so far, by the resource at which they were reached."""
+        return self._source.trial_rungs(self.number)
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """A directory of the trial's own for its weights, which exists. A resumed trial finds there what it saved.
+
+        It lies in the study's directory; in a temporary one, which goes when the program ends, if the study has none.
+        """
         return self._source.trial_checkpoint_dir(self.number)
 
 

@@ -1,15 +1,16 @@
-"""A study as one msgpack file: the columns of its table, and what made its sampler and pruner.
+"""A study as one msgpack file: the columns of its table, and what made its sampler, pruner and strategy.
 
 Format, version 1. The file is a msgpack map of
 
     format    "fasthpo-study"
     version   1
     checksum  CRC-32 of `content`
-    content   bytes: a msgpack map of space, direction, sampler, pruner, next_draw, waiting, columns, reports,
-              metrics, errors, length
+    content   bytes: a msgpack map of space, direction, sampler, pruner, strategy, next_draw, waiting, length, told,
+              columns, report_count, reports, leg_count, legs, open_legs, metrics, errors
 
-A column is a map of dtype (little-endian, such as "<f8"), shape, and its raw bytes. A sampler or pruner is a map of
-name and options; the name is nil for one of the user's own. Nothing in a file is ever executed. A file is replaced
+A column is a map of dtype (little-endian, such as "<f8"), shape, and its raw bytes. A sampler, pruner or multi-fidelity
+strategy is a map of name and options; the name is nil for one of the user's own. `open_legs` maps each running trial
+to how many reports the study had when it was last asked for. Nothing in a file is ever executed. A file is replaced
 as a whole or not at all.
 """
 
@@ -24,12 +25,14 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo import pruners, samplers
+from fasthpo import pruners, samplers, strategies
 from fasthpo.errors import CorruptCheckpoint, FastHPOError, InvalidValue
+from fasthpo.legs import COLUMNS as LEG_COLUMNS
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
 from fasthpo.storage.atomic import write_bytes
+from fasthpo.strategies.base import Strategy
 from fasthpo.table import TrialTable, check_direction
 from fasthpo.trial import TrialState
 
@@ -44,13 +47,16 @@ _COLUMNS = {
     "ends": "<f8",
     "resources": "<f8",
     "draws": "<i8",
+    "brackets": "<i4",
     "tell_order": "<i8",
 }
 _REPORTS = {"trial": "<i8", "step": "<i8", "value": "<f8"}
+_LEG_TYPES = ("<i8", "<i8", "<f8", "<i8", "|i1", "<f8", "<f8")
+_LEGS = dict(zip(LEG_COLUMNS, _LEG_TYPES, strict=True))
 
 
 class _OwnPartNeeded(Exception):
-    """The study used a sampler or pruner that only its user can make."""
+    """The study used a sampler, pruner or strategy that only its user can make."""
 
 
 class Saved(NamedTuple):
@@ -59,6 +65,7 @@ class Saved(NamedTuple):
     table: TrialTable
     sampler: Sampler
     pruner: Pruner | None
+    strategy: Strategy | None
     next_draw: int
     waiting: list[int]
 
@@ -76,18 +83,24 @@ def _unpack(what: str, packed: Any, dtype: str, shape: tuple[int, ...]) -> npt.N
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _part(part: Sampler | Pruner | None) -> dict[str, Any] | None:
+def _part(part: Sampler | Pruner | Strategy | None) -> dict[str, Any] | None:
     if part is None:
         return None
     # a subclass of a built-in sampler is the user's own, though it inherits the name
-    known = {**samplers.builtin(), **pruners.builtin()}
+    known = {**samplers.builtin(), **pruners.builtin(), **strategies.builtin()}
     built_in = part.name is not None and known.get(part.name) is type(part)
     return {"name": part.name if built_in else None, "type": type(part).__name__,
             "options": part.options() if built_in else {}}  # fmt: skip
 
 
 def save(
-    path: Path, table: TrialTable, sampler: Sampler, pruner: Pruner | None, next_draw: int, waiting: Iterable[int]
+    path: Path,
+    table: TrialTable,
+    sampler: Sampler,
+    pruner: Pruner | None,
+    strategy: Strategy | None,
+    next_draw: int,
+    waiting: Iterable[int],
 ) -> Path:
     """Write a study to `path`, or into the directory `path`; the file's path."""
     if path.is_dir():
@@ -98,6 +111,7 @@ def save(
         "direction": table.direction,
         "sampler": _part(sampler),
         "pruner": _part(pruner),
+        "strategy": _part(strategy if strategy is not None and strategy.is_multi_fidelity else None),
         "next_draw": next_draw,
         "waiting": list(waiting),
         "length": len(table),
@@ -105,6 +119,9 @@ def save(
         "columns": {name: _pack(getattr(table, name), dtype) for name, dtype in _COLUMNS.items()},
         "report_count": len(reports),
         "reports": {name: _pack(getattr(reports, name)[: len(reports)], dtype) for name, dtype in _REPORTS.items()},
+        "leg_count": len(table.legs),
+        "legs": {name: _pack(table.legs.column(name), dtype) for name, dtype in _LEGS.items()},
+        "open_legs": {number: leg.reports for number, leg in table.legs.open.items()},
         "metrics": {
             name: _pack(np.append(c[: len(table)], np.full(max(0, len(table) - len(c)), np.nan)), "<f8")
             for name, c in table.metrics.items()
@@ -119,20 +136,22 @@ def save(
     return path
 
 
-def load(path: Path, sampler: Sampler | None = None, pruner: Pruner | None = None) -> Saved:
+def load(
+    path: Path, sampler: Sampler | None = None, pruner: Pruner | None = None, strategy: Strategy | None = None
+) -> Saved:
     """Read what `save` wrote.
 
     Raises:
         FileNotFoundError: there is no such file.
         CorruptCheckpoint: the file is damaged or of an unknown version.
-        InvalidValue: a sampler or pruner of the user's own is needed and not given.
+        InvalidValue: a sampler, pruner or strategy of the user's own is needed and not given.
     """
     if path.is_dir():
         path = path / FILE_NAME
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint at {path}")
     try:
-        return _rebuild(_content(path.read_bytes()), sampler, pruner)
+        return _rebuild(_content(path.read_bytes()), sampler, pruner, strategy)
     except _OwnPartNeeded as error:
         raise InvalidValue(f"{path}: {error}") from error
     except (FastHPOError, ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError) as error:
@@ -160,20 +179,23 @@ def _content(data: bytes) -> dict[str, Any]:
     return content
 
 
-def _make(what: str, kinds: Mapping[str, Any], part: Any, given: Any) -> Any:
-    """The sampler or pruner that goes on: the one given, or the built-in one that was saved."""
+def _make(what: str, kinds: Mapping[str, Any], part: Any, given: Any, **more: Any) -> Any:
+    """The sampler, pruner or strategy that goes on: the one given, or the built-in one that was saved."""
     if given is not None or part is None:
         return given
     if part["name"] is None:
         raise _OwnPartNeeded(f"the study used a {what} of your own, {part['type']}; pass one as {what}=")
     if part["name"] not in kinds:
         raise CorruptCheckpoint(f"unknown {what} {part['name']!r}; known: {sorted(kinds)}")
-    return kinds[part["name"]](**part["options"])
+    return kinds[part["name"]](**part["options"], **more)
 
 
-def _rebuild(content: dict[str, Any], sampler: Sampler | None, pruner: Pruner | None) -> Saved:
-    length, told, count = content["length"], content["told"], content["report_count"]
-    for what, number in (("length", length), ("told", told), ("report_count", count)):
+def _rebuild(
+    content: dict[str, Any], sampler: Sampler | None, pruner: Pruner | None, strategy: Strategy | None
+) -> Saved:
+    length, told, count, leg_count = (content[name] for name in ("length", "told", "report_count", "leg_count"))
+    counts = {"length": length, "told": told, "report_count": count, "leg_count": leg_count}
+    for what, number in counts.items():
         if not isinstance(number, int) or number < 0:
             raise CorruptCheckpoint(f"{what} must be an integer that is not negative, got {number!r}")
     space = SearchSpace.from_dict(content["space"])
@@ -195,9 +217,13 @@ def _rebuild(content: dict[str, Any], sampler: Sampler | None, pruner: Pruner | 
     _check_rows(space, columns["params"], states)
     waiting = _waiting(content["waiting"], states)
     table.restore(columns)
-    again = set(np.flatnonzero(states == TrialState.RUNNING).tolist())
-    for number, step, value in zip(*(reports[name].tolist() for name in _REPORTS), strict=True):
-        if number not in again:
+    _restore_legs(table, content, leg_count)
+    # reports are dropped of legs that were broken off
+    kept = dict.fromkeys(np.flatnonzero(states == TrialState.RUNNING).tolist(), 0)
+    kept |= {number: first for number, first in content["open_legs"].items() if number in kept}
+    again = list(kept)
+    for i, (number, step, value) in enumerate(zip(*(reports[name].tolist() for name in _REPORTS), strict=True)):
+        if i < kept.get(number, count):
             table.reports.append(number, step, value)
     for name, packed in content["metrics"].items():
         table.metrics[name] = _unpack(f"metric {name}", packed, "<f8", (length,)).copy()
@@ -205,13 +231,26 @@ def _rebuild(content: dict[str, Any], sampler: Sampler | None, pruner: Pruner | 
     next_draw = content["next_draw"]
     if not isinstance(next_draw, int) or not 0 <= next_draw < 2**63:
         raise CorruptCheckpoint(f"next_draw must be an integer that is not negative, got {next_draw!r}")
+    if strategy is not None:
+        sampler = strategy.sampler
+    sampler = _make("sampler", samplers.builtin(), content["sampler"], sampler)
+    assert sampler is not None
     return Saved(
         table,
-        _make("sampler", samplers.builtin(), content["sampler"], sampler),
+        sampler,
         _make("pruner", pruners.builtin(), content["pruner"], pruner),
+        _make("strategy", strategies.builtin(), content["strategy"], strategy, sampler=sampler),
         next_draw,
         [*sorted(again), *waiting],
     )
+
+
+def _restore_legs(table: TrialTable, content: dict[str, Any], count: int) -> None:
+    columns = {name: _unpack(f"leg {name}", content["legs"][name], dtype, (count,)) for name, dtype in _LEGS.items()}
+    if count and not (0 <= columns["trial"].min() <= columns["trial"].max() < len(table)):
+        raise CorruptCheckpoint("a leg belongs to no trial")
+    for trial, resource, value, charge, state, start, end in zip(*(columns[n].tolist() for n in _LEGS), strict=True):
+        table.legs.append(trial, resource, value, charge, TrialState(state), start, end)
 
 
 def _check_rows(space: SearchSpace, params: npt.NDArray[np.float64], states: npt.NDArray[np.int8]) -> None:

@@ -1,0 +1,170 @@
+"""Which trial runs next: one that waits, a paused one, or a new one. The study's only way to start trials."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+
+import numpy as np
+
+from fasthpo.errors import SpaceExhausted
+from fasthpo.parameter import FloatArray
+from fasthpo.partial import complete_row
+from fasthpo.reports import IntArray
+from fasthpo.samplers.base import Sampler
+from fasthpo.strategies.base import NextLeg, Strategy
+from fasthpo.table import NO_DRAW, TrialTable
+from fasthpo.trial import TrialState
+
+_REDRAWS = 32  # draws of points tried already before the next untried point is taken instead
+
+
+class Scheduler:
+    """Starts trials: enqueued ones first, then what the strategy wants next, with parameters from the sampler.
+
+    Args:
+        table: the study's trials.
+        sampler: where new trials look.
+        strategy: which comes next, if it is a multi-fidelity one.
+    """
+
+    def __init__(self, table: TrialTable, sampler: Sampler, strategy: Strategy | None) -> None:
+        self.table = table
+        self.sampler = sampler
+        self.strategy = strategy if strategy is not None and strategy.is_multi_fidelity else None
+        self.next_draw = 0
+        self.waiting: deque[int] = deque()
+
+    def enqueue(self, row: FloatArray) -> int:
+        """A trial with the parameters `row` (d,), NaN where not given, waits for its start."""
+        number = self.table.append(row[None, :], NO_DRAW, TrialState.WAITING, np.nan)
+        self.waiting.append(number)
+        return number
+
+    def next(self, budget: float = math.inf, new: bool = True) -> int | None:
+        """Start the next trial; its number.
+
+        Args:
+            budget: how much resource the leg may cost, under a multi-fidelity strategy.
+            new: whether a trial may start that never ran.
+
+        Returns:
+            None if the next leg would cost more than `budget`, or no trial may start now.
+
+        Raises:
+            SpaceExhausted: no point is left for a new trial.
+        """
+        if self.waiting and (new or self._ran_before(self.waiting[0])):
+            return self._start_waiting(budget)
+        if self.strategy is None:
+            return self._start_new() if new else None
+        leg = self.strategy.next_leg(new)
+        if leg is not None and leg.number is None and self._is_exhausted():
+            leg = self.strategy.next_leg(False) or leg
+        if leg is None or self.charge(leg) > budget:
+            return None
+        number = self._start_new() if leg.number is None else leg.number
+        self._open_leg(leg, number)
+        return number
+
+    def next_many(self, n: int) -> IntArray:
+        """Start up to `n` trials, fewer if the space ends; their numbers."""
+        numbers: list[int] = []
+        while len(numbers) < n and self.waiting:
+            numbers.append(self._start_waiting(math.inf))  # type: ignore[arg-type]
+        rest = n - len(numbers)
+        if rest and self.strategy is None and self.sampler.ignores_history and self.table.tried is None:
+            return np.concatenate([np.array(numbers, np.int64), self._append_batch(rest)])
+        try:
+            for _ in range(rest):
+                number = self.next()
+                assert number is not None  # there is no limit
+                numbers.append(number)
+        except SpaceExhausted:
+            pass  # the caller sees that there are fewer
+        return np.array(numbers, np.int64)
+
+    # --- legs
+
+    def charge(self, leg: NextLeg) -> int:
+        """What a leg costs: the difference to what the trial has reached, or all of it if it can't resume."""
+        return leg.resource - (0 if leg.number is None else self.start_resource(leg.number))
+
+    def start_resource(self, number: int) -> int:
+        """From what resource on a trial is trained in its present leg, or would be in the next one."""
+        return self.table.legs.reached(number) if self.strategy is not None and self.strategy.resumable else 0
+
+    def _open_leg(self, leg: NextLeg, number: int) -> None:
+        assert self.strategy is not None
+        self.table.open_leg(number, leg.bracket, leg.resource, time.time())
+        self.strategy.on_start(leg, number)
+
+    # --- trials that wait
+
+    def _ran_before(self, number: int) -> bool:
+        """Whether a WAITING trial was running when the study was saved."""
+        return not np.isnan(self.table.starts[number])
+
+    def _start_waiting(self, budget: float) -> int | None:
+        number = self.waiting[0]
+        again = None  # the leg that was broken off
+        leg: NextLeg | None = None
+        if self.strategy is not None:
+            resource = self.table.resources[number]
+            if resource == resource:
+                again = NextLeg(number, int(self.table.brackets[number]), int(resource))
+            leg = again or self.strategy.new_leg()
+            if self.charge(leg) > budget:
+                return None
+        self.waiting.popleft()
+        row = complete_row(self.table.space, self.table.params[:, number], self.sampler.seed, number)
+        start = time.time()
+        if again is not None and self.table.legs.reached(number):
+            start = float(self.table.starts[number])  # of its first leg
+        self.table.start(number, row, start)
+        if again is not None:  # the strategy knows of it
+            self.table.open_leg(number, again.bracket, again.resource, time.time())
+        elif leg is not None:
+            self._open_leg(leg, number)
+        return number
+
+    # --- new trials
+
+    def _start_new(self) -> int:
+        row, draw = self._suggest()
+        return self.table.append(row[None, :], draw, TrialState.RUNNING, time.time())
+
+    def _append_batch(self, n: int) -> IntArray:
+        limit = self.sampler.draw_limit(self.table.space)
+        if limit is not None:
+            n = max(0, min(n, limit - self.next_draw))
+        draws = np.arange(self.next_draw, self.next_draw + n)
+        first = self.table.append(self.sampler.suggest_batch(self.table, draws), draws, TrialState.RUNNING, time.time())
+        self.next_draw += n
+        return np.arange(first, first + n)
+
+    def _is_exhausted(self) -> bool:
+        tried, limit = self.table.tried, self.sampler.draw_limit(self.table.space)
+        return (tried is not None and tried.is_full) or (limit is not None and self.next_draw >= limit)
+
+    def _suggest(self) -> tuple[FloatArray, int]:
+        """A row that was not tried before (on a finite space), and the draw it came from."""
+        tried = self.table.tried
+        if tried is None:
+            return self._draw()
+        if tried.is_full:
+            raise SpaceExhausted(f"all {tried.cells.size} points of the search space have been suggested")
+        for _ in range(_REDRAWS):
+            row, draw = self._draw()
+            if not tried.holds(row):
+                return row, draw
+        cell = int(tried.cells.index(row[None, :])[0])
+        return tried.cells.point(tried.next_untried(cell)), draw
+
+    def _draw(self) -> tuple[FloatArray, int]:
+        draw = self.next_draw
+        suggestion = self.sampler.suggest(self.table, draw)
+        row = suggestion if isinstance(suggestion, np.ndarray) else self.table.space.encode(suggestion)
+        self.next_draw = draw + 1
+        return row, draw

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fasthpo.parameter import FloatArray
-from fasthpo.reports import IntArray
+from fasthpo.reports import NONE, IntArray
 from fasthpo.samplers.axes import axes_of
+from fasthpo.samplers.levels import Levels, has_value
 from fasthpo.samplers.observations import Observations
 from fasthpo.samplers.split import Split, sort_key
 from fasthpo.table import TrialTable
@@ -45,12 +46,19 @@ class Model:
         self._starts: IntArray = np.cumsum([0, *sizes])[:-1]
         self._histogram: IntArray = np.zeros(sum(sizes), np.int64)
         self._split = Split()
+        self._levels = Levels(enough=d + 1)
         self._points: FloatArray = np.zeros((d, 6, 0))
         self._masses: FloatArray = np.zeros((d, 0, most_cells))
         self._weights = self._cumulative = np.ones(1)
         self._seen = 0
         self._told = 0
+        self._above = 0  # trials that count in g
         self._waiting: list[int] = []
+
+    @property
+    def is_ready(self) -> bool:
+        """Under a multi-fidelity strategy, whether a resource has enough trials; else True."""
+        return not len(self.table.legs) or self._levels.is_ready
 
     def catch_up(self) -> None:
         """Take in the trials asked for and told since the last call."""
@@ -64,32 +72,59 @@ class Model:
             self._waiting = [n for n in self._waiting if table.states[n] == TrialState.WAITING]
             for number in started:
                 self._count(number, 1)
+        if len(table.legs):
+            self._take_legs()
+            split = self._levels.current
+        else:
+            self._take_trials()
+        if split.changed:
+            self._fit(split)
+            split.changed = False
+
+    def _take_trials(self) -> None:
+        """Trials that were told, each trained in full."""
+        table = self.table
         order = table.tell_order
         for number in order[self._told :].tolist():
             if table.states[number] == TrialState.FAILED:
                 self._count(number, -1)
-                continue
-            enter, leave = split.add(sort_key(table, number))
-            for moved in enter:
-                self._count(moved, -1)
-            for moved in leave:
-                self._count(moved, 1)
+            else:
+                self._move(*self._split.add(sort_key(table, number)))
         self._told = len(order)
-        if split.changed:
-            self._fit()
-            split.changed = False
+
+    def _take_legs(self) -> None:
+        """Legs that were told, under a multi-fidelity strategy."""
+        legs = self.table.legs
+        for leg in range(self._told, len(legs)):
+            if has_value(self.table, leg):
+                self._move(*self._levels.add(self.table, leg))
+            elif legs.state[leg] == TrialState.FAILED and legs.previous[leg] == NONE:
+                self._count(int(legs.trial[leg]), -1)
+            # one that failed or was pruned later on keeps what it was told before
+        self._told = len(legs)
+
+    def _move(self, enter: list[int], leave: list[int]) -> None:
+        """Trials enter and leave below."""
+        for number in enter:
+            self._count(number, -1)
+        for number in leave:
+            self._count(number, 1)
 
     def _enter(self, first: int, last: int) -> None:
         """Trials from `first` to before `last` are new; all but the WAITING ones count as above."""
         self._tabulate(first, last, 1)
+        self._above += last - first
         if self._multivariate:
             self._observations.add(self.table, first, last)
         if self.table.counts[TrialState.WAITING]:
-            self._waiting += (first + np.flatnonzero(self.table.states[first:last] == TrialState.WAITING)).tolist()
+            waiting = first + np.flatnonzero(self.table.states[first:last] == TrialState.WAITING)
+            self._above -= len(waiting)
+            self._waiting += waiting.tolist()
 
     def _count(self, number: int, sign: int) -> None:
         """A trial begins (sign = 1) or ceases (-1) to count as above."""
         self._tabulate(number, number + 1, sign)
+        self._above += sign
         if self._multivariate:
             self._observations.set_counting(self.table, number, sign > 0)
 
@@ -110,24 +145,22 @@ class Model:
             self._active,
         )
 
-    def _fit(self) -> None:
+    def _fit(self, split: Split) -> None:
         from fasthpo.kernels.parzen import fit
 
-        below = np.array(self._split.below, np.int64)
-        self._weights = self._split.weights()
+        below = np.array(split.below, np.int64)
+        self._weights = split.weights()
         self._cumulative = np.cumsum(self._weights)
         self._points = np.zeros((len(self._arrays.axes), 6, len(below)))
         self._masses = np.zeros((len(self._cells), len(below), self._cells.shape[1]))
-        fit(self._arrays.axes, self.table.params, below, self._split.least_bandwidth, self._points, self._masses)
+        fit(self._arrays.axes, self.table.params, below, split.least_bandwidth, self._points, self._masses)
 
     def candidates(self, seed: int, draw: int, count: int, joint: bool, every: bool) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (count, d) of column values, and their scores (count,): all exact, or just the best."""
         from fasthpo.kernels.scoring import propose
 
         arrays, observations = self._arrays, self._observations
-        counts = self.table.counts
-        finished = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED]
-        above = finished + counts[TrialState.RUNNING] - self._points.shape[2]
+        above = self._above
         key = np.array([seed & 0xFFFFFFFF, seed >> 32, draw & 0xFFFFFFFF, draw >> 32, _CANDIDATE_STREAM], np.uint64)
         values, scores = np.empty((count, len(arrays.axes))), np.empty(count)
         propose(

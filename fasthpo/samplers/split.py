@@ -60,6 +60,9 @@ class Split:
         self.least_bandwidth = least_bandwidth(0)
         self.changed = True  # anything that l is made of, since whoever reads this set it to False
 
+    def __len__(self) -> int:
+        return self._count
+
     @property
     def below(self) -> list[int]:
         """The numbers of the below trials, best first."""

@@ -16,6 +16,7 @@ from fasthpo.trial import TrialState
 
 _STARTUP_STREAM = 0
 _INDEPENDENT_EVERY = 4  # draws: one of them models parameters independently where the rest model them jointly
+_RANDOM_EVERY = 10  # draws: one of them is random under a multi-fidelity strategy
 
 
 class TPESampler(Sampler):
@@ -31,6 +32,10 @@ class TPESampler(Sampler):
     the fourth models each parameter for itself, which finds the way out of a corner into which a few good trials that
     lie together would lead the joint model. A conditional parameter is modelled over the trials in which it was active;
     in the joint model a trial without it counts with the prior.
+
+    Under a multi-fidelity strategy this is the model of BOHB: it is made of the largest resource at which more trials
+    than there are parameters were told a value. Above are all other trials, also those that never came so far. Every
+    tenth suggestion is random there, so that a resource that misleads can't lead the search for ever.
 
     The cost of an ask does not depend on the number of trials. To that end the joint g holds a random sample, of 2,048
     to 4,096 trials, once there are more than 4,096: an unbiased estimate of the sum over all. With `exact` it holds
@@ -50,6 +55,7 @@ class TPESampler(Sampler):
     References:
         Bergstra, Bardenet, Bengio, Kegl: Algorithms for hyper-parameter optimization. NeurIPS 2011.
         Watanabe: Tree-structured Parzen estimator. arXiv 2304.11127, 2023.
+        Falkner, Klein, Hutter: BOHB: robust and efficient hyperparameter optimization at scale. ICML 2018.
 
     Example:
         >>> import fasthpo
@@ -90,11 +96,15 @@ class TPESampler(Sampler):
         }
 
     def suggest(self, table: TrialTable, draw: int) -> FloatArray:
-        if table.counts[TrialState.COMPLETE] + table.counts[TrialState.PRUNED] < self.n_startup_trials:
+        counts = table.counts
+        told = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.PAUSED]
+        if told < self.n_startup_trials or (len(table.legs) and draw % _RANDOM_EVERY == 1):
             return self._startup.row(table.space, draw)
         if self._model is None or self._model.table is not table:
             self._model = Model(table, self.multivariate, self.exact)
         self._model.catch_up()
+        if not self._model.is_ready:
+            return self._startup.row(table.space, draw)
         joint = self.multivariate and draw % _INDEPENDENT_EVERY != 0
         rows, scores = self._model.candidates(self.seed, draw, self.n_ei_candidates, joint, every=False)
         row = self._model.rounded(rows[int(scores.argmax())])

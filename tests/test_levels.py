@@ -1,0 +1,122 @@
+"""TPE under a multi-fidelity strategy: which trials its model is made of, against a definition worked out anew."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import kstest, wilcoxon
+
+import fasthpo
+from fasthpo import ASHA, Hyperband, TPESampler, TrialState
+from fasthpo.samplers.model import _ABOVE_BANDWIDTH, Model
+from fasthpo.samplers.split import below_count
+
+SPACE = fasthpo.SearchSpace(
+    {
+        "x": fasthpo.Continuous(-5.0, 5.0),
+        "k": fasthpo.Discrete(1, 8),
+        "c": fasthpo.Categorical(["a", "b"]),
+        "m": fasthpo.Continuous(0.0, 1.0, when={"c": ["b"]}),
+    }
+)
+
+
+def expected_below(table: Any, enough: int) -> list[int]:
+    """The best of the largest resource that has enough trials, best first."""
+    told: dict[int, list[tuple[float, int]]] = {}
+    legs = table.legs
+    for i in range(len(legs)):
+        if legs.state[i] in (TrialState.PAUSED, TrialState.COMPLETE):
+            loss = table.sign * float(legs.value[i])
+            told.setdefault(int(legs.resource[i]), []).append(
+                (loss if math.isfinite(loss) else math.inf, int(legs.trial[i]))
+            )
+    resources = [resource for resource, trials in told.items() if len(trials) >= enough]
+    trials = sorted(told[max(resources)]) if resources else []
+    return [number for _, number in trials[: below_count(len(trials))]]
+
+
+def check(model: Model) -> None:
+    from fasthpo.kernels.tables import count_observations
+
+    table = model.table
+    below = expected_below(table, len(table.space) + 1)
+    assert model._levels.current.below == below
+    told_once = {int(t) for i, t in enumerate(table.legs.column("trial")) if table.legs.state[i] != TrialState.FAILED}
+    counted = [
+        n for n in range(len(table))
+        if n not in below and table.states[n] != TrialState.WAITING
+        and (table.states[n] != TrialState.FAILED or n in told_once)
+    ]  # fmt: skip
+    assert model._above == len(counted)
+    tables, histogram, active = map(np.zeros_like, (model._tables, model._histogram, model._active))
+    for n in counted:
+        count_observations(
+            model._arrays.axes, _ABOVE_BANDWIDTH, table.params, table.states, n, n + 1, 1, tables, histogram,
+            model._starts, active,
+        )  # fmt: skip
+    assert np.array_equal(model._tables, tables) and np.array_equal(model._histogram, histogram)
+    assert np.array_equal(model._active, active)
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize("strategy", ["asha", "hyperband"])
+def test_the_model_is_made_of_the_largest_resource_with_enough_trials(strategy: str, direction: str) -> None:
+    sampler = TPESampler(seed=0)
+    made = ASHA(27, sampler=sampler) if strategy == "asha" else Hyperband(27, sampler=sampler)
+    study = fasthpo.Study(SPACE, strategy=made, direction=direction)
+    random = np.random.default_rng(0)
+    running: list[fasthpo.Trial] = []
+    levels = set()
+    for i in range(700):
+        if len(running) < 4:
+            if i % 50 == 0:
+                study.enqueue({"x": 1.0})
+            running.append(study.ask())
+            SPACE.validate(running[-1].params)
+        else:
+            trial = running.pop(random.integers(4))
+            kind = random.integers(12)
+            if kind == 0:
+                study.tell(trial, state=TrialState.FAILED)
+            elif kind == 1:
+                trial.report(1.0, 1)
+                study.tell(trial, state=TrialState.PRUNED)
+            else:
+                study.tell(
+                    trial, [math.inf, -math.inf, 1.0][kind - 2] if kind < 5 else random.normal() / trial.resource
+                )
+        if sampler._model is not None and i % 20 == 0:
+            sampler._model.catch_up()
+            check(sampler._model)
+            levels.add(sampler._model._levels._resource)
+    assert len(levels) > 2  # it went from small resources to large ones
+
+
+def test_a_tenth_of_the_suggestions_is_random() -> None:
+    sampler = TPESampler(seed=1)
+    study = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, strategy=ASHA(9, sampler=sampler))
+    for _ in range(3000):
+        trial = study.ask()
+        study.tell(trial, trial["x"] + 1 / trial.resource)
+    x, draws = study.columns["x"], study.table.draws
+    tenth = draws % 10 == 1
+    assert kstest(x[tenth], "uniform").pvalue > 0.01
+    assert np.median(x[~tenth][-500:]) < 0.05
+
+
+def test_it_finds_better_trials_than_random_search_at_the_same_resource() -> None:
+    def best(sampler: fasthpo.Sampler) -> float:
+        study = fasthpo.Study(SPACE, strategy=ASHA(27, sampler=sampler))
+        while (trial := study.ask_within(1500 - study.resource_committed)) is not None:
+            p = trial.params
+            loss = (p["x"] - 2) ** 2 / 10 + abs(p["k"] - 3) + (abs(p["m"] - 0.9) if p["c"] == "b" else 1.0)
+            study.tell(trial, loss + 3 / trial.resource)
+        return study.best_value
+
+    tpe = [best(TPESampler(seed=seed)) for seed in range(20)]
+    random = [best(fasthpo.RandomSampler(seed=seed)) for seed in range(20)]
+    assert wilcoxon(tpe, random, alternative="less").pvalue < 0.01

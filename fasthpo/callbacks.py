@@ -19,7 +19,8 @@ class HyperparameterCallback:
 
     For each trial the order is `on_trial_start`, then `on_new_best` if it is the best so far, then one of
     `on_trial_complete`, `on_trial_pruned` and `on_trial_failed`. The trial has ended for good when any of these but
-    the first is called. A callback may call `tuner.stop()`.
+    the first is called. Under a multi-fidelity strategy a trial may pause instead (`on_trial_paused`), and start again
+    later. A callback may call `tuner.stop()`.
 
     An exception in a callback ends the run: the trial keeps its result, files are written, and `optimize` raises it.
 
@@ -33,13 +34,16 @@ class HyperparameterCallback:
         """`optimize` begins."""
 
     def on_trial_start(self, trial: Trial) -> None:
-        """The objective is about to be called with `trial`."""
+        """The objective is about to be called with `trial`, for the first time or to go on (`trial.start_resource`)."""
 
     def on_new_best(self, trial: Trial, improvement: float) -> None:
         """`trial` is better than all before it, by `improvement` (positive; infinite for the first value)."""
 
     def on_trial_complete(self, trial: Trial) -> None:
         """`trial` has its value."""
+
+    def on_trial_paused(self, trial: Trial) -> None:
+        """`trial` has reached a rung below the last; it goes on later if it is among the best there."""
 
     def on_trial_pruned(self, trial: Trial, reason: str) -> None:
         """`trial` was given up."""
@@ -74,6 +78,10 @@ class LoggingCallback(HyperparameterCallback):
     def on_trial_complete(self, trial: Trial) -> None:
         if logger.isEnabledFor(logging.INFO):
             logger.info("trial %d completed with value %.6g in %.3g s", trial.number, trial.value, trial.duration)
+
+    def on_trial_paused(self, trial: Trial) -> None:
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("trial %d pauses at resource %s with value %.6g", trial.number, trial.resource, trial.value)
 
     def on_trial_pruned(self, trial: Trial, reason: str) -> None:
         logger.info("trial %d pruned: %s", trial.number, reason)

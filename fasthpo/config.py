@@ -180,16 +180,19 @@ class EarlyStoppingConfig(_Config):
 class TunerConfig(_Config):
     """What a `HyperparameterTuner` does, and for how long.
 
-    A study needs an end: `max_trials`, `max_duration`, or a finite space or grid. `max_duration=math.inf` says that it
-    is to run until `tuner.stop()` or Ctrl-C.
+    A study needs an end: `max_trials`, `max_duration`, `max_total_resource`, or a finite space or grid.
+    `max_duration=math.inf` says that it is to run until `tuner.stop()` or Ctrl-C.
 
     Args:
         study_name: names the study and its directory `output_dir/study_name`.
         direction: "minimize" or "maximize".
         objective_metric: which metric is the objective, when the objective function returns a mapping of metrics.
-        max_trials: how many trials the study may have in all, resumed ones included.
+        max_trials: how many trials the study may have in all, resumed ones included. Under a multi-fidelity strategy
+            those that are paused then still go on, so that the best is trained to the end.
         max_duration: seconds (or a `timedelta`) after which `optimize` starts no new trial, counted for each call
             anew. A running trial is not cut off.
+        max_total_resource: how much resource all trials together may cost, under a multi-fidelity strategy. The run
+            ends before the first training that would cost more than is left.
         pruning: when trials are given up; None: never, unless the objective raises `TrialPruned` of its own accord.
         early_stopping: what `tuner.early_stopping()` hands to a training loop.
         output_dir: the directory that holds the study's directory.
@@ -215,6 +218,7 @@ class TunerConfig(_Config):
     objective_metric: str | None = None
     max_trials: int | None = None
     max_duration: float | timedelta | None = None
+    max_total_resource: int | None = None
     pruning: PruningConfig | None = None
     early_stopping: EarlyStoppingConfig | None = None
     output_dir: str | Path = "./hyperopt_results"
@@ -237,6 +241,9 @@ class TunerConfig(_Config):
             study_name=_checked_name(self.study_name),
             direction=check_direction(self.direction),
             max_trials=None if self.max_trials is None else _integer("max_trials", self.max_trials, 1),
+            max_total_resource=(
+                None if self.max_total_resource is None else _integer("max_total_resource", self.max_total_resource, 1)
+            ),
             max_duration=None if self.max_duration is None else _checked_duration(self.max_duration),
             output_dir=Path(self.output_dir),
             seed=None if self.seed is None else check_seed(self.seed),

@@ -87,6 +87,10 @@ class Legs:
             i = int(self.previous[i])
         return found[::-1]
 
+    def values_of(self, number: int) -> dict[int, float]:
+        """The values that a trial was told, by the resource at which it reached them."""
+        return {int(self.resource[i]): float(self.value[i]) for i in self.of(number) if self.value[i] == self.value[i]}
+
     def column(self, name: str) -> npt.NDArray[Any]:
         """One column, without the unused entries."""
         found: npt.NDArray[Any] = getattr(self, name)[: self._length]

@@ -75,7 +75,8 @@ class Progress:
 
     def _done(self) -> int:
         counts = self._table.counts
-        return counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.FAILED]
+        finished = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.FAILED]
+        return finished + counts[TrialState.PAUSED]
 
     def _draw(self) -> None:
         self._bar.ncols = _columns()
@@ -86,6 +87,8 @@ class Progress:
     def _postfix(self) -> str:
         counts, best = self._table.counts, self._table.best_number
         parts = [f"{counts[TrialState.PRUNED]} pruned", f"{counts[TrialState.FAILED]} failed"]
+        if len(self._table.legs):
+            parts.insert(0, f"{counts[TrialState.COMPLETE]} to the end")
         parts.append("no best yet" if best is None else f"best {self._table.values[best]:.5g}")
         drawn = self._bar.format_dict
         if drawn["n"] > drawn["initial"] and drawn["elapsed"] > 0:

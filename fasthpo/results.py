@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from fasthpo.parameter import Value
+from fasthpo.reports import NONE, IntArray
+from fasthpo.strategies.multi_fidelity import MultiFidelity
+from fasthpo.strategies.summary import RungStatistics
 from fasthpo.study import Study
 from fasthpo.table import TrialTable
 from fasthpo.trial import Trial, TrialSequence, TrialState
@@ -19,6 +22,7 @@ class StopReason(StrEnum):
 
     MAX_TRIALS = "max_trials"  #: the study has as many trials as it may have
     MAX_DURATION = "max_duration"  #: the time was up
+    MAX_TOTAL_RESOURCE = "max_total_resource"  #: what comes next would cost more resource than is left
     SPACE_EXHAUSTED = "space_exhausted"  #: every point of the space, or of the grid, was tried
     STOPPED = "stopped"  #: `tuner.stop()` was called
     INTERRUPTED = "interrupted"  #: Ctrl-C
@@ -31,6 +35,7 @@ class StudyStatistics:
     Attributes:
         total_trials: how many trials the study has, unfinished ones included.
         completed_trials, failed_trials, pruned_trials: how many ended so.
+        paused_trials: how many a multi-fidelity strategy has left at a rung below the last.
         success_rate: 100 * completed / finished, in percent; 0 if none has finished.
         pruning_rate: 100 * pruned / finished, in percent; 0 if none has finished.
         best_value: the best finite value; None if there is none.
@@ -38,6 +43,12 @@ class StudyStatistics:
         total_duration: seconds that `optimize` has run, over all calls. For the part before a checkpoint was loaded,
             the seconds during which at least one trial was running.
         average_trial_duration: seconds from start to end, averaged over the finished trials; None if there is none.
+            Pauses between rungs do not count.
+        resource_spent: what all trials have cost. Under a multi-fidelity strategy in its unit; under any other a report
+            counts as one unit.
+        resource_saved: what pruned trials would have cost beyond that, had they gone on: to the end of their rung;
+            without a multi-fidelity strategy to as many reports as the completed trials made on average.
+        rungs: what has happened at each rung of a multi-fidelity strategy (`RungStatistics`); else empty.
     """
 
     total_trials: int
@@ -50,10 +61,15 @@ class StudyStatistics:
     best_trial_number: int | None
     total_duration: float
     average_trial_duration: float | None
+    paused_trials: int = 0
+    resource_spent: int = 0
+    resource_saved: float = 0.0
+    rungs: tuple[RungStatistics, ...] = ()
 
     @classmethod
-    def of(cls, table: TrialTable, total_duration: float) -> StudyStatistics:
+    def of(cls, study: Study, total_duration: float) -> StudyStatistics:
         """The statistics of a study's trials after `total_duration` seconds."""
+        table, strategy = study.table, study.strategy
         complete, pruned, failed = (
             table.counts[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
         )
@@ -70,21 +86,52 @@ class StudyStatistics:
             best_value=None if best is None else float(table.values[best]),
             best_trial_number=best,
             total_duration=total_duration,
-            average_trial_duration=float((table.ends[ended] - table.starts[ended]).mean()) if finished else None,
+            average_trial_duration=_busy(table, ended) / finished if finished else None,
+            paused_trials=table.counts[TrialState.PAUSED],
+            resource_spent=table.legs.spent if len(table.legs) else len(table.reports),
+            resource_saved=_saved(table),
+            rungs=tuple(strategy.rung_statistics()) if isinstance(strategy, MultiFidelity) else (),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The statistics in plain values."""
-        return asdict(self)
+        return {**asdict(self), "rungs": [rung._asdict() for rung in self.rungs]}
+
+
+def _busy(table: TrialTable, numbers: IntArray) -> float:
+    """Seconds that trials have run, in all."""
+    legs = table.legs
+    if not len(legs):
+        return float((table.ends[numbers] - table.starts[numbers]).sum())
+    own = np.isin(legs.column("trial"), numbers)
+    return float((legs.column("end")[own] - legs.column("start")[own]).sum())
+
+
+def _saved(table: TrialTable) -> float:
+    """The resource that pruned trials did not take."""
+    legs, reports, states = table.legs, table.reports, table.states
+    if len(legs):
+        pruned = np.flatnonzero(legs.column("state") == TrialState.PRUNED)
+        # at a rung of its own each; what came before has been charged already
+        begun = np.where(legs.previous[pruned] == NONE, 0, legs.resource[legs.previous[pruned]])
+        return float((legs.resource[pruned] - begun - legs.charge[pruned]).clip(min=0).sum())
+    counts = np.bincount(reports.trial[: len(reports)], minlength=len(table))
+    complete = counts[(states == TrialState.COMPLETE) & (counts > 0)]
+    if not len(complete):
+        return 0.0
+    return float((complete.mean() - counts[states == TrialState.PRUNED]).clip(min=0.0).sum())
 
 
 def busy_seconds(table: TrialTable) -> float:
     """For how many seconds at least one of the finished trials was running."""
-    ended = table.tell_order
-    if not len(ended):
-        return 0.0
-    order = ended[np.argsort(table.starts[ended])]
-    starts, ends = table.starts[order], table.ends[order]
+    legs = table.legs
+    starts, ends = (
+        (legs.column("start"), legs.column("end"))
+        if len(legs)
+        else (table.starts[table.tell_order], table.ends[table.tell_order])
+    )
+    order = np.argsort(starts)
+    starts, ends = starts[order], ends[order]
     latest_before = np.concatenate([[-np.inf], np.maximum.accumulate(ends)[:-1]])
     return float(np.maximum(0.0, ends - np.maximum(starts, latest_before)).sum())
 
@@ -138,11 +185,14 @@ class TuningResult:
         of = self.statistics
         lines = [
             f"Study {self.study_name}: {of.total_trials} trials in {of.total_duration:.1f} s "
-            f"({of.completed_trials} complete, {of.pruned_trials} pruned, {of.failed_trials} failed), "
-            f"ended by {self.stop_reason}"
+            f"({of.completed_trials} complete, {of.pruned_trials} pruned, {of.failed_trials} failed"
+            f"{f', {of.paused_trials} paused' if of.rungs else ''}), ended by {self.stop_reason}"
         ]
+        if of.resource_saved or of.rungs:
+            saved = f", {of.resource_saved:.0f} saved by pruning" if of.resource_saved else ""
+            lines.append(f"Resource spent: {of.resource_spent}{saved}")
         if self.study.table.best_number is None:
-            return f"{lines[0]}\nNo trial has completed with a finite value."
+            return "\n".join([*lines, "No trial has completed with a finite value."])
         best = self.best_trial
         rows = [("value", _shown(best.value)), *((name, _shown(value)) for name, value in best.params.items())]
         width = max(len(name) for name, _ in rows)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from fasthpo import samplers
+from fasthpo import samplers, strategies
 from fasthpo.errors import CorruptCheckpoint
+from fasthpo.strategies.base import Strategy
 from fasthpo.study import Study
 
 logger = logging.getLogger("fasthpo")
@@ -28,18 +29,31 @@ def resumed(new: Study, path: Path, seed: int | None) -> Study:
         CorruptCheckpoint: the file is damaged, or its search space or direction is another.
     """
     own_kind = type(new.sampler) not in samplers.builtin().values()
-    loaded = Study.load(path, sampler=new.sampler if own_kind else None, pruner=new.pruner)
+    multi_fidelity = new.strategy if new.strategy is not None and new.strategy.is_multi_fidelity else None
+    own_strategy = multi_fidelity if type(multi_fidelity) not in strategies.builtin().values() else None
+    loaded = Study.load(path, sampler=new.sampler if own_kind else None, pruner=new.pruner, strategy=own_strategy)
     differences = _differences(new, loaded)
+    here, there = _shown(multi_fidelity), _shown(loaded.strategy)
+    if here != there:
+        differences.append(f"its strategy is {there}, this tuner's {here}")
     if differences:
         raise CorruptCheckpoint(f"{path} is of another study: {'; '.join(differences)}")
     if type(loaded.sampler) is not type(new.sampler):
         logger.info("%s goes on from where %s was", type(new.sampler).__name__, type(loaded.sampler).__name__)
-        loaded = Study.load(path, sampler=new.sampler, pruner=new.pruner)
+        loaded = Study.load(path, sampler=new.sampler, pruner=new.pruner, strategy=own_strategy)
     elif seed not in (None, loaded.sampler.seed):
         logger.warning("the checkpoint's seed %d goes on, not %d", loaded.sampler.seed, seed)
     if new.pruner is None:
         loaded.pruner = None
     return loaded
+
+
+def _shown(strategy: Strategy | None) -> str:
+    """A multi-fidelity strategy with its options; other strategies differ by their sampler only."""
+    if strategy is None:
+        return "one that trains each trial in full"
+    options = ", ".join(f"{name}={value!r}" for name, value in strategy.options().items())
+    return f"{type(strategy).__name__}({options})"
 
 
 def _differences(new: Study, loaded: Study) -> list[str]:

@@ -108,8 +108,7 @@ class TrialViews(TrialSource):
         return None if resource != resource else int(resource)
 
     def trial_rungs(self, number: int) -> dict[int, float]:
-        legs = self.table.legs
-        return {int(legs.resource[i]): float(legs.value[i]) for i in legs.of(number) if legs.value[i] == legs.value[i]}
+        return self.table.legs.values_of(number)
 
     def trial_checkpoint_dir(self, number: int) -> Path:
         return self.checkpoints.of(number)

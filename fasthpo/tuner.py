@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,11 +27,17 @@ from fasthpo.objective import Objective, Outcome, read_outcome, traceback_text
 from fasthpo.progress import Progress
 from fasthpo.results import StopReason, StudyStatistics, TuningResult, busy_seconds
 from fasthpo.resuming import resumed
+from fasthpo.samplers.base import Sampler
+from fasthpo.samplers.random import RandomSampler
 from fasthpo.search_space import SearchSpace
+from fasthpo.storage.checkpoints import DIRECTORY
 from fasthpo.storage.export import export_study
 from fasthpo.storage.snapshot import FILE_NAME
+from fasthpo.strategies.asha import ASHA
 from fasthpo.strategies.base import Strategy
+from fasthpo.strategies.hyperband import Hyperband
 from fasthpo.strategies.single_fidelity import BayesianOptimization, GridSearch, RandomSearch
+from fasthpo.strategies.successive_halving import SuccessiveHalving
 from fasthpo.study import Study
 from fasthpo.trial import Trial, TrialState
 
@@ -75,6 +83,11 @@ class HyperparameterTuner:
                 f"the strategy has a seed of its own, {strategy.sampler.seed}, so config.seed={config.seed} would have "
                 "no effect: give the seed to the strategy"
             )
+        if config.max_total_resource is not None and not strategy.is_multi_fidelity:
+            raise InvalidValue(
+                f"max_total_resource needs a strategy that knows of resources, such as Hyperband, got "
+                f"{type(strategy).__name__}"
+            )
         pruner = None if config.pruning is None else config.pruning.make_pruner()
         self._config = config
         self._study = Study(space, strategy=strategy, direction=config.direction, pruner=pruner)
@@ -99,6 +112,62 @@ class HyperparameterTuner:
     def with_grid_search(cls, config: TunerConfig, space: SearchSpace | Mapping[str, Any]) -> Self:
         """A tuner that tries every point of a grid, in order; continuous parameters need `n_points` or a step."""
         return cls(config, space, GridSearch(seed=config.seed))
+
+    @classmethod
+    def with_successive_halving(
+        cls,
+        config: TunerConfig,
+        space: SearchSpace | Mapping[str, Any],
+        max_resource: int,
+        min_resource: int = 1,
+        reduction_factor: int = 3,
+        sampler: Sampler | None = None,
+        resumable: bool = True,
+    ) -> Self:
+        """A tuner that trains many trials a little and the best of them further; see `SuccessiveHalving`.
+
+        `sampler` is by default random search seeded by `config.seed`.
+        """
+        sampler = sampler or RandomSampler(config.seed)
+        return cls(config, space, SuccessiveHalving(max_resource, min_resource, reduction_factor, sampler, resumable))
+
+    @classmethod
+    def with_hyperband(
+        cls,
+        config: TunerConfig,
+        space: SearchSpace | Mapping[str, Any],
+        max_resource: int,
+        min_resource: int = 1,
+        reduction_factor: int = 3,
+        sampler: Sampler | None = None,
+        resumable: bool = True,
+        asynchronous: bool = False,
+    ) -> Self:
+        """A tuner that runs brackets of successive halving; see `Hyperband`. `sampler=TPESampler()` makes it BOHB.
+
+        `sampler` is by default random search seeded by `config.seed`.
+        """
+        sampler = sampler or RandomSampler(config.seed)
+        strategy = Hyperband(max_resource, min_resource, reduction_factor, sampler, resumable, asynchronous)
+        return cls(config, space, strategy)
+
+    @classmethod
+    def with_asha(
+        cls,
+        config: TunerConfig,
+        space: SearchSpace | Mapping[str, Any],
+        max_resource: int,
+        min_resource: int = 1,
+        reduction_factor: int = 3,
+        sampler: Sampler | None = None,
+        resumable: bool = True,
+    ) -> Self:
+        """A tuner that promotes trials as soon as they are among the best of their rung; see `ASHA`.
+
+        `sampler` is by default random search seeded by `config.seed`.
+        """
+        sampler = sampler or RandomSampler(config.seed)
+        return cls(config, space, ASHA(max_resource, min_resource, reduction_factor, sampler, resumable))
 
     @property
     def config(self) -> TunerConfig:
@@ -193,6 +262,7 @@ class HyperparameterTuner:
             self._refuse_other_study()
             if self._config.save_checkpoints:
                 self._config.study_dir.mkdir(parents=True, exist_ok=True)  # finds out now whether it can be written
+                self._keep_weights()
             return self._run(objective, total)
         finally:
             self._busy.release()
@@ -202,10 +272,11 @@ class HyperparameterTuner:
         space, sampler = self._study.space, self._study.sampler
         limits = [self._config.max_trials, space.size, sampler.draw_limit(space)]
         known = [limit for limit in limits if limit is not None]
-        if not known and self._config.max_duration is None:
+        if not known and self._config.max_duration is None and self._config.max_total_resource is None:
             raise InvalidValue(
                 "the search space is infinite, so the study would never end: set TunerConfig(max_trials=...) or "
-                "max_duration (math.inf to run until Ctrl-C or tuner.stop())"
+                "max_duration (math.inf to run until Ctrl-C or tuner.stop()), or under a multi-fidelity strategy "
+                "max_total_resource"
             )
         return min(known, default=None)
 
@@ -227,7 +298,7 @@ class HyperparameterTuner:
                 failure = raised
             interrupts.hold()
             self._seconds = before + time.monotonic() - begin
-            statistics = StudyStatistics.of(table, self._seconds)
+            statistics = StudyStatistics.of(self._study, self._seconds)
             # each of these happens, whatever went wrong before; the first error is the one that is raised
             ends: list[Callable[[], object]] = [lambda: self._write_files(statistics, reason)]
             ends += [lambda one=one: one.on_study_end(config, statistics) for one in self._callbacks]  # type: ignore[misc]
@@ -256,21 +327,30 @@ class HyperparameterTuner:
             now = time.monotonic()
             if self._stop.is_set():
                 return StopReason.STOPPED
-            if config.max_trials is not None and len(study) - counts[TrialState.WAITING] >= config.max_trials:
-                return StopReason.MAX_TRIALS
+            full = config.max_trials is not None and len(study) - counts[TrialState.WAITING] >= config.max_trials
             if now - begin >= config.max_seconds:
                 return StopReason.MAX_DURATION
             if config.save_checkpoints and now >= next_save:
                 self._save_meanwhile()
                 took = time.monotonic() - now
                 next_save = now + took + max(_SAVE_INTERVAL, _SAVE_SHARE * took)
+            limit = math.inf if config.max_total_resource is None else config.max_total_resource
             try:
-                trial = study.ask()
+                trial = study.ask_within(limit - study.resource_committed, new=not full)
             except SpaceExhausted as end:
                 logger.info("the study ends: %s", end)
                 return StopReason.SPACE_EXHAUSTED
+            if trial is None:
+                return self._why_ended(full)
             self._run_trial(objective, trial, interrupts)
             progress.update()
+
+    def _why_ended(self, full: bool) -> StopReason:
+        """Why there is no next trial, when no trial is running."""
+        strategy = self._study.strategy
+        if full and (strategy is None or not strategy.is_multi_fidelity or strategy.next_leg(new=False) is None):
+            return StopReason.MAX_TRIALS
+        return StopReason.MAX_TOTAL_RESOURCE
 
     def _run_trial(self, objective: Objective, trial: Trial, interrupts: Interrupts) -> None:
         """One trial from start to end. Only what must end the run is raised; the trial has ended then, too."""
@@ -315,8 +395,11 @@ class HyperparameterTuner:
     def _complete(self, trial: Trial, outcome: Outcome, interrupts: Interrupts) -> None:
         table = self._study.table
         best = None if table.best_number is None else table.values[table.best_number]
-        self._study.tell(trial, outcome.value, metrics=outcome.metrics)
+        state = self._study.tell(trial, outcome.value, metrics=outcome.metrics)
         interrupts.allow()
+        if state == TrialState.PAUSED:
+            self._notify("on_trial_paused", trial)
+            return
         if table.best_number == trial.number:
             improvement = float("inf") if best is None else abs(float(table.values[trial.number] - best))
             if improvement > 0:  # of equal values the lower number is best, which a resumed trial may have
@@ -351,6 +434,13 @@ class HyperparameterTuner:
             f"{self._config.study_dir} holds a study already; go on with it by "
             f"tuner.load_checkpoint({str(path)!r}), choose another study_name, or set TunerConfig(overwrite=True)"
         )
+
+    def _keep_weights(self) -> None:
+        """Have trials keep their weights in the study's directory; those of a study that was there before go."""
+        root = self._config.study_dir / DIRECTORY
+        if not len(self._study):
+            shutil.rmtree(root, ignore_errors=True)
+        self._study.checkpoints.move_to(root)
 
     def save_checkpoint(self) -> Path:
         """Write the study to `checkpoint.msgpack` in its directory, whatever `save_checkpoints` says; the file's path.
@@ -404,6 +494,7 @@ class HyperparameterTuner:
         path = Path(path)
         path = path / FILE_NAME if path.is_dir() else path
         self._study = resumed(self._study, path, self._config.seed)
+        self._study.checkpoints.move_to(path.parent / DIRECTORY)
         self._seconds = busy_seconds(self._study.table)
         self._owned = path.resolve()
         return self

@@ -77,7 +77,7 @@ def test_rungs_lie_between_the_least_and_the_most(most: int, least: int, eta: in
 def test_rungs_below_the_last_are_powers_of_the_reduction_factor() -> None:
     assert rung_resources(1, 100, 3) == (1, 3, 9, 27, 81, 100)
     assert rung_resources(2, 81, 3) == (2, 6, 18, 54, 81)
-    assert [plan.resources for plan in hyperband_plans(1, 100, 3)][0] == (1, 3, 11, 33, 100)
+    assert hyperband_plans(1, 100, 3)[0].resources == (1, 3, 11, 33, 100)
     assert rung_resources(5, 5, 2) == (5,)
 
 

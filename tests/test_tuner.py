@@ -297,7 +297,7 @@ def test_statistics_and_result() -> None:
 
 
 def test_statistics_of_nothing() -> None:
-    statistics = StudyStatistics.of(make().study.table, 0.0)
+    statistics = StudyStatistics.of(make().study, 0.0)
     assert (statistics.success_rate, statistics.pruning_rate, statistics.average_trial_duration) == (0.0, 0.0, None)
 
 
@@ -306,7 +306,7 @@ def test_running_and_waiting_trials_count_in_no_rate() -> None:
     study.tell(study.ask(), 1.0)
     study.ask()
     study.enqueue({"x": 1.0})
-    statistics = StudyStatistics.of(study.table, 1.0)
+    statistics = StudyStatistics.of(study, 1.0)
     assert (statistics.total_trials, statistics.completed_trials, statistics.success_rate) == (3, 1, 100.0)
 
 

@@ -146,7 +146,7 @@ def test_ctrl_c_ends_cleanly_and_keeps_the_results(tmp_path: Path) -> None:
     assert len(tuner.study) == 5
 
 
-@pytest.mark.parametrize("place", ["ask", "tell"])
+@pytest.mark.parametrize("place", ["ask_within", "tell"])
 def test_ctrl_c_between_trials_waits_until_the_study_is_consistent(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tuner = make(100)
     original: Callable[..., Any] = getattr(Study, place)
@@ -167,12 +167,12 @@ def test_ctrl_c_between_trials_waits_until_the_study_is_consistent(place: str, m
 def test_a_second_ctrl_c_is_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
     tuner = make(100)
 
-    def hanging(self: Study) -> Trial:
+    def hanging(self: Study, *limits: Any, **options: Any) -> Trial:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("still here")
 
-    monkeypatch.setattr(Study, "ask", hanging)
+    monkeypatch.setattr(Study, "ask_within", hanging)
     assert tuner.optimize(parabola).stop_reason == "interrupted"
 
 

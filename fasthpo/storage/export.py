@@ -97,8 +97,9 @@ def write_history(directory: Path, table: TrialTable, about: Mapping[str, Any], 
 
 
 def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
-    """All trials as dicts: number, state, params, value, reports (step to value), metrics,
-    error, start_time and end_time (ISO 8601, UTC) and duration (seconds). What a trial does not have is null.
+    """All trials as dicts: number, state, params, value, reports (step to value), metrics, error, start_time and
+    end_time (ISO 8601, UTC) and duration (seconds); under a multi-fidelity strategy also resource and rungs (resource
+    to value). What a trial does not have is null.
     """
     n, space = len(table), table.space
     params, values, states = table.params, table.values, table.states
@@ -113,8 +114,8 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
         columns = (column[some].tolist() for column in (values, states, starts, ends))
         for i, (value, state, start, end) in enumerate(zip(*columns, strict=True)):
             number = begin + i
-            duration = end - start
-            yield {
+            duration = table.times(number)[2]
+            record = {
                 "number": number,
                 "state": names[state],
                 "params": _params(space, rows[i]),
@@ -126,6 +127,11 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
                 "end_time": _moment(end),
                 "duration": None if duration != duration else duration,
             }
+            if len(table.legs):
+                resource = float(table.resources[number])
+                record["resource"] = None if resource != resource else int(resource)
+                record["rungs"] = table.legs.values_of(number)
+            yield record
 
 
 def _params(space: Any, row: list[float]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from fasthpo.strategies.base import NextLeg, Strategy
 from fasthpo.strategies.brackets import SynchronousBrackets
 from fasthpo.strategies.ladders import AsynchronousLadders
 from fasthpo.strategies.rungs import Plan
-from fasthpo.strategies.summary import progress, schedule
+from fasthpo.strategies.summary import RungStatistics, progress, rung_statistics, schedule
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 
@@ -45,8 +45,6 @@ class MultiFidelity(Strategy):
         sampler: where new trials look; by default at random.
         resumable: a trial that goes on is trained from where it paused, and costs the difference only; if False, it is
             trained from its beginning again and costs all of it.
-        asynchronous: whether `plans` are ladders or brackets.
-        plans: the brackets.
     """
 
     is_multi_fidelity = True
@@ -119,6 +117,10 @@ class MultiFidelity(Strategy):
             loss = np.inf
         self._brackets.end(number, bracket, int(legs.resource[leg]), loss, state)
 
+    def rung_statistics(self) -> list[RungStatistics]:
+        """What has happened at each rung, by bracket and resource; empty before the strategy has a study."""
+        return [] if self._table is None else rung_statistics(self._table, self.plans, self._brackets.plan_of)
+
     def summary(self) -> str:
         """The planned brackets as a table, and below it, once there are trials, what has happened at each rung.
 
@@ -136,7 +138,7 @@ class MultiFidelity(Strategy):
         lines = [f"{type(self).__name__}: {head}, {type(self.sampler).__name__}"]
         lines += schedule(self.plans, self.reduction_factor, isinstance(self._brackets, AsynchronousLadders))
         if self._table is not None and len(self._table):
-            lines += ["", *progress(self._table, self.plans, self._brackets.plan_of)]
+            lines += ["", *progress(self._table, self.rung_statistics())]
         return "\n".join(lines)
 
 

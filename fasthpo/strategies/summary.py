@@ -94,10 +94,10 @@ def schedule(plans: Sequence[Plan], reduction_factor: int, asynchronous: bool) -
     return [title, *aligned(rows)]
 
 
-def progress(table: TrialTable, plans: Sequence[Plan], plan_of: Callable[[int], int]) -> list[str]:
+def progress(table: TrialTable, rungs: Sequence[RungStatistics]) -> list[str]:
     """What has happened at each rung, a line each."""
     rows = [["bracket", "resource", "told", "promoted", "pruned", "failed", "running", "best value", "spent"]]
-    for rung in rung_statistics(table, plans, plan_of):
+    for rung in rungs:
         *counts, best, spent = rung
         rows.append([*map(str, counts), "-" if best is None else f"{best:.6g}", str(spent)])
     title = f"So far ({len(table)} trials, resource spent {table.legs.spent}):"

@@ -238,7 +238,7 @@ class Study(TrialViews):
         now, strategy = time.time(), self._scheduler.strategy
         if strategy is not None:
             if state == TrialState.COMPLETE:
-                state = strategy.state_at(int(self.table.resources[number]))
+                state = strategy.state_at(self.table.resource(number))
             self.table.close_leg(number, state, value, self._charge(number, state), now)
         if state != TrialState.PAUSED:
             self.table.finish(number, state, value, now)
@@ -249,7 +249,7 @@ class Study(TrialViews):
 
     def _charge(self, number: int, state: TrialState) -> int:
         """What a leg has cost: all of it; of a broken off one, as many units as it made reports, if it made any."""
-        leg = int(self.table.resources[number]) - self._scheduler.start_resource(number)
+        leg = self.table.resource(number) - self._scheduler.start_resource(number)
         if state in (TrialState.PRUNED, TrialState.FAILED):
             reported = self.table.reports.count_since(number, self.table.legs.open[number].reports)
             return min(leg, reported) if reported else leg
@@ -356,7 +356,7 @@ class Study(TrialViews):
     def resource_committed(self) -> int:
         """What has been spent, and what the running trials will cost."""
         numbers = self.table.legs.open
-        running = (int(self.table.resources[n]) - self._scheduler.start_resource(n) for n in numbers)
+        running = (self.table.resource(n) - self._scheduler.start_resource(n) for n in numbers)
         return self.table.legs.spent + sum(running)
 
     def trial_start_resource(self, number: int) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from fasthpo.errors import InvalidValue
 from fasthpo.parameter import LARGEST_INTEGER, plain
@@ -105,17 +104,16 @@ class MultiFidelity(Strategy):
         return TrialState.COMPLETE if resource >= self.max_resource else TrialState.PAUSED
 
     def on_end(self, number: int) -> None:
-        assert self._table is not None
-        legs = self._table.legs
-        leg = legs.latest(number)
-        bracket = int(self._table.brackets[number])
+        table = self._table
+        assert table is not None
+        bracket = table.bracket(number)
         if bracket < 0:  # a known result, which no bracket has a place for
             return
-        state = TrialState(int(legs.state[leg]))
-        loss = self._table.sign * float(legs.value[leg])
-        if not np.isfinite(loss) or state == TrialState.PRUNED:
-            loss = np.inf
-        self._brackets.end(number, bracket, int(legs.resource[leg]), loss, state)
+        state = table.state(number)
+        loss = table.sign * table.legs.value.item(table.legs.latest(number))
+        if state == TrialState.PRUNED or not math.isfinite(loss):
+            loss = math.inf
+        self._brackets.end(number, bracket, table.resource(number), loss, state)
 
     def rung_statistics(self) -> list[RungStatistics]:
         """What has happened at each rung, by bracket and resource; empty before the strategy has a study."""

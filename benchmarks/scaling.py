@@ -1,0 +1,176 @@
+"""How the cost of a study grows with its trials: one table, each line with what it is held to.
+
+    pip install -c constraints.txt -e ".[benchmark]"
+    python benchmarks/scaling.py            # about four minutes
+
+One core, 20 parameters and 24 candidates unless it says otherwise; medians. Memory and first suggestions are measured
+in processes of their own. `bench_ask_tell.py` has the rivals' times beside fasthpo's.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+from libraries import fasthpo as made
+from libraries import history, readable
+
+import fasthpo
+
+ROUNDS = 201
+
+# One kind of measurement a process: `python scaling.py memory`, `python scaling.py first`
+MEMORY = """
+import sys, numpy as np, fasthpo
+def resident():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) * 1024
+random = np.random.default_rng(0)
+names = [f"x{j}" for j in range(20)]
+space = fasthpo.SearchSpace({name: fasthpo.Continuous(0.0, 1.0) for name in names})
+study = fasthpo.Study(space, sampler=fasthpo.TPESampler(seed=1))
+for _ in range(100):  # in parts, so that the input is not what is measured
+    points = random.random((10_000, 20))
+    study.add_trials({name: points[:, j] for j, name in enumerate(names)}, ((points - 0.3) ** 2).sum(1))
+for _ in range(200):
+    study.tell(study.ask(), 1.0)
+print(resident())
+"""
+FIRST = """
+import time
+start = time.perf_counter()
+import fasthpo
+names = [f"x{j}" for j in range(20)]
+study = fasthpo.Study({name: fasthpo.Continuous(0.0, 1.0) for name in names}, sampler=fasthpo.TPESampler(seed=1))
+asks = []
+for _ in range(11):
+    before = time.perf_counter()
+    trial = study.ask()
+    asks.append(time.perf_counter() - before)
+    study.tell(trial, sum(trial.params.values()))
+print(time.perf_counter() - start, max(asks[:10]), asks[10])
+"""
+
+
+def median(call: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """Median seconds of a call, after a few that are not counted."""
+    seconds = []
+    for i in range(rounds + 10):
+        start = time.perf_counter()
+        call()
+        if i >= 10:
+            seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def line(what: str, measured: str, target: str, holds: bool) -> None:
+    print(f"{what:66s} {measured:>28s}   {target:28s} {'' if holds else 'NOT MET'}", flush=True)
+
+
+def grown(what: str, sizes: list[int], most: float, growth: float, **options: Any) -> None:
+    """A TPE's ask and tell at several sizes, each at most `most` seconds and the last at most `growth` the first."""
+    times = [median(made("TPESampler", **options)(*history(size, 20))) for size in sizes]
+    for size, seconds in zip(sizes, times, strict=True):
+        line(f"{what}, {size:,} trials", readable(seconds), f"<= {readable(most)}", seconds <= most)
+    ratio = times[-1] / times[0]
+    line(f"{what}, last / first", f"{ratio:.2f}", f"<= {growth}", ratio <= growth)
+
+
+def study_of(trials: int, sampler: fasthpo.Sampler, params: int = 20) -> fasthpo.Study:
+    names = [f"x{j}" for j in range(params)]
+    study = fasthpo.Study({name: fasthpo.Continuous(0.0, 1.0) for name in names}, sampler=sampler)
+    if trials:
+        points, losses = history(trials, params)
+        study.add_trials({name: points[:, j] for j, name in enumerate(names)}, losses)
+    return study
+
+
+def batches() -> None:
+    for label, options, most in (("univariate", {"multivariate": False}, 0.060), ("default", {}, 0.350)):
+        study = study_of(10_000, fasthpo.TPESampler(seed=1, **options))
+        study.ask_batch(10)
+        seconds = statistics.median(timed(lambda study=study: study.ask_batch(1000)) for _ in range(3))
+        line(
+            f"ask_batch(1000) of TPE, {label}, 10,000 trials",
+            readable(seconds),
+            f"<= {readable(most)}",
+            seconds <= most,
+        )
+    seconds = statistics.median(
+        timed(lambda: study_of(0, fasthpo.RandomSampler(seed=1), 4).ask_batch(1_000_000)) for _ in range(3)
+    )
+    line("ask_batch(1,000,000) at random, 4 parameters", readable(seconds), "<= 500 ms", seconds <= 0.5)
+
+
+def timed(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def whole_study() -> None:
+    study = study_of(0, fasthpo.TPESampler(seed=1))
+    start = time.perf_counter()
+    for _ in range(10_000):
+        trial = study.ask()
+        study.tell(trial, sum((value - 0.3) ** 2 for value in trial.params.values()))
+    seconds = time.perf_counter() - start
+    line("a study of 10,000 trials one after the other, TPE", readable(seconds), "<= 8 s", seconds <= 8)
+
+
+def random_search() -> None:
+    seconds = median(made("RandomSampler")(*history(10_000, 4)), 2001)
+    line("random ask + tell, 4 parameters, 10,000 trials", readable(seconds), "<= 12 us", seconds <= 12e-6)
+
+
+def memory() -> None:
+    if not os.path.exists("/proc/self/status"):
+        print("memory: needs Linux's /proc, left out")
+        return
+    used = int(output(MEMORY)) / 1e6
+    line("memory of a process, 1,000,000 trials, TPE", f"{used:.0f} MB", "<= 600 MB", used <= 600)
+
+
+def first_suggestion() -> None:
+    total, _, first = (float(number) for number in output(FIRST).split())
+    line("a new process up to its first TPE suggestion, caches warm", readable(total), "<= 1 s", total <= 1.0)
+    with tempfile.TemporaryDirectory() as cache:
+        total, startup, first = (float(number) for number in output(FIRST, NUMBA_CACHE_DIR=cache).split())
+    line("the same, nothing compiled yet: the slowest startup ask", readable(startup), "<= 10 ms", startup <= 0.01)
+    print(f"    (the first suggestion of the model compiled for {readable(first)})")
+
+
+def output(program: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **environment}, check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def main() -> None:
+    print(f"fasthpo {fasthpo.__version__}, NumPy {np.__version__}, Python {sys.version.split()[0]}\n")
+    line("what", "measured", "target", True)
+    grown("univariate ask + tell", [1_000, 10_000, 100_000, 1_000_000], 120e-6, 1.5, multivariate=False)
+    for size, most in ((10_000, 0.7e-3), (100_000, 3e-3)):
+        seconds = median(made("TPESampler", exact=True)(*history(size, 20)), 101)
+        line(f"exact ask + tell, {size:,} trials", readable(seconds), f"<= {readable(most)}", seconds <= most)
+    grown("default ask + tell", [10_000, 100_000, 1_000_000], 0.6e-3, 1.5)
+    random_search()
+    batches()
+    whole_study()
+    memory()
+    first_suggestion()
+
+
+if __name__ == "__main__":
+    main()

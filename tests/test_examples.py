@@ -158,3 +158,15 @@ def test_the_commands_in_the_readme_name_what_exists(repository: Path) -> None:
     assert (repository / "constraints.txt").exists()
     assert commands[0].rstrip().endswith("examples/tune_digits.py")
     assert commands[1].rstrip().endswith("-m pytest")
+
+
+def test_hyperband_goes_on_from_weights_on_disk(run_example, directory: Path) -> None:
+    lines = run_example("tune_hyperband.py", "--max-epochs", 9, "--budget", 12, "--output-dir", "out")
+    resumed, epochs = map(int, re.match(r"(\d+) trainings went on .* saved (\d+) epochs", lines[-2]).groups())
+    assert resumed > 5 and epochs >= resumed
+    assert float(lines[-1].removeprefix("validation accuracy: ")) > 0.6
+    assert "bracket  resource  told  promoted  pruned  failed  running  best value  spent" in lines
+    study = directory / "out" / "hyperband-tpe-0"
+    statistics = read_json(study / "statistics.json")
+    assert statistics["resource_spent"] <= 12 * 9 and statistics["stop_reason"] == "max_total_resource"
+    assert list((study / "checkpoints").glob("trial-*/weights.pt"))

@@ -1,0 +1,34 @@
+"""Training with torch: arguments, a training loop that a trial can trust, and many small models at once.
+
+Names are looked up when they are first used, as in `fasthpo` itself: arguments can be made without importing torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fasthpo.torch.arguments import TrainingArguments as TrainingArguments
+    from fasthpo.torch.hyperparams import hyperparams_to_training_args as hyperparams_to_training_args
+
+_HOME = {
+    "TrainingArguments": "arguments",
+    "hyperparams_to_training_args": "hyperparams",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605  (a list of str, though not a literal)
+
+
+if not TYPE_CHECKING:  # or type checkers would take every misspelt name for a known one
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'fasthpo.torch' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"fasthpo.torch.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -119,6 +119,36 @@ class EarlyStopping:
         model.load_state_dict(self._weights)
         return True
 
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands, in plain values and the model's own weights, to go on from with `load_state_dict`."""
+        return {
+            "best_value": self.best_value,
+            "best_step": self.best_step,
+            "updates_since_best": self.updates_since_best,
+            "updates": self._updates,
+            "weights": self._weights,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned, perhaps in another process.
+
+        Raises:
+            InvalidValue: an entry is missing.
+
+        Example:
+            >>> stopper, again = EarlyStopping(), EarlyStopping()
+            >>> _ = stopper.update(0.5)
+            >>> again.load_state_dict(stopper.state_dict())
+            >>> again.best_value
+            0.5
+        """
+        missing = [name for name in self.state_dict() if name not in state]
+        if missing:
+            raise InvalidValue(f"the state of an EarlyStopping must have {list(self.state_dict())}, without {missing}")
+        self.best_value, self.best_step = state["best_value"], state["best_step"]
+        self.updates_since_best, self._updates = state["updates_since_best"], state["updates"]
+        self._weights = state["weights"]
+
 
 def _copied(state: Any) -> Any:
     """A copy of a state dict that shares nothing with it, tensors on the CPU; works without torch."""

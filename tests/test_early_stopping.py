@@ -180,3 +180,22 @@ def test_with_a_torch_model() -> None:
 def test_does_not_import_torch() -> None:
     code = "import sys, fasthpo.early_stopping; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_going_on_from_a_state() -> None:
+    """Another object with the state of the first does with all further values what the first would have done."""
+    values = [5.0, 3.0, 4.0, 3.5, 2.0, 2.5, math.nan, 2.4, 9.0]
+    config = EarlyStoppingConfig(patience=3)
+    for cut in range(len(values)):
+        model, first, second = Model(), EarlyStopping(config), EarlyStopping(config)
+        for value in values[:cut]:
+            model.weights[:] = value
+            first.update(value, model)
+        second.load_state_dict(first.state_dict())
+        for value in values[cut:]:
+            model.weights[:] = value
+            assert first.update(value, model) == second.update(value, model)
+            assert first.best_step == second.best_step
+        assert second.restore(model) and (model.weights == 2.0).all()
+    with pytest.raises(InvalidValue, match=r"the state of an EarlyStopping must have .*, without \['weights'\]"):
+        second.load_state_dict({name: None for name in first.state_dict() if name != "weights"})

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fasthpo.torch.arguments import TrainingArguments as TrainingArguments
     from fasthpo.torch.hyperparams import hyperparams_to_training_args as hyperparams_to_training_args
+    from fasthpo.torch.trainer import Trainer as Trainer
 
 _HOME = {
+    "Trainer": "trainer",
     "TrainingArguments": "arguments",
     "hyperparams_to_training_args": "hyperparams",
 }

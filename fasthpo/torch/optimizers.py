@@ -1,0 +1,74 @@
+"""The optimizer and the schedule that training arguments describe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from fasthpo.torch.arguments import TrainingArguments
+
+
+def make_optimizer(parameters: Iterable[torch.nn.Parameter], args: TrainingArguments) -> torch.optim.Optimizer:
+    """torch's own optimizer, as `args` say."""
+    rate, decay = args.learning_rate, args.weight_decay
+    if args.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=args.momentum)
+    kind = torch.optim.AdamW if args.optimizer == "adamw" else torch.optim.Adam
+    betas = (args.adam_beta1, args.adam_beta2)
+    return kind(parameters, lr=rate, weight_decay=decay, betas=betas, eps=args.adam_epsilon)
+
+
+def rate_factor(step: int, kind: str, warmup: int, total: int) -> float:
+    """What the learning rate is multiplied with at a step; the same as `transformers.get_scheduler` has.
+
+    Args:
+        step: steps done so far.
+        kind: "constant", "linear" or "cosine".
+        warmup: steps over which the rate rises from zero.
+        total: steps at which a falling rate reaches zero.
+    """
+    if step < warmup:
+        return step / warmup
+    if kind == "constant":
+        return 1.0
+    if kind == "linear":
+        return max(0.0, (total - step) / max(1, total - warmup))
+    progress = (step - warmup) / max(1, total - warmup)
+    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
+
+
+def warmup_steps(args: TrainingArguments, total: int) -> int:
+    """Steps of the warmup: the share `warmup_ratio` of `total`, rounded up."""
+    return math.ceil(args.warmup_ratio * total)
+
+
+class Schedule:
+    """Sets an optimizer's learning rates for the step to come, from the rates that it had when this was made.
+
+    torch's own `LambdaLR` refers to its optimizer, which refers to it: a trial's weights would stay in (a GPU's)
+    memory after the trial, until Python looks for cycles.
+
+    Args:
+        optimizer: whose rates to set.
+        args: the kind of schedule, and its warmup.
+        total: the steps over which it runs.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, args: TrainingArguments, total: int) -> None:
+        self._optimizer = optimizer
+        self._kind, self._warmup, self._total = args.lr_scheduler_type, warmup_steps(args, total), total
+        self._rates = [group["lr"] for group in optimizer.param_groups]
+        self.set(0)
+
+    def set(self, step: int) -> None:
+        """Set the rates with which step number `step`, counted from 0, is to be done."""
+        factor = rate_factor(step, self._kind, self._warmup, self._total)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides the rates, in plain values; another training goes on with it only if it has the same."""
+        return {"kind": self._kind, "warmup": self._warmup, "total": self._total, "rates": self._rates}

@@ -1,0 +1,387 @@
+"""A training loop for any `torch.nn.Module`, which reports to its trial and can be stopped and taken up at any step."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fasthpo.early_stopping import EarlyStopping
+from fasthpo.errors import InvalidValue, TrialPruned, TrialStateError
+from fasthpo.torch.arguments import TrainingArguments
+from fasthpo.torch.batches import Batches, as_dataset, split_batch
+from fasthpo.torch.checkpoints import FILE_NAME, check_same, load_training, save_training
+from fasthpo.torch.evaluation import LOSS, Loss, Metrics, evaluate
+from fasthpo.torch.optimizers import Schedule, make_optimizer
+from fasthpo.torch.randomness import kept_random_state, random_state, seed_all, set_random_state
+from fasthpo.trial import as_number
+
+logger = logging.getLogger("fasthpo")
+
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+# what may differ between a checkpoint and the training that goes on from it
+_FREE = {
+    "output_dir", "num_train_epochs", "max_steps", "do_eval", "eval_steps", "per_device_eval_batch_size", "save_steps",
+    "device", "dataloader_num_workers",
+}  # fmt: skip
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The device of that name; with None the GPU if there is one.
+
+    Raises:
+        InvalidValue: torch knows no such device.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise InvalidValue(f"device must be one that torch knows, got device={name!r}: {error}") from None
+
+
+class Trainer:
+    """Trains a model, evaluates it, reports to a trial, stops early, and keeps checkpoints to go on from.
+
+    A batch is `(*inputs, targets)`, for `loss(model(*inputs), targets)`, or a mapping with the targets under "labels",
+    for `loss(model(**others), labels)`. With the same seed, data and initial weights a training on the CPU ends with
+    the same weights, bit by bit, however often it was interrupted and resumed. The global random states are
+    afterwards what they were before.
+
+    Reports carry the number of epochs done as their step, or the number of optimizer steps with `args.eval_steps`.
+    Under a multi-fidelity strategy (`trial.resource` is set) the training goes on from what
+    `trial.checkpoint_dir` holds, ends after `trial.resource` epochs in all, and is saved there again. Its schedule runs
+    over `args.num_train_epochs` all the same, so that a promoted trial goes on exactly as one that never stopped.
+
+    Args:
+        model: the module, which is trained in place; or a function that makes it, called after seeding.
+        args: how to train.
+        train_data: tensors (or arrays) `(*inputs, targets)` of the same length, or a map-style data set.
+        eval_data: the same, to evaluate on; None only with `args.do_eval=False`.
+        loss: the mean loss of a batch, from outputs and targets; a function or a module.
+        metrics: name -> a function of all outputs and all targets, or an object of torchmetrics; or one
+            `torchmetrics.MetricCollection`.
+        trial: what is reported to, and asked whether to go on.
+        optimizer: over the model's parameters; by default as `args` say. The schedule multiplies its rates.
+        objective_metric: which of "eval_loss" and the metrics (with "eval_" before them) is reported and watched.
+        early_stopping: a new `EarlyStopping`, such as `tuner.early_stopping()`; its direction is that of the metric.
+
+    Attributes:
+        model: the model.
+        step: steps of the optimizer done.
+        history: a dict an evaluation: "step" as reported, then loss and metrics by name.
+
+    Raises:
+        InvalidValue: an argument of the wrong kind, or two that exclude each other.
+
+    Example:
+        >>> import torch
+        >>> from fasthpo.torch import Trainer, TrainingArguments
+        >>> x = torch.linspace(-1, 1, 64)[:, None]
+        >>> args = TrainingArguments(num_train_epochs=50, learning_rate=0.1)
+        >>> trainer = Trainer(lambda: torch.nn.Linear(1, 1), args, (x, 2 * x), (x, 2 * x), torch.nn.MSELoss())
+        >>> trainer.train()["eval_loss"] < 0.01
+        True
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module | Callable[[], torch.nn.Module],
+        args: TrainingArguments,
+        train_data: Any,
+        eval_data: Any,
+        loss: Loss,
+        metrics: Any = None,
+        trial: Any = None,
+        *,
+        optimizer: torch.optim.Optimizer | None = None,
+        objective_metric: str = LOSS,
+        early_stopping: EarlyStopping | None = None,
+    ) -> None:
+        if not isinstance(args, TrainingArguments):
+            raise InvalidValue(f"args must be a fasthpo.torch.TrainingArguments, got {args!r}")
+        if not callable(loss):
+            raise InvalidValue(f"loss must be a function of outputs and targets, got {loss!r}")
+        if eval_data is None and args.do_eval:
+            raise InvalidValue("eval_data must not be None, unless args.do_eval is False")
+        if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
+            raise InvalidValue(f"early_stopping must be an EarlyStopping, got {early_stopping!r}")
+        if early_stopping is not None and early_stopping.best_value is not None:
+            raise InvalidValue("early_stopping must be new, got one that has watched a training already")
+        if early_stopping is not None and not args.do_eval:
+            raise InvalidValue("early_stopping watches evaluations, but args.do_eval is False")
+        self.args, self.trial, self.early_stopping = args, trial, early_stopping
+        self.device = pick_device(args.device)
+        self._metrics = Metrics(metrics)
+        if objective_metric not in self._metrics.names:
+            raise InvalidValue(
+                f"objective_metric must be one of {self._metrics.names}, got objective_metric={objective_metric!r}"
+            )
+        self._objective = objective_metric
+        self._train_data = as_dataset("train_data", train_data)
+        self._eval_data = None if eval_data is None else as_dataset("eval_data", eval_data)
+        self._eval_batches: Batches | None = None
+        self._loss = loss.to(self.device) if isinstance(loss, torch.nn.Module) else loss
+        self.model = self._made(model).to(self.device)
+        self._optimizer = self._checked(optimizer) if optimizer else make_optimizer(self.model.parameters(), args)
+        self._batches = Batches(
+            self._train_data,
+            args.per_device_train_batch_size,
+            self.device,
+            args.seed,
+            args.dataloader_drop_last,
+            args.dataloader_num_workers,
+        )
+        self._steps_an_epoch = -(-len(self._batches) // args.gradient_accumulation_steps)
+        total = args.max_steps or math.ceil(args.num_train_epochs * self._steps_an_epoch)
+        self._last_step = self._share(total)
+        self._schedule = Schedule(self._optimizer, args, total)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=args.precision == "fp16")
+        self._path = self._checkpoint_path()
+        if args.save_steps is not None and self._path is None:
+            raise InvalidValue("save_steps needs an output_dir, or a trial with a checkpoint_dir, to save to")
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self._begun = False
+
+    # --- what was given
+
+    def _made(self, model: Any) -> torch.nn.Module:
+        if not isinstance(model, torch.nn.Module) and callable(model):
+            with kept_random_state(self.device):
+                seed_all(self.args.seed)
+                model = model()
+        if not isinstance(model, torch.nn.Module):
+            raise InvalidValue(f"model must be a torch.nn.Module, or a function that makes one, got {model!r}")
+        return model
+
+    def _checked(self, optimizer: Any) -> torch.optim.Optimizer:
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise InvalidValue(f"optimizer must be a torch.optim.Optimizer, got {optimizer!r}")
+        mine = {id(parameter) for parameter in self.model.parameters()}
+        if any(id(parameter) not in mine for group in optimizer.param_groups for parameter in group["params"]):
+            raise InvalidValue("optimizer must be made of this model's parameters; it has others")
+        return optimizer
+
+    def _share(self, total: int) -> int:
+        """The step after which this training ends: `total`, or what the trial's resource says."""
+        resource = getattr(self.trial, "resource", None)
+        if resource is None:
+            return total
+        share = math.ceil(as_number("trial.resource", resource) * self._steps_an_epoch)
+        falls = self.args.lr_scheduler_type != "constant" or self.args.warmup_ratio > 0
+        if share > total and falls:
+            raise InvalidValue(
+                f"trial.resource must not be beyond the epochs over which the schedule runs, got {resource:g} of "
+                f"{total / self._steps_an_epoch:g} epochs: set num_train_epochs to the largest resource"
+            )
+        return share
+
+    def _checkpoint_path(self) -> Path | None:
+        directory = getattr(self.trial, "checkpoint_dir", None)
+        if directory is not None:
+            return Path(directory) / FILE_NAME
+        if self.args.output_dir is None:
+            return None
+        base = Path(self.args.output_dir)
+        return (base if self.trial is None else base / f"trial-{self.trial.number}") / FILE_NAME
+
+    # --- training
+
+    def train(self, resume: bool | None = None) -> dict[str, float]:
+        """Train to the end; loss and metrics of the weights that the model has then.
+
+        These are the best ones if `early_stopping` restores them, else the last. With `do_eval=False`: an empty dict.
+
+        Args:
+            resume: whether to go on from the checkpoint, if there is one. None: only from the trial's own directory.
+
+        Raises:
+            TrialPruned: the trial should end.
+            CorruptCheckpoint: the checkpoint is damaged.
+            InvalidValue: the checkpoint is of another training.
+            TrialStateError: `train` was called before.
+        """
+        if self._begun:
+            raise TrialStateError("train was called before; make a new Trainer, which can go on from a checkpoint")
+        self._begun = True
+        with kept_random_state(self.device):
+            seed_all(self.args.seed)
+            self._load(resume)
+            self.model.train()
+            while self.step < self._last_step and not self._stopped:
+                self._train_epoch()
+            if self.args.do_eval and not self.history:
+                self._evaluate()
+            shared = getattr(self.trial, "resource", None) is not None
+            if self._path is not None and (shared or self.args.save_steps is not None):
+                self.save()
+        return self._finish()
+
+    @property
+    def _stopped(self) -> bool:
+        return self.early_stopping is not None and self.early_stopping.should_stop
+
+    def _train_epoch(self) -> None:
+        """Train to the end of the epoch, or less if the training ends before."""
+        epoch, done = divmod(self.step, self._steps_an_epoch)
+        group = self.args.gradient_accumulation_steps
+        sizes = self._batches.sizes()[done * group :]
+        batches = self._batches.epoch(epoch, done * group)
+        for start in range(0, len(sizes), group):
+            self._train_step(batches, sizes[start : start + group])
+            self.step += 1
+            self._after_step()
+            if self.step >= self._last_step or self._stopped:
+                return
+
+    def _train_step(self, batches: Iterator[Any], sizes: list[int]) -> None:
+        """One step of the optimizer, over the next batches, of those sizes."""
+        self._schedule.set(self.step)
+        samples = sum(sizes)
+        for size in sizes:
+            inputs, named, targets = split_batch(next(batches))
+            with self._autocast():
+                loss = self._loss(self.model(*inputs, **named), targets)
+            if size != samples:  # the mean over all samples of the step, though its batches may differ in size
+                loss = loss * (size / samples)
+            self._scaler.scale(loss).backward()
+        if self.args.max_grad_norm is not None:
+            self._scaler.unscale_(self._optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.args.max_grad_norm)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        dtype = _DTYPES.get(self.args.precision)
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+
+    def _after_step(self) -> None:
+        every = self.args.eval_steps or self._steps_an_epoch
+        if self.args.do_eval and (self.step % every == 0 or self.step >= self._last_step):
+            self._evaluate()
+        if self.args.save_steps is not None and self.step % self.args.save_steps == 0:
+            self.save()
+
+    # --- evaluation
+
+    def evaluate(self, data: Any = None) -> dict[str, float]:
+        """Loss and metrics of the model as it is, by name with "eval_" before it.
+
+        Args:
+            data: as `eval_data`, which it is by default.
+
+        Raises:
+            InvalidValue: there is no data.
+        """
+        if data is None and self._eval_data is None:
+            raise InvalidValue("evaluate needs data: the trainer was made without eval_data")
+        if data is None and self._eval_batches is not None:
+            batches = self._eval_batches
+        else:
+            chosen = self._eval_data if data is None else as_dataset("data", data)
+            size, workers = self.args.per_device_eval_batch_size, self.args.dataloader_num_workers
+            batches = Batches(chosen, size, self.device, workers=workers)
+            if data is None:
+                self._eval_batches = batches
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with kept_random_state(self.device), self._autocast():
+                measured: dict[str, float] = evaluate(
+                    self.model, batches.epoch(0), self._loss, self._metrics, self.device
+                )
+            return measured
+        finally:
+            self.model.train(was_training)
+
+    def _evaluate(self) -> None:
+        """Evaluate, report, and see whether to go on."""
+        metrics = self.evaluate()
+        step = self.step if self.args.eval_steps else -(-self.step // self._steps_an_epoch)
+        value = metrics[self._objective]
+        self.history.append({"step": step, **metrics})
+        if self.early_stopping is not None:
+            self.early_stopping.update(value, self.model, step)
+        if self.trial is not None:
+            self.trial.report(value, step)
+            if self.trial.should_prune():
+                raise TrialPruned(f"at step {step}, with {self._objective}={value:.6g}")
+
+    def _finish(self) -> dict[str, float]:
+        """Restore the best weights, if that is wanted; what they, or else the last ones, reached."""
+        if not self.history:
+            return {}
+        step = self.history[-1]["step"]
+        stopper = self.early_stopping
+        if stopper is not None and stopper.restore(self.model):
+            assert stopper.best_step is not None
+            step = stopper.best_step
+        reached = next(one for one in reversed(self.history) if one["step"] == step)
+        return {name: value for name, value in reached.items() if name != "step"}
+
+    # --- checkpoints
+
+    def save(self) -> Path:
+        """Write a checkpoint to the trial's directory, or else to `output_dir`; the file's path.
+
+        Raises:
+            InvalidValue: there is neither.
+        """
+        if self._path is None:
+            raise InvalidValue("save needs an output_dir, or a trial with a checkpoint_dir")
+        stopper = self.early_stopping
+        state = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "random": random_state(self.device),
+            "early_stopping": None if stopper is None else stopper.state_dict(),
+            "history": self.history,
+            **self._identity(),
+        }
+        save_training(self._path, state)
+        return self._path
+
+    def _identity(self) -> dict[str, dict[str, Any]]:
+        """What must be the same where a training goes on."""
+        arguments = {name: value for name, value in self.args.to_dict().items() if name not in _FREE}
+        schedule = self._schedule.state_dict()
+        if schedule["kind"] == "constant" and not schedule["warmup"]:
+            del schedule["total"]  # it decides nothing then
+        return {"data": {"samples": self._batches.samples}, "arguments": arguments, "schedule": schedule}
+
+    def _load(self, resume: bool | None) -> None:
+        own = getattr(self.trial, "checkpoint_dir", None) is not None
+        wanted = own if resume is None else resume
+        if not (wanted and self._path is not None and self._path.exists()):
+            if resume is not False and (getattr(self.trial, "start_resource", 0) or 0) > 0:
+                logger.warning(
+                    "trial %s begins anew: there is no checkpoint of what it was trained before", self.trial.number
+                )
+            return
+        state = load_training(self._path)
+        for what, now in self._identity().items():
+            check_same(self._path, what, state[what], now)
+        if (state["early_stopping"] is None) != (self.early_stopping is None):
+            raise InvalidValue(f"{self._path} holds a training that differs in having early_stopping")
+        try:
+            self.model.load_state_dict(state["model"])
+            self._optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise InvalidValue(f"{self._path} holds the weights of another model: {error}") from error
+        self._scaler.load_state_dict(state["scaler"])
+        set_random_state(state["random"], self.device)
+        if self.early_stopping is not None:
+            self.early_stopping.load_state_dict(state["early_stopping"])
+        self.step, self.history = state["step"], state["history"]
+        if self.trial is not None:  # what was reported before a crash is not known any more; else it stands
+            for one in self.history:
+                self.trial.report(one[self._objective], int(one["step"]))

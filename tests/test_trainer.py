@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch import nn
 from torch_training import MODELS, FakeTrial, accuracy, arguments, classes, mlp, same, weights
 
@@ -73,7 +74,6 @@ def test_accumulated_batches_are_one_large_batch(batches: int) -> None:
 @pytest.mark.parametrize("kind", ["constant", "linear", "cosine"])
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
 def test_the_schedule_is_that_of_hugging_face(kind: str, ratio: float) -> None:
-    transformers = pytest.importorskip("transformers")
     args = arguments(lr_scheduler_type=kind, warmup_ratio=ratio, optimizer="sgd", gradient_accumulation_steps=1)
     rates = []
 

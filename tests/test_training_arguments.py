@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import transformers
 
 import fasthpo
 from fasthpo.errors import InvalidParameters, InvalidValue
@@ -116,7 +117,6 @@ def test_bad_values_and_bases_are_refused() -> None:
 
 
 def test_arguments_of_hugging_face(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
     base = transformers.TrainingArguments(str(tmp_path), use_cpu=True, eval_strategy="steps", eval_steps=50)
     args = hyperparams_to_training_args(base, {"learning_rate": 0.25, "batch_size": 4, "warmup_ratio": 0.1})
     assert type(args) is transformers.TrainingArguments

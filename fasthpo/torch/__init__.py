@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from fasthpo.torch.arguments import TrainingArguments as TrainingArguments
     from fasthpo.torch.hyperparams import hyperparams_to_training_args as hyperparams_to_training_args
     from fasthpo.torch.trainer import Trainer as Trainer
+    from fasthpo.torch.vectorized import VectorizedResult as VectorizedResult
+    from fasthpo.torch.vectorized import VectorizedTrainer as VectorizedTrainer
 
 _HOME = {
     "Trainer": "trainer",
+    "VectorizedResult": "vectorized",
+    "VectorizedTrainer": "vectorized",
     "TrainingArguments": "arguments",
     "hyperparams_to_training_args": "hyperparams",
 }

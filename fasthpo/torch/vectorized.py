@@ -1,0 +1,304 @@
+"""Many small models at once: the trials of a study train as one computation, in one process."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from fasthpo.errors import InvalidParameters, InvalidValue
+from fasthpo.parameter import plain
+from fasthpo.study import Study
+from fasthpo.torch.arguments import TrainingArguments
+from fasthpo.torch.batches import Batches, as_dataset
+from fasthpo.torch.evaluation import LOSS, Loss, Metrics
+from fasthpo.torch.hyperparams import hyperparams_to_training_args, split_params
+from fasthpo.torch.optimizers import rate_factor, warmup_steps
+from fasthpo.torch.randomness import kept_random_state, seed_all
+from fasthpo.torch.stack import Stack
+from fasthpo.torch.trainer import pick_device
+from fasthpo.trial import TrialState, as_number
+
+# bytes of a stack: what exceeds a CPU's caches is slower a model, while a GPU gains from more
+_MEMORY = {"cpu": 16 * 2**20}
+_MEMORY_ELSEWHERE = 2**30
+_ASK = 256
+
+
+@dataclass(frozen=True)
+class VectorizedResult:
+    """What became of one configuration.
+
+    Attributes:
+        state: COMPLETE; PRUNED, if its trial said so; FAILED, if its weights or its objective are no numbers.
+        value: the objective at its last evaluation; NaN if it failed.
+        metrics: all that was measured then, by name.
+        step: steps of the optimizer done.
+    """
+
+    state: TrialState
+    value: float
+    metrics: dict[str, float] = field(default_factory=dict)
+    step: int = 0
+
+
+class VectorizedTrainer:
+    """Trains many configurations of small models in one process, as one computation: `torch.func.vmap` over stacks.
+
+    What a step costs besides arithmetic (Python, calls of torch, memory) is paid once for a stack of models, not once
+    for each. The models of a stack have one architecture; they begin with the same weights, see the same batches in the
+    same order, and may differ in `learning_rate`, `weight_decay`, `momentum` and `dropout`. Each trains as `Trainer`
+    would train it alone with the same arguments (to rounding, and except for the random numbers of dropout).
+
+    A configuration's other parameters decide in which stack it is: those that are training arguments, such as
+    `optimizer` or `batch_size`, and those that are not, which are the architecture and are passed to `model`.
+    A trial that is pruned, or whose weights are no longer finite, leaves its stack, which is faster from then on.
+
+    Args:
+        model: a function of the architecture's parameters that makes a module; `dropout` is not passed to it, but set
+            in all of its `nn.Dropout` modules.
+        args: how to train, for what a configuration does not say. Only "fp32", no accumulation, no checkpoints.
+        train_data, eval_data, loss, metrics, objective_metric: as `Trainer`; the model's output must be one tensor.
+        stack_size: models of a stack, at most; by default what 16 MB hold on a CPU, which fit into its caches, and 1 GB
+            elsewhere.
+
+    Raises:
+        InvalidValue: an argument of the wrong kind, or one that does not work stacked.
+
+    Example:
+        >>> import torch, fasthpo
+        >>> from fasthpo.torch import TrainingArguments, VectorizedTrainer
+        >>> x = torch.linspace(-1, 1, 64)[:, None]
+        >>> model = lambda width: torch.nn.Sequential(
+        ...     torch.nn.Linear(1, width), torch.nn.Tanh(), torch.nn.Linear(width, 1))
+        >>> args = TrainingArguments(num_train_epochs=20)
+        >>> trainer = VectorizedTrainer(model, args, (x, x**2), (x, x**2), torch.nn.MSELoss())
+        >>> space = {"learning_rate": fasthpo.LogUniform(1e-4, 1.0), "width": fasthpo.Categorical([4, 8])}
+        >>> study = fasthpo.Study(space, sampler=fasthpo.TPESampler(seed=0), pruner=fasthpo.MedianPruner())
+        >>> trainer.tune(study, n_trials=64, ask=32)
+        >>> len(study), study.best_value < 0.05
+        (64, True)
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., torch.nn.Module],
+        args: TrainingArguments,
+        train_data: Any,
+        eval_data: Any,
+        loss: Loss,
+        metrics: Any = None,
+        *,
+        objective_metric: str = LOSS,
+        stack_size: int | None = None,
+    ) -> None:
+        if isinstance(model, torch.nn.Module) or not callable(model):
+            raise InvalidValue(f"model must be a function that makes a torch.nn.Module, got {model!r}")
+        if not isinstance(args, TrainingArguments):
+            raise InvalidValue(f"args must be a fasthpo.torch.TrainingArguments, got {args!r}")
+        if not callable(loss):
+            raise InvalidValue(f"loss must be a function of outputs and targets, got {loss!r}")
+        _check_stackable(args)
+        self._model, self.args = model, args
+        self.device = pick_device(args.device)
+        self._loss = loss.to(self.device) if isinstance(loss, torch.nn.Module) else loss
+        self._metrics = Metrics(metrics)
+        if objective_metric not in self._metrics.names:
+            raise InvalidValue(
+                f"objective_metric must be one of {self._metrics.names}, got objective_metric={objective_metric!r}"
+            )
+        self._objective = objective_metric
+        self._train_data = as_dataset("train_data", train_data)
+        self._eval_data = as_dataset("eval_data", eval_data)
+        self.stack_size = None if stack_size is None else _count("stack_size", stack_size)
+
+    def tune(self, study: Study, n_trials: int, ask: int = _ASK) -> None:
+        """Run trials of a study: ask for many, train them, tell what came out, until there are `n_trials` more.
+
+        Less, if the space ends. Trials are reported to and pruned as the study's pruner says; one whose weights are no
+        longer finite fails.
+
+        Args:
+            study: whose parameters are training arguments, `dropout` and the architecture's; not one of a
+                multi-fidelity strategy, because every trial is trained from its beginning.
+            n_trials: how many.
+            ask: how many to ask for at a time. The more, the fuller the stacks of each architecture, and the less a
+                sampler knows when it suggests.
+        """
+        left, step = _count("n_trials", n_trials), _count("ask", ask)
+        while left > 0:
+            numbers = study.ask_batch(min(step, left)).numbers.tolist()
+            if not numbers:
+                return
+            trials = [study.trials[number] for number in numbers]
+            try:
+                results = self.train(trials)
+            except BaseException as error:
+                for trial in trials:
+                    study.tell(trial, state=TrialState.FAILED, error=f"{type(error).__name__}: {error}")
+                raise
+            for trial, result in zip(trials, results, strict=True):
+                if result.state == TrialState.COMPLETE:
+                    study.tell(trial, result.value, metrics=result.metrics)
+                elif result.state == TrialState.PRUNED:
+                    study.tell(trial, state=TrialState.PRUNED)
+                else:
+                    study.tell(trial, state=TrialState.FAILED, error=f"diverged by step {result.step}")
+            left -= len(numbers)
+
+    def train(self, configurations: Iterable[Mapping[str, Any]]) -> list[VectorizedResult]:
+        """Train configurations; what became of each, in their order.
+
+        Args:
+            configurations: trials, which are reported to and asked whether to go on, or other mappings of names to
+                values, which are not.
+
+        Raises:
+            InvalidParameters: values that are no training arguments, or that the model's function does not take.
+        """
+        given = list(configurations)
+        stacks: dict[Any, list[int]] = {}
+        arguments: list[TrainingArguments] = []
+        dropouts: list[float | None] = []
+        for i, one in enumerate(given):
+            args, dropout, architecture = self._read(one)
+            arguments.append(args)
+            dropouts.append(dropout)
+            alike = dataclasses.replace(args, learning_rate=0.0, weight_decay=0.0, momentum=0.0)
+            stacks.setdefault((alike, dropout is None, tuple(sorted(architecture.items()))), []).append(i)
+        results: list[VectorizedResult] = [VectorizedResult(TrialState.FAILED, math.nan)] * len(given)
+        for (_, fixed, architecture), members in stacks.items():
+            size = self._stack_size(dict(architecture), arguments[members[0]], not fixed)
+            for start in range(0, len(members), size):
+                chosen = members[start : start + size]
+                rates = None if fixed else [as_number("dropout", dropouts[i]) for i in chosen]
+                trials = [given[i] for i in chosen]
+                ends = self._train_stack(dict(architecture), [arguments[i] for i in chosen], rates, trials)
+                for i, end in zip(chosen, ends, strict=True):
+                    results[i] = end
+        return results
+
+    def _read(self, one: Any) -> tuple[TrainingArguments, float | None, dict[str, Any]]:
+        """A configuration's arguments, its dropout and its architecture."""
+        if not isinstance(one, Mapping):
+            raise InvalidParameters(f"a configuration must be a trial or a mapping of names to values, got {one!r}")
+        if getattr(one, "resource", None) is not None:
+            raise InvalidValue(
+                "VectorizedTrainer trains every trial from its beginning to its end, so it can't follow a "
+                "multi-fidelity strategy; give the study a pruner instead"
+            )
+        own, others = split_params(one, TrainingArguments.names())
+        args = hyperparams_to_training_args(self.args, {name: plain(value) for name, value in own.items()})
+        _check_stackable(args)
+        dropout = others.pop("dropout", None)
+        if dropout is not None:
+            dropout = as_number("dropout", dropout)
+            if not 0 <= dropout <= 1:
+                raise InvalidParameters(f"dropout must lie between 0 and 1, got dropout={dropout:g}")
+        return args, dropout, {name: plain(value) for name, value in others.items()}
+
+    def _make(self, architecture: dict[str, Any], seed: int) -> torch.nn.Module:
+        seed_all(seed)
+        try:
+            model = self._model(**architecture)
+        except TypeError as error:
+            raise InvalidParameters(f"model can't be made with {architecture}: {error}") from error
+        if not isinstance(model, torch.nn.Module):
+            raise InvalidValue(f"model must make a torch.nn.Module, got {model!r}")
+        return model.to(self.device)
+
+    def _stack_size(self, architecture: dict[str, Any], args: TrainingArguments, any_rate: bool) -> int:
+        """How many models of this architecture a stack has; the same for the same device, whatever else runs there."""
+        if self.stack_size is not None:
+            return self.stack_size
+        with kept_random_state(self.device):
+            rates = [0.5, 0.5] if any_rate else None
+            stack = Stack(self._make(architecture, args.seed), [args, args], rates, self._loss)
+            batches = Batches(self._train_data, args.per_device_train_batch_size, self.device)
+            bytes_a_model = stack.memory(next(batches.epoch(0)))
+        return max(1, _MEMORY.get(self.device.type, _MEMORY_ELSEWHERE) // bytes_a_model)
+
+    def _train_stack(
+        self,
+        architecture: dict[str, Any],
+        args: Sequence[TrainingArguments],
+        dropouts: Sequence[float] | None,
+        trials: Sequence[Any],
+    ) -> list[VectorizedResult]:
+        common = args[0]
+        ends: list[VectorizedResult] = [VectorizedResult(TrialState.FAILED, math.nan)] * len(args)
+        with kept_random_state(self.device):
+            stack = Stack(self._make(architecture, common.seed), args, dropouts, self._loss)
+            seed_all(common.seed)
+            size, drop = common.per_device_train_batch_size, common.dataloader_drop_last
+            workers = common.dataloader_num_workers
+            batches = Batches(self._train_data, size, self.device, common.seed, drop, workers)
+            held_out = Batches(self._eval_data, common.per_device_eval_batch_size, self.device, workers=workers)
+            steps = len(batches)
+            total = common.max_steps or math.ceil(common.num_train_epochs * steps)
+            every = common.eval_steps or steps
+            warmup = warmup_steps(common, total)
+            step = 0
+            stack.train(True)
+            while step < total and len(stack):
+                for batch in batches.epoch(step // steps):
+                    stack.step(batch, rate_factor(step, common.lr_scheduler_type, warmup, total))
+                    step += 1
+                    if step % every == 0 or step == total:
+                        shown = step if common.eval_steps else -(-step // steps)
+                        self._evaluate(stack, held_out, trials, ends, shown, step, step == total)
+                    if step == total or not len(stack):
+                        break
+        return ends
+
+    def _evaluate(
+        self,
+        stack: Stack,
+        batches: Batches,
+        trials: Sequence[Any],
+        ends: list[VectorizedResult],
+        shown: int,
+        step: int,
+        last: bool,
+    ) -> None:
+        """Evaluate all models of the stack, report, and take out those that have ended."""
+        stack.train(False)
+        with kept_random_state(self.device):
+            measured = stack.evaluate(batches.epoch(0), self._metrics, self.device)
+        stack.train(True)
+        members = stack.rows.tolist()
+        for member, metrics in zip(members, measured, strict=True):  # all report before any is judged
+            if hasattr(trials[member], "report"):
+                trials[member].report(metrics[self._objective], shown)
+        going = []
+        for i, (member, metrics, finite) in enumerate(zip(members, measured, stack.finite(), strict=True)):
+            value, trial = metrics[self._objective], trials[member]
+            state = TrialState.COMPLETE
+            if not finite or math.isnan(value):
+                state, value = TrialState.FAILED, math.nan
+            elif hasattr(trial, "should_prune") and trial.should_prune():
+                state = TrialState.PRUNED
+            ends[member] = VectorizedResult(state, value, metrics, step)
+            if state == TrialState.COMPLETE:
+                going.append(i)
+        if len(going) < len(members) and not last:
+            stack.keep(going)
+
+
+def _count(name: str, value: Any) -> int:
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise InvalidValue(f"{name} must be an integer of at least 1, got {name}={value!r}")
+    return number
+
+
+def _check_stackable(args: TrainingArguments) -> None:
+    """Refuse what a stack can't do."""
+    needed = {"precision": "fp32", "gradient_accumulation_steps": 1, "save_steps": None, "do_eval": True}
+    for name, value in needed.items():
+        if getattr(args, name) != value:
+            raise InvalidValue(f"VectorizedTrainer needs {name}={value!r}, got {name}={getattr(args, name)!r}")

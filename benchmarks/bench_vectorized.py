@@ -62,7 +62,7 @@ def timed(call: Callable[[], object]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--k", type=int, nargs="+", default=[1, 8, 64, 256], help="models at once")
+    parser.add_argument("--k", type=int, nargs="+", default=[1, 8, 64, 256], help="models of a stack")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
@@ -96,6 +96,8 @@ def main() -> None:
         for k in options.k:
             many = VectorizedTrainer(model, base, train, valid, loss, stack_size=k)
             calls[f"VectorizedTrainer, {k}"] = (k, lambda many=many, k=k: many.train(rates[:k]))
+        many = VectorizedTrainer(model, base, train, valid, loss)  # stacks as large as its default makes them
+        calls["VectorizedTrainer"] = (len(rates), lambda many=many: many.train(rates))
         best = dict.fromkeys(calls, float("inf"))
         for _ in range(options.rounds):
             for label, (trials, call) in calls.items():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fasthpo.errors import InvalidValue
 from fasthpo.torch.arguments import TrainingArguments
@@ -15,6 +17,18 @@ from fasthpo.torch.batches import split_batch
 from fasthpo.torch.evaluation import LOSS, Loss, Metrics
 from fasthpo.torch.stacked_optimizers import StackedOptimizer
 from fasthpo.torch.stacking import RateDropout, stackable, stackable_loss
+
+
+@contextmanager
+def mappable_attention() -> Iterator[None]:
+    """Have attention made of operations that vmap has a rule for; torch's fused ones have none."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel([SDPBackend.MATH]):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 class Stack:

@@ -19,7 +19,7 @@ from fasthpo.torch.evaluation import LOSS, Loss, Metrics
 from fasthpo.torch.hyperparams import hyperparams_to_training_args, split_params
 from fasthpo.torch.optimizers import rate_factor, warmup_steps
 from fasthpo.torch.randomness import kept_random_state, seed_all
-from fasthpo.torch.stack import Stack
+from fasthpo.torch.stack import Stack, mappable_attention
 from fasthpo.torch.trainer import pick_device
 from fasthpo.trial import TrialState, as_number
 
@@ -215,7 +215,7 @@ class VectorizedTrainer:
         """How many models of this architecture a stack has; the same for the same device, whatever else runs there."""
         if self.stack_size is not None:
             return self.stack_size
-        with kept_random_state(self.device):
+        with kept_random_state(self.device), mappable_attention():
             rates = [0.5, 0.5] if any_rate else None
             stack = Stack(self._make(architecture, args.seed), [args, args], rates, self._loss)
             batches = Batches(self._train_data, args.per_device_train_batch_size, self.device)
@@ -231,7 +231,7 @@ class VectorizedTrainer:
     ) -> list[VectorizedResult]:
         common = args[0]
         ends: list[VectorizedResult] = [VectorizedResult(TrialState.FAILED, math.nan)] * len(args)
-        with kept_random_state(self.device):
+        with kept_random_state(self.device), mappable_attention():
             stack = Stack(self._make(architecture, common.seed), args, dropouts, self._loss)
             seed_all(common.seed)
             size, drop = common.per_device_train_batch_size, common.dataloader_drop_last

@@ -13,8 +13,8 @@ the held-out ones, and the last line says what they reach on those together.
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,14 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 
 import fasthpo
+from fasthpo.torch import Trainer, TrainingArguments, hyperparams_to_training_args
 
 SPACE = fasthpo.SearchSpace(
     {
         "learning_rate": fasthpo.LogUniform(1e-6, 10.0),
         "weight_decay": fasthpo.LogUniform(1e-8, 1.0),
         "batch_size": fasthpo.Discrete(32, 512, 32),
-        "optimizer": fasthpo.Categorical(["adam", "sgd"]),
+        "optimizer": fasthpo.Categorical(["adamw", "sgd"]),
         "momentum": fasthpo.Continuous(0.0, 0.99, when={"optimizer": ["sgd"]}),
         "width": fasthpo.Discrete(2, 32, 2),
         "dropout": fasthpo.Continuous(0.0, 0.9),
@@ -71,46 +72,29 @@ class Network(nn.Sequential):
         )
 
 
-def make_optimizer(model: nn.Module, params: dict[str, Any]) -> torch.optim.Optimizer:
-    rate, decay = params["learning_rate"], params["weight_decay"]
-    if params["optimizer"] == "adam":
-        return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
-    return torch.optim.SGD(model.parameters(), lr=rate, weight_decay=decay, momentum=params["momentum"])
+def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    return (logits.argmax(1) == labels).double().mean().item()
 
 
-def train_epochs(params: dict[str, Any], data: Images, epochs: int, seed: int) -> Iterator[Network]:
-    """A fresh network after each epoch of its training; the learning rate falls to zero over the epochs."""
-    torch.manual_seed(seed)
-    model = Network(params["width"], params["dropout"]).to(DEVICE)
-    optimizer = make_optimizer(model, params)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=epochs)
-    images, labels = data
-    for _ in range(epochs):
-        model.train()
-        for batch in torch.randperm(len(images), device=DEVICE).split(params["batch_size"]):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
-            optimizer.step()
-        schedule.step()
-        yield model
+def arguments(params: Mapping[str, Any], epochs: int, seed: int) -> TrainingArguments:
+    """Those of the parameters that say how to train; the others describe the network."""
+    base = TrainingArguments(num_train_epochs=epochs, lr_scheduler_type="linear", seed=seed)
+    return hyperparams_to_training_args(base, params, strict=False)
 
 
 @torch.no_grad()
-def evaluate(networks: Sequence[Network], data: Images) -> tuple[float, float]:
-    """Cross-entropy and accuracy of the networks' mean prediction."""
-    votes = torch.stack([network.eval()(data[0]).log_softmax(1) for network in networks])
-    scores = votes.logsumexp(0) - math.log(len(networks))
-    loss = nn.functional.nll_loss(scores, data[1]).item()
-    return loss, (scores.argmax(1) == data[1]).float().mean().item()
+def vote(networks: Sequence[nn.Module], images: torch.Tensor) -> torch.Tensor:
+    """The logarithm of the networks' mean prediction, but for a constant."""
+    return torch.stack([network.eval()(images).log_softmax(1) for network in networks]).logsumexp(0)
 
 
 def tune(args: argparse.Namespace, train: Images, valid: Images) -> fasthpo.TuningResult:
     config = fasthpo.TunerConfig(
         f"digits-{args.sampler}-{args.seed}",
         direction="minimize",
-        objective_metric="loss",
+        objective_metric="eval_loss",
         max_trials=args.trials,
-        pruning=fasthpo.PruningConfig(strategy="median", min_steps=1),
+        pruning=fasthpo.PruningConfig(strategy="median", min_steps=2),
         early_stopping=fasthpo.EarlyStoppingConfig(patience=3, min_delta=0.001, restore_best_weights=True),
         output_dir=args.output_dir,
         save_checkpoints=True,
@@ -125,17 +109,17 @@ def tune(args: argparse.Namespace, train: Images, valid: Images) -> fasthpo.Tuni
         tuner.load_checkpoint(config.study_dir)
 
     def objective(trial: fasthpo.Trial) -> dict[str, float]:
-        stopper = tuner.early_stopping()
-        for epoch, model in enumerate(train_epochs(trial.params, train, args.epochs, args.seed)):
-            loss, _ = evaluate([model], valid)
-            trial.report(loss, epoch)
-            if trial.should_prune():
-                raise fasthpo.TrialPruned
-            if stopper.update(loss, model, epoch):
-                break
-        stopper.restore(model)
-        loss, accuracy = evaluate([model], valid)
-        return {"loss": loss, "accuracy": accuracy}
+        trainer = Trainer(
+            lambda: Network(trial["width"], trial["dropout"]),
+            arguments(trial, args.epochs, args.seed),
+            train,
+            valid,
+            nn.CrossEntropyLoss(),
+            {"accuracy": accuracy},
+            trial,
+            early_stopping=tuner.early_stopping(),
+        )
+        return trainer.train()  # loss and accuracy of the best epoch, on the validation images
 
     return tuner.optimize(objective)
 
@@ -157,13 +141,15 @@ def main() -> None:
 
     # the best parameters once more, now on the validation images, too: three networks, whose votes are averaged
     both = torch.cat([train[0], valid[0]]), torch.cat([train[1], valid[1]])
+    best = result.best_params
     networks = []
     for seed in range(args.seed, args.seed + 3):
-        *_, model = train_epochs(result.best_params, both, args.epochs, seed)
-        networks.append(model)
-    _, accuracy = evaluate(networks, held_out)
+        final = replace(arguments(best, args.epochs, seed), do_eval=False)
+        trainer = Trainer(lambda: Network(best["width"], best["dropout"]), final, both, None, nn.CrossEntropyLoss())
+        trainer.train()
+        networks.append(trainer.model)
     print(f"files: {args.output_dir / result.study_name}")
-    print(f"held-out accuracy: {accuracy:.4f}")
+    print(f"held-out accuracy: {accuracy(vote(networks, held_out[0]), held_out[1]):.4f}")
 
 
 if __name__ == "__main__":

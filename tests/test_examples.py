@@ -117,12 +117,22 @@ def test_the_walk_through_the_guide(run_example, directory: Path) -> None:
     assert completed and set(completed) <= set(range(8, 13))  # the resumed part only
     assert lines.count("Trial failed: the batch does not fit") == 2
     assert any(line.startswith("Success rate: 75.0%") for line in lines)
+    assert any(line.startswith("Evaluated at steps: [100, 200, ") for line in lines)
+    (metrics,) = [line for line in lines if line.startswith("Several metrics: ")]
+    assert set(re.findall(r"'(\w+)': 0\.\d+", metrics)) == {"eval_accuracy", "eval_f1", "eval_loss"}
     assert {file.name for file in (directory / "out" / "my_study").iterdir()} >= {
         "trial_history.json",
         "statistics.json",
         "best_parameters.json",
         "checkpoint.msgpack",
     }
+
+
+def test_many_small_networks(run_example) -> None:
+    lines = run_example("tune_many_small.py", "--trials", 96, "--epochs", 4)
+    assert re.match(r"96 trials in \d+ s, \d+ a second: best 0\.\d{4}", lines[0])
+    assert int(re.match(r"(\d+) were pruned", lines[1]).group(1)) > 0
+    assert float(re.fullmatch(r"held-out accuracy: ([01]\.\d{4})", lines[-1]).group(1)) > 0.9
 
 
 def blocks(repository: Path, language: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,18 +136,14 @@ class VectorizedTrainer:
                 return
             trials = [study.trials[number] for number in numbers]
             try:
-                results = self.train(trials)
+                for ended in self._train_all(trials):  # told stack by stack: the next ones are compared with them
+                    for i, result in ended.items():
+                        _tell(study, trials[i], result)
             except BaseException as error:
                 for trial in trials:
-                    study.tell(trial, state=TrialState.FAILED, error=f"{type(error).__name__}: {error}")
+                    if trial.state == TrialState.RUNNING:
+                        study.tell(trial, state=TrialState.FAILED, error=f"{type(error).__name__}: {error}")
                 raise
-            for trial, result in zip(trials, results, strict=True):
-                if result.state == TrialState.COMPLETE:
-                    study.tell(trial, result.value, metrics=result.metrics)
-                elif result.state == TrialState.PRUNED:
-                    study.tell(trial, state=TrialState.PRUNED)
-                else:
-                    study.tell(trial, state=TrialState.FAILED, error=f"diverged by step {result.step}")
             left -= len(numbers)
 
     def train(self, configurations: Iterable[Mapping[str, Any]]) -> list[VectorizedResult]:
@@ -160,7 +156,13 @@ class VectorizedTrainer:
         Raises:
             InvalidParameters: values that are no training arguments, or that the model's function does not take.
         """
-        given = list(configurations)
+        ends: dict[int, VectorizedResult] = {}
+        for ended in self._train_all(list(configurations)):
+            ends |= ended
+        return [ends[i] for i in range(len(ends))]
+
+    def _train_all(self, given: Sequence[Any]) -> Iterator[dict[int, VectorizedResult]]:
+        """Train stack by stack; what became of a stack's configurations, by their index."""
         stacks: dict[Any, list[int]] = {}
         arguments: list[TrainingArguments] = []
         dropouts: list[float | None] = []
@@ -170,7 +172,6 @@ class VectorizedTrainer:
             dropouts.append(dropout)
             alike = dataclasses.replace(args, learning_rate=0.0, weight_decay=0.0, momentum=0.0)
             stacks.setdefault((alike, dropout is None, tuple(sorted(architecture.items()))), []).append(i)
-        results: list[VectorizedResult] = [VectorizedResult(TrialState.FAILED, math.nan)] * len(given)
         for (_, fixed, architecture), members in stacks.items():
             size = self._stack_size(dict(architecture), arguments[members[0]], not fixed)
             for start in range(0, len(members), size):
@@ -178,9 +179,7 @@ class VectorizedTrainer:
                 rates = None if fixed else [as_number("dropout", dropouts[i]) for i in chosen]
                 trials = [given[i] for i in chosen]
                 ends = self._train_stack(dict(architecture), [arguments[i] for i in chosen], rates, trials)
-                for i, end in zip(chosen, ends, strict=True):
-                    results[i] = end
-        return results
+                yield dict(zip(chosen, ends, strict=True))
 
     def _read(self, one: Any) -> tuple[TrainingArguments, float | None, dict[str, Any]]:
         """A configuration's arguments, its dropout and its architecture."""
@@ -287,6 +286,15 @@ class VectorizedTrainer:
                 going.append(i)
         if len(going) < len(members) and not last:
             stack.keep(going)
+
+
+def _tell(study: Study, trial: Any, result: VectorizedResult) -> None:
+    if result.state == TrialState.COMPLETE:
+        study.tell(trial, result.value, metrics=result.metrics)
+    elif result.state == TrialState.PRUNED:
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        study.tell(trial, state=TrialState.FAILED, error=f"diverged by step {result.step}")
 
 
 def _count(name: str, value: Any) -> int:

@@ -126,3 +126,22 @@ def test_a_study(tmp_path: Path) -> None:
     result = fasthpo.HyperparameterTuner.with_random_search(config, space).optimize(objective)
     assert result.statistics.failed_trials == 0 and result.statistics.pruned_trials > 0
     assert result.best_value < 0.7
+
+
+def test_a_study_by_successive_halving(tmp_path: Path) -> None:
+    """Promoted trials go on from what their directory holds; the library trains no epoch twice."""
+    config = fasthpo.TunerConfig("s", objective_metric="eval_loss", max_trials=3, output_dir=tmp_path, seed=0)
+    space = {"learning_rate": fasthpo.LogUniform(1e-4, 1e-2)}
+    tuner = fasthpo.HyperparameterTuner.with_successive_halving(config, space, max_resource=3)
+    trained = []
+
+    def objective(trial: fasthpo.Trial) -> dict[str, float]:
+        trainer = make(hyperparams_to_training_args(arguments(trial.checkpoint_dir), trial), trial)
+        trainer.train(resume_from_checkpoint=trial.start_resource > 0)
+        trained.append((trial.number, trial.start_resource, trainer.state.global_step))
+        return trainer.evaluate()
+
+    result = tuner.optimize(objective)
+    best = result.best_trial.number
+    assert trained == [(0, 0, 4), (1, 0, 4), (2, 0, 4), (best, 1, 12)]
+    assert list(result.best_trial.reports) == [1, 2, 3]

@@ -33,7 +33,7 @@ class HuggingFaceCallback(transformers.TrainerCallback):  # type: ignore[misc]
 
             def objective(trial):
                 base = transformers.TrainingArguments(
-                    trial.checkpoint_dir or "output", eval_strategy="epoch", num_train_epochs=9
+                    str(trial.checkpoint_dir), eval_strategy="epoch", save_strategy="no", num_train_epochs=9
                 )
                 trainer = transformers.Trainer(
                     model_init=make_model,

@@ -142,8 +142,9 @@ class Trainer:
         self._last_step = self._share(total)
         self._schedule = Schedule(self._optimizer, args, total)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=args.precision == "fp16")
-        self._path = self._checkpoint_path()
-        if args.save_steps is not None and self._path is None:
+        # a trial's directory comes into being when it is asked for, so only if something is saved or resumed
+        self._saves = args.save_steps is not None or getattr(trial, "resource", None) is not None
+        if args.save_steps is not None and self._checkpoint_path() is None:
             raise InvalidValue("save_steps needs an output_dir, or a trial with a checkpoint_dir, to save to")
         self.step = 0
         self.history: list[dict[str, float]] = []
@@ -199,7 +200,8 @@ class Trainer:
         These are the best ones if `early_stopping` restores them, else the last. With `do_eval=False`: an empty dict.
 
         Args:
-            resume: whether to go on from the checkpoint, if there is one. None: only from the trial's own directory.
+            resume: whether to go on from the checkpoint, if there is one. None: only from the trial's own directory,
+                and only if this training is saved, too.
 
         Raises:
             TrialPruned: the trial should end.
@@ -218,8 +220,7 @@ class Trainer:
                 self._train_epoch()
             if self.args.do_eval and not self.history:
                 self._evaluate()
-            shared = getattr(self.trial, "resource", None) is not None
-            if self._path is not None and (shared or self.args.save_steps is not None):
+            if self._saves and self._checkpoint_path() is not None:
                 self.save()
         return self._finish()
 
@@ -334,7 +335,8 @@ class Trainer:
         Raises:
             InvalidValue: there is neither.
         """
-        if self._path is None:
+        path = self._checkpoint_path()
+        if path is None:
             raise InvalidValue("save needs an output_dir, or a trial with a checkpoint_dir")
         stopper = self.early_stopping
         state = {
@@ -347,8 +349,8 @@ class Trainer:
             "history": self.history,
             **self._identity(),
         }
-        save_training(self._path, state)
-        return self._path
+        save_training(path, state)
+        return path
 
     def _identity(self) -> dict[str, dict[str, Any]]:
         """What must be the same where a training goes on."""
@@ -359,24 +361,25 @@ class Trainer:
         return {"data": {"samples": self._batches.samples}, "arguments": arguments, "schedule": schedule}
 
     def _load(self, resume: bool | None) -> None:
-        own = getattr(self.trial, "checkpoint_dir", None) is not None
-        wanted = own if resume is None else resume
-        if not (wanted and self._path is not None and self._path.exists()):
+        path = None
+        if resume or (resume is None and self._saves and getattr(self.trial, "checkpoint_dir", None) is not None):
+            path = self._checkpoint_path()
+        if path is None or not path.exists():
             if resume is not False and (getattr(self.trial, "start_resource", 0) or 0) > 0:
                 logger.warning(
                     "trial %s begins anew: there is no checkpoint of what it was trained before", self.trial.number
                 )
             return
-        state = load_training(self._path)
+        state = load_training(path)
         for what, now in self._identity().items():
-            check_same(self._path, what, state[what], now)
+            check_same(path, what, state[what], now)
         if (state["early_stopping"] is None) != (self.early_stopping is None):
-            raise InvalidValue(f"{self._path} holds a training that differs in having early_stopping")
+            raise InvalidValue(f"{path} holds a training that differs in having early_stopping")
         try:
             self.model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
-            raise InvalidValue(f"{self._path} holds the weights of another model: {error}") from error
+            raise InvalidValue(f"{path} holds the weights of another model: {error}") from error
         self._scaler.load_state_dict(state["scaler"])
         set_random_state(state["random"], self.device)
         if self.early_stopping is not None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 from torch import nn
-from torch_training import MODELS, FakeTrial, accuracy, arguments, classes, mlp, same, weights
+from torch_training import MODELS, FakeTrial, Pairs, accuracy, arguments, classes, mlp, same, weights
 
 import fasthpo
 from fasthpo.errors import InvalidValue, TrialPruned, TrialStateError
@@ -41,7 +41,7 @@ def test_it_is_the_plain_loop(optimizer: str) -> None:
     model = mlp()
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer]
     options = {"momentum": 0.8} if optimizer == "sgd" else {}
-    by_hand = kind(model.parameters(), lr=0.05, weight_decay=0.01, **options)
+    by_hand = kind(model.parameters(), lr=0.05, weight_decay=0.01, fused=True, **options)
     seen = []
     for epoch in range(3):
         for inputs, targets in Batches(TRAIN, 10, torch.device("cpu"), seed=args.seed).epoch(epoch):
@@ -171,20 +171,6 @@ def test_mixed_precision(precision: str) -> None:
     assert result["eval_loss"] == pytest.approx(full["eval_loss"], rel=0.1)
 
 
-class Pairs(torch.utils.data.Dataset):
-    """A map-style data set; `named` makes its samples mappings."""
-
-    def __init__(self, named: bool) -> None:
-        self._named = named
-
-    def __len__(self) -> int:
-        return len(TRAIN[0])
-
-    def __getitem__(self, row: int) -> Any:
-        x, y = TRAIN[0][row], TRAIN[1][row]
-        return {"input": x, "labels": y} if self._named else (x, y)
-
-
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_data_sets_train_as_tensors_do(named: bool, workers: int) -> None:
@@ -197,7 +183,7 @@ def test_data_sets_train_as_tensors_do(named: bool, workers: int) -> None:
 
     tensors = trainer(model)
     args = arguments(dataloader_num_workers=workers, num_train_epochs=1 if workers else 3)
-    data = Trainer(model, args, Pairs(named), EVAL, LOSS)
+    data = Trainer(model, args, Pairs(*TRAIN, named), EVAL, LOSS)
     if workers:
         tensors = trainer(model, arguments(num_train_epochs=1))
     assert data.train() == tensors.train()
@@ -341,7 +327,7 @@ def test_early_stopping_may_leave_the_last_weights() -> None:
     ({"train_data": (TRAIN[0],)}, "train_data must be inputs and targets"),
     ({"train_data": (TRAIN[0][:0], TRAIN[1][:0])}, "train_data must not be empty"),
     ({"train_data": iter([1])}, "train_data must be .* or a data set with __len__ and __getitem__, got list_iterator"),
-    ({"train_data": torch.utils.data.DataLoader(Pairs(False))}, "train_data must be a data set, got a DataLoader; give its .dataset"),
+    ({"train_data": torch.utils.data.DataLoader(Pairs(*TRAIN, False))}, "train_data must be a data set, got a DataLoader; give its .dataset"),
     ({"eval_data": None}, "eval_data must not be None, unless args.do_eval is False"),
     ({"loss": 3}, "loss must be a function of outputs and targets, got 3"),
     ({"metrics": accuracy}, "metrics must be a mapping of names to metrics"),

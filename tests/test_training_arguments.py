@@ -67,6 +67,14 @@ def test_importing_and_making_arguments_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True).stdout == "False\n"
 
 
+def test_names_of_the_package() -> None:
+    import fasthpo.torch as package
+
+    assert {getattr(package, name).__name__ for name in package.__all__} == set(package.__all__) == set(dir(package))
+    with pytest.raises(AttributeError, match=r"module 'fasthpo.torch' has no attribute 'Trianer'"):
+        package.Trianer  # noqa: B018
+
+
 def test_params_of_a_trial_become_arguments() -> None:
     space = (
         fasthpo.SearchSpaceBuilder()

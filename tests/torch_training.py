@@ -26,6 +26,20 @@ def classes(
     return centres[targets] + torch.randn(samples, features, generator=generator), targets
 
 
+class Pairs(torch.utils.data.Dataset):
+    """A map-style data set; `named` makes its samples mappings. (Here, because worker processes import it.)"""
+
+    def __init__(self, inputs: torch.Tensor, targets: torch.Tensor, named: bool) -> None:
+        self._inputs, self._targets, self._named = inputs, targets, named
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def __getitem__(self, row: int) -> Any:
+        x, y = self._inputs[row], self._targets[row]
+        return {"input": x, "labels": y} if self._named else (x, y)
+
+
 def mlp(dropout: float = 0.0) -> nn.Module:
     return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 3))
 

@@ -12,13 +12,14 @@ from fasthpo.torch.arguments import TrainingArguments
 
 
 def make_optimizer(parameters: Iterable[torch.nn.Parameter], args: TrainingArguments) -> torch.optim.Optimizer:
-    """torch's own optimizer, as `args` say."""
-    rate, decay = args.learning_rate, args.weight_decay
+    """torch's own optimizer, as `args` say; fused where torch can, which is a third of a small model's time."""
+    chosen = list(parameters)
+    fused = all(one.is_floating_point() and one.device.type in ("cpu", "cuda") for one in chosen)
+    common = {"lr": args.learning_rate, "weight_decay": args.weight_decay, "fused": fused}
     if args.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=args.momentum)
+        return torch.optim.SGD(chosen, momentum=args.momentum, **common)
     kind = torch.optim.AdamW if args.optimizer == "adamw" else torch.optim.Adam
-    betas = (args.adam_beta1, args.adam_beta2)
-    return kind(parameters, lr=rate, weight_decay=decay, betas=betas, eps=args.adam_epsilon)
+    return kind(chosen, betas=(args.adam_beta1, args.adam_beta2), eps=args.adam_epsilon, **common)
 
 
 def rate_factor(step: int, kind: str, warmup: int, total: int) -> float:

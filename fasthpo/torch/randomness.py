@@ -21,7 +21,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
         "torch": torch.get_rng_state(),
     }
     if device.type != "cpu":
-        state["device"] = getattr(torch, device.type).get_rng_state(device)
+        state["device"] = getattr(torch, device.type).get_rng_state(*_which(device))
     return state
 
 
@@ -33,7 +33,11 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
     if device.type != "cpu" and "device" in state:
-        getattr(torch, device.type).set_rng_state(state["device"], device)
+        getattr(torch, device.type).set_rng_state(state["device"], *_which(device))
+
+
+def _which(device: torch.device) -> tuple[torch.device, ...]:
+    return () if device.type == "mps" else (device,)  # there is one, and torch.mps takes no argument for it
 
 
 def seed_all(seed: int) -> None:

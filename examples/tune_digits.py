@@ -127,7 +127,7 @@ def tune(args: argparse.Namespace, train: Images, valid: Images) -> fasthpo.Tuni
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=150)
-    parser.add_argument("--epochs", type=int, default=8, help="epochs of a full training (default 8)")
+    parser.add_argument("--epochs", type=int, default=12, help="epochs of a full training (default 12)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sampler", choices=["tpe", "random"], default="tpe")
     parser.add_argument("--output-dir", type=Path, default=Path("hyperopt_results"))

@@ -31,6 +31,10 @@ def mappable_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(enabled)
 
 
+def _of(rows: slice, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: one[rows] for name, one in tensors.items()}
+
+
 class Stack:
     """Models that begin with the same weights and see the same batches, but differ in their rates.
 
@@ -119,8 +123,10 @@ class Stack:
         self._model.train(mode)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
-    def evaluate(self, batches: Iterable[Any], metrics: Metrics, device: torch.device) -> list[dict[str, float]]:
-        """What `evaluation.evaluate` says of each model."""
+    def evaluate(
+        self, batches: Iterable[Any], metrics: Metrics, device: torch.device, at_once: int
+    ) -> list[dict[str, float]]:
+        """What `evaluation.evaluate` says of each model; `at_once` models share a computation."""
         total = torch.zeros(len(self), dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
         samples = 0
         outputs: list[torch.Tensor] = []
@@ -128,13 +134,17 @@ class Stack:
         mean = vmap(self._loss, in_dims=(0, None))
         for batch in batches:
             aims = split_batch(batch)[2]
-            found = self._predict(self._leaves, self._buffers, batch)
-            if not isinstance(found, torch.Tensor):
-                raise InvalidValue(f"the model's output must be one tensor, got {type(found).__name__}")
-            total += mean(found, aims) * len(aims)
             samples += len(aims)
+            parts = []
+            for start in range(0, len(self), at_once):
+                rows = slice(start, start + at_once)
+                found = self._predict(_of(rows, self._leaves), _of(rows, self._buffers), batch)
+                if not isinstance(found, torch.Tensor):
+                    raise InvalidValue(f"the model's output must be one tensor, got {type(found).__name__}")
+                total[rows] += mean(found, aims) * len(aims)
+                parts.append(found)
             if len(metrics.names) > 1:
-                outputs.append(found)
+                outputs.append(torch.cat(parts))
                 targets.append(aims)
         results = [{LOSS: value} for value in (total / samples).tolist()]
         if outputs:

@@ -237,6 +237,8 @@ class VectorizedTrainer:
             workers = common.dataloader_num_workers
             batches = Batches(self._train_data, size, self.device, common.seed, drop, workers)
             held_out = Batches(self._eval_data, common.per_device_eval_batch_size, self.device, workers=workers)
+            # fewer at a time where batches are larger than in the training: memory is what limits a stack
+            at_once = max(1, len(args) * size // common.per_device_eval_batch_size)
             steps = len(batches)
             total = common.max_steps or math.ceil(common.num_train_epochs * steps)
             every = common.eval_steps or steps
@@ -249,7 +251,7 @@ class VectorizedTrainer:
                     step += 1
                     if step % every == 0 or step == total:
                         shown = step if common.eval_steps else -(-step // steps)
-                        self._evaluate(stack, held_out, trials, ends, shown, step, step == total)
+                        self._evaluate(stack, held_out, trials, ends, shown, step, step == total, at_once)
                     if step == total or not len(stack):
                         break
         return ends
@@ -263,11 +265,12 @@ class VectorizedTrainer:
         shown: int,
         step: int,
         last: bool,
+        at_once: int,
     ) -> None:
         """Evaluate all models of the stack, report, and take out those that have ended."""
         stack.train(False)
         with kept_random_state(self.device):
-            measured = stack.evaluate(batches.epoch(0), self._metrics, self.device)
+            measured = stack.evaluate(batches.epoch(0), self._metrics, self.device, at_once)
         stack.train(True)
         members = stack.rows.tolist()
         for member, metrics in zip(members, measured, strict=True):  # all report before any is judged

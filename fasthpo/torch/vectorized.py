@@ -24,7 +24,7 @@ from fasthpo.torch.trainer import pick_device
 from fasthpo.trial import TrialState, as_number
 
 # bytes of a stack: what exceeds a CPU's caches is slower a model, while a GPU gains from more
-_MEMORY = {"cpu": 16 * 2**20}
+_MEMORY = {"cpu": 8 * 2**20}
 _MEMORY_ELSEWHERE = 2**30
 _ASK = 256
 
@@ -63,7 +63,7 @@ class VectorizedTrainer:
             in all of its `nn.Dropout` modules.
         args: how to train, for what a configuration does not say. Only "fp32", no accumulation, no checkpoints.
         train_data, eval_data, loss, metrics, objective_metric: as `Trainer`; the model's output must be one tensor.
-        stack_size: models of a stack, at most; by default what 16 MB hold on a CPU, which fit into its caches, and 1 GB
+        stack_size: models of a stack, at most; by default what 8 MB hold on a CPU, which fit into its caches, and 1 GB
             elsewhere.
 
     Raises:

@@ -4,7 +4,7 @@
     python examples/seed_walkthrough.py --trials 10
 
 The guide trains transformers; here a small network learns to read real images of digits, so that every step runs in
-a moment. Blocks that need what fasthpo does not have yet (successive halving, Hyperband) are left out.
+a moment.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ from fasthpo.trial_views import TrialViews
 
 logger = logging.getLogger("fasthpo")
 
+_RUNNING = int(TrialState.RUNNING)
+
 
 class Study(TrialViews):
     """A search over a space: `ask` for a trial, `report` while it runs, `tell` what came out.
@@ -171,27 +173,30 @@ class Study(TrialViews):
 
     def report(self, number: int, value: float, step: int) -> None:
         """As `Trial.report`."""
-        reported = as_number("value", value)
-        step = plain(step)
+        reported = value if type(value) is float else as_number("value", value)
+        if type(step) is not int:
+            step = plain(step)
         if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**63:
             raise InvalidValue(f"step must be an integer that is not negative, got step={step!r}")
+        table = self.table
         with self._lock:
-            self._check_running(number, "report")
-            earlier = self.table.reports.find(number, step)
+            if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:  # cheaper than
+                self._check_running(number, "report")  # which says what is wrong
+            earlier = table.reports.append(number, step, reported)
             if earlier != NONE:
-                kept = self.table.reports.value[earlier]
+                kept = table.reports.value_at(earlier)
                 if not (kept == reported or (kept != kept and reported != reported)):
                     logger.warning("trial %d has reported %s at step %d; %s is ignored", number, kept, step, value)
-                return
-            self.table.reports.append(number, step, reported)
-            if self.pruner is not None:
-                self.pruner.on_report(self.table, number, step, reported)
+            elif self.pruner is not None:
+                self.pruner.on_report(table, number, step, reported)
 
     def should_prune(self, number: int) -> bool:
         """As `Trial.should_prune`."""
+        table = self.table
         with self._lock:
-            self._check_running(number, "should_prune")
-            return self.pruner is not None and self.pruner.should_prune(self.table, number)
+            if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
+                self._check_running(number, "should_prune")
+            return self.pruner is not None and self.pruner.should_prune(table, number)
 
     # --- tell
 

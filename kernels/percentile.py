@@ -26,10 +26,10 @@ from .compiling import kernel
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+NarrowArray = npt.NDArray[np.unsignedinteger]
 
 SIZE, LOW_SIZE, CURSOR, HEADER = 0, 1, 2, 3
-DONE, FULL, LATE = 0, 1, 2  # what `report` answers
-KEEP, PRUNE = 0, 2  # what `judge` answers, beside FULL
+KEEP, PRUNE, FULL, LATE = 0, 1, 2, 3  # what `report` and `judge` answer
 
 # Both heaps are one piece of code: on side s, entry i stands at origin - s * i and the order is that of s * value.
 _LOW, _HIGH = -1, 1
@@ -233,7 +233,7 @@ def percentile_of_others(pool: FloatArray, q: float, own: float) -> float:
     return between
 
 
-# --- trials in pools. best[number] is a trial's best loss (NaN: none yet), last[number] its largest step, and
+# --- trials in pools. best[number] is a trial's best loss (NaN: none yet), highest[number] its largest step, and
 # --- order[:ended] are the numbers of the trials that are carried forward, in the order in which they ended
 
 
@@ -251,13 +251,13 @@ def better(a: float, b: float) -> float:
 
 @kernel
 def catch_up(
-    pool: FloatArray, best: FloatArray, last: IntArray, order: IntArray, ended: int, step: int, q: float
+    pool: FloatArray, best: FloatArray, highest: IntArray, order: IntArray, ended: int, step: int, q: float
 ) -> bool:
     """Take up the trials that ended before `step`; False if the pool is full first (call again with a wider one)."""
     cursor = int(pool[CURSOR])
     while cursor < ended:
         number = order[cursor]
-        if last[number] < step and not insert(pool, rank_nan_worst(best[number]), q):
+        if highest[number] < step and not insert(pool, rank_nan_worst(best[number]), q):
             pool[CURSOR] = cursor
             return False
         cursor += 1
@@ -266,10 +266,26 @@ def catch_up(
 
 
 @kernel
+def judge(
+    pool: FloatArray, best: FloatArray, highest: IntArray, order: IntArray, ended: int, number: int, q: float
+) -> int:
+    """PRUNE if a trial is worse than the percentile of the others at its largest step, else KEEP.
+
+    FULL: call again with a wider pool.
+    """
+    own = best[number]
+    if math.isnan(own):
+        return PRUNE
+    if not catch_up(pool, best, highest, order, ended, highest[number], q):
+        return FULL
+    return PRUNE if own > percentile_of_others(pool, q, own) else KEEP
+
+
+@kernel
 def report(
     pool: FloatArray,
     best: FloatArray,
-    last: IntArray,
+    highest: IntArray,
     order: IntArray,
     ended: int,
     number: int,
@@ -277,67 +293,64 @@ def report(
     loss: float,
     q: float,
 ) -> int:
-    """Note a trial's report and enter its best loss into the step's pool.
+    """Note a trial's report, enter its best loss into the step's pool, and judge it.
 
-    LATE: the trial has reported at a later step, nothing done; FULL: call again with a wider pool.
+    `highest` knows of the report already. LATE: the trial has reported at a later step, nothing done; FULL: call again
+    with a wider pool.
     """
-    if step <= last[number]:
+    if step < highest[number]:
         return LATE
-    if not catch_up(pool, best, last, order, ended, step, q):
+    if not catch_up(pool, best, highest, order, ended, step, q):
         return FULL
     loss = better(best[number], loss)
     if not insert(pool, rank_nan_worst(loss), q):
         return FULL
     best[number] = loss
-    last[number] = step
-    return DONE
-
-
-@kernel
-def judge(
-    pool: FloatArray, best: FloatArray, last: IntArray, order: IntArray, ended: int, number: int, q: float
-) -> int:
-    """PRUNE if a trial is worse than the percentile of the others at its last step, else KEEP; FULL as in `report`."""
-    own = best[number]
-    if math.isnan(own):
-        return PRUNE
-    if not catch_up(pool, best, last, order, ended, last[number], q):
-        return FULL
-    return PRUNE if own > percentile_of_others(pool, q, own) else KEEP
+    verdict: int = judge(pool, best, highest, order, ended, number, q)
+    return verdict
 
 
 @kernel
 def running_best(
-    trial: IntArray,
-    step: IntArray,
+    last: IntArray,
+    step: NarrowArray,
+    gap: NarrowArray,
     value: FloatArray,
-    previous: IntArray,
     sign: float,
     best: FloatArray,
-    last: IntArray,
     out: FloatArray,
 ) -> None:
-    """For each report its trial's best loss over the steps up to its own, from all reports in the order they came.
+    """For each report its trial's best loss over the steps up to its own.
 
     Args:
-        trial, step, value, previous: the columns of the reports, (n,).
+        last: by trial, the index of its latest report, or -1.
+        step, gap, value: columns of the reports, (n,): gap[i] before report i stands its trial's previous one, 0: none.
         sign: sign * value is a loss.
-        best, last: as above; all NaN and smallest integers before, filled on return.
+        best: by trial, filled on return where a trial has reported.
         out: (n,), filled on return; NaN where all values so far are NaN.
     """
-    for i in range(len(trial)):
-        number = trial[i]
-        loss = sign * value[i]
-        if step[i] > last[number]:
-            last[number] = step[i]
-            out[i] = better(best[number], loss)
-        else:
-            out[i] = loss
-            j = previous[i]
-            while j >= 0:
-                if step[j] < step[i]:
-                    out[i] = better(out[i], sign * value[j])
-                else:
-                    out[j] = better(out[j], loss)
-                j = previous[j]
-        best[number] = better(best[number], loss)
+    chain = np.empty(64, np.int64)
+    for number in range(len(last)):
+        count, i = 0, last[number]
+        if i < 0:
+            continue
+        while True:
+            if count == len(chain):
+                longer = np.empty(2 * count, np.int64)
+                for k in range(count):
+                    longer[k] = chain[k]
+                chain = longer
+            k = count
+            while k > 0 and step[chain[k - 1]] < step[i]:  # descending by step; mostly they are already
+                chain[k] = chain[k - 1]
+                k -= 1
+            chain[k] = i
+            count += 1
+            if gap[i] == 0:
+                break
+            i -= np.int64(gap[i])
+        so_far = math.nan
+        for k in range(count - 1, -1, -1):
+            so_far = better(so_far, sign * value[chain[k]])
+            out[chain[k]] = so_far
+        best[number] = so_far

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasthpo.kernels import percentile as kernels
+from fasthpo.reports import Reports
 from tests import naive_percentile as naive
 
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
@@ -168,22 +169,30 @@ def test_many_inserts(name, q):
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), st.sampled_from([0.0, 1.0, 2.0, -1.0, INF, math.nan]))),
     st.sampled_from([1.0, -1.0]),
+    st.sampled_from([1, 2**40]),
 )
-def test_running_best(entries, sign):
-    entries = list({(number, step): (number, step, value) for number, step, value in entries}.values())
-    columns = [np.array([entry[k] for entry in entries], [np.int64, np.int64, float][k]) for k in range(3)]
-    trial, step, value = columns
-    previous = np.full(len(entries), -1, np.int64)
-    for i in range(len(entries)):
-        for j in range(i):
-            if trial[j] == trial[i]:
-                previous[i] = j
-    best, last, out = np.full(4, np.nan), np.full(4, np.iinfo(np.int64).min), np.empty(len(entries))
-    kernels.running_best(trial, step, value, previous, sign, best, last, out)
-    for i in range(len(entries)):
-        upto = sign * value[(trial == trial[i]) & (step <= step[i])]
-        assert_same(out[i], np.fmin.reduce(upto))
+def test_running_best(entries, sign, unit):
+    entries = list({(number, step): (number, step * unit, value) for number, step, value in entries}.values())
+    reports = Reports()
+    for entry in entries:
+        reports.append(*entry)
+    n = len(reports)
+    trial, step = reports.trial, reports.step[:n]
+    best, out = np.full(4, np.nan), np.empty(n)
+    kernels.running_best(reports.last[:4], step, reports.gap[:n], reports.value, sign, best, out)
+    for i in range(n):
+        assert_same(out[i], np.fmin.reduce(sign * reports.value[(trial == trial[i]) & (step <= step[i])]))
     for number in range(4):
-        losses = sign * value[trial == number]
+        losses = sign * reports.value[trial == number]
         assert_same(best[number], np.fmin.reduce(losses) if len(losses) else math.nan)
-        assert last[number] == max(step[trial == number], default=np.iinfo(np.int64).min)
+
+
+def test_running_best_of_a_long_trial_in_any_order():
+    reports, random = Reports(), np.random.default_rng(4)
+    steps, values = random.permutation(300), random.standard_normal(300)
+    for step, value in zip(steps.tolist(), values.tolist(), strict=True):
+        reports.append(0, step, value)
+    best, out = np.full(1, np.nan), np.empty(300)
+    kernels.running_best(reports.last[:1], reports.step[:300], reports.gap[:300], reports.value, 1.0, best, out)
+    assert out[np.argsort(steps)].tolist() == np.minimum.accumulate(values[np.argsort(steps)]).tolist()
+    assert best[0] == values.min()

@@ -71,7 +71,8 @@ def pool_contents(pruner, table):
     for step in pools.pools:
         if pruner.pool == "all":
             pool = pools.pools[step]
-            while not pools.kernels.catch_up(pool, pools.best, pools.last, pools.order, pools.ended, step, pools.q):
+            highest = table.reports.highest
+            while not pools.kernels.catch_up(pool, pools.best, highest, pools.order, pools.ended, step, pools.q):
                 pool = pools._widen(step)
         found[step] = pools.kernels.contents(pools.pools[step]).tolist()
     return found

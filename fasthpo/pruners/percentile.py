@@ -10,12 +10,11 @@ import numpy as np
 from fasthpo.errors import InvalidValue
 from fasthpo.parameter import FloatArray, plain
 from fasthpo.pruners.base import Pruner
-from fasthpo.reports import IntArray, grow
+from fasthpo.reports import NONE, IntArray, NarrowArray, grow
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState, as_number
 
 Pool = Literal["all", "completed"]
-_NO_STEP = np.iinfo(np.int64).min
 _FIRST_CAPACITY = 64
 
 
@@ -36,7 +35,7 @@ def _percentile(value: Any) -> float:
 
 
 class _Pools:
-    """What both kinds of pools share: a pool of values a step, and each trial's best loss and largest step.
+    """What both kinds of pools share: a pool of values a step, and each trial's best loss.
 
     It is made of a table that may hold trials and reports, and then follows it.
     """
@@ -48,24 +47,20 @@ class _Pools:
         self.q = q
         self.min_steps = min_steps
         self.pools: dict[int, FloatArray] = {}
-        capacity = max(_FIRST_CAPACITY, len(table))
-        self.best: FloatArray = np.full(capacity, np.nan)
-        self.last: IntArray = np.full(capacity, _NO_STEP, np.int64)
+        self.best: FloatArray = np.full(max(_FIRST_CAPACITY, len(table.reports.last)), np.nan)
 
     def _running_best(self, table: TrialTable) -> FloatArray:
         """Take up the table's reports; for each of them its trial's best loss up to its step, NaN if none."""
         reports, n = table.reports, len(table.reports)
         out = np.empty(n)
-        if n:
-            columns = reports.trial[:n], reports.step[:n], reports.value[:n], reports.previous[:n]
-            self.kernels.running_best(*columns, table.sign, self.best, self.last, out)
+        self.kernels.running_best(
+            reports.last, reports.step[:n], reports.gap[:n], reports.value, table.sign, self.best, out
+        )
         return out
 
     def _make_room(self, number: int) -> None:
         if number >= len(self.best):
-            capacity = max(number + 1, 2 * len(self.best))
-            self.best = grow(self.best, capacity, np.nan)  # type: ignore[assignment]
-            self.last = grow(self.last, capacity, _NO_STEP)  # type: ignore[assignment]
+            self.best = grow(self.best, max(number + 1, 2 * len(self.best)), np.nan)  # type: ignore[assignment]
 
     def _widen(self, step: int) -> FloatArray:
         self.pools[step] = wider = self.kernels.widen(self.pools[step])
@@ -76,10 +71,9 @@ class _Pools:
         while not self.kernels.insert(pool, value, self.q):
             pool = self._widen(step)
 
-    def _note(self, number: int, step: int, loss: float) -> None:
+    def _note(self, number: int, loss: float) -> None:
         """A report that enters no pool now."""
         self.best[number] = self.kernels.better(self.best[number], loss)
-        self.last[number] = max(step, self.last[number])
 
     def report(self, table: TrialTable, number: int, step: int, value: float) -> None:
         raise NotImplementedError
@@ -91,13 +85,13 @@ class _Pools:
         raise NotImplementedError
 
 
-def _by_step(steps: IntArray, values: FloatArray) -> dict[int, FloatArray]:
+def _by_step(steps: NarrowArray, values: FloatArray) -> dict[int, FloatArray]:
     """The values at each step."""
     if not len(steps):
         return {}
     order = np.argsort(steps, kind="stable")
     steps = steps[order]
-    borders = np.flatnonzero(np.diff(steps)) + 1
+    borders = np.flatnonzero(steps[1:] != steps[:-1]) + 1
     return dict(zip(steps[np.r_[0, borders]].tolist(), np.split(values[order], borders), strict=True))
 
 
@@ -109,46 +103,51 @@ class _AllPools(_Pools):
 
     def __init__(self, table: TrialTable, q: float, min_steps: int) -> None:
         super().__init__(table, q, min_steps)
-        best = self._running_best(table)
+        best, reports = self._running_best(table), table.reports
         ended = table.tell_order
         states = table.states[ended]
         kept = ended[(states == TrialState.COMPLETE) | (states == TrialState.PRUNED)]
-        kept = kept[self.last[kept] != _NO_STEP]
+        kept = kept[kept < len(reports.last)]
+        kept = kept[reports.last[kept] != NONE]
         self.ended = len(kept)
         self.order: IntArray = np.zeros(max(_FIRST_CAPACITY, len(kept)), np.int64)
         self.order[: len(kept)] = kept
-        counted = np.flatnonzero(table.reports.step[: len(best)] >= min_steps)
-        for step, values in _by_step(table.reports.step[counted], best[counted]).items():
-            self._open(step, values)
+        # the answer of the latest report's kernel call, which holds until something else happens
+        self.judged, self.verdict = NONE, False
+        counted = np.flatnonzero(reports.step[: len(best)] >= min_steps)
+        for step, values in _by_step(reports.step[counted], best[counted]).items():
+            self._open(step, values, reports.highest)
 
-    def _open(self, step: int, reported: FloatArray) -> FloatArray:
+    def _open(self, step: int, reported: FloatArray, highest: IntArray) -> FloatArray:
         """The pool of a new step: what was `reported` there and the trials that ended before it."""
         order = self.order[: self.ended]
-        losses = np.concatenate([reported, self.best[order[self.last[order] < step]]])
+        losses = np.concatenate([reported, self.best[order[highest[order] < step]]])
         losses[np.isnan(losses)] = np.inf
         losses.sort()
         self.pools[step] = pool = self.kernels.build(losses, self.q, self.ended)
         return pool  # type: ignore[no-any-return]
 
     def report(self, table: TrialTable, number: int, step: int, value: float) -> None:
-        self._make_room(number)
-        loss = table.sign * value
+        if number >= len(self.best):
+            self._make_room(number)
+        highest, loss = table.reports.highest, table.sign * value
         if step < self.min_steps:
-            if step < self.last[number]:
+            self.judged = NONE
+            if step < highest[number]:
                 self._report_late(table, number, step, loss)
             else:
-                self._note(number, step, loss)
+                self._note(number, loss)
             return
         pool = self.pools.get(step)
         if pool is None:
-            pool = self._open(step, np.empty(0))
+            pool = self._open(step, np.empty(0), highest)
         while True:
-            outcome = self.kernels.report(
-                pool, self.best, self.last, self.order, self.ended, number, step, loss, self.q
-            )
-            if outcome == self.kernels.DONE:
+            verdict = self.kernels.report(pool, self.best, highest, self.order, self.ended, number, step, loss, self.q)
+            if verdict <= self.kernels.PRUNE:
+                self.judged, self.verdict = number, verdict == self.kernels.PRUNE
                 return
-            if outcome == self.kernels.LATE:
+            if verdict == self.kernels.LATE:
+                self.judged = NONE
                 self._report_late(table, number, step, loss)
                 return
             pool = self._widen(step)
@@ -167,12 +166,11 @@ class _AllPools(_Pools):
             within = better(within, table.sign * value)
             if other > step and other >= self.min_steps and entry(within) < entry(without):
                 self.kernels.replace(self.pools[other], entry(without), entry(within))
-        self._note(number, step, loss)
+        self._note(number, loss)
 
     def end(self, table: TrialTable, number: int) -> None:
-        if number >= len(self.last) or self.last[number] == _NO_STEP:
-            return
-        if table.state(number) not in (TrialState.COMPLETE, TrialState.PRUNED):
+        self.judged = NONE
+        if table.reports.latest(number) == NONE or table.state(number) not in (TrialState.COMPLETE, TrialState.PRUNED):
             return
         if self.ended == len(self.order):
             self.order = grow(self.order, 2 * self.ended)  # type: ignore[assignment]
@@ -180,14 +178,17 @@ class _AllPools(_Pools):
         self.ended += 1
 
     def is_worse(self, table: TrialTable, number: int) -> bool:
-        if number >= len(self.last):
+        if number == self.judged:
+            return self.verdict
+        if table.reports.latest(number) == NONE:
             return False
-        step = self.last.item(number)
+        highest = table.reports.highest
+        step = highest.item(number)
         pool = self.pools.get(step)
-        if pool is None:  # no report yet, or none that counts
+        if pool is None:  # too small a step
             return False
         while True:
-            verdict = self.kernels.judge(pool, self.best, self.last, self.order, self.ended, number, self.q)
+            verdict = self.kernels.judge(pool, self.best, highest, self.order, self.ended, number, self.q)
             if verdict != self.kernels.FULL:
                 return bool(verdict == self.kernels.PRUNE)
             pool = self._widen(step)
@@ -200,14 +201,15 @@ class _CompletedPools(_Pools):
         super().__init__(table, q, min_steps)
         self._running_best(table)
         n, reports = len(table.reports), table.reports
-        counted = (reports.step[:n] >= min_steps) & ~np.isnan(reports.value[:n])
-        counted &= table.states[reports.trial[:n]] == TrialState.COMPLETE
-        for step, values in _by_step(reports.step[:n][counted], reports.value[:n][counted]).items():
-            self.pools[step] = self.kernels.build(np.sort(values), q)
+        values = reports.value
+        counted = (reports.step[:n] >= min_steps) & ~np.isnan(values)
+        counted &= table.states[reports.trial] == TrialState.COMPLETE
+        for step, pool in _by_step(reports.step[:n][counted], values[counted]).items():
+            self.pools[step] = self.kernels.build(np.sort(pool), q)
 
     def report(self, table: TrialTable, number: int, step: int, value: float) -> None:
         self._make_room(number)
-        self._note(number, step, table.sign * value)
+        self._note(number, table.sign * value)
 
     def end(self, table: TrialTable, number: int) -> None:
         if table.state(number) != TrialState.COMPLETE:
@@ -219,11 +221,12 @@ class _CompletedPools(_Pools):
                 self._insert(step, value)
 
     def is_worse(self, table: TrialTable, number: int) -> bool:
-        if number >= len(self.last):
+        if table.reports.latest(number) == NONE:
             return False
-        step, own = self.last.item(number), self.best.item(number)
-        if step == _NO_STEP or step < self.min_steps:
+        step = table.reports.highest.item(number)
+        if step < self.min_steps:
             return False
+        own = self.best.item(number)
         if math.isnan(own):
             return True
         pool = self.pools.get(step)

@@ -148,10 +148,9 @@ class _ReportsByTrial:
 
     def __init__(self, table: TrialTable) -> None:
         reports, n = table.reports, len(table.reports)
-        order = np.lexsort((reports.step[:n], reports.trial[:n]))
-        self._trial, self._step, self._value = (
-            column[:n][order] for column in (reports.trial, reports.step, reports.value)
-        )
+        trial, step, value = reports.trial, reports.step[:n], reports.value
+        order = np.lexsort((step, trial))
+        self._trial, self._step, self._value = trial[order], step[order], value[order]
 
     def of(self, begin: int, end: int) -> dict[int, dict[int, float]]:
         """The reports of trials `begin` to `end` - 1: by trial, then value by step in ascending order."""

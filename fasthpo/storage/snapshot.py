@@ -212,19 +212,19 @@ def _rebuild(
     finished = np.flatnonzero(np.isin(states, [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED]))
     if not np.array_equal(np.sort(order), finished):
         raise CorruptCheckpoint("the order of the tells does not name each finished trial once")
-    if count and not (0 <= reports["trial"].min() <= reports["trial"].max() < length):
-        raise CorruptCheckpoint("a report belongs to no trial")
+    _check_reports(reports["trial"], reports["step"], length)
     _check_rows(space, columns["params"], states)
     waiting = _waiting(content["waiting"], states)
     table.restore(columns)
     _restore_legs(table, content, leg_count)
-    # reports are dropped of legs that were broken off
-    kept = dict.fromkeys(np.flatnonzero(states == TrialState.RUNNING).tolist(), 0)
-    kept |= {number: first for number, first in content["open_legs"].items() if number in kept}
-    again = list(kept)
-    for i, (number, step, value) in enumerate(zip(*(reports[name].tolist() for name in _REPORTS), strict=True)):
-        if i < kept.get(number, count):
-            table.reports.append(number, step, value)
+    again = np.flatnonzero(states == TrialState.RUNNING).tolist()
+    # of legs that were broken off the reports are dropped: of each trial those before its `end` are kept
+    end = np.where(states == TrialState.RUNNING, 0, count)
+    for number, first in content["open_legs"].items():
+        if states[number] == TrialState.RUNNING:
+            end[number] = first
+    kept = np.arange(count) < end[reports["trial"]]
+    table.reports.fill(*(reports[name][kept] for name in _REPORTS))
     for name, packed in content["metrics"].items():
         table.metrics[name] = _unpack(f"metric {name}", packed, "<f8", (length,)).copy()
     table.errors = {int(number): str(error) for number, error in content["errors"].items()}
@@ -241,7 +241,7 @@ def _rebuild(
         _make("pruner", pruners.builtin(), content["pruner"], pruner),
         _make("strategy", strategies.builtin(), content["strategy"], strategy, sampler=sampler),
         next_draw,
-        [*sorted(again), *waiting],
+        [*again, *waiting],
     )
 
 
@@ -264,6 +264,18 @@ def _check_rows(space: SearchSpace, params: npt.NDArray[np.float64], states: npt
         low, high = getattr(parameter, "low", 0), getattr(parameter, "high", (parameter.count or 1) - 1)
         if len(values) and not (low <= values.min() <= values.max() <= high):
             raise CorruptCheckpoint(f"a value of {name!r} lies outside its bounds")
+
+
+def _check_reports(trial: npt.NDArray[np.int64], step: npt.NDArray[np.int64], length: int) -> None:
+    if not len(trial):
+        return
+    if not (0 <= trial.min() <= trial.max() < length):
+        raise CorruptCheckpoint("a report belongs to no trial")
+    if step.min() < 0:
+        raise CorruptCheckpoint(f"a report's step must not be negative, got {step.min()}")
+    order = np.lexsort((step, trial))
+    if ((np.diff(trial[order]) == 0) & (np.diff(step[order]) == 0)).any():
+        raise CorruptCheckpoint("a trial has two reports at one step")
 
 
 def _waiting(numbers: Any, states: npt.NDArray[np.int8]) -> list[int]:

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from fasthpo.errors import UnknownTrial as UnknownTrial
     from fasthpo.pruners.base import Pruner as Pruner
     from fasthpo.pruners.median import MedianPruner as MedianPruner
+    from fasthpo.pruners.patient import PatientPruner as PatientPruner
     from fasthpo.pruners.percentile import PercentilePruner as PercentilePruner
+    from fasthpo.pruners.successive_halving import SuccessiveHalvingPruner as SuccessiveHalvingPruner
+    from fasthpo.pruners.threshold import ThresholdPruner as ThresholdPruner
+    from fasthpo.pruners.wilcoxon import WilcoxonPruner as WilcoxonPruner
     from fasthpo.results import StopReason as StopReason
     from fasthpo.results import StudyStatistics as StudyStatistics
     from fasthpo.results import TuningResult as TuningResult
@@ -83,7 +87,11 @@ _HOMES = {
     ],
     "pruners.base": ["Pruner"],
     "pruners.median": ["MedianPruner"],
+    "pruners.patient": ["PatientPruner"],
     "pruners.percentile": ["PercentilePruner"],
+    "pruners.successive_halving": ["SuccessiveHalvingPruner"],
+    "pruners.threshold": ["ThresholdPruner"],
+    "pruners.wilcoxon": ["WilcoxonPruner"],
     "results": ["StopReason", "StudyStatistics", "TuningResult"],
     "samplers.base": ["Sampler"],
     "samplers.grid": ["GridSampler"],

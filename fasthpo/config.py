@@ -11,16 +11,23 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
+from fasthpo import pruners
 from fasthpo.errors import InvalidValue
 from fasthpo.parameter import plain
 from fasthpo.pruners.base import Pruner
-from fasthpo.pruners.median import MedianPruner
-from fasthpo.pruners.percentile import PercentilePruner
 from fasthpo.samplers.base import check_seed
 from fasthpo.table import check_direction
 from fasthpo.trial import as_number
 
-PRUNING_STRATEGIES = ("median", "percentile")
+# by strategy, which is also the pruner's name: the fields that it uses, which are arguments of the pruner
+PRUNING_STRATEGIES: dict[str, tuple[str, ...]] = {
+    "median": ("min_steps", "n_startup_trials"),
+    "percentile": ("min_steps", "percentile", "n_startup_trials"),
+    "threshold": ("lower", "upper", "min_steps"),
+    "patient": ("patience", "min_delta"),
+    "wilcoxon": ("p_threshold", "n_startup_steps"),
+    "successive_halving": ("min_resource", "reduction_factor"),
+}
 _FORBIDDEN = re.compile(r'[/\\<>:"|?*\x00-\x1f]')  # in file names, on Windows or everywhere
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # no file names on Windows
 _LONGEST_NAME = 200  # bytes; file systems end at 255, and temporary names are longer
@@ -92,14 +99,23 @@ class PruningConfig(_Config):
     """When a trial is given up, judged by what it reports.
 
     Args:
-        strategy: "median" or "percentile".
-        min_steps: no pruning while a trial's step is smaller.
-        percentile: 0 to 1, for `strategy="percentile"`: the share of trials that is good enough to go on; 0.25 keeps
-            the best quarter, 0.5 is the median. (`PercentilePruner` itself takes 0 to 100.)
-        n_startup_trials: no pruning before so many trials have ended (completed or pruned).
+        strategy: which pruner, see its class for what it does: "median" (`MedianPruner`), "percentile"
+            (`PercentilePruner`), "threshold" (`ThresholdPruner`), "patient" (`PatientPruner`, where patience decides
+            alone), "wilcoxon" (`WilcoxonPruner`), or "successive_halving" (`SuccessiveHalvingPruner`).
+        min_steps: no pruning while a trial's step is smaller (median, percentile, threshold).
+        percentile: 0 to 1 (percentile): the share of trials that is good enough to go on; 0.25 keeps the best quarter,
+            0.5 is the median. (`PercentilePruner` itself takes 0 to 100.)
+        n_startup_trials: no pruning before so many trials have ended, completed or pruned (median, percentile).
+        lower, upper: the values allowed (threshold); None: no bound.
+        patience: how many reports may pass without getting better (patient).
+        min_delta: getting better means by more than this (patient).
+        p_threshold: 0 to 1; the larger, the more is pruned (wilcoxon).
+        n_startup_steps: no pruning of a trial with fewer steps in common with the best one (wilcoxon).
+        min_resource: the step of the first rung (successive_halving).
+        reduction_factor: one in so many trials passes a rung (successive_halving).
 
     Raises:
-        InvalidValue: an argument is out of its range, or `percentile` would have no effect.
+        InvalidValue: an argument is out of its range, or would have no effect on the chosen strategy.
 
     Example:
         >>> PruningConfig(strategy="percentile", percentile=0.25).make_pruner().percentile
@@ -110,10 +126,32 @@ class PruningConfig(_Config):
     min_steps: int = 0
     percentile: float = 0.5
     n_startup_trials: int = 5
+    lower: float | None = None
+    upper: float | None = None
+    patience: int = 5
+    min_delta: float = 0.0
+    p_threshold: float = 0.1
+    n_startup_steps: int = 2
+    min_resource: int = 1
+    reduction_factor: int = 3
 
     def __post_init__(self) -> None:
-        if self.strategy not in PRUNING_STRATEGIES:
+        if not isinstance(self.strategy, str) or self.strategy not in PRUNING_STRATEGIES:
             raise InvalidValue(f"strategy must be one of {list(PRUNING_STRATEGIES)}, got strategy={self.strategy!r}")
+        self._set(percentile=self._checked_share())
+        used = PRUNING_STRATEGIES[self.strategy]
+        for name, field in type(self).__dataclass_fields__.items():
+            value = getattr(self, name)
+            if name != "strategy" and name not in used and (type(value) is bool or value != field.default):
+                users = [f'strategy="{other}"' for other, names in PRUNING_STRATEGIES.items() if name in names]
+                raise InvalidValue(
+                    f'{name} has no effect for strategy="{self.strategy}", got {name}={value!r}; '
+                    f"it is for {' and '.join(users)}"
+                )
+        options = self.make_pruner().options()  # the pruner checks what it is given
+        self._set(**{name: options[name] for name in used if name != "percentile"})
+
+    def _checked_share(self) -> float:
         share = as_number("percentile", self.percentile)
         if 1 < share <= 100:
             raise InvalidValue(
@@ -126,18 +164,16 @@ class PruningConfig(_Config):
                 f'percentile must be 0.5 for strategy="median", got percentile={share:g}; '
                 'use strategy="percentile" for any other'
             )
-        self._set(
-            percentile=share,
-            min_steps=_integer("min_steps", self.min_steps, 0),
-            n_startup_trials=_integer("n_startup_trials", self.n_startup_trials, 0),
-        )
+        return share
 
     def make_pruner(self) -> Pruner:
         """A new pruner of this kind."""
-        if self.strategy == "median":
-            return MedianPruner(n_startup_trials=self.n_startup_trials, min_steps=self.min_steps)
-        percentile = round(100 * self.percentile, 10)  # 100 * 0.29 is 28.999999999999996
-        return PercentilePruner(percentile, n_startup_trials=self.n_startup_trials, min_steps=self.min_steps)
+        options = {name: getattr(self, name) for name in PRUNING_STRATEGIES[self.strategy]}
+        if self.strategy == "percentile":
+            options["percentile"] = round(100 * self.percentile, 10)  # 100 * 0.29 is 28.999999999999996
+        if self.strategy == "patient":
+            options["wrapped_pruner"] = None
+        return pruners.builtin()[self.strategy](**options)
 
     def to_dict(self) -> dict[str, Any]:
         """The config in plain values."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from fasthpo.errors import InvalidValue
+from fasthpo.parameter import plain
 from fasthpo.table import TrialTable
 
 
@@ -30,5 +32,17 @@ class Pruner(ABC):
         """Whether the running trial `number` should end now."""
 
     def options(self) -> dict[str, Any]:
-        """The constructor's arguments, in plain values, from which a built-in pruner is made again."""
+        """The constructor's arguments, from which a built-in pruner is made again: plain values, or pruners."""
         return {}
+
+
+def check_count(name: str, value: Any, least: int = 0) -> int:
+    """The integer itself.
+
+    Raises:
+        InvalidValue: it is none, or less than `least`.
+    """
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise InvalidValue(f"{name} must be an integer of at least {least}, got {name}={value!r}")
+    return number

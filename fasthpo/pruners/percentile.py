@@ -8,21 +8,14 @@ from typing import Any, Literal
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import FloatArray, plain
-from fasthpo.pruners.base import Pruner
+from fasthpo.parameter import FloatArray
+from fasthpo.pruners.base import Pruner, check_count
 from fasthpo.reports import NONE, IntArray, NarrowArray, grow
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState, as_number
 
 Pool = Literal["all", "completed"]
 _FIRST_CAPACITY = 64
-
-
-def _count(name: str, value: Any) -> int:
-    number = plain(value)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise InvalidValue(f"{name} must be an integer of at least 0, got {name}={value!r}")
-    return number
 
 
 def _percentile(value: Any) -> float:
@@ -273,8 +266,8 @@ class PercentilePruner(Pruner):
 
     def __init__(self, percentile: float, n_startup_trials: int = 5, min_steps: int = 0, pool: Pool = "all") -> None:
         self.percentile = _percentile(percentile)
-        self.n_startup_trials = _count("n_startup_trials", n_startup_trials)
-        self.min_steps = _count("min_steps", min_steps)
+        self.n_startup_trials = check_count("n_startup_trials", n_startup_trials)
+        self.min_steps = check_count("min_steps", min_steps)
         if pool not in ("all", "completed"):
             raise InvalidValue(f"pool must be 'all' or 'completed', got pool={pool!r}")
         self.pool: Pool = pool

@@ -9,9 +9,9 @@ Format, version 1. The file is a msgpack map of
               columns, report_count, reports, leg_count, legs, open_legs, metrics, errors
 
 A column is a map of dtype (little-endian, such as "<f8"), shape, and its raw bytes. A sampler, pruner or multi-fidelity
-strategy is a map of name and options; the name is nil for one of the user's own. `open_legs` maps each running trial
-to how many reports the study had when it was last asked for. Nothing in a file is ever executed. A file is replaced
-as a whole or not at all.
+strategy is a map of name and options; the name is nil for one of the user's own. An option that is a pruner itself is a
+map of "part" to such a map. `open_legs` maps each running trial to how many reports the study had when it was last
+asked for. Nothing in a file is ever executed. A file is replaced as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -86,11 +86,14 @@ def _unpack(what: str, packed: Any, dtype: str, shape: tuple[int, ...]) -> npt.N
 def _part(part: Sampler | Pruner | Strategy | None) -> dict[str, Any] | None:
     if part is None:
         return None
-    # a subclass of a built-in sampler is the user's own, though it inherits the name
-    known = {**samplers.builtin(), **pruners.builtin(), **strategies.builtin()}
-    built_in = part.name is not None and known.get(part.name) is type(part)
-    return {"name": part.name if built_in else None, "type": type(part).__name__,
-            "options": part.options() if built_in else {}}  # fmt: skip
+    # a subclass of a built-in sampler is the user's own, though it inherits the name; a pruner and a strategy share one
+    kinds = (samplers.builtin(), pruners.builtin(), strategies.builtin())
+    built_in = any(type(part) is known for names in kinds for known in names.values())
+    options = {
+        name: {"part": _part(value)} if isinstance(value, Pruner) else value
+        for name, value in (part.options() if built_in else {}).items()
+    }
+    return {"name": part.name if built_in else None, "type": type(part).__name__, "options": options}
 
 
 def save(
@@ -187,7 +190,11 @@ def _make(what: str, kinds: Mapping[str, Any], part: Any, given: Any, **more: An
         raise _OwnPartNeeded(f"the study used a {what} of your own, {part['type']}; pass one as {what}=")
     if part["name"] not in kinds:
         raise CorruptCheckpoint(f"unknown {what} {part['name']!r}; known: {sorted(kinds)}")
-    return kinds[part["name"]](**part["options"], **more)
+    options = {
+        name: _make(what, kinds, value["part"], None) if isinstance(value, dict) and "part" in value else value
+        for name, value in part["options"].items()
+    }
+    return kinds[part["name"]](**options, **more)
 
 
 def _rebuild(

@@ -1,0 +1,181 @@
+"""Asynchronous successive halving, the type that stops trials: at each rung only the best go on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fasthpo.parameter import FloatArray
+from fasthpo.pruners.base import Pruner, check_count
+from fasthpo.reports import grow
+from fasthpo.table import TrialTable
+from fasthpo.trial import TrialState
+
+_FIRST_CAPACITY = 64
+_BEYOND = 2**63  # no step is as large
+
+
+class _Rungs:
+    """The rungs of a table, which may hold trials and reports; it then follows the table.
+
+    Attributes:
+        reached: by trial number, how many rungs a trial has entered.
+        stopped: by trial number, whether it was not among the best of a rung.
+    """
+
+    def __init__(self, table: TrialTable, levels: list[int], eta: int) -> None:
+        self.levels = levels
+        self.eta = eta
+        self.rungs: list[FloatArray] = []
+        capacity = max(_FIRST_CAPACITY, len(table))
+        self.reached, self.stopped = bytearray(capacity), bytearray(capacity)
+        self.withdrawn: npt.NDArray[np.int8] = np.zeros(capacity, np.int8)
+        self._replay(table)
+
+    def _replay(self, table: TrialTable) -> None:
+        """Enter the trials that have not failed, in the order in which they came to each rung."""
+        reports, n = table.reports, len(table.reports)
+        if n == 0 or reports.step[:n].max() < self.levels[0]:
+            return
+        trial, step, values = reports.trial, reports.step[:n], reports.value
+        losses = np.where(np.isnan(values), np.inf, table.sign * values)
+        failed = table.states == TrialState.FAILED
+        self.withdrawn[: len(table)] = failed
+        for k, level in enumerate(self.levels):
+            there = np.flatnonzero((step >= level) & ~failed[trial])
+            if not len(there):
+                return
+            first = np.sort(there[np.unique(trial[there], return_index=True)[1]])
+            for number, loss in zip(trial[first].tolist(), losses[first].tolist(), strict=True):
+                self._enter(k, number, loss)
+
+    def _enter(self, k: int, number: int, loss: float) -> None:
+        if k == len(self.rungs):
+            from fasthpo.kernels import stopping  # imports numba
+
+            self.kernels = stopping
+            self.rungs.append(stopping.empty())
+        answer = self.kernels.enter(self.rungs[k], self.withdrawn, number, loss, self.eta)
+        while answer == self.kernels.FULL:
+            self.rungs[k] = self.kernels.widen(self.rungs[k])
+            answer = self.kernels.enter(self.rungs[k], self.withdrawn, number, loss, self.eta)
+        self.reached[number] = k + 1
+        if answer == self.kernels.OUT:
+            self.stopped[number] = True
+
+    def report(self, table: TrialTable, number: int, step: int, value: float) -> None:
+        if number >= len(self.reached):
+            more = max(number + 1 - len(self.reached), len(self.reached))
+            self.reached.extend(bytes(more))
+            self.stopped.extend(bytes(more))
+            self.withdrawn = grow(self.withdrawn, len(self.reached))  # type: ignore[assignment]
+        while step >= self.levels[self.reached[number]]:
+            self._enter(self.reached[number], number, table.sign * value if value == value else math.inf)
+
+    def withdraw(self, table: TrialTable, number: int) -> None:
+        """A trial has failed: its entries no longer count."""
+        if number >= len(self.reached) or not self.reached[number]:
+            return
+        self.withdrawn[number] = 1
+        for k, loss in enumerate(self._entries(table, number)):
+            self.kernels.withdraw(self.rungs[k], self.withdrawn, number, loss, self.eta)
+
+    def _entries(self, table: TrialTable, number: int) -> list[float]:
+        """What a trial entered each of its rungs with."""
+        reports = table.reports
+        came, at = [], reports.latest(number)
+        while True:
+            came.append(at)
+            if not reports.gap[at]:
+                break
+            at -= int(reports.gap[at])
+        entries: list[float] = []
+        for i in reversed(came):
+            while len(entries) < self.reached[number] and reports.step[i] >= self.levels[len(entries)]:
+                value = reports.value_at(i)
+                entries.append(table.sign * value if value == value else math.inf)
+        return entries
+
+
+class SuccessiveHalvingPruner(Pruner):
+    """Prunes a trial that is not among the best at one of a few steps, each `reduction_factor` times the one before.
+
+    The steps min_resource * reduction_factor^k, k = 0, 1, ..., are rungs. A trial enters a rung with the value of its
+    first report at the rung's step or beyond, and goes on if it is then among the best max(1, floor(n / eta)) of the n
+    trials that have entered so far, eta being the reduction factor; otherwise it is to be pruned, whatever it reports
+    later. So the first trial of a rung goes on, and of the next ones, until there are 2 eta, each that is the best so
+    far: a trial that is worse than one of fewer than 2 eta is not among their best floor(n / eta), however those still
+    to come turn out. In the long run a share of 1 / eta passes each rung.
+
+    Trials of equal value rank by their numbers. NaN ranks with the worst infinity. Trials that failed don't count. A
+    report that is the first at several rungs enters all of them, and so does one of a trial that goes on although it is
+    to be pruned: what it reached is real.
+
+    This is asynchronous successive halving of the stopping type, after Li et al. 2020, arXiv 1810.05934; the promoting
+    type, where trials pause instead, is a strategy. Optuna's pruner of the name has the same rule, but there a trial
+    enters no rung beyond the one that stops it, ties go on, and a trial that is not asked about at a rung is not
+    stopped there. Syne Tune lets the best floor(n / eta) + 1 go on, which stops fewer.
+
+    A report costs O(log n) where it reaches a rung, and nothing elsewhere.
+
+    Args:
+        min_resource: the step of the first rung, at least 1.
+        reduction_factor: eta, at least 2; the larger, the fewer trials go on.
+
+    Raises:
+        InvalidValue: an argument is out of its range.
+
+    Example:
+        >>> import fasthpo
+        >>> study = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, pruner=fasthpo.SuccessiveHalvingPruner(1, 2))
+        >>> for loss in [0.5, 0.7, 0.3]:
+        ...     trial = study.ask()
+        ...     for epoch in (1, 2, 3):
+        ...         trial.report(loss / epoch, epoch)
+        ...         if trial.should_prune():
+        ...             _ = study.tell(trial, state=fasthpo.TrialState.PRUNED)
+        ...             break
+        ...     else:
+        ...         _ = study.tell(trial, loss / 3)
+        >>> [trial.state.name for trial in study.trials]
+        ['COMPLETE', 'PRUNED', 'COMPLETE']
+    """
+
+    name = "successive_halving"
+
+    def __init__(self, min_resource: int = 1, reduction_factor: int = 3) -> None:
+        self.min_resource = check_count("min_resource", min_resource, 1)
+        self.reduction_factor = check_count("reduction_factor", reduction_factor, 2)
+        levels = [self.min_resource]
+        while levels[-1] < _BEYOND:
+            levels.append(levels[-1] * self.reduction_factor)
+        self._levels = levels  # the last one is never reached
+        self._rungs: _Rungs | None = None
+
+    def attach(self, table: TrialTable) -> None:
+        """Take up `table`; its reports are read, in one pass, when the first new one comes."""
+        self._rungs = None
+
+    def _read(self, table: TrialTable) -> _Rungs:
+        self._rungs = _Rungs(table, self._levels, self.reduction_factor)
+        return self._rungs
+
+    def on_report(self, table: TrialTable, number: int, step: int, value: float) -> None:
+        if self._rungs is None:
+            self._read(table)  # finds this report in the table
+        else:
+            self._rungs.report(table, number, step, value)
+
+    def on_end(self, table: TrialTable, number: int) -> None:
+        if self._rungs is not None and table.state(number) == TrialState.FAILED:
+            self._rungs.withdraw(table, number)
+
+    def should_prune(self, table: TrialTable, number: int) -> bool:
+        rungs = self._rungs or self._read(table)
+        return number < len(rungs.stopped) and bool(rungs.stopped[number])
+
+    def options(self) -> dict[str, Any]:
+        return {"min_resource": self.min_resource, "reduction_factor": self.reduction_factor}

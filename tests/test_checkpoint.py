@@ -35,7 +35,24 @@ PRUNERS = {
     "none": lambda: None,
     "median": lambda: fasthpo.MedianPruner(n_startup_trials=2),
     "percentile": lambda: fasthpo.PercentilePruner(30, n_startup_trials=2),
+    "nested": lambda: fasthpo.PatientPruner(fasthpo.PatientPruner(fasthpo.MedianPruner(n_startup_trials=2), 0), 1),
+    "successive halving": lambda: fasthpo.SuccessiveHalvingPruner(1, 2),
 }
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """What a file says of pruners inside each other."""
+    part: dict[str, Any] = {"name": "median", "type": "x", "options": {}}
+    for _ in range(depth):
+        part = {"name": "patient", "type": "x", "options": {"wrapped_pruner": {"part": part}, "patience": 1}}
+    return part
+
+
+def reported(trial: list[int], step: list[int]) -> dict[str, Any]:
+    """The fields of a file whose trials have reported 0.5 at some steps."""
+    columns = {"trial": np.array(trial, "<i8"), "step": np.array(step, "<i8"), "value": np.full(len(step), 0.5)}
+    packed = {n: {"dtype": c.dtype.str, "shape": list(c.shape), "data": c.tobytes()} for n, c in columns.items()}
+    return {"report_count": len(step), "reports": packed}
 
 
 def step(study: fasthpo.Study) -> dict[str, Any]:
@@ -175,6 +192,12 @@ def test_newer_version_is_refused_with_a_way_out(checkpoint: bytes, tmp_path: Pa
         {"sampler": {"name": "tpe", "type": "x", "options": {"surprise": 1}}},
         {"columns": {}},
         {"reports": None},
+        reported([0, 3], [0, 0]),  # there is no such trial
+        reported([0, 1], [0, -1]),
+        reported([0, 1, 0], [7, 7, 7]),  # two at one step
+        {"pruner": {"name": "tpe", "type": "x", "options": {}}},
+        {"pruner": {"name": "patient", "type": "x", "options": {"wrapped_pruner": {"part": 3}, "patience": 1}}},
+        {"pruner": {"name": "patient", "type": "x", "options": {"wrapped_pruner": {"x": 3}, "patience": 1}}},
     ],
 )
 def test_hostile_content_gets_the_documented_error(checkpoint: bytes, change: dict[str, Any], tmp_path: Path) -> None:
@@ -189,6 +212,38 @@ def test_hostile_content_gets_the_documented_error(checkpoint: bytes, change: di
     path.write_bytes(msgpack.packb(outer))
     with pytest.raises(fasthpo.CorruptCheckpoint):
         fasthpo.Study.load(path)
+
+
+def test_pruners_nested_too_deep_get_the_documented_error(checkpoint: bytes, tmp_path: Path) -> None:
+    import zlib
+
+    depth = 5000
+    outer = msgpack.unpackb(checkpoint)
+    inner = msgpack.unpackb(outer["content"], strict_map_key=False)
+    del inner["pruner"]
+    start, end = msgpack.packb(nested(1)).split(msgpack.packb(nested(0)))
+    packed = msgpack.packb(inner)
+    assert packed[0] & 0xF0 == 0x80  # a map of up to 15 entries: one more fits
+    outer["content"] = bytes([packed[0] + 1]) + packed[1:] + msgpack.packb("pruner") + (
+        start * depth + msgpack.packb(nested(0)) + end * depth
+    )  # fmt: skip
+    outer["checksum"] = zlib.crc32(outer["content"])
+    (tmp_path / "deep.msgpack").write_bytes(msgpack.packb(outer))
+    with pytest.raises(fasthpo.CorruptCheckpoint):
+        fasthpo.Study.load(tmp_path / "deep.msgpack")
+
+
+def test_what_the_hostile_content_is_made_of_is_fine_by_itself(checkpoint: bytes, tmp_path: Path) -> None:
+    import zlib
+
+    outer = msgpack.unpackb(checkpoint)
+    inner = msgpack.unpackb(outer["content"], strict_map_key=False)
+    inner.update({"pruner": nested(3), **reported([0, 2, 0], [7, 7, 5])})
+    outer["content"] = msgpack.packb(inner)
+    outer["checksum"] = zlib.crc32(outer["content"])
+    (tmp_path / "fine.msgpack").write_bytes(msgpack.packb(outer))
+    study = fasthpo.Study.load(tmp_path / "fine.msgpack")
+    assert [trial.reports for trial in study.trials] == [{5: 0.5, 7: 0.5}, {}, {7: 0.5}]
 
 
 def test_saving_replaces_the_file_as_a_whole(tmp_path: Path) -> None:

@@ -6,13 +6,16 @@ import dataclasses
 import math
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
 
-from fasthpo.config import EarlyStoppingConfig, PruningConfig, TunerConfig
+import fasthpo
+from fasthpo.config import PRUNING_STRATEGIES, EarlyStoppingConfig, PruningConfig, TunerConfig
 from fasthpo.errors import InvalidValue
+from fasthpo.pruners.base import Pruner
 from fasthpo.pruners.median import MedianPruner
 from fasthpo.pruners.percentile import PercentilePruner
 
@@ -157,8 +160,76 @@ def test_a_percentile_that_the_median_would_ignore_is_refused() -> None:
 
 
 def test_unknown_pruning_strategies_name_the_known_ones() -> None:
-    with pytest.raises(InvalidValue, match=r"one of \['median', 'percentile'\], got strategy='hyperband'"):
-        PruningConfig(strategy="hyperband")
+    known = "'median', 'percentile', 'threshold', 'patient', 'wilcoxon', 'successive_halving'"
+    for strategy in ("hyperband", None, ["median"]):
+        with pytest.raises(InvalidValue) as caught:
+            PruningConfig(strategy=strategy)  # type: ignore[arg-type]
+        assert str(caught.value) == f"strategy must be one of [{known}], got strategy={strategy!r}"
+
+
+PRUNERS: dict[str, tuple[dict[str, Any], Pruner]] = {
+    "median": ({"min_steps": 3, "n_startup_trials": 2}, fasthpo.MedianPruner(2, 3)),
+    "percentile": ({"percentile": 0.29, "min_steps": 3, "n_startup_trials": 2}, fasthpo.PercentilePruner(29, 2, 3)),
+    "threshold": ({"lower": -1, "upper": 2.5, "min_steps": 3}, fasthpo.ThresholdPruner(-1.0, 2.5, 3)),
+    "patient": ({"patience": 4, "min_delta": 0.1}, fasthpo.PatientPruner(None, 4, 0.1)),
+    "wilcoxon": ({"p_threshold": 0.2, "n_startup_steps": 3}, fasthpo.WilcoxonPruner(0.2, 3)),
+    "successive_halving": ({"min_resource": 2, "reduction_factor": 4}, fasthpo.SuccessiveHalvingPruner(2, 4)),
+}
+
+
+@pytest.mark.parametrize("strategy", PRUNING_STRATEGIES)
+def test_each_strategy_makes_its_pruner(strategy: str) -> None:
+    fields, expected = PRUNERS[strategy]
+    config = PruningConfig(strategy=strategy, **{name: np.array([value])[0] for name, value in fields.items()})
+    pruner = config.make_pruner()
+    assert type(pruner) is type(expected) and pruner.options() == expected.options()
+    assert pruner is not config.make_pruner()
+    assert PruningConfig.from_dict(msgpack.unpackb(msgpack.packb(config.to_dict()))) == config
+    assert set(PRUNING_STRATEGIES[strategy]) == set(fields)
+    if strategy != "threshold":  # which has no bounds of its own
+        options = PruningConfig(strategy=strategy).make_pruner().options()
+        assert options == type(expected)(**REQUIRED.get(strategy, {})).options()
+
+
+REQUIRED: dict[str, dict[str, Any]] = {
+    "percentile": {"percentile": 50.0}, "patient": {"wrapped_pruner": None, "patience": 5},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("strategy", PRUNING_STRATEGIES)
+def test_fields_without_an_effect_are_refused(strategy: str) -> None:
+    given = {
+        "min_steps": 1, "percentile": 0.4, "n_startup_trials": 1, "lower": 0.0, "upper": 0.0, "patience": 1,
+        "min_delta": 0.5, "p_threshold": 0.5, "n_startup_steps": 1, "min_resource": 2, "reduction_factor": 2,
+    }  # fmt: skip
+    assert {"strategy", *given} == set(PruningConfig.__dataclass_fields__)
+    for name, value in given.items():
+        if name in PRUNERS[strategy][0] or (strategy, name) == ("median", "percentile"):
+            continue
+        with pytest.raises(InvalidValue) as caught:
+            PruningConfig(strategy=strategy, **{**PRUNERS[strategy][0], name: value})
+        start = f'{name} has no effect for strategy="{strategy}", got {name}={value}; it is for strategy="'
+        assert str(caught.value).startswith(start)
+    with pytest.raises(InvalidValue, match="min_delta has no effect"):
+        PruningConfig(min_delta=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"strategy": "threshold"}, "a threshold needs lower, upper, or both; got neither"),
+        ({"strategy": "patient", "patience": -1}, "patience must be an integer of at least 0, got patience=-1"),
+        ({"strategy": "wilcoxon", "p_threshold": 2}, "p_threshold must be between 0 and 1, got p_threshold=2.0"),
+        (
+            {"strategy": "successive_halving", "reduction_factor": 1},
+            "reduction_factor must be an integer of at least 2",
+        ),
+    ],
+)
+def test_values_are_checked_by_the_pruner(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        PruningConfig(**fields)
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize("field", ["min_steps", "n_startup_trials"])

@@ -157,7 +157,9 @@ def load(
         return _rebuild(_content(path.read_bytes()), sampler, pruner, strategy)
     except _OwnPartNeeded as error:
         raise InvalidValue(f"{path}: {error}") from error
-    except (FastHPOError, ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError) as error:
+    except (
+        FastHPOError, ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError, RecursionError,
+    ) as error:  # fmt: skip
         raise CorruptCheckpoint(f"{path}: not a usable checkpoint: {error}") from error
 
 

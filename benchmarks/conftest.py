@@ -13,7 +13,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
     groups: dict[str, dict[str, float]] = defaultdict(dict)
     for bench in session.benchmarks if session else []:
         if bench.group and "library" in bench.extra_info and not bench.has_error:
-            groups[bench.group][bench.extra_info["library"]] = bench.stats.median
+            groups[bench.group][bench.extra_info["library"]] = bench.stats.median / bench.extra_info.get("calls", 1)
     if not groups:
         return
     terminalreporter.section("medians, and each rival's as a multiple of fasthpo's")

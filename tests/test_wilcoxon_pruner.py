@@ -80,6 +80,21 @@ def test_only_the_best_complete_trial_counts():
         assert run.should_prune(judged) == (level != 2.0)
 
 
+def test_curves_that_were_dropped_are_read_again(monkeypatch):
+    monkeypatch.setattr("fasthpo.pruners.wilcoxon._MOST_CURVES", 3)
+    run = Run(WilcoxonPruner())
+    best = run.ask()
+    for step in range(6):
+        run.report(best, step, 0.0)
+    run.end(best, COMPLETE, 0.0)
+    numbers = [run.ask() for _ in range(10)]
+    for step in range(6):
+        for number in numbers:
+            run.report(number, step, (1.0 + step) * (-1) ** number)
+            assert len(run.pruner._curves) <= 3
+            assert run.should_prune(number) == (number % 2 == 0 and step >= 3)
+
+
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 @pytest.mark.parametrize(("n", "threshold"), [(10, 0.1), (40, 0.05), (80, 0.1)])
 def test_equals_are_pruned_as_often_as_the_threshold_says(direction, n, threshold):

@@ -15,6 +15,7 @@ from fasthpo.table import TrialTable
 from fasthpo.trial import as_number
 
 _FIRST_CAPACITY = 16
+_MOST_CURVES = 4096  # kept at once: trials may be running, or paused, in any number
 
 
 def _loss(table: TrialTable, value: float) -> float:
@@ -88,7 +89,7 @@ class WilcoxonPruner(Pruner):
         self._forget()
 
     def _forget(self) -> None:
-        self._curves: dict[int, _Curve] = {}  # of the running trials that have reported
+        self._curves: dict[int, _Curve] = {}  # of running trials that have reported
         self._best_number: int | None = None
         self._best: _Curve | None = None
 
@@ -109,6 +110,8 @@ class WilcoxonPruner(Pruner):
     def _read(self, table: TrialTable, number: int) -> _Curve:
         from fasthpo.kernels import wilcoxon  # imports numba
 
+        if len(self._curves) >= _MOST_CURVES:
+            self._curves.clear()  # each is read again when it is needed
         self._curves[number] = curve = _Curve(table, number, wilcoxon)
         return curve
 

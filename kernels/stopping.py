@@ -141,6 +141,8 @@ def _is_low(rung: FloatArray, loss: float, number: float) -> bool:
 def enter(rung: FloatArray, withdrawn: FlagArray, number: int, loss: float, eta: int) -> int:
     """Add a trial: IN if it is then among the best, else OUT. FULL: nothing done, call again with a wider rung.
 
+    One that has been withdrawn is not added: OUT.
+
     Args:
         rung: the rung.
         withdrawn: by trial number, 1 for those that have been withdrawn.
@@ -148,6 +150,8 @@ def enter(rung: FloatArray, withdrawn: FlagArray, number: int, loss: float, eta:
         loss: what it reached.
         eta: a share of 1 / eta goes on.
     """
+    if withdrawn[number]:
+        return OUT
     if HEADER + 2 * int(rung[ENTRIES + _LOW] + rung[ENTRIES + _HIGH]) == len(rung):
         return FULL
     _push(rung, _LOW if _is_low(rung, loss, float(number)) else _HIGH, loss, float(number))

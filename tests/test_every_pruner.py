@@ -208,22 +208,28 @@ def test_no_reports_no_pruning(name: str) -> None:
     assert not run.should_prune(number) and not run.should_prune(run.ask())
 
 
+def decisions_on(pruner: Pruner, levels: list[float]) -> list[bool]:
+    """A trial a level, falling by a tenth a step; the first is still running at the end, when it is asked about again."""
+    run, found = Run(pruner), []
+    for level in levels:
+        number = run.ask()
+        for step in range(7):
+            run.report(number, step, level - 0.1 * step)
+            found.append(run.should_prune(number))
+        if number:
+            run.end(number, value=level)
+    return [*found, run.should_prune(0)]
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_attach_forgets_the_table_before(name: str) -> None:
     options = {key: values[0] for key, values in OPTIONS[name].items()}
-    pruner = fresh(KINDS[name](**options))
-    decisions = []
-    for _ in range(2):
-        run, found = Run(pruner), []
-        for level in (1.0, 3.0, 2.0, 5.0, 0.5, NAN):
-            number = run.ask()
-            for step in range(7):
-                run.report(number, step, level + 0.1 * step)
-                found.append(run.should_prune(number))
-            run.end(number, value=level)
-        run.report(run.ask(), 1, 0.0)  # still running when the table goes
-        decisions.append(found)
-    assert decisions[0] == decisions[1] and True in decisions[0]
+    used, new = fresh(KINDS[name](**options)), fresh(KINDS[name](**options))
+    levels = [4.0, 1.0, 3.0, 2.0, 5.0, 0.5, NAN]
+    for before in ([-9.0, 5.0, -9.0, 9.0], [99.0, 0.0]):
+        decisions_on(used, before)
+        found = decisions_on(used, levels)
+        assert found == decisions_on(new, levels) and True in found
 
 
 @pytest.mark.parametrize("name", OPTIONS)

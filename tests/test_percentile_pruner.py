@@ -154,6 +154,16 @@ def test_no_pruning_before_min_steps():
     assert not run.should_prune(number)
 
 
+def test_a_late_report_before_min_steps_counts():
+    run = Run(MedianPruner(min_steps=3))
+    ended(run, [1.0] * 5, last_step=5)
+    number = run.ask()
+    run.report(number, 4, 9.0)
+    assert run.should_prune(number)
+    run.report(number, 2, 0.5)
+    assert not run.should_prune(number)
+
+
 def test_strictly_worse_only():
     run = Run(MedianPruner())
     ended(run, [1.0] * 5)

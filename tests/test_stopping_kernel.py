@@ -71,6 +71,16 @@ def test_every_step_against_a_sorted_list(sequence, eta, descending):
         check(rung, withdrawn, there, eta)
 
 
+def test_a_withdrawn_trial_does_not_come_back():
+    rung, withdrawn = kernels.empty(), np.zeros(3, np.int8)
+    for number in range(2):
+        enter(rung, withdrawn, number, float(number), 2)
+    withdrawn[0] = 1
+    kernels.withdraw(rung, withdrawn, 0, 0.0, 2)
+    assert kernels.enter(rung, withdrawn, 0, -1.0, 2) == kernels.OUT
+    check(rung, withdrawn, {1: 1.0}, 2)
+
+
 def test_a_full_rung_refuses_and_stays():
     rung, withdrawn = kernels.empty(), np.zeros(20, np.int8)
     for number in range(6):

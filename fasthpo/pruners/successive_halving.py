@@ -43,7 +43,6 @@ class _Rungs:
         trial, step, values = reports.trial, reports.step[:n], reports.value
         losses = np.where(np.isnan(values), np.inf, table.sign * values)
         failed = table.states == TrialState.FAILED
-        self.withdrawn[: len(table)] = failed
         for k, level in enumerate(self.levels):
             there = np.flatnonzero((step >= level) & ~failed[trial])
             if not len(there):

@@ -180,8 +180,9 @@ class Study(TrialViews):
             raise InvalidValue(f"step must be an integer that is not negative, got step={step!r}")
         table = self.table
         with self._lock:
-            if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:  # cheaper than
-                self._check_running(number, "report")  # which says what is wrong
+            # the check itself is slower: it is for saying what is wrong
+            if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
+                self._check_running(number, "report")
             earlier = table.reports.append(number, step, reported)
             if earlier != NONE:
                 kept = table.reports.value_at(earlier)

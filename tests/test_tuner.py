@@ -156,6 +156,37 @@ def test_pruning_happens_inside_the_objective_and_saves_steps() -> None:
     assert with_pruning < late < all_steps
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        PruningConfig(strategy="threshold", upper=20.0),
+        PruningConfig(strategy="patient", patience=3),
+        PruningConfig(strategy="wilcoxon", p_threshold=0.1),
+        PruningConfig(strategy="successive_halving", min_resource=2),
+    ],
+    ids=lambda config: config.strategy,
+)
+def test_each_strategy_prunes_and_saves_steps(config: PruningConfig) -> None:
+    taken, losses = 0, []
+
+    def objective(trial: Trial) -> float:
+        nonlocal taken
+        for step in range(50):
+            taken += 1
+            # falls for 20 steps, in ripples of its own
+            trial.report(parabola(trial) + max(0, 20 - step) / 20 + 0.01 * ((step * trial.number) % 7), step)
+            if trial.should_prune():
+                losses.append(parabola(trial))
+                raise TrialPruned(f"{config.strategy} says so")
+        return parabola(trial)
+
+    statistics = make(40, pruning=config).optimize(objective).statistics
+    assert statistics.pruned_trials == len(losses) >= 5
+    assert statistics.failed_trials == 0 and taken < 40 * 50
+    if config.strategy != "patient":  # which stops them all, once they stand still
+        assert statistics.best_value is not None and statistics.best_value < min(losses)
+
+
 def test_the_percentile_is_honoured() -> None:
     def pruned(share: float) -> int:
         def objective(trial: Trial) -> float:

@@ -1,7 +1,7 @@
 """A report and the question whether to prune, against the trials and steps so far, for each pruner, beside Optuna.
 
     pip install -c constraints.txt -e ".[benchmark]"
-    python -m pytest benchmarks/bench_pruning.py                    # all of it, about five minutes
+    python -m pytest benchmarks/bench_pruning.py                    # all of it, about a minute
     python -m pytest benchmarks/bench_pruning.py -k median
 
 Each round is a new trial that makes all its reports and asks after each of them; its time is divided by their number.

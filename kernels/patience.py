@@ -57,7 +57,7 @@ def push(steps: IntArray, losses: FloatArray, row: int, step: int, loss: float, 
             place += 1
         steps[row, place] = step
         losses[row, place] = loss
-    best = losses[row, 1]
+    best = float(losses[row, 1])
     for place in range(2, window + 1):
-        best = min(best, losses[row, place])
-    return not losses[row, 0] - best > min_delta  # inf - inf is NaN: not better
+        best = min(best, float(losses[row, place]))
+    return not float(losses[row, 0]) - best > min_delta  # inf - inf is NaN: not better

@@ -155,8 +155,9 @@ def is_worse(
             i += 1
         elif steps[i] > best_steps[j]:
             j += 1
-        else:  # infinities of one sign are equal, their difference would be NaN
-            difference = 0.0 if losses[i] == best_losses[j] else losses[i] - best_losses[j]
+        else:
+            own, other = float(losses[i]), float(best_losses[j])
+            difference = 0.0 if own == other else own - other  # inf - inf would be NaN
             differences[n] = difference
             total += difference
             n += 1

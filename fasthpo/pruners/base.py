@@ -25,7 +25,7 @@ class Pruner(ABC):
         """Called after a running trial's first report at `step`."""
 
     def on_end(self, table: TrialTable, number: int) -> None:  # noqa: B027
-        """Called after a trial has ended; its state and value stand in the table."""
+        """Called after a trial has ended, not when it pauses; its state and value stand in the table."""
 
     @abstractmethod
     def should_prune(self, table: TrialTable, number: int) -> bool:

@@ -30,7 +30,7 @@ def _percentile(value: Any) -> float:
 class _Pools:
     """What both kinds of pools share: a pool of values a step, and each trial's best loss.
 
-    It is made of a table that may hold trials and reports, and then follows it.
+    Made for a table without reports; if it has some, `take_up` reads them. From then on it follows `report` and `end`.
     """
 
     def __init__(self, table: TrialTable, q: float, min_steps: int) -> None:
@@ -41,6 +41,9 @@ class _Pools:
         self.min_steps = min_steps
         self.pools: dict[int, FloatArray] = {}
         self.best: FloatArray = np.full(max(_FIRST_CAPACITY, len(table.reports.last)), np.nan)
+
+    def take_up(self, table: TrialTable) -> None:
+        raise NotImplementedError
 
     def _running_best(self, table: TrialTable) -> FloatArray:
         """Take up the table's reports; for each of them its trial's best loss up to its step, NaN if none."""
@@ -96,6 +99,12 @@ class _AllPools(_Pools):
 
     def __init__(self, table: TrialTable, q: float, min_steps: int) -> None:
         super().__init__(table, q, min_steps)
+        self.ended = 0
+        self.order: IntArray = np.zeros(_FIRST_CAPACITY, np.int64)
+        # the answer of the latest report's kernel call, which holds until something else happens
+        self.judged, self.verdict = NONE, False
+
+    def take_up(self, table: TrialTable) -> None:
         best, reports = self._running_best(table), table.reports
         ended = table.tell_order
         states = table.states[ended]
@@ -103,11 +112,9 @@ class _AllPools(_Pools):
         kept = kept[kept < len(reports.last)]
         kept = kept[reports.last[kept] != NONE]
         self.ended = len(kept)
-        self.order: IntArray = np.zeros(max(_FIRST_CAPACITY, len(kept)), np.int64)
+        self.order = np.zeros(max(_FIRST_CAPACITY, len(kept)), np.int64)
         self.order[: len(kept)] = kept
-        # the answer of the latest report's kernel call, which holds until something else happens
-        self.judged, self.verdict = NONE, False
-        counted = np.flatnonzero(reports.step[: len(best)] >= min_steps)
+        counted = np.flatnonzero(reports.step[: len(best)] >= self.min_steps)
         for step, values in _by_step(reports.step[counted], best[counted]).items():
             self._open(step, values, reports.highest)
 
@@ -190,15 +197,14 @@ class _AllPools(_Pools):
 class _CompletedPools(_Pools):
     """The pool of a step: the values (not losses) that completed trials reported at it, NaN left out."""
 
-    def __init__(self, table: TrialTable, q: float, min_steps: int) -> None:
-        super().__init__(table, q, min_steps)
+    def take_up(self, table: TrialTable) -> None:
         self._running_best(table)
         n, reports = len(table.reports), table.reports
         values = reports.value
-        counted = (reports.step[:n] >= min_steps) & ~np.isnan(values)
+        counted = (reports.step[:n] >= self.min_steps) & ~np.isnan(values)
         counted &= table.states[reports.trial] == TrialState.COMPLETE
         for step, pool in _by_step(reports.step[:n][counted], values[counted]).items():
-            self.pools[step] = self.kernels.build(np.sort(pool), q)
+            self.pools[step] = self.kernels.build(np.sort(pool), self.q)
 
     def report(self, table: TrialTable, number: int, step: int, value: float) -> None:
         self._make_room(number)
@@ -277,7 +283,7 @@ class PercentilePruner(Pruner):
         """Take up `table`; its reports are read, in one pass, when the first new one comes."""
         self._pools = None
 
-    def _read(self, table: TrialTable) -> _Pools:
+    def _new(self, table: TrialTable) -> _Pools:
         q = self.percentile / 100
         if self.pool == "all":
             self._pools = _AllPools(table, q, self.min_steps)
@@ -286,11 +292,19 @@ class PercentilePruner(Pruner):
             self._pools = _CompletedPools(table, q, self.min_steps)
         return self._pools
 
+    def _read(self, table: TrialTable) -> _Pools:
+        pools = self._new(table)
+        pools.take_up(table)
+        return pools
+
     def on_report(self, table: TrialTable, number: int, step: int, value: float) -> None:
-        if self._pools is None:
-            self._read(table)  # finds this report in the table
-        else:
-            self._pools.report(table, number, step, value)
+        pools = self._pools
+        if pools is None:
+            if len(table.reports) > 1:
+                self._read(table)  # finds this report in the table
+                return
+            pools = self._new(table)  # a new study needs no kernel to read what was before
+        pools.report(table, number, step, value)
 
     def on_end(self, table: TrialTable, number: int) -> None:
         if self._pools is not None:

@@ -241,8 +241,9 @@ class PercentilePruner(Pruner):
     compare with, and far more than the intended share would be pruned. NaN ranks worst; a trial that has reported
     nothing but NaN is pruned. Percentiles between two values are interpolated linearly.
 
-    A report costs O(log n) and a question O(1), whatever the number of trials. Every step number has a pool of up to
-    n values (8 bytes each), so trials should report at the same steps, such as epochs.
+    A report costs O(log n) for n trials, a late one (at a step before the trial's largest) O(n), and a question O(1).
+    Every step number has a pool of up to n values (8 bytes each), so trials should report at the same steps, such as
+    epochs.
 
     Args:
         percentile: 0 to 100. 25 keeps the best quarter in either direction, 50 is the median.

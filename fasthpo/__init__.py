@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from fasthpo.errors import InvalidSearchSpace as InvalidSearchSpace
     from fasthpo.errors import InvalidValue as InvalidValue
     from fasthpo.errors import NoCompletedTrials as NoCompletedTrials
+    from fasthpo.errors import RemoteFailure as RemoteFailure
     from fasthpo.errors import SpaceExhausted as SpaceExhausted
     from fasthpo.errors import StudyExists as StudyExists
     from fasthpo.errors import TrialPruned as TrialPruned
     from fasthpo.errors import TrialStateError as TrialStateError
     from fasthpo.errors import UnknownTrial as UnknownTrial
+    from fasthpo.errors import WorkersFailed as WorkersFailed
     from fasthpo.pruners.base import Pruner as Pruner
     from fasthpo.pruners.median import MedianPruner as MedianPruner
     from fasthpo.pruners.patient import PatientPruner as PatientPruner
@@ -79,11 +81,13 @@ _HOMES = {
         "InvalidSearchSpace",
         "InvalidValue",
         "NoCompletedTrials",
+        "RemoteFailure",
         "SpaceExhausted",
         "StudyExists",
         "TrialPruned",
         "TrialStateError",
         "UnknownTrial",
+        "WorkersFailed",
     ],
     "pruners.base": ["Pruner"],
     "pruners.median": ["MedianPruner"],

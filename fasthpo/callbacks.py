@@ -20,7 +20,8 @@ class HyperparameterCallback:
     For each trial the order is `on_trial_start`, then `on_new_best` if it is the best so far, then one of
     `on_trial_complete`, `on_trial_pruned` and `on_trial_failed`. The trial has ended for good when any of these but
     the first is called. Under a multi-fidelity strategy a trial may pause instead (`on_trial_paused`), and start again
-    later. A callback may call `tuner.stop()`.
+    later. A callback may call `tuner.stop()`. With several workers the calls for different trials mix; all of them come
+    in the thread that called `optimize`.
 
     An exception in a callback ends the run: the trial keeps its result, files are written, and `optimize` raises it.
 
@@ -44,6 +45,9 @@ class HyperparameterCallback:
 
     def on_trial_paused(self, trial: Trial) -> None:
         """`trial` has reached a rung below the last; it goes on later if it is among the best there."""
+
+    def on_trial_retried(self, trial: Trial, error: str) -> None:
+        """An attempt at `trial` has failed with `error`; it is tried again, under its number (`retries`)."""
 
     def on_trial_pruned(self, trial: Trial, reason: str) -> None:
         """`trial` was given up."""
@@ -82,6 +86,9 @@ class LoggingCallback(HyperparameterCallback):
     def on_trial_paused(self, trial: Trial) -> None:
         if logger.isEnabledFor(logging.INFO):
             logger.info("trial %d pauses at resource %s with value %.6g", trial.number, trial.resource, trial.value)
+
+    def on_trial_retried(self, trial: Trial, error: str) -> None:
+        logger.warning("trial %d is tried again: %s", trial.number, (error.strip().splitlines() or [""])[-1])
 
     def on_trial_pruned(self, trial: Trial, reason: str) -> None:
         logger.info("trial %d pruned: %s", trial.number, reason)

@@ -54,5 +54,13 @@ class AllTrialsFailed(FastHPOError, RuntimeError):
     """Each of the first trials failed, so the objective itself is broken; the cause is the last failure."""
 
 
+class RemoteFailure(FastHPOError, RuntimeError):
+    """What failed in another process; the message is the traceback from there."""
+
+
+class WorkersFailed(FastHPOError, RuntimeError):
+    """Workers can't be started, can't load the objective, or their executor is broken; trials told so far are kept."""
+
+
 class TrialPruned(FastHPOError):
     """Raised by an objective to end its trial early, after `trial.should_prune()` said so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -12,11 +13,15 @@ class Interrupts:
     """While entered, Ctrl-C raises `KeyboardInterrupt` between `allow()` and `hold()`, and else waits for `allow()`.
 
     A second Ctrl-C while one is waiting is raised at once, so that a program that hangs can always be ended.
+    After `count_first(n, wake)` the first n are counted only, for trials that run elsewhere to be ended in good order.
     Only the main thread gets signals, and a handler of the user's own is left alone: then this does nothing.
     """
 
     def __init__(self) -> None:
         self.waiting = False
+        self.count = 0  #: how often Ctrl-C was pressed
+        self._counted = 0
+        self._wake: Callable[[], None] = lambda: None
         self._allowed = False
         self._installed = False
 
@@ -34,8 +39,17 @@ class Interrupts:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self._installed = False
 
+    def count_first(self, n: int, wake: Callable[[], None]) -> None:
+        """Have the first `n` counted and nothing raised; `wake` is called for each of them."""
+        self._counted = n
+        self._wake = wake
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._allowed or self.waiting:
+        self.count += 1
+        if self.count <= self._counted:
+            self._wake()
+            return
+        if self._allowed or self.waiting or self._counted:
             self._allowed = False  # what follows is cleaning up
             raise KeyboardInterrupt
         self.waiting = True

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import logging
-import math
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
 from fasthpo.callbacks import HyperparameterCallback, LoggingCallback
 from fasthpo.config import TunerConfig
 from fasthpo.early_stopping import EarlyStopping
-from fasthpo.errors import (
-    AllTrialsFailed,
-    InvalidValue,
-    SpaceExhausted,
-    StudyExists,
-    TrialPruned,
-    TrialStateError,
-)
+from fasthpo.errors import InvalidValue, StudyExists, TrialStateError
+from fasthpo.execution.desk import Desk
+from fasthpo.execution.options import Execution
+from fasthpo.execution.standin import TunerInWorker, early_stopping
 from fasthpo.interrupts import Interrupts
-from fasthpo.objective import Objective, Outcome, read_outcome, traceback_text
+from fasthpo.objective import Objective
 from fasthpo.progress import Progress
 from fasthpo.results import StopReason, StudyStatistics, TuningResult, busy_seconds
 from fasthpo.resuming import resumed
+from fasthpo.running import Run
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.random import RandomSampler
 from fasthpo.search_space import SearchSpace
@@ -39,11 +37,9 @@ from fasthpo.strategies.hyperband import Hyperband
 from fasthpo.strategies.single_fidelity import BayesianOptimization, GridSearch, RandomSearch
 from fasthpo.strategies.successive_halving import SuccessiveHalving
 from fasthpo.study import Study
-from fasthpo.trial import Trial, TrialState
 
 logger = logging.getLogger("fasthpo")
 
-_HOPELESS = 10  # trials that have all failed before the study gives up
 _SAVE_INTERVAL = 30.0  # seconds between two checkpoints, at least
 _SAVE_SHARE = 20  # and at least so many times what writing the last one took
 
@@ -96,6 +92,7 @@ class HyperparameterTuner:
         self._stop = threading.Event()
         self._busy = threading.Lock()
         self._seconds = 0.0  # that optimize has run
+        self._next_save = 0.0
         self._owned: Path | None = None  # the checkpoint that this tuner wrote or read
 
     @classmethod
@@ -221,40 +218,70 @@ class HyperparameterTuner:
         Raises:
             InvalidValue: the config has none.
         """
-        if self._config.early_stopping is None:
-            raise InvalidValue(
-                "no early stopping was configured: TunerConfig(..., early_stopping=EarlyStoppingConfig())"
-            )
-        return EarlyStopping(self._config.early_stopping, self._config.direction)
+        return early_stopping(self._config)
 
     def stop(self) -> None:
-        """End the run after the trial that is running; from a callback, the objective, or another thread."""
+        """End the run after the trials that are running; from a callback, the objective, or another thread."""
         self._stop.set()
 
     # --- the run
 
-    def optimize(self, objective: Objective, workers: int = 1) -> TuningResult:
+    def optimize(
+        self,
+        objective: Objective,
+        workers: int | None = None,
+        *,
+        devices: str | Sequence[str] | Mapping[str, int] | None = None,
+        backend: str | None = None,
+        executor: Executor | None = None,
+        trial_timeout: float | timedelta | None = None,
+        trial_memory: int | None = None,
+        retries: int | Mapping[str, int] = 0,
+        resources_per_trial: Mapping[str, float] | None = None,
+    ) -> TuningResult:
         """Run trials until the study is finished. Called again it goes on.
 
         A trial fails, and the study goes on, if the objective raises an exception, returns NaN, anything that is no
-        result, or `TrialResult.failure`. Raising `TrialPruned` prunes it. Ctrl-C ends the run as `stop` does, but at
-        once: the trial that was running fails.
+        result, or `TrialResult.failure`, or if its worker is lost. Raising `TrialPruned` prunes it.
+
+        By default trials run one after the other where `optimize` is called. With more workers, devices or a limit they
+        run in processes that are started afresh and stay for many trials. There the objective is a copy: what it
+        changes outside of itself changes in the copy only, and of a tuner it sees `config`, `early_stopping()` and
+        `stop()`. Scripts need no `if __name__ == "__main__"`. Callbacks are called where `optimize` was.
+
+        Ctrl-C ends the run: in this process at once (the running trial fails), with workers after the trials that
+        are running, and pressed twice at once.
 
         Args:
             objective: called with a `Trial`, which is also a mapping of its parameters. Returns a number, a mapping
                 of metrics (`config.objective_metric` names the objective), or a `TrialResult`.
-            workers: how many trials run at the same time; so far only 1.
+            workers: how many trials run at the same time; by default 1, or as many as there are slots on GPUs, or as an
+                executor or a Ray cluster has room for.
+            devices: binds each worker to a device, which is the only one that it sees: "auto" for all GPUs, "cpu",
+                a list such as ["cuda:0", "cuda:1"], or {"cuda:0": 2} for two workers that share one.
+            backend: "inline", "threads" (for objectives that release the GIL), "processes" or "ray".
+            executor: a `concurrent.futures.Executor` to run trials in, such as loky's, Dask's or mpi4py's.
+            trial_timeout: seconds after which a trial's process is ended and the trial fails.
+            trial_memory: bytes of memory above which a trial's process is ended and the trial fails. Python and what is
+                imported count. It is looked at twenty times a second.
+            retries: how often a trial is tried again, under its number and with its `checkpoint_dir`, if its worker is
+                lost; or a mapping for each kind of failure: {"lost": 2, "error": 1, "timeout": 0, "memory": 0,
+                "cuda_memory": 1}. The last is the default: a trial that finds a GPU full that it shares with others is
+                tried once more, alone on it.
+            resources_per_trial: what a trial needs on Ray: {"cpu": 2, "gpu": 0.5}, "memory" in bytes, or other names.
 
         Raises:
-            InvalidValue: the study would never end, or an argument is wrong.
+            InvalidValue: the study would never end, or an argument is wrong, or the objective can't be sent to workers.
             StudyExists: the study's directory holds another study.
             AllTrialsFailed: at least 10 trials have run and every one has failed; its cause is the last failure.
+            WorkersFailed: workers can't be started or can't load the objective, or the executor is broken.
             OSError: files can't be written.
         """
         if not callable(objective):
             raise InvalidValue(f"objective must be callable with a trial, got {objective!r}")
-        if isinstance(workers, bool) or workers != 1:
-            raise InvalidValue(f"workers must be 1, got workers={workers!r}; more at a time is yet to come")
+        execution = Execution.of(
+            workers, devices, backend, executor, trial_timeout, trial_memory, retries, resources_per_trial
+        )
         total = self._expected_trials()
         if not self._busy.acquire(blocking=False):
             raise TrialStateError("optimize is running already; call it again when it has returned")
@@ -263,7 +290,7 @@ class HyperparameterTuner:
             if self._config.save_checkpoints:
                 self._config.study_dir.mkdir(parents=True, exist_ok=True)  # finds out now whether it can be written
                 self._keep_weights()
-            return self._run(objective, total)
+            return self._run(objective, execution, total)
         finally:
             self._busy.release()
 
@@ -280,18 +307,20 @@ class HyperparameterTuner:
             )
         return min(known, default=None)
 
-    def _run(self, objective: Objective, total: int | None) -> TuningResult:
+    def _run(self, objective: Objective, execution: Execution, total: int | None) -> TuningResult:
         config, table = self._config, self._study.table
         begin = time.monotonic()
         before = self._seconds
         reason: StopReason | None = None
         failure: BaseException | None = None
         self._stop.clear()
+        self._next_save = begin + _SAVE_INTERVAL
         with Interrupts() as interrupts, Progress(config.study_name, table, total, config.max_seconds) as progress:
             try:
                 interrupts.allow()
                 self._notify("on_study_start", config)
-                reason = self._run_trials(objective, interrupts, progress, begin)
+                interrupts.hold()
+                reason = self._run_trials(objective, execution, interrupts, progress)
             except KeyboardInterrupt:
                 reason = StopReason.INTERRUPTED
             except BaseException as raised:
@@ -318,107 +347,27 @@ class HyperparameterTuner:
         assert reason is not None
         return TuningResult(self._study, config.study_name, statistics, reason)
 
-    def _run_trials(self, objective: Objective, interrupts: Interrupts, progress: Progress, begin: float) -> StopReason:
-        config, counts, study = self._config, self._study.table.counts, self._study
-        next_save = begin + _SAVE_INTERVAL
-        while True:
-            interrupts.allow()  # raises a Ctrl-C that came meanwhile
-            interrupts.hold()
-            now = time.monotonic()
-            if self._stop.is_set():
-                return StopReason.STOPPED
-            full = config.max_trials is not None and len(study) - counts[TrialState.WAITING] >= config.max_trials
-            if now - begin >= config.max_seconds:
-                return StopReason.MAX_DURATION
-            if config.save_checkpoints and now >= next_save:
-                self._save_meanwhile()
-                took = time.monotonic() - now
-                next_save = now + took + max(_SAVE_INTERVAL, _SAVE_SHARE * took)
-            limit = math.inf if config.max_total_resource is None else config.max_total_resource
-            try:
-                trial = study.ask_within(limit - study.resource_committed, new=not full)
-            except SpaceExhausted as end:
-                logger.info("the study ends: %s", end)
-                return StopReason.SPACE_EXHAUSTED
-            if trial is None:
-                return self._why_ended(full)
-            self._run_trial(objective, trial, interrupts)
+    def _run_trials(
+        self, objective: Objective, execution: Execution, interrupts: Interrupts, progress: Progress
+    ) -> StopReason:
+        def meanwhile() -> None:
             progress.update()
+            self._save_when_due()
 
-    def _why_ended(self, full: bool) -> StopReason:
-        """Why there is no next trial, when no trial is running."""
-        strategy = self._study.strategy
-        if full and (strategy is None or not strategy.is_multi_fidelity or strategy.next_leg(new=False) is None):
-            return StopReason.MAX_TRIALS
-        return StopReason.MAX_TOTAL_RESOURCE
+        desk = Desk(self._study, self.stop)
+        metric = self._config.objective_metric
+        with execution.make_backend(objective, metric, desk, interrupts) as made:
+            if not made.breaks_off:
+                interrupts.count_first(2, made.wake)
+            run = Run(
+                self._study, self._config, made, desk, execution.retries, self._notify, interrupts,
+                self._stop.is_set, meanwhile,
+            )  # fmt: skip
+            return run.to_the_end()
 
-    def _run_trial(self, objective: Objective, trial: Trial, interrupts: Interrupts) -> None:
-        """One trial from start to end. Only what must end the run is raised; the trial has ended then, too."""
-        cause: BaseException | None = None
-        pruned: str | None = None
-        try:
-            interrupts.allow()
-            self._notify("on_trial_start", trial)
-            try:
-                outcome = read_outcome(objective(trial), self._config.objective_metric)
-            except TrialPruned as raised:
-                pruned = str(raised) or self._why_pruned(trial)
-            except Exception as raised:
-                outcome = Outcome(None, {}, traceback_text(raised))
-                cause = raised
-            interrupts.hold()
-        except BaseException as raised:  # Ctrl-C, SystemExit, or a callback's error
-            interrupts.hold()
-            interrupted = isinstance(raised, KeyboardInterrupt)
-            self._study.tell(
-                trial, state=TrialState.FAILED, error="interrupted" if interrupted else traceback_text(raised)
-            )
-            if interrupted:
-                self._notify("on_trial_failed", trial, "interrupted")
-            raise
-        try:
-            if pruned is not None:
-                self._study.tell(trial, state=TrialState.PRUNED)
-                interrupts.allow()
-                self._notify("on_trial_pruned", trial, pruned)
-            elif outcome.error is not None:
-                self._study.tell(trial, state=TrialState.FAILED, metrics=outcome.metrics, error=outcome.error)
-                interrupts.allow()
-                self._notify("on_trial_failed", trial, outcome.error)
-                self._give_up_if_hopeless(outcome.error, cause)
-            else:
-                self._complete(trial, outcome, interrupts)
-        finally:
-            interrupts.hold()
-            cause = None  # its traceback refers to this frame and, through the objective's, to tensors on a GPU
-
-    def _complete(self, trial: Trial, outcome: Outcome, interrupts: Interrupts) -> None:
-        table = self._study.table
-        best = None if table.best_number is None else table.values[table.best_number]
-        state = self._study.tell(trial, outcome.value, metrics=outcome.metrics)
-        interrupts.allow()
-        if state == TrialState.PAUSED:
-            self._notify("on_trial_paused", trial)
-            return
-        if table.best_number == trial.number:
-            improvement = float("inf") if best is None else abs(float(table.values[trial.number] - best))
-            if improvement > 0:  # of equal values the lower number is best, which a resumed trial may have
-                self._notify("on_new_best", trial, improvement)
-        self._notify("on_trial_complete", trial)
-
-    def _why_pruned(self, trial: Trial) -> str:
-        reports = self._study.table.reports
-        last = reports.latest(trial.number)
-        where = f"at step {reports.step[last]}" if last >= 0 else "before its first report"
-        pruner = self._study.pruner
-        return f"{where}, by {'the objective' if pruner is None else type(pruner).__name__}"
-
-    def _give_up_if_hopeless(self, error: str, cause: BaseException | None) -> None:
-        counts = self._study.table.counts
-        failed = counts[TrialState.FAILED]
-        if failed >= _HOPELESS and not counts[TrialState.COMPLETE] and not counts[TrialState.PRUNED]:
-            last = (error.strip().splitlines() or [""])[-1]
-            raise AllTrialsFailed(f"all {failed} trials have failed, the last one with: {last}") from cause
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An objective that uses its tuner takes a stand-in along to a worker."""
+        return TunerInWorker, (self._config,)
 
     # --- files
 
@@ -455,11 +404,17 @@ class HyperparameterTuner:
         self._owned = path.resolve()
         return path
 
-    def _save_meanwhile(self) -> None:
+    def _save_when_due(self) -> None:
+        """Write the checkpoint while the run goes on, if the last time is long enough ago."""
+        now = time.monotonic()
+        if not self._config.save_checkpoints or now < self._next_save:
+            return
         try:
             self.save_checkpoint()
         except OSError as error:  # a disk may be full for a while; the study goes on
             logger.warning("the checkpoint was not written, and is tried again later: %s", error)
+        took = time.monotonic() - now
+        self._next_save = now + took + max(_SAVE_INTERVAL, _SAVE_SHARE * took)
 
     def _write_files(self, statistics: StudyStatistics, reason: StopReason | None) -> None:
         if not self._config.save_checkpoints:

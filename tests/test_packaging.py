@@ -15,7 +15,7 @@ import pytest
 
 import fasthpo
 
-HEAVY = ["torch", "numba", "scipy.stats", "matplotlib", "tqdm", "pandas", "sklearn"]
+HEAVY = ["torch", "numba", "scipy.stats", "matplotlib", "tqdm", "cloudpickle", "psutil", "ray", "pandas", "sklearn"]
 
 
 def run_python(program: str, **environment: str) -> str:

@@ -109,7 +109,7 @@ def test_exceptions_fail_the_trial_with_their_traceback_and_the_study_goes_on() 
     error = result.trials[1].error or ""
     assert error.startswith("Traceback (most recent call last):") and error.endswith("ValueError: no such file")
     assert "in helper" in error and "in objective" in error
-    assert "_run_trial" not in error  # the tuner's own frame says nothing to the reader
+    assert "run_attempt" not in error  # the tuner's own frame says nothing to the reader
 
 
 def test_trial_is_a_mapping_of_its_parameters() -> None:
@@ -242,8 +242,8 @@ def test_early_stopping_has_to_be_configured() -> None:
 
 def test_bad_arguments_of_optimize() -> None:
     tuner = make()
-    for workers in (0, 2, -1, True, 1.5, None, "1"):
-        with pytest.raises(InvalidValue, match="workers must be 1, got workers="):
+    for workers in (0, -1, True, 1.5, "1"):
+        with pytest.raises(InvalidValue, match="workers must be an integer of at least 1, got workers="):
             tuner.optimize(parabola, workers=workers)  # type: ignore[arg-type]
     with pytest.raises(InvalidValue, match="objective must be callable"):
         tuner.optimize(3)  # type: ignore[arg-type]

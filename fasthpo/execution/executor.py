@@ -1,0 +1,304 @@
+"""In any `concurrent.futures.Executor`: loky's, Dask's, mpi4py's. Trials speak with the study over TCP."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import socket
+import threading
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
+from typing import Any, NamedTuple
+
+from fasthpo.errors import InvalidValue, TrialStateError, WorkersFailed
+from fasthpo.execution.base import Backend, Ended, FailureKind, Job, Limits
+from fasthpo.execution.desk import Desk
+from fasthpo.execution.devices import Slot
+from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
+from fasthpo.execution.processes import Processes
+from fasthpo.execution.tidying import Tidier
+from fasthpo.execution.wire import LOOPBACK, Gone, Said, Switchboard, Wire, WireLine, connect
+from fasthpo.execution.worker import Unloadable, load, work
+from fasthpo.trial import Trial
+
+_SMALL = 2**14  # bytes of a pickled objective that goes along with each job; a larger one is fetched once a process
+_LOOK = 0.5  # seconds between two looks at whether the run goes on, while a trial runs in a process of its own
+
+
+class Task(NamedTuple):
+    """A job, and all that its function has to know, wherever the executor runs it."""
+
+    hosts: tuple[str, ...]
+    port: int
+    key: bytes
+    digest: bytes  # of the pickled objective
+    size: int  # bytes of it
+    objective: bytes | None  # the same, if it is small
+    metric: str | None
+    limits: Limits
+    job: Job
+
+
+# --- in the executor's processes
+
+
+_objective: tuple[bytes, bool, Any] = (b"", False, None)  # the latest: its digest, whether it is loaded, itself
+_tidier = Tidier()
+_wires = threading.local()  # .wire: the connection that this thread has; .run: the key of the run it leads to
+
+
+def _connected(task: Task) -> WireLine:
+    """A line to the study: the connection of this thread's last trial, if that was of the same run."""
+    wire = _wires.wire if getattr(_wires, "run", None) == task.key else None
+    if wire is None or not wire.is_silent():
+        if hasattr(_wires, "wire"):
+            _wires.wire.close()
+        _wires.run = None
+        _wires.wire = wire = connect(task.hosts, task.port, task.key)
+        _wires.run = task.key
+    return WireLine(wire)
+
+
+def run_task(packed: bytes) -> None:
+    """What the executor calls: run one attempt at a trial, and tell the study how it ended.
+
+    The executor itself brings no result back: it might lose that with a worker, or run what was lost with a worker
+    again, which would take the trial from worker to worker.
+    """
+    task: Task = pickle.loads(packed)
+    job = task.job
+    line = _connected(task)
+    if not line.request([Says.HELLO, job.ticket]):
+        return  # it ran already
+    try:
+        objective = _load(task)
+    except Unloadable as error:
+        line.request([Says.UNLOADABLE, str(error)])
+        return
+    if task.limits:
+        line.request([Says.DONE, pack_ended(_in_own_process(task, objective, line))])
+    else:
+        line.request([Says.DONE, pack_ended(work(objective, job, line, task.metric))])
+        _tidier.tidy()
+
+
+def _load(task: Task) -> Any:
+    """The objective; its pickle, if trials are to run in processes of their own."""
+    global _objective  # noqa: PLW0603  (one a process, for all trials of a run)
+    digest, loaded, objective = _objective
+    if digest != task.digest or loaded == bool(task.limits):
+        pickled = task.objective
+        if pickled is None:
+            wire = connect(task.hosts, task.port, task.key)
+            wire.send([Says.FETCH])
+            pickled = wire.receive_bytes(task.size)
+            wire.close()
+        objective = pickled if task.limits else load(pickled)
+        _objective = task.digest, not task.limits, objective
+    return objective
+
+
+class _Relay:
+    """Passes the messages of a trial in a process of its own on to the study."""
+
+    def __init__(self, line: WireLine) -> None:
+        self._line = line
+
+    def take(self, number: int, message: Message) -> Message | None:
+        if message[0] in (Says.PRUNE, Says.READ):
+            self._line.wire.send(message)
+            return self._line.wire.receive()
+        self._line.send(message)
+        return None
+
+
+def _in_own_process(task: Task, objective: bytes, line: WireLine) -> Ended:
+    """As `work`, in a process that can be ended."""
+    pool = Processes(objective, task.metric, _Relay(line), [Slot()], task.limits)
+    with pool:
+        pool.submit_job(task.job)
+        while not (ended := pool.wait(_LOOK)):
+            if not line.wire.is_silent():  # nothing was asked: the run is over
+                raise TrialStateError("the run that this trial belongs to is over")
+    return ended[0]
+
+
+# --- in the run's process
+
+
+class _Done(NamedTuple):
+    """A future has ended."""
+
+    ticket: int
+    future: Future[Any]
+
+
+class _Running(NamedTuple):
+    """A job that was submitted and has not ended."""
+
+    number: int  # of the trial
+    future: Future[Any]
+
+
+class Tasks(Backend):
+    """Hands each trial to an executor as a task of its own.
+
+    Args:
+        objective: pickled by cloudpickle.
+        metric: which entry of a mapping is the objective's value.
+        desk: the study's.
+        executor: stays the caller's; it is not shut down.
+        workers: how many tasks it is given at the same time; None for as many as it says that it has workers.
+        limits: what a trial may take. With one, each trial runs in a process that its task starts.
+    """
+
+    def __init__(
+        self, objective: bytes, metric: str | None, desk: Desk, executor: Executor, workers: int | None, limits: Limits
+    ) -> None:
+        self._objective = objective
+        self._desk = desk
+        self._executor = executor
+        self._workers = _workers_of(executor) if workers is None else workers
+        local = _is_local(executor)
+        self._board = Switchboard(LOOPBACK if local else "")
+        self._task = Task(
+            (LOOPBACK,) if local else _hosts(),
+            self._board.port,
+            self._board.key,
+            hashlib.sha256(objective).digest(),
+            len(objective),
+            objective if len(objective) <= _SMALL else None,
+            metric,
+            limits,
+            Job(0, 0, {}, None, 0),
+        )
+        self._running: dict[int, _Running] = {}  # by ticket
+        self._begun: set[int] = set()  # tickets of those that a worker has begun
+        self._ticket = 0
+        self._wired: dict[Wire, int] = {}  # the ticket of the job that speaks through it
+        self._ended: list[Ended] = []
+
+    @property
+    def capacity(self) -> int:
+        return self._workers
+
+    def submit(self, trial: Trial, alone: bool = False) -> None:
+        self._ticket += 1
+        ticket = self._ticket
+        packed = pickle.dumps(self._task._replace(job=Job.of(trial, ticket, alone)))
+        try:
+            future = self._executor.submit(run_task, packed)
+        except Exception as error:
+            raise WorkersFailed(f"the executor takes no more trials: {error}") from error
+        self._running[ticket] = _Running(trial.number, future)
+        future.add_done_callback(lambda future: self._board.post(_Done(ticket, future)))
+
+    def wait(self, timeout: float | None = None) -> list[Ended]:
+        for event in self._board.wait(timeout):
+            match event:
+                case Said(wire, message):
+                    self._on_message(wire, message)
+                case Gone(wire, error):
+                    self._on_gone(wire, error)
+                case _Done(ticket, future) if ticket in self._running:
+                    self._lose(ticket, _why_lost(future))
+        ended, self._ended = self._ended, []
+        return ended
+
+    def wake(self) -> None:
+        self._board.wake()
+
+    def _end(self, ticket: int, ended: Ended) -> None:
+        del self._running[ticket]
+        self._begun.discard(ticket)
+        self._ended.append(ended)
+
+    def _lose(self, ticket: int, why: str) -> None:
+        self._end(ticket, Ended(self._running[ticket].number, failure=FailureKind.LOST, error=why))
+
+    def _on_message(self, wire: Wire, message: Message) -> None:
+        try:
+            match message:
+                case [Says.HELLO, int(ticket)]:
+                    begins = ticket in self._running and ticket not in self._begun
+                    if begins:
+                        self._wired[wire] = ticket
+                        self._begun.add(ticket)
+                    wire.send([Told.REPLY, begins])
+                case [Says.FETCH]:
+                    self._board.hand_out(wire, self._objective)
+                case _ if self._wired.get(wire) in self._running:
+                    self._on_news(wire, self._wired[wire], message)
+                case _:
+                    raise CorruptMessage("its trial is not running")
+        except CorruptMessage as error:
+            self._on_gone(wire, error)
+        except OSError:  # it is lost, which its future will say
+            pass
+
+    def _on_news(self, wire: Wire, ticket: int, message: Message) -> None:
+        number = self._running[ticket].number
+        reply: Message | None = [Told.REPLY, True]
+        match message:
+            case [Says.UNLOADABLE, str(why)]:
+                raise WorkersFailed(f"a worker can't load the objective:\n{why}")
+            case [Says.DONE, result]:
+                self._end(ticket, unpack_ended(result, number))
+            case _:
+                reply = self._desk.take(number, message)
+        if reply is not None:
+            wire.send(reply)
+
+    def _on_gone(self, wire: Wire, error: CorruptMessage | None) -> None:
+        """A connection has ended. That says nothing of its trial, unless it was for what it sent."""
+        self._board.hang_up(wire)
+        ticket = self._wired.pop(wire, 0)
+        if error is not None and ticket in self._running:
+            self._running[ticket].future.cancel()
+            self._lose(ticket, f"its worker was given up, because {error}")
+
+    def abort(self) -> None:
+        for running in self._running.values():
+            running.future.cancel()
+
+    def close(self) -> None:
+        self.abort()
+        self._board.close()  # what still runs ends at its next report
+
+
+def _why_lost(future: Future[Any]) -> str:
+    """Why a task has ended that did not say how its trial did."""
+    try:
+        future.result()
+    except (Exception, CancelledError) as error:
+        lines = str(error).strip().splitlines() or [""]
+        return f"its worker was lost: {type(error).__name__}: {lines[0]}"
+    return "its worker was lost while it ran"
+
+
+def _workers_of(executor: Executor) -> int:
+    for name in ("_max_workers", "num_workers"):  # of the standard library's and loky's; of mpi4py's
+        count = getattr(executor, name, None)
+        if isinstance(count, int) and count > 0:
+            return count
+    raise InvalidValue(
+        f"{type(executor).__name__} does not say how many workers it has: give optimize the number of trials that are "
+        "to run at the same time, workers=..."
+    )
+
+
+def _is_local(executor: Executor) -> bool:
+    """Whether all of an executor's workers are on this machine."""
+    return isinstance(executor, ProcessPoolExecutor) or type(executor).__module__.split(".")[0] in ("loky", "joblib")
+
+
+def _hosts() -> tuple[str, ...]:
+    """Addresses of this machine, in the order in which a worker is to try them."""
+    import psutil
+
+    found = [
+        address.address
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family == socket.AF_INET and address.address != LOOPBACK
+    ]
+    return (LOOPBACK, *found)

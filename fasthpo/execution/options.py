@@ -1,0 +1,189 @@
+"""The arguments of `optimize` that say where trials run: checked, and made into a backend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from fasthpo.errors import InvalidValue
+from fasthpo.execution.base import Backend, FailureKind, Limits
+from fasthpo.execution.desk import Desk
+from fasthpo.execution.devices import Slot, plan_slots
+from fasthpo.execution.inline import Inline
+from fasthpo.interrupts import Interrupts
+from fasthpo.objective import Objective
+from fasthpo.parameter import plain
+from fasthpo.trial import as_number
+
+BACKENDS = ("inline", "threads", "processes", "ray")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where trials run, and what they may take; see `HyperparameterTuner.optimize`.
+
+    Attributes:
+        backend: one of `BACKENDS`, or "executor".
+        workers: how many trials run at the same time; None for what the executor or the cluster has.
+        slots: where processes run.
+        executor: the executor, if there is one.
+        limits: what a trial may take.
+        retries: how often a trial is tried again, by what made it fail.
+        resources: what a trial needs on Ray.
+    """
+
+    backend: str
+    workers: int | None
+    slots: tuple[Slot, ...]
+    executor: Executor | None
+    limits: Limits
+    retries: Mapping[FailureKind, int]
+    resources: Mapping[str, float] | None
+
+    @classmethod
+    def of(
+        cls,
+        workers: Any = None,
+        devices: Any = None,
+        backend: Any = None,
+        executor: Any = None,
+        trial_timeout: Any = None,
+        trial_memory: Any = None,
+        retries: Any = 0,
+        resources_per_trial: Any = None,
+    ) -> Execution:
+        """What the arguments say.
+
+        Raises:
+            InvalidValue: one is wrong, or two don't go together.
+        """
+        count = None if workers is None else _integer("workers", workers, 1)
+        limits = Limits(_seconds(trial_timeout), _bytes(trial_memory))
+        chosen = _backend(backend, count, devices, executor, limits)
+        if resources_per_trial is not None and chosen != "ray":
+            raise InvalidValue('resources_per_trial needs backend="ray"; on this machine, devices share out GPUs')
+        if devices is not None and chosen != "processes":
+            raise InvalidValue(
+                f'devices bind worker processes of this machine, so they need backend="processes", got {chosen!r}'
+                + ('; on Ray, resources_per_trial={"gpu": 1} does it' if chosen == "ray" else "")
+            )
+        if limits and chosen in ("inline", "threads"):
+            raise InvalidValue(
+                f"trial_timeout and trial_memory end the process that a trial runs in, so they need "
+                f'backend="processes", got {chosen!r}'
+            )
+        if chosen == "inline" and (count or 1) != 1:
+            raise InvalidValue(f'backend="inline" runs one trial after the other, got workers={count}')
+        slots = tuple(plan_slots(devices, count)) if chosen == "processes" else ()
+        if chosen in ("inline", "threads"):
+            count = count or 1
+        return cls(chosen, count, slots, executor, limits, _retries(retries), resources_per_trial)
+
+    def make_backend(self, objective: Objective, metric: str | None, desk: Desk, interrupts: Interrupts) -> Backend:
+        """A backend that is ready to be entered.
+
+        Raises:
+            InvalidValue: the objective can't be sent to a worker.
+            WorkersFailed: there is no such cluster, or it has not what a trial needs.
+        """
+        if self.backend == "inline":
+            return Inline(objective, metric, desk, interrupts)
+        if self.backend == "threads":
+            from fasthpo.execution.threads import Threads
+
+            assert self.workers is not None
+            return Threads(objective, metric, desk, self.workers)
+        pickled = pickle_objective(objective)
+        if self.backend == "processes":
+            from fasthpo.execution.processes import Processes
+
+            return Processes(pickled, metric, desk, self.slots, self.limits)
+        if self.backend == "ray":
+            from fasthpo.execution.ray import RayTasks
+
+            return RayTasks(pickled, metric, desk, self.workers, self.resources or {}, self.limits)
+        from fasthpo.execution.executor import Tasks
+
+        assert self.executor is not None
+        return Tasks(pickled, metric, desk, self.executor, self.workers, self.limits)
+
+
+def _backend(backend: Any, workers: int | None, devices: Any, executor: Any, limits: Limits) -> str:
+    """The backend's name, asked for or implied."""
+    if executor is not None:
+        if backend is not None:
+            raise InvalidValue(f"give an executor or a backend, got both, backend={backend!r}")
+        if not isinstance(executor, Executor):
+            raise InvalidValue(f"executor must be a concurrent.futures.Executor, got executor={executor!r}")
+        if isinstance(executor, ThreadPoolExecutor):
+            raise InvalidValue('an executor of threads would run copies of the objective; use backend="threads"')
+        return "executor"
+    if backend is not None:
+        if backend not in BACKENDS:
+            raise InvalidValue(f"backend must be None or one of {list(BACKENDS)}, got backend={backend!r}")
+        return str(backend)
+    return "processes" if (workers or 1) > 1 or devices is not None or limits else "inline"
+
+
+def _integer(name: str, value: Any, least: int) -> int:
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise InvalidValue(f"{name} must be an integer of at least {least}, got {name}={value!r}")
+    return number
+
+
+def _seconds(timeout: Any) -> float | None:
+    if timeout is None:
+        return None
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else as_number("trial_timeout", timeout)
+    if not 0 < seconds < math.inf:
+        raise InvalidValue(f"trial_timeout must be a positive number of seconds, got trial_timeout={timeout!r}")
+    return seconds
+
+
+def _bytes(memory: Any) -> int | None:
+    if memory is None:
+        return None
+    number = as_number("trial_memory", memory)
+    if not 2**20 <= number < math.inf:
+        raise InvalidValue(f"trial_memory must be a number of bytes of at least 2**20, got trial_memory={memory!r}")
+    return int(number)
+
+
+def _retries(retries: Any) -> dict[FailureKind, int]:
+    """How often each kind of failure is tried again. A plain number is for lost workers.
+
+    A GPU that other slots share may have been full because of them, so that is tried again once unless told otherwise.
+    """
+    policy = {**dict.fromkeys(FailureKind, 0), FailureKind.CUDA_MEMORY: 1}
+    if not isinstance(retries, Mapping):
+        return {**policy, FailureKind.LOST: _integer("retries", retries, 0)}
+    for kind, count in retries.items():
+        if kind not in list(FailureKind):
+            raise InvalidValue(
+                f"retries must give numbers for some of {[str(one) for one in FailureKind]}, got {kind!r}"
+            )
+        policy[FailureKind(kind)] = _integer(f"retries[{str(kind)!r}]", count, 0)
+    return policy
+
+
+def pickle_objective(objective: Objective) -> bytes:
+    """The objective for other processes; functions of scripts, notebooks and lambdas by value.
+
+    Raises:
+        InvalidValue: it holds what can't leave this process.
+    """
+    import cloudpickle
+
+    try:
+        pickled: bytes = cloudpickle.dumps(objective)
+    except Exception as error:
+        raise InvalidValue(
+            f"the objective can't be sent to another process: {error}; make what it needs inside of it, or use "
+            'backend="threads"'
+        ) from error
+    return pickled

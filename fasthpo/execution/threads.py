@@ -1,0 +1,82 @@
+"""In threads of this process, for objectives that spend their time in calls that release the GIL."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from fasthpo.execution.attempt import failed, run_attempt
+from fasthpo.execution.base import Backend, Ended
+from fasthpo.execution.desk import Desk
+from fasthpo.objective import Objective
+from fasthpo.trial import Trial
+
+
+class Threads(Backend):
+    """Calls the objective in threads, which speak with the study directly.
+
+    A thread can't be ended from outside: one that is given up runs on until its objective returns or next reports, and
+    does not keep the program from ending.
+
+    Args:
+        objective: what to call.
+        metric: which entry of a mapping is the objective's value.
+        desk: the study's.
+        workers: how many threads.
+    """
+
+    def __init__(self, objective: Objective, metric: str | None, desk: Desk, workers: int) -> None:
+        self._objective = objective
+        self._metric = metric
+        self._desk = desk
+        self._workers = workers
+        self._jobs: queue.SimpleQueue[Trial | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._running = 0
+
+    @property
+    def capacity(self) -> int:
+        return self._workers
+
+    def submit(self, trial: Trial, alone: bool = False) -> None:
+        self._running += 1
+        if self._running > len(self._threads):
+            thread = threading.Thread(target=self._work, name=f"fasthpo-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._jobs.put(self._desk.handle(trial))
+
+    def _work(self) -> None:
+        while (trial := self._jobs.get()) is not None:
+            try:
+                ended = run_attempt(self._objective, trial, self._metric)
+            except BaseException as raised:  # sys.exit() ends the trial, not the thread
+                ended = failed(trial.number, raised)
+            self._done.put(ended)
+            del ended, trial  # an exception's frames hold what the objective had
+
+    def wait(self, timeout: float | None = None) -> list[Ended]:
+        found: list[Ended] = []
+        take: Callable[[], Ended | None] = lambda: self._done.get(timeout=timeout)  # noqa: E731
+        try:
+            while (ended := take()) is not None:
+                found.append(ended)
+                take = self._done.get_nowait
+        except queue.Empty:
+            pass
+        self._running -= len(found)
+        return found
+
+    def wake(self) -> None:
+        self._done.put(None)
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._jobs.put(None)
+        if not self._running:
+            end = time.monotonic() + 1
+            for thread in self._threads:
+                thread.join(max(0.0, end - time.monotonic()))

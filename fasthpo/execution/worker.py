@@ -1,0 +1,100 @@
+"""What runs in a worker process: it loads the objective once and then runs one trial after the other."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import threading
+from dataclasses import replace
+from typing import NamedTuple
+
+from fasthpo.execution.attempt import failed, forget_peak, run_attempt
+from fasthpo.execution.base import Ended, Job
+from fasthpo.execution.line import Line, RemoteTrial
+from fasthpo.execution.messages import Says, pack_ended
+from fasthpo.execution.tidying import Tidier
+from fasthpo.execution.wire import LOOPBACK, WireLine, connect
+from fasthpo.objective import Objective, traceback_text
+from fasthpo.trial import Trial
+
+
+class Order(NamedTuple):
+    """What a worker process is told when it starts, through its standard input."""
+
+    port: int  # of the run's switchboard
+    key: bytes
+    name: int  # how it introduces itself
+    metric: str | None
+    size: int  # bytes of the pickled objective, which follow
+
+
+class Unloadable(Exception):
+    """The objective can't be loaded here; the message is the traceback."""
+
+
+def load(pickled: bytes) -> Objective:
+    """The objective; modules that it is made from are imported.
+
+    Raises:
+        Unloadable: that fails.
+    """
+    try:
+        objective: Objective = pickle.loads(pickled)
+    except BaseException as raised:
+        raise Unloadable(traceback_text(raised)) from None
+    return objective
+
+
+def work(objective: Objective, job: Job, line: Line, metric: str | None) -> Ended:
+    """Run one attempt at a trial in this process; how it ended, without references to anything that it used."""
+    forget_peak()
+    with RemoteTrial(job, line) as source:
+        try:
+            ended = run_attempt(objective, Trial(job.number, source), metric)
+        except BaseException as raised:  # sys.exit() ends the trial, not the worker
+            ended = failed(job.number, raised)
+    return replace(ended, cause=None)
+
+
+def main() -> None:
+    """Serve the run that started this process until it hangs up."""
+    order = Order(*pickle.load(sys.stdin.buffer))
+    pickled = sys.stdin.buffer.read(order.size)
+    _follow_parent()
+    wire = connect([LOOPBACK], order.port, order.key)
+    wire.send([Says.HELLO, order.name])
+    try:
+        objective = load(pickled)
+    except Unloadable as error:
+        wire.send([Says.UNLOADABLE, str(error)])
+        return
+    del pickled
+    wire.send([Says.READY])
+    line, tidier = WireLine(wire), Tidier()
+    spoiled = False
+    while not spoiled:
+        try:
+            _, job = wire.receive()
+        except EOFError:  # the run is over
+            return
+        ended = work(objective, Job(*pickle.loads(job)), line, order.metric)
+        spoiled = tidier.tidy()
+        wire.send([Says.DONE, pack_ended(ended), spoiled])
+
+
+def _follow_parent() -> None:
+    """End this process and its children when the parent ends, whose end of the standard input closes then."""
+    lifeline = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+    def watch() -> None:
+        os.read(lifeline, 1)
+        if os.name == "posix" and os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="fasthpo-lifeline", daemon=True).start()

@@ -3,6 +3,7 @@
     python examples/tune_digits.py                      # 150 trials, two to four minutes on two cores
     python examples/tune_digits.py --sampler random     # the same budget of random search
     python examples/tune_digits.py --resume             # go on where a run was stopped
+    python examples/tune_digits.py --workers 2          # two trials at a time
 
 A third of the images is held out. On the rest, each trial trains with its own learning rate, weight decay, batch size,
 optimizer, width and dropout, reports its validation loss after every epoch, is pruned if it falls behind the median of
@@ -121,7 +122,7 @@ def tune(args: argparse.Namespace, train: Images, valid: Images) -> fasthpo.Tuni
         )
         return trainer.train()  # loss and accuracy of the best epoch, on the validation images
 
-    return tuner.optimize(objective)
+    return tuner.optimize(objective, workers=args.workers)
 
 
 def main() -> None:
@@ -131,6 +132,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sampler", choices=["tpe", "random"], default="tpe")
     parser.add_argument("--output-dir", type=Path, default=Path("hyperopt_results"))
+    parser.add_argument("--workers", type=int, default=1, help="trials at the same time, in processes of their own")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output-dir")
     args = parser.parse_args()
 

@@ -93,6 +93,20 @@ def test_tune_digits_by_random_search(run_example, directory: Path) -> None:
     assert (directory / "out" / "digits-random-0" / "best_parameters.json").is_file()
 
 
+def test_tune_digits_with_two_workers(run_example, directory: Path) -> None:
+    lines = run_example("tune_digits.py", *SHORT[:-1], "parallel", "--workers", 2)
+    assert re.fullmatch(r"held-out accuracy: [01]\.\d{4}", lines[-1])
+    trials = read_json(directory / "parallel" / "digits-tpe-0" / "trial_history.json")["trials"]
+    assert len(trials) == 4 and {trial["state"] for trial in trials} <= {"COMPLETE", "PRUNED"}
+
+
+def test_tune_on_ray(run_example) -> None:
+    pytest.importorskip("ray")
+    lines = run_example("tune_on_ray.py", "--trials", 8, "--epochs", 10, "--output-dir", "out")
+    assert lines[0].startswith("Study digits-on-ray: 8 trials") and "0 failed" in lines[0]
+    assert float(lines[-1].removeprefix("held-out accuracy: ")) > 0.8
+
+
 @pytest.mark.gpu
 def test_tune_digits_on_a_gpu(run_example) -> None:
     import torch

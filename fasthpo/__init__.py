@@ -22,10 +22,15 @@ if TYPE_CHECKING:
     from fasthpo.errors import InvalidParameters as InvalidParameters
     from fasthpo.errors import InvalidSearchSpace as InvalidSearchSpace
     from fasthpo.errors import InvalidValue as InvalidValue
+    from fasthpo.errors import MissingPackage as MissingPackage
     from fasthpo.errors import NoCompletedTrials as NoCompletedTrials
     from fasthpo.errors import RemoteFailure as RemoteFailure
     from fasthpo.errors import SpaceExhausted as SpaceExhausted
+    from fasthpo.errors import StorageError as StorageError
+    from fasthpo.errors import StudyClosed as StudyClosed
     from fasthpo.errors import StudyExists as StudyExists
+    from fasthpo.errors import StudyInUse as StudyInUse
+    from fasthpo.errors import StudyReadOnly as StudyReadOnly
     from fasthpo.errors import TrialPruned as TrialPruned
     from fasthpo.errors import TrialStateError as TrialStateError
     from fasthpo.errors import UnknownTrial as UnknownTrial
@@ -80,10 +85,15 @@ _HOMES = {
         "InvalidParameters",
         "InvalidSearchSpace",
         "InvalidValue",
+        "MissingPackage",
         "NoCompletedTrials",
         "RemoteFailure",
         "SpaceExhausted",
+        "StorageError",
+        "StudyClosed",
         "StudyExists",
+        "StudyInUse",
+        "StudyReadOnly",
         "TrialPruned",
         "TrialStateError",
         "UnknownTrial",

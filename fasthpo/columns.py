@@ -118,7 +118,7 @@ class Batch:
     def params(self) -> dict[str, npt.NDArray[Any]]:
         if self._params is None:
             self._params = {
-                name: _decode(parameter, self._rows[:, j].copy())
+                name: decode_column(parameter, self._rows[:, j].copy())
                 for j, (name, parameter) in enumerate(self._space.items())
             }
         return self._params
@@ -133,7 +133,8 @@ class Batch:
         return f"Batch({len(self)} trials of {list(self._space.names)})"
 
 
-def _decode(parameter: Parameter, column: FloatArray) -> npt.NDArray[Any]:
+def decode_column(parameter: Parameter, column: FloatArray) -> npt.NDArray[Any]:
+    """The values of a column (n,): the floats themselves, or for a categorical its choices, None where inactive."""
     if not isinstance(parameter, Categorical):
         return column
     choices = np.empty(parameter.count + 1, object)

@@ -16,6 +16,7 @@ from fasthpo.errors import InvalidValue
 from fasthpo.parameter import plain
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import check_seed
+from fasthpo.storage.checkpoints import Keep, check_keep
 from fasthpo.table import check_direction
 from fasthpo.trial import as_number
 
@@ -232,9 +233,12 @@ class TunerConfig(_Config):
         pruning: when trials are given up; None: never, unless the objective raises `TrialPruned` of its own accord.
         early_stopping: what `tuner.early_stopping()` hands to a training loop.
         output_dir: the directory that holds the study's directory.
-        save_checkpoints: write `checkpoint.msgpack` while the study runs, and at the end also `trial_history.json`,
-            `statistics.json` and `best_parameters.json`. Without it nothing is written, unless
-            `tuner.save_checkpoint()` is called.
+        save_checkpoints: keep the study in its directory, every trial from the first one on (see `Study`), and write
+            `trial_history.json`, `statistics.json` and `best_parameters.json` at the end of each run. Without it
+            nothing is written, unless `tuner.save_checkpoint()` is called.
+        keep_checkpoints: which trials' weights (`trial.checkpoint_dir`) stay: "all", "best" for those of the best
+            completed trial, or n for those of the n best; the others' are removed as the study goes. Trials that run,
+            or are paused and may still be promoted, keep theirs.
         seed: the seed of the sampler that `HyperparameterTuner.with_...` makes, 0 to 2**64 - 1; None draws one.
         compress_history: write `trial_history.json.gz` instead of `trial_history.json`.
         overwrite: replace a study that `output_dir/study_name` holds already, instead of refusing to.
@@ -259,6 +263,7 @@ class TunerConfig(_Config):
     early_stopping: EarlyStoppingConfig | None = None
     output_dir: str | Path = "./hyperopt_results"
     save_checkpoints: bool = False
+    keep_checkpoints: Keep = "all"
     seed: int | None = None
     compress_history: bool = False
     overwrite: bool = False
@@ -282,6 +287,7 @@ class TunerConfig(_Config):
             ),
             max_duration=None if self.max_duration is None else _checked_duration(self.max_duration),
             output_dir=Path(self.output_dir),
+            keep_checkpoints=check_keep(self.keep_checkpoints),
             seed=None if self.seed is None else check_seed(self.seed),
         )
         for name in ("save_checkpoints", "compress_history", "overwrite"):

@@ -47,7 +47,27 @@ class StudyExists(FastHPOError, FileExistsError):
 
 
 class CorruptCheckpoint(FastHPOError, ValueError):
-    """A checkpoint file that is damaged, of an unknown version, or of another study."""
+    """A file of a study that is damaged, of an unknown version, or of another study."""
+
+
+class StorageError(FastHPOError, OSError):
+    """A study's files can't be written, for instance because the disk is full. The study in memory is complete."""
+
+
+class StudyInUse(FastHPOError, RuntimeError):
+    """The study is open for writing somewhere else."""
+
+
+class StudyReadOnly(FastHPOError, PermissionError):
+    """A study that was opened for reading, or belongs to another process, can't be changed."""
+
+
+class StudyClosed(FastHPOError, ValueError):
+    """A study that was closed can't be changed any more."""
+
+
+class MissingPackage(FastHPOError, ImportError):
+    """A package that is needed for this only is not installed."""
 
 
 class AllTrialsFailed(FastHPOError, RuntimeError):

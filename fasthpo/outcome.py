@@ -11,6 +11,7 @@ from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray
 from fasthpo.trial import TrialState, as_number
 
+NAN_ERROR = "the objective's value was nan"  # why a trial failed that was told NaN in a batch
 _FINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 
 

@@ -133,6 +133,17 @@ class Reports:
         owner[first[self.last[trials]]] = trials
         return owner[first]
 
+    def frozen(self) -> Reports:
+        """The reports as they are now, for reading `step`, `gap`, `value` and `trial` while others are appended.
+
+        What has been reported never changes, and arrays that grow are replaced; only `last` is copied.
+        """
+        other = Reports()
+        other._length = self._length
+        other.step, other.gap, other._chunks = self.step, self.gap, list(self._chunks)
+        other.last = self.last.copy()
+        return other
+
     def append(self, number: int, step: int, value: float) -> int:
         """Add a report, unless the trial has one at that step.
 

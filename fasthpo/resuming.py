@@ -7,13 +7,14 @@ from pathlib import Path
 
 from fasthpo import samplers, strategies
 from fasthpo.errors import CorruptCheckpoint
+from fasthpo.storage.folder import STUDY_FILES, holds_study
 from fasthpo.strategies.base import Strategy
 from fasthpo.study import Study
 
 logger = logging.getLogger("fasthpo")
 
 
-def resumed(new: Study, path: Path, seed: int | None) -> Study:
+def resumed(new: Study, path: Path, seed: int | None, widen: bool) -> Study:
     """The study saved at `path`, going on as `new` would.
 
     The saved sampler goes on, with its seed and options, if it is of the same kind as that of `new`; else that of `new`
@@ -21,26 +22,35 @@ def resumed(new: Study, path: Path, seed: int | None) -> Study:
 
     Args:
         new: a study without trials, as it was configured now.
-        path: a checkpoint file.
+        path: a checkpoint file, or a study's directory.
         seed: the seed that was configured now, None if none was.
+        widen: go on in the space of `new`, which must hold every trial.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no study.
         CorruptCheckpoint: the file is damaged, or its search space or direction is another.
+        InvalidSearchSpace: with `widen`, a trial does not lie in the space of `new`.
     """
+    if path.is_dir() and holds_study(path):  # a file is read into memory; a directory would be opened for writing
+        path = next(file for file in (path / name for name in STUDY_FILES) if file.exists())
     own_kind = type(new.sampler) not in samplers.builtin().values()
     multi_fidelity = new.strategy if new.strategy is not None and new.strategy.is_multi_fidelity else None
     own_strategy = multi_fidelity if type(multi_fidelity) not in strategies.builtin().values() else None
-    loaded = Study.load(path, sampler=new.sampler if own_kind else None, pruner=new.pruner, strategy=own_strategy)
+    space = new.space if widen else None
+    own_sampler = new.sampler if own_kind else None
+    loaded = Study.load(path, sampler=own_sampler, pruner=new.pruner, strategy=own_strategy, space=space)
     differences = _differences(new, loaded)
     here, there = _shown(multi_fidelity), _shown(loaded.strategy)
     if here != there:
         differences.append(f"its strategy is {there}, this tuner's {here}")
     if differences:
-        raise CorruptCheckpoint(f"{path} is of another study: {'; '.join(differences)}")
+        hint = ""
+        if new.space != loaded.space:
+            hint = "; load_checkpoint(path, widen=True) goes on in this tuner's space, if that holds every trial"
+        raise CorruptCheckpoint(f"{path} is of another study: {'; '.join(differences)}{hint}")
     if type(loaded.sampler) is not type(new.sampler):
         logger.info("%s goes on from where %s was", type(new.sampler).__name__, type(loaded.sampler).__name__)
-        loaded = Study.load(path, sampler=new.sampler, pruner=new.pruner, strategy=own_strategy)
+        loaded = Study.load(path, sampler=new.sampler, pruner=new.pruner, strategy=own_strategy, space=space)
     elif seed not in (None, loaded.sampler.seed):
         logger.warning("the checkpoint's seed %d goes on, not %d", loaded.sampler.seed, seed)
     if new.pruner is None:

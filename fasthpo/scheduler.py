@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 
 import numpy as np
 
 from fasthpo.errors import SpaceExhausted
+from fasthpo.history import History
 from fasthpo.parameter import FloatArray
 from fasthpo.partial import complete_row
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
+from fasthpo.storage.records import Recorder
 from fasthpo.strategies.base import NextLeg, Strategy
-from fasthpo.table import NO_DRAW, TrialTable
+from fasthpo.table import NO_DRAW
 from fasthpo.trial import TrialState
 
 _REDRAWS = 32  # draws of points tried already before the next untried point is taken instead
@@ -24,22 +25,28 @@ class Scheduler:
     """Starts trials: enqueued ones first, then what the strategy wants next, with parameters from the sampler.
 
     Args:
-        table: the study's trials.
+        history: the study's trials, and which of them wait.
         sampler: where new trials look.
         strategy: which comes next, if it is a multi-fidelity one.
+
+    Attributes:
+        log: what is told of each trial that starts, so that it can be kept; None for a study in memory only.
     """
 
-    def __init__(self, table: TrialTable, sampler: Sampler, strategy: Strategy | None) -> None:
-        self.table = table
+    def __init__(self, history: History, sampler: Sampler, strategy: Strategy | None) -> None:
+        self.history = history
+        self.table = history.table
+        self.waiting = history.waiting
         self.sampler = sampler
         self.strategy = strategy if strategy is not None and strategy.is_multi_fidelity else None
-        self.next_draw = 0
-        self.waiting: deque[int] = deque()
+        self.log: Recorder | None = None
 
     def enqueue(self, row: FloatArray) -> int:
         """A trial with the parameters `row` (d,), NaN where not given, waits for its start."""
         number = self.table.append(row[None, :], NO_DRAW, TrialState.WAITING, np.nan)
         self.waiting.append(number)
+        if self.log is not None:
+            self.log.enqueued(number)
         return number
 
     def next(self, budget: float = math.inf, new: bool = True) -> int | None:
@@ -55,6 +62,12 @@ class Scheduler:
         Raises:
             SpaceExhausted: no point is left for a new trial.
         """
+        number = self._next(budget, new)
+        if number is not None and self.log is not None:
+            self.log.asked(number)
+        return number
+
+    def _next(self, budget: float, new: bool) -> int | None:
         if self.waiting and (new or self._ran_before(self.waiting[0])):
             return self._start_waiting(budget)
         if self.strategy is None:
@@ -72,7 +85,7 @@ class Scheduler:
         """Start up to `n` trials, fewer if the space ends; their numbers."""
         numbers: list[int] = []
         while len(numbers) < n and self.waiting:
-            numbers.append(self._start_waiting(math.inf))  # type: ignore[arg-type]
+            numbers.append(self.next())  # type: ignore[arg-type]
         rest = n - len(numbers)
         if rest and self.strategy is None and self.sampler.ignores_history and self.table.tried is None:
             return np.concatenate([np.array(numbers, np.int64), self._append_batch(rest)])
@@ -138,15 +151,17 @@ class Scheduler:
     def _append_batch(self, n: int) -> IntArray:
         limit = self.sampler.draw_limit(self.table.space)
         if limit is not None:
-            n = max(0, min(n, limit - self.next_draw))
-        draws = np.arange(self.next_draw, self.next_draw + n)
+            n = max(0, min(n, limit - self.history.next_draw))
+        draws = np.arange(self.history.next_draw, self.history.next_draw + n)
         first = self.table.append(self.sampler.suggest_batch(self.table, draws), draws, TrialState.RUNNING, time.time())
-        self.next_draw += n
+        self.history.next_draw += n
+        if self.log is not None and n:
+            self.log.asked_many(first, n)
         return np.arange(first, first + n)
 
     def _is_exhausted(self) -> bool:
         tried, limit = self.table.tried, self.sampler.draw_limit(self.table.space)
-        return (tried is not None and tried.is_full) or (limit is not None and self.next_draw >= limit)
+        return (tried is not None and tried.is_full) or (limit is not None and self.history.next_draw >= limit)
 
     def _suggest(self) -> tuple[FloatArray, int]:
         """A row that was not tried before (on a finite space), and the draw it came from."""
@@ -163,8 +178,8 @@ class Scheduler:
         return tried.cells.point(tried.next_untried(cell)), draw
 
     def _draw(self) -> tuple[FloatArray, int]:
-        draw = self.next_draw
+        draw = self.history.next_draw
         suggestion = self.sampler.suggest(self.table, draw)
         row = suggestion if isinstance(suggestion, np.ndarray) else self.table.space.encode(suggestion)
-        self.next_draw = draw + 1
+        self.history.next_draw = draw + 1
         return row, draw

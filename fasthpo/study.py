@@ -14,32 +14,45 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.columns import Batch, encode_columns
-from fasthpo.errors import InvalidValue, TrialStateError, UnknownTrial
-from fasthpo.outcome import batch_arrays, outcome
+from fasthpo.errors import InvalidValue, StudyExists, TrialStateError, UnknownTrial
+from fasthpo.history import History
+from fasthpo.keeping import new_id
+from fasthpo.loading import Loading
+from fasthpo.outcome import NAN_ERROR, batch_arrays, outcome
 from fasthpo.parameter import FloatArray, plain
 from fasthpo.partial import encode_partial
 from fasthpo.pruners.base import Pruner
 from fasthpo.reports import NONE, IntArray
 from fasthpo.samplers.base import Sampler
-from fasthpo.scheduler import Scheduler
 from fasthpo.search_space import SearchSpace
-from fasthpo.storage import snapshot
 from fasthpo.storage.checkpoints import Checkpoints
+from fasthpo.storage.folder import holds_study
+from fasthpo.storage.syncing import Durability
 from fasthpo.strategies.base import Strategy
-from fasthpo.table import NO_DRAW, TrialTable, check_direction
+from fasthpo.table import MOST_METRICS, NO_DRAW, TrialTable, check_direction
 from fasthpo.trial import Trial, TrialState, as_number
-from fasthpo.trial_views import TrialViews
 
 logger = logging.getLogger("fasthpo")
 
 _RUNNING = int(TrialState.RUNNING)
 
 
-class Study(TrialViews):
+class Study(Loading):
     """A search over a space: `ask` for a trial, `report` while it runs, `tell` what came out.
 
     Safe to use from several threads. The cost of a call does not depend on how many trials there are, unless a
     sampler's own docstring says so.
+
+    With `storage` the study is kept in a directory. What `tell`, `add_trials`, `ask` and `enqueue` do is handed to the
+    operating system before they return, and reports at the latest with the next call. So whatever becomes of the
+    process, nothing that was told is lost. What a power cut, or a crash of the system, can take, `durability` says:
+
+    - "tell": nothing that was told; each tell waits until it is on the disk.
+    - "interval": what was told during the last second, or so many seconds as are given.
+    - "system": what the system has not yet written by itself, which may be all of the last half minute.
+
+    If the disk is full, `tell` raises `StorageError`. The study in memory has what was told, the files can be loaded,
+    and what is missing in them is written as soon as that works again.
 
     Args:
         space: what to search.
@@ -47,10 +60,16 @@ class Study(TrialViews):
         strategy: which trial next and how far, with a sampler of its own; give a strategy or a sampler, not both.
         direction: "minimize" or "maximize".
         pruner: when to give a trial up; by default never.
+        storage: the directory in which to keep the study, made if it is missing; None: in memory only, see also `save`.
+            `Study.load` goes on with it, once this one is closed (`close`, or `with`) or its process has ended.
+        durability: "tell", "interval", "system" or a number of seconds, see above.
 
     Raises:
         InvalidValue: an unknown direction, or both a sampler and a strategy.
         InvalidSearchSpace: the sampler can't work on this space.
+        StudyExists: the directory holds a study.
+        StudyInUse: the directory is another study's, in whatever process.
+        OSError: the directory can't be written.
 
     Example:
         >>> import fasthpo
@@ -70,7 +89,15 @@ class Study(TrialViews):
         strategy: Strategy | None = None,
         direction: str = "minimize",
         pruner: Pruner | None = None,
+        *,
+        storage: str | Path | None = None,
+        durability: Durability = "interval",
     ) -> None:
+        if storage is not None and holds_study(Path(storage)):
+            raise StudyExists(
+                f"{storage} holds a study already; go on with it by Study.load({str(storage)!r}), or choose another "
+                "directory"
+            )
         if sampler is not None and strategy is not None:
             raise InvalidValue("give a sampler or a strategy (which has a sampler of its own), got both")
         _check_type("sampler", sampler, Sampler)
@@ -88,18 +115,14 @@ class Study(TrialViews):
         self.strategy = strategy
         self.pruner = pruner
         sampler.check_space(self.space)
-        self.table = TrialTable(self.space, self.direction)
         self.checkpoints = Checkpoints()
-        self._scheduler = Scheduler(self.table, sampler, strategy)
         self._lock = threading.RLock()
-        self._attach()
-
-    def _attach(self) -> None:
-        """Have the parts that follow the table take it up."""
-        if self.pruner is not None:
-            self.pruner.attach(self.table)
-        if self._scheduler.strategy is not None:
-            self._scheduler.strategy.attach(self.table)
+        self._gate = None
+        self._id = new_id()
+        self._loaded = None
+        self._start(History(TrialTable(self.space, self.direction)))
+        if storage is not None:
+            self.keep_at(storage, durability)
 
     # --- ask
 
@@ -113,8 +136,10 @@ class Study(TrialViews):
             SpaceExhausted: every point of a finite space, or of the grid, has been suggested.
         """
         with self._lock:
+            self._open()
             number = self._scheduler.next()
             assert number is not None  # there is no limit
+            self._hand_over()
             return Trial(number, self)
 
     def ask_within(self, budget: float = math.inf, new: bool = True) -> Trial | None:
@@ -133,7 +158,9 @@ class Study(TrialViews):
             SpaceExhausted: as `ask`.
         """
         with self._lock:
+            self._open()
             number = self._scheduler.next(budget, new)
+            self._hand_over()
             return None if number is None else Trial(number, self)
 
     def ask_batch(self, n: int) -> Batch:
@@ -150,7 +177,9 @@ class Study(TrialViews):
         if isinstance(n, bool) or not isinstance(n, int) or n < 0:
             raise InvalidValue(f"n must be an integer that is not negative, got n={n!r}")
         with self._lock:
+            self._open()
             asked = self._scheduler.next_many(n)
+            self._hand_over()
             if len(asked) < n:
                 logger.info("ask_batch(%d) returns %d trials: no further point is left", n, len(asked))
             rows = np.ascontiguousarray(self.table.params[:, asked].T)
@@ -167,7 +196,10 @@ class Study(TrialViews):
         """
         row = encode_partial(self.space, params)
         with self._lock:
-            return self._scheduler.enqueue(row)
+            self._open()
+            number = self._scheduler.enqueue(row)
+            self._hand_over()
+            return number
 
     # --- report
 
@@ -180,6 +212,8 @@ class Study(TrialViews):
             raise InvalidValue(f"step must be an integer that is not negative, got step={step!r}")
         table = self.table
         with self._lock:
+            if self._gate is not None:
+                self._gate.open()
             # the check itself is slower: it is for saying what is wrong
             if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
                 self._check_running(number, "report")
@@ -188,8 +222,13 @@ class Study(TrialViews):
                 kept = table.reports.value_at(earlier)
                 if not (kept == reported or (kept != kept and reported != reported)):
                     logger.warning("trial %d has reported %s at step %d; %s is ignored", number, kept, step, value)
-            elif self.pruner is not None:
+                return
+            if self._scheduler.log is not None:
+                self._scheduler.log.reported(number, step, reported)
+            if self.pruner is not None:
                 self.pruner.on_report(table, number, step, reported)
+            if self._gate is not None:
+                self._gate.hand_over_soon()
 
     def should_prune(self, number: int) -> bool:
         """As `Trial.should_prune`."""
@@ -218,38 +257,55 @@ class Study(TrialViews):
                 FAILED, an infinity is COMPLETE and ranks worst. A PRUNED trial without a value keeps its last valid
                 report.
             state: `TrialState.PRUNED` or `FAILED`, where it is not COMPLETE.
-            metrics: further numbers to keep with the trial.
+            metrics: further numbers to keep with the trial; a study has at most 1,000 different names.
             error: why it failed.
 
         Raises:
             UnknownTrial: the study gave out no such number.
             TrialStateError: the trial is not running, for instance because it was told before.
             InvalidValue: the value is no number, or does not go with the state.
+            StorageError: the study has been told, but its files can't be written; see `Study`.
         """
         number = self._number(trial)
         final, result = outcome(value, state)
         kept = {str(name): as_number(f"metric {name!r}", one) for name, one in (metrics or {}).items()}
         with self._lock:
+            self._open()
             self._check_running(number, "tell")
             if final == TrialState.PRUNED and result is None:
                 result = self._last_valid_report(number)
             if kept:
+                for name in self.table.metrics_beyond(kept):
+                    logger.warning("metric %r is not kept: a study has at most %d different ones", name, MOST_METRICS)
+                    del kept[name]
                 self.table.set_metrics(number, kept)
             if final == TrialState.FAILED:
                 self.table.errors[number] = error or f"the objective's value was {value}"
-            return self._end(number, final, np.nan if result is None else result)
+            state = self._end(number, final, np.nan if result is None else result, kept)
+            self._hand_over(strict=True)
+            return state
 
-    def _end(self, number: int, state: TrialState, value: float) -> TrialState:
+    def _end(
+        self, number: int, state: TrialState, value: float, metrics: Mapping[str, float] | None = None
+    ) -> TrialState:
         """A running trial ends, or pauses if the strategy has further rungs for it; the state it got."""
-        now, strategy = time.time(), self._scheduler.strategy
+        now, strategy, log = time.time(), self._scheduler.strategy, self._scheduler.log
+        charge = None
         if strategy is not None:
             if state == TrialState.COMPLETE:
                 state = strategy.state_at(self.table.resource(number))
-            self.table.close_leg(number, state, value, self._charge(number, state), now)
+            charge = self._charge(number, state)
+            self.table.close_leg(number, state, value, charge, now)
         if state != TrialState.PAUSED:
             self.table.finish(number, state, value, now)
+        if log is not None:
+            error = self.table.errors[number] if state == TrialState.FAILED else None
+            log.told(number, int(state), float(value), charge, metrics, error)
+        retired: list[int] = []
         if strategy is not None:
             strategy.on_end(number)
+            retired = strategy.take_retired()
+        self.checkpoints.after_end(self.table, number, retired)
         self._after_end(number)
         return state
 
@@ -270,9 +326,11 @@ class Study(TrialViews):
 
         Raises:
             UnknownTrial, TrialStateError, InvalidValue: as `tell`; then no trial of the batch was told.
+            StorageError: as `tell`.
         """
         asked, reached = batch_arrays(numbers, values)
         with self._lock:
+            self._open()
             for number in asked[(asked < 0) | (asked >= len(self.table))][:1]:
                 raise UnknownTrial(f"the study has no trial {number}; it has given out {len(self.table)} numbers")
             states = self.table.states[asked]
@@ -281,17 +339,26 @@ class Study(TrialViews):
             final = np.where(np.isnan(reached), np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
             if self._scheduler.strategy is None:
                 self._finish_many(asked, final, reached)
+                if self._scheduler.log is not None:
+                    self._scheduler.log.told_many(asked, final, reached)
+                self._after_many(asked)
+                self._hand_over(strict=True)
                 return final
             for i, number in enumerate(asked.tolist()):
                 if final[i] == TrialState.FAILED:
-                    self.table.errors[number] = "the objective's value was nan"
+                    self.table.errors[number] = NAN_ERROR
                 final[i] = self._end(number, TrialState(int(final[i])), float(reached[i]))
+            self._hand_over(strict=True)
             return final
 
     def _finish_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray) -> None:
         self.table.finish_many(numbers, states, values, time.time())
         for number in numbers[states == TrialState.FAILED].tolist():
-            self.table.errors[number] = "the objective's value was nan"
+            self.table.errors[number] = NAN_ERROR
+        for number in numbers.tolist() if self.checkpoints.limited else ():
+            self.checkpoints.after_end(self.table, number, ())
+
+    def _after_many(self, numbers: IntArray) -> None:
         if self.pruner is not None or type(self.sampler).observe is not Sampler.observe:
             for number in numbers.tolist():
                 self._after_end(number)
@@ -309,16 +376,23 @@ class Study(TrialViews):
         Raises:
             InvalidParameters: a column is missing, or a value lies outside the space; then nothing was added.
             InvalidValue: values are not n numbers.
+            StorageError: as `tell`.
         """
         rows = encode_columns(self.space, params)
         numbers, reached = batch_arrays(np.arange(len(rows)), values)
         with self._lock:
+            self._open()
             first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, time.time())
             numbers = numbers + first
             final = np.where(np.isnan(reached), np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
-            if self._scheduler.strategy is not None:
-                self.table.add_legs(numbers, self._scheduler.strategy.max_resource, reached, final)
+            resource = None if self._scheduler.strategy is None else self._scheduler.strategy.max_resource
+            if resource is not None:
+                self.table.add_legs(numbers, resource, reached, final)
             self._finish_many(numbers, final, reached)
+            if self._scheduler.log is not None:
+                self._scheduler.log.added(first, reached, resource)
+            self._after_many(numbers)
+            self._hand_over(strict=True)
         return numbers
 
     def _after_end(self, number: int) -> None:
@@ -373,57 +447,6 @@ class Study(TrialViews):
         best = self.table.best_number
         shown = "none" if best is None else f"{self.table.values[best]:.6g} (trial {best})"
         return f"Study({len(self)} trials, {self.direction}, {type(self.sampler).__name__}, best={shown})"
-
-    # --- keeping
-
-    def save(self, path: str | Path) -> Path:
-        """Write a checkpoint file, replacing an older one at once and as a whole; its path.
-
-        Args:
-            path: the file, or an existing directory that is to hold `checkpoint.msgpack`.
-        """
-        with self._lock:
-            parts = (self.sampler, self.pruner, self.strategy)
-            return snapshot.save(Path(path), self.table, *parts, self._scheduler.next_draw, self._scheduler.waiting)
-
-    @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        sampler: Sampler | None = None,
-        pruner: Pruner | None = None,
-        strategy: Strategy | None = None,
-    ) -> Study:
-        """The study that `save` wrote; it goes on as if it had never stopped.
-
-        Trials that were running are asked again first, with their numbers, parameters and resources; the reports they
-        had made are dropped.
-
-        Args:
-            path: the file, or the directory that holds `checkpoint.msgpack`.
-            sampler: the sampler to go on with; needed if the study used one of your own.
-            pruner: the pruner to go on with; needed if the study used one of your own.
-            strategy: the strategy to go on with, with its sampler; needed if the study used one of your own.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            CorruptCheckpoint: the file is damaged, or not a checkpoint of a version known here.
-            InvalidValue: the study used a sampler, pruner or strategy of your own and none is given.
-        """
-        saved = snapshot.load(Path(path), sampler, pruner, strategy)
-        own = None if saved.strategy is not None else saved.sampler
-        study = cls(saved.table.space, own, saved.strategy, saved.table.direction, saved.pruner)
-        study.table = saved.table
-        study._scheduler = Scheduler(saved.table, study.sampler, saved.strategy)
-        study._scheduler.next_draw = saved.next_draw
-        study._scheduler.waiting.extend(saved.waiting)
-        study._attach()
-        if type(study.sampler).observe is not Sampler.observe:
-            legs, order = saved.table.legs, saved.table.tell_order
-            for number in (legs.column("trial") if len(legs) else order).tolist():
-                study.sampler.observe(study.table, number)
-        return study
 
 
 def _check_type(what: str, value: object, kind: type) -> None:

@@ -6,7 +6,7 @@ table: it also stores the order of the tells, so that it can be rebuilt exactly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ from fasthpo.tried import TriedPoints
 Direction = Literal["minimize", "maximize"]
 NO_DRAW = -1  # of a trial whose parameters no sampler drew
 NO_BRACKET = -1  # of a trial that no multi-fidelity strategy has started
+MOST_METRICS = 1000  # names; each takes as much memory as a parameter
 _FIRST_CAPACITY = 64
 _STATES = tuple(TrialState)  # by number: an index costs a third of what the enumeration's own look-up costs
 _FILL = {
@@ -141,6 +142,11 @@ class TrialTable:
         """Numbers of the running trials, ascending (a copy; costs as much as there are running trials)."""
         return np.sort(self._running[: self._running_length])
 
+    @property
+    def extent(self) -> tuple[int, int, int, int, int]:
+        """How many trials there are, were told and run, how many reports, and how many legs: any change shows here."""
+        return self._length, self._told, self._running_length, self.reports._length, self.legs._length
+
     def state(self, number: int) -> TrialState:
         """The state of one trial."""
         return _STATES[self._states.item(number)]
@@ -238,6 +244,12 @@ class TrialTable:
             moment = float(self._starts[number])
             self.legs.append(number, resource, value, 0, TrialState(state), moment, moment)
 
+    def requeue(self, number: int) -> None:
+        """A RUNNING trial was broken off; it is WAITING to be asked again."""
+        self.legs.open.pop(number, None)
+        self._leave_running(number)
+        self._move(number, TrialState.WAITING)
+
     def _enter_running(self, numbers: IntArray, rows: FloatArray) -> None:
         self._list_running(numbers)
         if self.tried is not None:
@@ -290,6 +302,11 @@ class TrialTable:
             return number < self.best_number
         return bool(value * self.sign < best * self.sign)
 
+    def metrics_beyond(self, names: Iterable[str]) -> list[str]:
+        """Those of the names for which there is no column, and no room for one."""
+        new = [name for name in names if name not in self.metrics]
+        return new[max(0, MOST_METRICS - len(self.metrics)) :]
+
     def set_metrics(self, number: int, metrics: dict[str, float]) -> None:
         """Keep further metrics of a trial, one column a name."""
         for name, value in metrics.items():
@@ -327,19 +344,22 @@ class TrialTable:
             if self.is_better(best):
                 self.best_number = best
 
+    def forget_draws(self) -> None:
+        """No trial so far counts as a draw of the sampler, which starts anew."""
+        self._draws[: self._length] = NO_DRAW
+
     def restore(self, columns: Mapping[str, npt.NDArray[np.generic]]) -> None:
-        """Take over saved columns, checked by the caller; what ran goes back to WAITING, to be asked again."""
-        states = columns["states"].astype(np.int8)
+        """Take over saved columns, which the caller has checked; what runs, or once ran, counts as tried."""
+        states = columns["states"]
         self._make_room(len(states))
         self._length = len(states)
         self._told = len(columns["tell_order"])
         for name, column in columns.items():
             getattr(self, f"_{name}")[..., : column.shape[-1]] = column
-        asked = states != TrialState.WAITING
+        asked = (states != TrialState.WAITING) | ~np.isnan(columns["starts"])
         if self.tried is not None and asked.any():
             self.tried.add(np.ascontiguousarray(self._params[:, : self._length].T[asked]))
-        states[states == TrialState.RUNNING] = TrialState.WAITING
-        self._states[: self._length] = states
         for state in TrialState:
             self.counts[state] = int((states == state).sum())
+        self._set_running(np.flatnonzero(states == TrialState.RUNNING))
         self._improve_best(self.tell_order)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any, Self
 from fasthpo.callbacks import HyperparameterCallback, LoggingCallback
 from fasthpo.config import TunerConfig
 from fasthpo.early_stopping import EarlyStopping
-from fasthpo.errors import InvalidValue, StudyExists, TrialStateError
+from fasthpo.errors import InvalidValue, TrialStateError
 from fasthpo.execution.desk import Desk
 from fasthpo.execution.options import Execution
 from fasthpo.execution.standin import TunerInWorker, early_stopping
@@ -23,25 +22,19 @@ from fasthpo.interrupts import Interrupts
 from fasthpo.objective import Objective
 from fasthpo.progress import Progress
 from fasthpo.results import StopReason, StudyStatistics, TuningResult, busy_seconds
-from fasthpo.resuming import resumed
 from fasthpo.running import Run
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.random import RandomSampler
 from fasthpo.search_space import SearchSpace
-from fasthpo.storage.checkpoints import DIRECTORY
-from fasthpo.storage.export import export_study
-from fasthpo.storage.snapshot import FILE_NAME
 from fasthpo.strategies.asha import ASHA
 from fasthpo.strategies.base import Strategy
 from fasthpo.strategies.hyperband import Hyperband
 from fasthpo.strategies.single_fidelity import BayesianOptimization, GridSearch, RandomSearch
 from fasthpo.strategies.successive_halving import SuccessiveHalving
 from fasthpo.study import Study
+from fasthpo.study_files import StudyFiles
 
 logger = logging.getLogger("fasthpo")
-
-_SAVE_INTERVAL = 30.0  # seconds between two checkpoints, at least
-_SAVE_SHARE = 20  # and at least so many times what writing the last one took
 
 
 class HyperparameterTuner:
@@ -92,8 +85,7 @@ class HyperparameterTuner:
         self._stop = threading.Event()
         self._busy = threading.Lock()
         self._seconds = 0.0  # that optimize has run
-        self._next_save = 0.0
-        self._owned: Path | None = None  # the checkpoint that this tuner wrote or read
+        self._files = StudyFiles(config)
 
     @classmethod
     def with_bayesian_optimization(cls, config: TunerConfig, space: SearchSpace | Mapping[str, Any]) -> Self:
@@ -286,10 +278,7 @@ class HyperparameterTuner:
         if not self._busy.acquire(blocking=False):
             raise TrialStateError("optimize is running already; call it again when it has returned")
         try:
-            self._refuse_other_study()
-            if self._config.save_checkpoints:
-                self._config.study_dir.mkdir(parents=True, exist_ok=True)  # finds out now whether it can be written
-                self._keep_weights()
+            self._files.prepare(self._study)
             return self._run(objective, execution, total)
         finally:
             self._busy.release()
@@ -314,7 +303,6 @@ class HyperparameterTuner:
         reason: StopReason | None = None
         failure: BaseException | None = None
         self._stop.clear()
-        self._next_save = begin + _SAVE_INTERVAL
         with Interrupts() as interrupts, Progress(config.study_name, table, total, config.max_seconds) as progress:
             try:
                 interrupts.allow()
@@ -350,10 +338,6 @@ class HyperparameterTuner:
     def _run_trials(
         self, objective: Objective, execution: Execution, interrupts: Interrupts, progress: Progress
     ) -> StopReason:
-        def meanwhile() -> None:
-            progress.update()
-            self._save_when_due()
-
         desk = Desk(self._study, self.stop)
         metric = self._config.objective_metric
         with execution.make_backend(objective, metric, desk, interrupts) as made:
@@ -361,7 +345,7 @@ class HyperparameterTuner:
                 interrupts.count_first(2, made.wake)
             run = Run(
                 self._study, self._config, made, desk, execution.retries, self._notify, interrupts,
-                self._stop.is_set, meanwhile,
+                self._stop.is_set, progress.update,
             )  # fmt: skip
             return run.to_the_end()
 
@@ -371,61 +355,24 @@ class HyperparameterTuner:
 
     # --- files
 
-    @property
-    def _checkpoint(self) -> Path:
-        return self._config.study_dir / FILE_NAME
-
-    def _refuse_other_study(self) -> None:
-        path = self._checkpoint
-        if self._config.overwrite or not path.exists() or self._owned == path.resolve():
-            return
-        raise StudyExists(
-            f"{self._config.study_dir} holds a study already; go on with it by "
-            f"tuner.load_checkpoint({str(path)!r}), choose another study_name, or set TunerConfig(overwrite=True)"
-        )
-
-    def _keep_weights(self) -> None:
-        """Have trials keep their weights in the study's directory; those of a study that was there before go."""
-        root = self._config.study_dir / DIRECTORY
-        if not len(self._study):
-            shutil.rmtree(root, ignore_errors=True)
-        self._study.checkpoints.move_to(root)
-
     def save_checkpoint(self) -> Path:
         """Write the study to `checkpoint.msgpack` in its directory, whatever `save_checkpoints` says; the file's path.
 
         Raises:
             StudyExists: the directory holds another study.
+            StudyInUse: the study is open for writing elsewhere.
             OSError: the file can't be written.
         """
-        self._refuse_other_study()
-        self._config.study_dir.mkdir(parents=True, exist_ok=True)
-        path = self._study.save(self._checkpoint)
-        self._owned = path.resolve()
-        return path
-
-    def _save_when_due(self) -> None:
-        """Write the checkpoint while the run goes on, if the last time is long enough ago."""
-        now = time.monotonic()
-        if not self._config.save_checkpoints or now < self._next_save:
-            return
-        try:
-            self.save_checkpoint()
-        except OSError as error:  # a disk may be full for a while; the study goes on
-            logger.warning("the checkpoint was not written, and is tried again later: %s", error)
-        took = time.monotonic() - now
-        self._next_save = now + took + max(_SAVE_INTERVAL, _SAVE_SHARE * took)
+        return self._files.save(self._study)
 
     def _write_files(self, statistics: StudyStatistics, reason: StopReason | None) -> None:
-        if not self._config.save_checkpoints:
-            return
-        self.save_checkpoint()
-        numbers = {**statistics.to_dict(), "stop_reason": reason}
-        export_study(
-            self._config.study_dir, self._study.table, self._config.study_name, numbers, self._config.compress_history
-        )
+        if self._config.save_checkpoints:
+            try:
+                self._files.close(self._study)
+            finally:
+                self._files.export(self._study, statistics, reason)
 
-    def load_checkpoint(self, path: str | Path) -> Self:
+    def load_checkpoint(self, path: str | Path, widen: bool = False) -> Self:
         """Go on with a saved study; the tuner.
 
         The checkpoint's sampler goes on with its own seed and options, so that nothing is drawn twice, if it is of
@@ -434,11 +381,13 @@ class HyperparameterTuner:
 
         Args:
             path: a checkpoint file, or a study's directory.
+            widen: go on in this tuner's search space, with more choices or wider bounds; it must hold every trial.
 
         Raises:
             TrialStateError: this tuner has trials already, or is running.
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: there is no study.
             CorruptCheckpoint: the file is damaged, or its search space or direction differs from this tuner's.
+            InvalidSearchSpace: with `widen`, a trial does not lie in this tuner's search space.
         """
         if self._busy.locked():
             raise TrialStateError("load_checkpoint must come before optimize, which is running")
@@ -446,10 +395,6 @@ class HyperparameterTuner:
             raise TrialStateError(
                 f"load_checkpoint must come before the first trial, but this tuner has {len(self._study)}"
             )
-        path = Path(path)
-        path = path / FILE_NAME if path.is_dir() else path
-        self._study = resumed(self._study, path, self._config.seed)
-        self._study.checkpoints.move_to(path.parent / DIRECTORY)
+        self._study = self._files.load(self._study, Path(path), widen)
         self._seconds = busy_seconds(self._study.table)
-        self._owned = path.resolve()
         return self

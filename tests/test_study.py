@@ -345,3 +345,13 @@ def test_own_sampler_by_two_methods() -> None:
     with pytest.raises(fasthpo.InvalidParameters, match=r"'lr' must lie between"):
         s.ask()
     assert len(s) == 0
+
+
+def test_metrics_beyond_a_thousand_names_are_not_kept(caplog: pytest.LogCaptureFixture) -> None:
+    study = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, sampler=fasthpo.RandomSampler(seed=0))
+    study.tell(study.ask(), 1.0, metrics={f"m{i}": float(i) for i in range(998)})
+    study.tell(study.ask(), 1.0, metrics={"a": 1.0, "m3": 2.0, "b": 3.0, "c": 4.0})
+    study.tell(study.ask(), 1.0, metrics={"d": 1.0, "m4": 2.0})
+    assert len(study.table.metrics) == 1000
+    assert study.trials[1].metrics == {"a": 1.0, "m3": 2.0, "b": 3.0} and study.trials[2].metrics == {"m4": 2.0}
+    assert "metric 'c' is not kept: a study has at most 1000 different ones" in caplog.text and "'d'" in caplog.text

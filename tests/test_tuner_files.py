@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fasthpo import tuner as module
+from fasthpo.callbacks import HyperparameterCallback
 from fasthpo.config import PruningConfig, TunerConfig
 from fasthpo.errors import (
     CorruptCheckpoint,
+    InvalidSearchSpace,
+    StorageError,
     StudyExists,
+    StudyInUse,
     TrialPruned,
     TrialStateError,
 )
@@ -42,11 +46,11 @@ def test_nothing_is_written_unless_asked_for(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []  # nor on construction
 
 
-def test_the_four_files(tmp_path: Path) -> None:
+def test_the_files(tmp_path: Path) -> None:
     tuner = make(12, output_dir=tmp_path, save_checkpoints=True)
     result = tuner.optimize(lambda trial: math.nan if trial.number % 3 == 0 else parabola(trial))
-    names = ["best_parameters.json", "checkpoint.msgpack", "statistics.json", "trial_history.json"]
-    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == names
+    names = ["best_parameters.json", "checkpoint.msgpack", "journal.msgpack", "statistics.json", "trial_history.json"]
+    assert sorted(path.name for path in (tmp_path / "s").iterdir() if path.name != ".lock") == names
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -76,35 +80,141 @@ def test_a_directory_that_cannot_be_made_is_found_out_before_the_first_trial(tmp
     assert len(tuner.study) == 0
 
 
-def test_checkpoints_are_written_meanwhile_but_not_all_the_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    now, took = 0.0, 0.0
-    saved = []
-    original = HyperparameterTuner.save_checkpoint
-
-    def save(self: HyperparameterTuner) -> Path:
-        nonlocal now
-        saved.append(now)
-        now += took
-        if len(saved) == 1:
-            raise OSError("disk full")
-        return original(self)
+def test_every_trial_is_kept_from_the_first_one_on(tmp_path: Path) -> None:
+    found = []
 
     def objective(trial: Trial) -> float:
-        nonlocal now
-        now += 1.0
-        return 1.0
+        kept = Study.load(tmp_path / "s", read_only=True)
+        found.append([one.state.name for one in kept.trials])
+        return parabola(trial)
 
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
-    monkeypatch.setattr(HyperparameterTuner, "save_checkpoint", save)
-    make(100, output_dir=tmp_path, save_checkpoints=True).optimize(objective)
-    assert saved == [30.0, 60.0, 90.0, 100.0]
-    assert "disk full" in caplog.text  # which ended nothing
-    saved.clear()
-    now, took = 0.0, 3.0  # writing takes 3 seconds: at most a twentieth of the time goes there
-    make(200, output_dir=tmp_path, save_checkpoints=True, overwrite=True).optimize(objective)
-    assert saved[:3] == [30.0, 93.0, 156.0]
+    tuner = make(3, output_dir=tmp_path, save_checkpoints=True)
+    tuner.study.enqueue({"x": 2.0})
+    tuner.optimize(objective)
+    assert found == [["RUNNING"], ["COMPLETE", "RUNNING"], ["COMPLETE", "COMPLETE", "RUNNING"]]
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
+    class Told(HyperparameterCallback):
+        def __init__(self) -> None:
+            self.best: list[int] = []
+
+        def on_trial_complete(self, trial: Trial) -> None:
+            if trial.number == 7:  # what a SIGKILL would leave now
+                shutil.copytree(tmp_path / "s", tmp_path / "killed" / "s")
+
+        def on_new_best(self, trial: Trial, improvement: float) -> None:
+            self.best.append(trial.number)
+
+    whole = Told()
+    expected = make(20, strategy=BayesianOptimization(seed=1), output_dir=tmp_path, save_checkpoints=True)
+    expected.add_callback(whole).optimize(parabola)
+    after = Told()
+    tuner = make(20, strategy=BayesianOptimization(seed=1), output_dir=tmp_path / "killed", save_checkpoints=True)
+    result = tuner.load_checkpoint(tmp_path / "killed" / "s").add_callback(after).optimize(parabola)
+    assert [trial.params for trial in result.trials] == [trial.params for trial in expected.study.trials]
+    assert after.best == [number for number in whole.best if number > 7]
+    assert len(Study.load(tmp_path / "killed" / "s", read_only=True)) == 20
+
+
+def test_a_tuner_goes_on_in_its_directory_unless_another_was_there(tmp_path: Path) -> None:
+    config = TunerConfig("s", max_duration=math.inf, output_dir=tmp_path, save_checkpoints=True)
+    tuner = HyperparameterTuner(config, SPACE, RandomSearch(seed=0))
+
+    def objective(trial: Trial) -> float:
+        if trial.number % 3 == 2:
+            tuner.stop()
+        return parabola(trial)
+
+    tuner.optimize(objective)
+    tuner.study.enqueue({"x": 1.5})  # between two runs the study is in memory
+    tuner.study.add_trials({"x": [0.5], "rate": [1e-3]}, [7.0])
+    tuner.save_checkpoint()
+    assert len(Study.load(tmp_path / "s", read_only=True)) == 5
+    tuner.optimize(objective)
+    kept = Study.load(tmp_path / "s")
+    assert [t.params for t in kept.trials] == [t.params for t in tuner.study.trials]
+    assert kept.trials[3]["x"] == 1.5 and len(kept) == 6
+    with pytest.raises(StudyExists, match="has changed since"):
+        kept.tell(kept.ask(), 1.0)
+        tuner.optimize(objective)
+    kept.close()
+    with pytest.raises(StudyExists, match="has changed since"):
+        tuner.save_checkpoint()
+
+
+def test_a_checkpoint_can_be_made_while_the_tuner_runs(tmp_path: Path) -> None:
+    def objective(trial: Trial) -> float:
+        if trial.number == 2:
+            assert tuner.save_checkpoint() == tmp_path / "s" / "checkpoint.msgpack"
+            assert len(Study.load(tmp_path / "s", read_only=True)) == 3
+        return parabola(trial)
+
+    tuner = make(4, output_dir=tmp_path, save_checkpoints=True)
+    tuner.optimize(objective)
+    assert len(Study.load(tmp_path / "s", read_only=True).table.tell_order) == 4
+
+
+def test_files_are_where_the_tuner_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    tuner = make(3, output_dir="out", save_checkpoints=True, keep_checkpoints="best")
+
+    def objective(trial: Trial) -> float:
+        trial.checkpoint_dir.joinpath("weights").write_text("w")
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        return parabola(trial)
+
+    tuner.optimize(objective)
+    tuner.save_checkpoint()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert len(Study.load(tmp_path / "out" / "s", read_only=True)) == 3
+    assert (tmp_path / "out" / "s" / "trial_history.json").exists()
+    assert len(list((tmp_path / "out" / "s" / "checkpoints").iterdir())) == 1
+
+
+def test_a_study_that_is_open_elsewhere_is_not_written(tmp_path: Path) -> None:
+    tuner = make(3, output_dir=tmp_path, save_checkpoints=True)
+    tuner.optimize(parabola)
+    again = make(6, output_dir=tmp_path, save_checkpoints=True).load_checkpoint(tmp_path / "s")
+    with Study.load(tmp_path / "s"), pytest.raises(StudyInUse, match="this very process"):
+        again.optimize(parabola)
+    assert len(again.optimize(parabola).trials) == 6
+
+
+def test_a_disk_that_is_full_ends_the_run_with_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    def objective(trial: Trial) -> float:
+        if trial.number == 4:
+            monkeypatch.setattr("fasthpo.storage.journal.os.write", fail)
+        return parabola(trial)
+
+    tuner = make(9, output_dir=tmp_path, save_checkpoints=True)
+    with pytest.raises(StorageError, match=r"No space left.*journal\.msgpack"):
+        tuner.optimize(objective)
+    assert len(tuner.study.table.tell_order) == 5
+    monkeypatch.undo()
+    assert len(Study.load(tmp_path / "s", read_only=True).table.tell_order) >= 4
+    assert len(tuner.optimize(parabola).trials) == 9
+    assert len(Study.load(tmp_path / "s").table.tell_order) == 9
+
+
+def test_a_wider_space_is_taken_on_request(tmp_path: Path) -> None:
+    make(5, output_dir=tmp_path, save_checkpoints=True).optimize(parabola)
+    wider = SearchSpace({"rate": SPACE["rate"], "x": Continuous(-9.0, 9.0)})
+
+    def tuner() -> HyperparameterTuner:
+        return make(40, wider, output_dir=tmp_path, save_checkpoints=True)
+
+    with pytest.raises(CorruptCheckpoint, match=r"its 'x' is .*load_checkpoint\(path, widen=True\)"):
+        tuner().load_checkpoint(tmp_path / "s")
+    result = tuner().load_checkpoint(tmp_path / "s", widen=True).optimize(parabola)
+    assert len(result.trials) == 40 and any(abs(trial["x"]) > 5 for trial in result.trials)
+    narrow = make(50, SearchSpace({"rate": SPACE["rate"], "x": Continuous(0.0, 1.0)}), output_dir=tmp_path)
+    with pytest.raises(InvalidSearchSpace, match="must hold every trial"):
+        narrow.load_checkpoint(tmp_path / "s", widen=True)
 
 
 # --- going on

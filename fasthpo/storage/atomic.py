@@ -1,13 +1,27 @@
-"""Files that are replaced as a whole or not at all."""
+"""Files that are replaced as a whole or not at all, and files that are on the disk."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+if sys.platform == "darwin":
+    import fcntl
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name beside `path`, because a rename is atomic within one file system only."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def is_temporary(name: str, of: str) -> bool:
+    """Whether a file's name is one that `temporary_beside` makes for the file `of`."""
+    return name.startswith(f".{of}.") and name.endswith(".tmp")
 
 
 @contextmanager
@@ -23,19 +37,18 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         OSError: the file can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # beside its target, because a rename is atomic within one file system only
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = temporary_beside(path)
     try:
         with open(temporary, "xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -49,8 +62,20 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def _sync_directory(directory: Path) -> None:
-    """Have the new name survive a power cut, where the system lets a directory be synced (Windows does not)."""
+def sync_file(descriptor: int) -> None:
+    """Have what was written to a file survive a power cut.
+
+    Raises:
+        OSError: it can't be.
+    """
+    if sys.platform == "darwin":  # where fsync leaves it in the drive's cache
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def sync_directory(directory: Path) -> None:
+    """Have the names in a directory survive a power cut, where the system lets it be synced (Windows does not)."""
     with suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:

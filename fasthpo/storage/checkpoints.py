@@ -1,13 +1,49 @@
-"""Where trials keep their weights: a directory each, under the study's own or a temporary one."""
+"""Where trials keep their weights: a directory each, under the study's own or a temporary one; and which ones stay."""
 
 from __future__ import annotations
 
+import heapq
+import logging
+import math
+import re
 import shutil
 import tempfile
 import weakref
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, Literal
+
+from fasthpo.errors import InvalidValue
+from fasthpo.parameter import plain
+from fasthpo.table import TrialTable
+from fasthpo.trial import TrialState
+
+logger = logging.getLogger("fasthpo")
 
 DIRECTORY = "checkpoints"
+_NAME = re.compile(r"trial-(0|[1-9][0-9]{0,17})")
+
+Keep = Literal["best", "all"] | int
+
+
+def check_keep(keep: Any) -> Keep:
+    """Which weights are to stay.
+
+    Raises:
+        InvalidValue: neither "best", "all" nor a positive integer.
+    """
+    keep = plain(keep)
+    if keep in ("best", "all") or (isinstance(keep, int) and not isinstance(keep, bool) and keep >= 1):
+        return keep  # type: ignore[no-any-return]
+    raise InvalidValue(
+        f"keep_checkpoints must be 'best', 'all' or a positive number of trials, got keep_checkpoints={keep!r}"
+    )
+
+
+def trials_in(root: Path) -> list[int]:
+    """Numbers of the trials that have a directory under `root`."""
+    names = (_NAME.fullmatch(entry.name) for entry in root.iterdir()) if root.exists() else ()
+    return [int(name[1]) for name in names if name is not None]
 
 
 class Checkpoints:
@@ -19,21 +55,112 @@ class Checkpoints:
 
     def __init__(self, root: Path | None = None) -> None:
         self._root = root
+        self._is_temporary = False
+        self._most: float = math.inf  # directories of completed trials that stay
+        self._made: set[int] = set()  # numbers of the trials that have a directory
+        self._best: list[tuple[float, int]] = []  # a heap of those of the best: (-loss, -number), the worst first
+        self._due: list[int] = []  # whose directories may go
 
     @property
     def root(self) -> Path:
         """The directory that holds all of them."""
         if self._root is None:
             self._root = Path(tempfile.mkdtemp(prefix="fasthpo-"))
+            self._is_temporary = True
             weakref.finalize(self, shutil.rmtree, self._root, ignore_errors=True)
         return self._root
 
+    def use(self, root: Path) -> None:
+        """They are under `root`."""
+        self._root, self._is_temporary = root, False
+        self._made = set(trials_in(root))
+
+    def is_at(self, root: Path) -> bool:
+        """Whether they are under `root`."""
+        return self._root == root
+
     def move_to(self, root: Path) -> None:
-        """Keep them under `root` from now on; the caller knows that no trial has one yet."""
-        self._root = root
+        """Keep them under `root` from now on. Those in a temporary directory move there, others are copied."""
+        before, was_temporary = self._root, self._is_temporary
+        if before is not None and before != root and before.exists():
+            root.mkdir(parents=True, exist_ok=True)
+            for directory in before.iterdir():
+                if was_temporary:
+                    shutil.move(directory, root / directory.name)
+                else:
+                    shutil.copytree(directory, root / directory.name, dirs_exist_ok=True)
+        self.use(root)
 
     def of(self, number: int) -> Path:
         """The directory of one trial, which exists."""
         directory = self.root / f"trial-{number}"
         directory.mkdir(parents=True, exist_ok=True)
+        self._made.add(number)
         return directory
+
+    # --- house-keeping
+
+    @property
+    def limited(self) -> bool:
+        """Whether any go at all."""
+        return self._most < math.inf
+
+    def keep(self, keep: Keep, table: TrialTable, may_go_on: Callable[[int], bool]) -> None:
+        """Say whose weights stay, and remove those of the others.
+
+        Always kept are those of trials that run, wait or are paused and may still go on. With "best" or a number n
+        all others go but those of the best completed trial, or of the n best.
+
+        Args:
+            keep: "best", "all" or n.
+            table: the study's trials.
+            may_go_on: whether a paused trial may still be promoted.
+
+        Raises:
+            InvalidValue: `keep` is something else.
+        """
+        keep = check_keep(keep)
+        self._most = math.inf if keep == "all" else 1 if keep == "best" else int(keep)
+        self._best, self._due = [], []
+        if not self.limited:
+            return
+        for number in sorted(self._made):
+            state = table.state(number) if number < len(table) else TrialState.FAILED
+            if state == TrialState.PAUSED and not may_go_on(number):
+                self._due.append(number)
+            else:
+                self._ended(table, number, state)
+        self.clean()
+
+    def after_end(self, table: TrialTable, number: int, retired: Iterable[int]) -> None:
+        """Note that a trial has ended or paused, and which paused ones will never go on; O(log n) in what is kept.
+
+        Nothing is removed before `clean`, so that what the trial was told can be written first.
+        """
+        if not self.limited:
+            return
+        self._ended(table, number, table.state(number))
+        self._due.extend(retired)
+
+    def _ended(self, table: TrialTable, number: int, state: TrialState) -> None:
+        if number not in self._made or state in (TrialState.RUNNING, TrialState.WAITING, TrialState.PAUSED):
+            return
+        loss = table.sign * float(table.values[number])
+        if state != TrialState.COMPLETE or not math.isfinite(loss):
+            self._due.append(number)
+            return
+        heapq.heappush(self._best, (-loss, -number))
+        if len(self._best) > self._most:
+            self._due.append(-heapq.heappop(self._best)[1])
+
+    def clean(self) -> None:
+        """Remove what may go."""
+        while self._due:
+            number = self._due.pop()
+            if number in self._made:
+                self._made.discard(number)
+                directory = self.root / f"trial-{number}"
+                try:
+                    shutil.rmtree(directory)
+                except OSError as error:  # such as a file that is open on Windows; the next run tries again
+                    logger.warning("the weights in %s were not removed: %s", directory, error)

@@ -80,10 +80,17 @@ def write_history(directory: Path, table: TrialTable, about: Mapping[str, Any], 
     written, stale = directory / HISTORY_FILE, directory / f"{HISTORY_FILE}.gz"
     if compress:
         written, stale = stale, written
+    write_json(written, table, about)
+    stale.unlink(missing_ok=True)
+    return written
+
+
+def write_json(path: Path, table: TrialTable, about: Mapping[str, Any]) -> Path:
+    """As `write_history`, to any file, compressed if its name ends with ".gz"."""
     head = dump_json({**about, "search_space": table.space.to_dict()})
-    with atomic_file(written) as raw:
+    with atomic_file(path) as raw:
         # no name and no time inside, so that equal histories make equal files
-        file = gzip.GzipFile("", "wb", 6, raw, mtime=0) if compress else raw
+        file = gzip.GzipFile("", "wb", 6, raw, mtime=0) if path.suffix == ".gz" else raw
         file.write(f'{head[:-1]}, "trials": ['.encode())
         separator = "\n"
         for record in trial_records(table):
@@ -92,8 +99,7 @@ def write_history(directory: Path, table: TrialTable, about: Mapping[str, Any], 
         file.write(b"\n]}\n")
         if file is not raw:
             file.close()
-    stale.unlink(missing_ok=True)
-    return written
+    return path
 
 
 def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
@@ -160,3 +166,13 @@ class _ReportsByTrial:
         for number, step, value in zip(*columns, strict=True):
             found.setdefault(number, {})[step] = value
         return found
+
+
+def reports_by_trial(table: TrialTable) -> Iterator[dict[int, float]]:
+    """The reports of each trial in turn, value by step in ascending order."""
+    reported = _ReportsByTrial(table)
+    for begin in range(0, len(table), _CHUNK):
+        end = min(begin + _CHUNK, len(table))
+        found = reported.of(begin, end)
+        for number in range(begin, end):
+            yield found.get(number, {})

@@ -64,6 +64,14 @@ class Strategy:
     def on_end(self, number: int) -> None:
         """A trial's leg has ended; it is the trial's latest in the table."""
 
+    def take_retired(self) -> list[int]:
+        """The paused trials of which it has become certain, since the last call, that they will never go on."""
+        return []
+
+    def may_go_on(self, number: int) -> bool:
+        """Whether a paused trial may still be promoted."""
+        return True
+
     def summary(self) -> str:
         """What the strategy plans and what has happened so far, as text."""
         return f"{type(self).__name__}: every trial is trained in full"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fasthpo.errors import InvalidValue
 from fasthpo.legs import Legs
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray
@@ -44,6 +45,10 @@ class _Rung:
         """A trial goes on to the next rung."""
         self._promoted.add(number)
 
+    def left(self) -> list[int]:
+        """The trials that have not gone on."""
+        return [number for number in self._numbers if number not in self._promoted]
+
     def best(self) -> int | None:
         """The best trial that has not gone on; None if no finite one is left."""
         if self._ranked is None:
@@ -64,6 +69,7 @@ class _Bracket:
         self._reduction_factor = reduction_factor
         self.rungs = [_Rung() for _ in plan.resources]
         self.is_done = False
+        self.closed = 0  # rungs from which no trial goes on any more
 
     def next_leg(self, new: bool) -> NextLeg | None:
         """A new trial, a paused one, or None while it waits for running trials or is done."""
@@ -76,6 +82,8 @@ class _Bracket:
                 return NextLeg(number, self.index, self.plan.resources[k])
             if rung.ended < rung.started:
                 return None
+            if new:
+                self.closed = max(self.closed, k)
             kept = min(size, rung.started)  # fewer than planned if trials failed, or no new ones may start
             size = kept // self._reduction_factor
             if not new and kept:
@@ -109,6 +117,7 @@ class SynchronousBrackets:
         self.plans = plans
         self._reduction_factor = reduction_factor
         self._sign = 1.0
+        self.retired: list[int] = []  # paused trials that will never go on, until someone takes them
         self._open: dict[int, _Bracket] = {}
         self._ready: list[int] = []  # a heap of the brackets that may have something to offer, each once
         self._listed: set[int] = set()
@@ -119,10 +128,19 @@ class SynchronousBrackets:
         return index % len(self.plans)
 
     def attach(self, table: TrialTable) -> None:
-        """Forget everything and take up the trials of `table`."""
+        """Forget everything and take up the trials of `table`.
+
+        Raises:
+            InvalidValue: there are more brackets than so many trials can fill.
+        """
         self._sign = table.sign
         self._open, self._ready, self._listed = {}, [], set()
         self._begun = 1 + int(table.brackets.max(initial=-1))
+        # one begins only once the one before has all its trials
+        rounds, more = divmod(max(0, self._begun - 1), len(self.plans))
+        needed = rounds * sum(plan.trials for plan in self.plans) + sum(plan.trials for plan in self.plans[:more])
+        if needed > len(table):
+            raise InvalidValue(f"{self._begun} brackets need at least {needed} trials, got {len(table)}")
         brackets = [self._make(index) for index in range(self._begun)]
         in_bracket = np.flatnonzero(table.brackets >= 0)
         for number in in_bracket.tolist():
@@ -139,6 +157,7 @@ class SynchronousBrackets:
                 self._list(bracket.index)
             if not bracket.is_done:
                 self._open[bracket.index] = bracket
+        self.retired = []
 
     def _make(self, index: int) -> _Bracket:
         return _Bracket(index, self.plans[self.plan_of(index)], self._reduction_factor)
@@ -175,11 +194,19 @@ class SynchronousBrackets:
     def end(self, number: int, bracket: int, resource: int, loss: float, state: TrialState) -> None:
         """A trial's leg to `resource` has ended; `loss` is infinite for one that is never to be promoted."""
         own = self._open[bracket]
+        closed = own.closed
         _end(own.rung_of(resource), number, loss, state)
         if own.next_leg(True) is not None:
             self._list(bracket)
         elif own.is_done:
             del self._open[bracket]
+        for rung in own.rungs[closed : own.closed]:
+            self.retired += rung.left()
+
+    def may_go_on(self, bracket: int, resource: int) -> bool:
+        """Whether a paused trial at a rung of a bracket may still go on, if its value is finite."""
+        own = self._open.get(bracket)
+        return own is not None and own.plan.resources.index(resource) >= own.closed
 
     def _list(self, index: int) -> None:
         if index not in self._listed:

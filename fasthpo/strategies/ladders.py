@@ -90,6 +90,7 @@ class AsynchronousLadders:
         self._reduction_factor = reduction_factor
         self._ends = np.cumsum([plan.trials for plan in plans]).tolist()
         self._ladders: list[list[_Rung]] = []
+        self.retired: list[int] = []  # paused trials that will never go on, until someone takes them
         self._begun = 0
 
     def plan_of(self, index: int) -> int:
@@ -113,6 +114,10 @@ class AsynchronousLadders:
                 self._fail(bracket, k)
             else:
                 self._ladders[bracket][k].end(number, loss, promoted=bool(table.resources[number] > resource))
+
+    def may_go_on(self, bracket: int, resource: int) -> bool:
+        """Whether paused trials at a rung may still go on: always, as the rung may grow."""
+        return True
 
     def next_leg(self, new: bool) -> NextLeg | None:
         """See `Strategy.next_leg`. When no new trials may start, the best of a rung goes on if none has before."""

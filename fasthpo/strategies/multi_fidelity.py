@@ -114,6 +114,19 @@ class MultiFidelity(Strategy):
         if state == TrialState.PRUNED or not math.isfinite(loss):
             loss = math.inf
         self._brackets.end(number, bracket, table.resource(number), loss, state)
+        if state == TrialState.PAUSED and loss == math.inf:
+            self._brackets.retired.append(number)
+
+    def take_retired(self) -> list[int]:
+        retired, self._brackets.retired = self._brackets.retired, []
+        return retired
+
+    def may_go_on(self, number: int) -> bool:
+        assert self._table is not None
+        legs, bracket = self._table.legs, self._table.bracket(number)
+        leg = legs.latest(number)
+        # one that diverged does not go on
+        return math.isfinite(legs.value[leg]) and self._brackets.may_go_on(bracket, int(legs.resource[leg]))
 
     def rung_statistics(self) -> list[RungStatistics]:
         """What has happened at each rung, by bracket and resource; empty before the strategy has a study."""

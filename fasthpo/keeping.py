@@ -1,0 +1,304 @@
+"""Where a study is kept: in memory, or in a directory, from which it goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from fasthpo.errors import (
+    InvalidValue,
+    StudyClosed,
+    StudyExists,
+)
+from fasthpo.exporting import Exporting
+from fasthpo.history import History
+from fasthpo.pruners.base import Pruner
+from fasthpo.samplers.base import Sampler
+from fasthpo.scheduler import Scheduler
+from fasthpo.search_space import SearchSpace
+from fasthpo.storage.atomic import atomic_file, sync_directory
+from fasthpo.storage.checkpoints import DIRECTORY, Keep, trials_in
+from fasthpo.storage.definition import Parts, define
+from fasthpo.storage.folder import (
+    CHECKPOINT_FILE,
+    JOURNAL_FILES,
+    Loaded,
+    holds_study,
+    present,
+    remove_leftovers,
+    remove_study,
+)
+from fasthpo.storage.freezing import Frozen
+from fasthpo.storage.gate import Barred, Gate
+from fasthpo.storage.keeper import Keeper
+from fasthpo.storage.lock import WriterLock
+from fasthpo.storage.snapshot import ID_SIZE, VERSION, Head, write_snapshot
+from fasthpo.storage.syncing import Durability, check_durability
+from fasthpo.strategies.base import Strategy
+
+
+class Keeping(Exporting):
+    """Saves, loads and keeps a study's history. `Study` adds what changes it."""
+
+    space: SearchSpace
+    sampler: Sampler
+    strategy: Strategy | None
+    pruner: Pruner | None
+    _history: History
+    _scheduler: Scheduler
+    _lock: threading.RLock
+    _gate: Gate | None  # what every change has to pass; None for a study in memory
+    _id: bytes
+    _loaded: Loaded | None  # of a study that follows another one
+
+    def _start(self, history: History) -> None:
+        """Take up a history, and have the parts that follow it do so."""
+        self._history = history
+        self.table = history.table
+        self._scheduler = Scheduler(history, self.sampler, self.strategy)
+        keeper = self._keeper
+        self._scheduler.log = None if keeper is None else keeper.recorder
+        if self.pruner is not None:
+            self.pruner.attach(self.table)
+        if self._scheduler.strategy is not None:
+            self._scheduler.strategy.attach(self.table)
+
+    def _definition(self) -> str:
+        return define(self.space, self.table.direction, Parts(self.sampler, self.pruner, self.strategy))
+
+    # --- the gate: called, with the lock, before and after anything changes
+
+    @property
+    def _keeper(self) -> Keeper | None:
+        return self._gate if isinstance(self._gate, Keeper) else None
+
+    def _open(self) -> None:
+        if self._gate is not None:
+            self._gate.open()
+
+    def _hand_over(self, strict: bool = False) -> None:
+        if self._gate is not None:
+            self._gate.hand_over(strict, now=strict)
+        if strict and self.checkpoints.limited:
+            self.checkpoints.clean()  # not before what makes weights useless has been written
+
+    # --- attributes
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What was noted down with `set_attribute`, by name (a copy)."""
+        return dict(self._history.attributes)
+
+    def set_attribute(self, name: str, value: Any) -> None:
+        """Note something down with the study, such as the version of the data it is about.
+
+        Args:
+            name: a string.
+            value: None, a bool, int, float or str, or lists and string-keyed dicts of these.
+
+        Raises:
+            InvalidValue: it is none of these.
+        """
+        if not isinstance(name, str):
+            raise InvalidValue(f"an attribute's name must be a string, got {name!r}")
+        try:
+            text = json.dumps(value)
+            same = json.loads(text) == value or value != value
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidValue(f"an attribute must be made of plain JSON values, got {value!r}: {error}") from None
+        if not same:
+            raise InvalidValue(f"an attribute must be made of plain JSON values, got {value!r}")
+        with self._lock:
+            self._open()
+            self._history.attributes[name] = json.loads(text)
+            if self._scheduler.log is not None:
+                self._scheduler.log.attribute(name, text)
+            self._hand_over(strict=True)
+
+    # --- weights
+
+    def keep_checkpoints(self, keep: Keep) -> None:
+        """Say which trials' weights (`Trial.checkpoint_dir`) stay; those of the others are removed as the study goes.
+
+        Trials that run, wait, or are paused and may still be promoted keep theirs in any case, and the best trial, too.
+
+        Args:
+            keep: "all", as every study begins; "best": the best completed trial's; or n: those of the n best.
+
+        Raises:
+            InvalidValue: `keep` is something else.
+        """
+        strategy = self._scheduler.strategy
+        with self._lock:
+            self._open()
+            may_go_on = (lambda number: True) if strategy is None else strategy.may_go_on
+            self.checkpoints.keep(keep, self.table, may_go_on)
+
+    # --- in a directory
+
+    @property
+    def storage(self) -> Path | None:
+        """The directory in which the study is kept; None for one in memory, and after `close`."""
+        return None if self._keeper is None else self._keeper.directory
+
+    def keep_at(self, path: str | Path, durability: Durability = "interval", overwrite: bool = False) -> None:
+        """From now on keep the study in a directory, with all that it has so far; as `Study(..., storage=path)`.
+
+        A study that was kept elsewhere is left there as it is: so a study goes on whose disk is full or has failed.
+
+        Args:
+            path: the directory; made if it is missing.
+            durability: see `Study`.
+            overwrite: remove a study that the directory holds, with its trials' weights.
+
+        Raises:
+            StudyExists: the directory holds a study, or weights that one has left.
+            StudyInUse: another study has the directory.
+            StudyReadOnly: this one follows another process's study, or was closed.
+            OSError: the files can't be written.
+        """
+        seconds = check_durability(durability)
+        directory = Path(path).absolute()  # the process may go elsewhere
+        with self._lock:
+            if self._keeper is None:
+                self._open()
+            else:
+                self._keeper.wait()
+            directory.mkdir(parents=True, exist_ok=True)
+            sync_directory(directory.parent)
+            lock = WriterLock(directory)
+            try:
+                if holds_study(directory):
+                    if not overwrite:
+                        raise StudyExists(
+                            f"{directory} holds a study already; go on with it by Study.load({str(directory)!r}), or "
+                            "choose another directory"
+                        )
+                    remove_study(directory)
+                self._refuse_weights(directory / DIRECTORY, overwrite)
+                remove_leftovers(directory)
+                head = Head(VERSION, 0, self._id, self._definition())
+                keeper = Keeper(directory, lock, self._history, self._lock, seconds, head)
+                if len(self.table) or self._history.attributes:
+                    keeper.begin_with_all()
+                else:
+                    keeper.begin()
+            except BaseException:
+                lock.release()
+                raise
+            before = self._keeper
+            self._kept_by(keeper)
+            if before is not None:
+                before.drop()
+            self.checkpoints.move_to(directory / DIRECTORY)
+
+    def _refuse_weights(self, root: Path, overwrite: bool) -> None:
+        """Make sure that no trial finds weights that another study's has left."""
+        if self.checkpoints.is_at(root) or not trials_in(root):
+            return
+        if not overwrite:
+            raise StudyExists(f"{root} holds weights of another study's trials; remove it, or choose another directory")
+        shutil.rmtree(root, ignore_errors=True)
+
+    def _keep_again(self, directory: Path) -> None:
+        """Keep the study in a directory that holds an earlier state of it, as `_let_go` left it there."""
+        with self._lock:
+            lock = WriterLock(directory)
+            try:
+                remove_leftovers(directory)
+                head, journal = present(directory)
+                head = head._replace(study_id=self._id, definition=self._definition())
+                keeper = Keeper(directory, lock, self._history, self._lock, check_durability("interval"), head)
+                keeper.begin_with_all(journal)
+            except BaseException:
+                lock.release()
+                raise
+            self._kept_by(keeper)
+
+    def _let_go(self) -> None:
+        """Write everything and let others have the study's directory; the study goes on in memory."""
+        with self._lock:
+            if self._keeper is not None:
+                self._keeper.close()
+                self._kept_by(None)
+
+    def _kept_by(self, keeper: Keeper | None) -> None:
+        self._gate = keeper
+        self._scheduler.log = None if keeper is None else keeper.recorder
+
+    def sync(self) -> None:
+        """Have everything on the disk before this returns, whatever the durability; nothing for a study in memory.
+
+        Raises:
+            StorageError: it can't be written.
+        """
+        with self._lock:
+            if self._keeper is not None:
+                self._keeper.open()
+                self._keeper.sync()
+
+    def compact(self) -> None:
+        """Make a checkpoint of the whole study now, which loads faster and is smaller than a journal.
+
+        It is made by itself whenever the journal has grown to twice the size of the last one, and on `close`.
+
+        Raises:
+            StorageError: it can't be written; the journal goes on.
+        """
+        with self._lock:
+            if self._keeper is not None:
+                self._keeper.compact()
+
+    def close(self) -> None:
+        """Write everything, and let others have the study; it can still be read and saved, but not changed.
+
+        Raises:
+            StorageError: what was told can't be written; the study stays open.
+        """
+        with self._lock:
+            self._let_go()
+            if self._gate is None:
+                self._gate = Barred(StudyClosed("the study was closed; load it again to change it"))
+            self._loaded = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- files
+
+    def save(self, path: str | Path) -> Path:
+        """Write the whole study to a file, replacing an older one at once and as a whole; its path.
+
+        The file is a copy: what happens later is not in it. To have a study kept all the time, give it a `storage`.
+
+        Args:
+            path: the file, or an existing directory that is to hold `checkpoint.msgpack`.
+
+        Raises:
+            StudyExists: that directory is where a study is kept.
+            OSError: the file can't be written.
+        """
+        path = Path(path)
+        target = path / CHECKPOINT_FILE if path.is_dir() else path
+        if target.name == CHECKPOINT_FILE and any((target.parent / name).exists() for name in JOURNAL_FILES):
+            raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
+        with self._lock:
+            frozen, head = Frozen(self._history), Head(VERSION, 0, self._id, self._definition())
+        with atomic_file(target) as file:
+            write_snapshot(file, frozen, head)
+        return target
+
+
+def new_id() -> bytes:
+    """A name for a study that no other has."""
+    return secrets.token_bytes(ID_SIZE)

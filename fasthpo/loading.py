@@ -1,0 +1,227 @@
+"""Taking up a study that was kept or saved."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from fasthpo.errors import (
+    CorruptCheckpoint,
+    FastHPOError,
+    InvalidSearchSpace,
+    InvalidValue,
+    StudyReadOnly,
+)
+from fasthpo.history import History
+from fasthpo.keeping import Keeping
+from fasthpo.pruners.base import Pruner
+from fasthpo.samplers.base import Sampler
+from fasthpo.search_space import SearchSpace
+from fasthpo.storage.atomic import atomic_file
+from fasthpo.storage.checkpoints import DIRECTORY
+from fasthpo.storage.definition import Definition, Given
+from fasthpo.storage.folder import (
+    Loaded,
+    holds_study,
+    read_study,
+    remove_leftovers,
+)
+from fasthpo.storage.following import follow
+from fasthpo.storage.gate import Barred
+from fasthpo.storage.keeper import Keeper
+from fasthpo.storage.lock import WriterLock
+from fasthpo.storage.rebuilding import fitted
+from fasthpo.storage.syncing import Durability, check_durability
+from fasthpo.strategies.base import Strategy
+from fasthpo.trial import TrialState
+
+logger = logging.getLogger("fasthpo")
+
+_INTERRUPTED = "interrupted: it was running when the study broke off"
+
+
+class Loading(Keeping):
+    """Loads a study, and goes on with it where it was kept or only follows it. `Study` adds what changes it."""
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        sampler: Sampler | None = None,
+        pruner: Pruner | None = None,
+        strategy: Strategy | None = None,
+        space: SearchSpace | Mapping[str, Any] | None = None,
+        read_only: bool = False,
+        recover: bool = False,
+        interrupted: Literal["retry", "fail"] = "retry",
+        durability: Durability = "interval",
+    ) -> Self:
+        """A study that was kept or saved; it goes on as if it had never stopped.
+
+        A directory is opened for writing: what happens from now on is kept there. A file is read into memory.
+
+        Args:
+            path: the directory of a study, or a file that `save` wrote.
+            sampler: the sampler to go on with; needed if the study used one of your own.
+            pruner: the pruner to go on with; needed if the study used one of your own.
+            strategy: the strategy to go on with, with its sampler; needed if the study used one of your own.
+            space: another search space to go on in: with more choices, wider bounds, or new parameters that were
+                inactive in all trials. It must hold every trial. A grid starts anew.
+            read_only: only look; the study may be open in another process, whose progress `refresh` takes up.
+            recover: of a damaged study, go on with what is intact and comes before the damage. The damaged files are
+                kept under another name.
+            interrupted: what becomes of trials that were running when the study broke off. "retry": they are asked
+                again first, with their numbers, parameters and resources; the reports they had made are dropped.
+                "fail": they have failed, and keep their reports.
+            durability: see `Study`.
+
+        Raises:
+            FileNotFoundError: there is no study.
+            StudyInUse: another process, or this one, has it open for writing.
+            CorruptCheckpoint: a file is damaged, or not of a version known here.
+            InvalidValue: the study used a part of your own and none is given, or an argument is wrong.
+            InvalidSearchSpace: a trial does not lie in `space`.
+            OSError: a file can't be read.
+        """
+        if interrupted not in ("retry", "fail"):
+            raise InvalidValue(f"interrupted must be 'retry' or 'fail', got interrupted={interrupted!r}")
+        if read_only and space is not None:
+            raise InvalidValue("a study that is only read can't get another space")
+        seconds = check_durability(durability)
+        if space is not None and not isinstance(space, SearchSpace):
+            space = SearchSpace(space)
+        path = Path(path).absolute()
+        writes = path.is_dir() and holds_study(path) and not read_only
+        lock = WriterLock(path) if writes else None
+        try:
+            loaded = read_study(path, recover)
+            study = cls._made(path, loaded, Given(sampler, pruner, strategy), space)
+            again = study._requeue() if interrupted == "retry" and not read_only else []
+            if not read_only:
+                study._replay_observations()
+            if lock is not None:
+                study._go_on(path, lock, loaded, seconds, bool(again), space is not None)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        if loaded.damage is not None:
+            logger.warning("%s", loaded.damage)
+        if read_only:
+            study._gate = Barred(StudyReadOnly(f"{path} was opened with read_only=True and can't be changed"))
+            study._loaded = loaded
+            return study
+        if loaded.torn:
+            logger.warning(
+                "%s: the last %d bytes are dropped: a record that was not written to its end when the study broke off",
+                loaded.journal, loaded.torn,
+            )  # fmt: skip
+        if interrupted == "fail":
+            for number in study.table.running.tolist():
+                study.tell(number, state=TrialState.FAILED, error=_INTERRUPTED)  # type: ignore[attr-defined]
+        return study
+
+    @classmethod
+    def _made(cls, path: Path, loaded: Loaded, given: Given, space: SearchSpace | None) -> Self:
+        """The study that was read, with its parts."""
+        try:
+            parts = Definition(loaded.replayer.definition).parts(given)
+        except FastHPOError as error:
+            raise type(error)(f"{path}: {error}") from error
+        history = loaded.history
+        if space is not None and space != history.table.space:
+            history = fitted(history, space)
+            if parts.sampler.draw_limit(space) is not None:  # the cells of a grid have other numbers now
+                history.next_draw = 0
+                history.table.forget_draws()
+        own = None if parts.strategy is not None else parts.sampler
+        try:
+            made = cls(history.table.space, own, parts.strategy, history.table.direction, parts.pruner)  # type: ignore[call-arg]
+        except InvalidSearchSpace as error:
+            if given.sampler is not None or given.strategy is not None or space is not None:
+                raise
+            raise CorruptCheckpoint(f"{path}: the sampler does not go with the search space: {error}") from error
+        made._id = loaded.head.study_id
+        made._take_up(path, history)
+        weights = (path if path.is_dir() else path.parent) / DIRECTORY
+        if path.is_dir() or weights.exists():
+            made.checkpoints.use(weights)
+        return made
+
+    def _take_up(self, path: Path, history: History) -> None:
+        """Go on with a history that was read."""
+        try:
+            self._start(history)
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+            raise CorruptCheckpoint(f"{path}: its {type(self.strategy).__name__} can't go on: {error}") from error
+
+    def _requeue(self) -> list[int]:
+        again = self._history.requeue_running()
+        if again:
+            self._start(self._history)
+        return again
+
+    def _replay_observations(self) -> None:
+        """Tell a sampler that observes of all that has happened, in order."""
+        if type(self.sampler).observe is not Sampler.observe:
+            legs, order = self.table.legs, self.table.tell_order
+            for number in (legs.column("trial") if len(legs) else order).tolist():
+                self.sampler.observe(self.table, number)
+
+    def _go_on(
+        self, path: Path, lock: WriterLock, loaded: Loaded, seconds: float | None, requeued: bool, changed: bool
+    ) -> None:
+        """Keep on keeping the study where it was read."""
+        definition = self._definition()
+        head = loaded.head._replace(definition=definition)
+        keeper = Keeper(path, lock, self._history, self._lock, seconds, head)
+        remove_leftovers(path)
+        for file in loaded.damaged:
+            _keep_aside(file)
+        if loaded.journal is None or loaded.damage is not None or changed:
+            keeper.begin_with_all(loaded.journal)
+        else:
+            keeper.go_on(loaded.journal, loaded.end)
+            if definition != loaded.replayer.definition:
+                keeper.recorder.defined(definition)
+            if requeued:
+                keeper.recorder.requeued()
+            keeper.hand_over(strict=False)
+        self._kept_by(keeper)
+
+    def refresh(self) -> bool:
+        """Take up what the writer of a study opened with `read_only=True` has done since; whether there was anything.
+
+        Handles of trials stay valid; views of columns show what they showed.
+
+        Raises:
+            InvalidValue: the study was not opened with `read_only=True` from a directory.
+            CorruptCheckpoint: a file is damaged.
+        """
+        with self._lock:
+            if self._loaded is None or self._loaded.directory is None:
+                raise InvalidValue("refresh is for a study that was loaded from a directory with read_only=True")
+            newer = follow(self._loaded)
+            if newer is None:
+                return False
+            if newer.history is not self._history:
+                self._take_up(self._loaded.directory, newer.history)
+            self._loaded = newer
+            return True
+
+
+def _keep_aside(file: Path) -> None:
+    """Copy a damaged file to a name of its own beside it."""
+    number = 1
+    while True:
+        copy = file.with_name(f"{file.stem}.damaged-{number}{file.suffix}")
+        if not copy.exists():
+            break
+        number += 1
+    with atomic_file(copy) as target, open(file, "rb") as source:
+        shutil.copyfileobj(source, target)
+    logger.warning("the damaged %s is kept as %s", file, copy)

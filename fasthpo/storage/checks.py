@@ -1,0 +1,80 @@
+"""What must be true of a study's columns, whatever a file says. Each raises `CorruptCheckpoint` where it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fasthpo.errors import CorruptCheckpoint
+from fasthpo.reports import IntArray
+from fasthpo.search_space import SearchSpace
+from fasthpo.table import NO_DRAW
+from fasthpo.trial import TrialState
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+LARGEST = 2**62  # of draws
+END_OF_TIME = 253402300800.0  # the year 10000, in seconds since the epoch
+
+
+def check_trials(columns: dict[str, npt.NDArray[Any]]) -> None:
+    """States, draws, brackets, resources and times are such as a study writes.
+
+    Raises:
+        CorruptCheckpoint: they are not.
+    """
+    states = columns["states"]
+    if not np.isin(states, list(TrialState)).all():
+        raise CorruptCheckpoint("a state is none of those known")
+    if len(states) and not (columns["draws"].min() >= NO_DRAW and columns["draws"].max() < LARGEST):
+        raise CorruptCheckpoint("a draw is out of range")
+    resources = columns["resources"]
+    whole = np.isnan(resources) | ((resources >= 0) & (resources <= 2.0**53) & (resources == np.floor(resources)))
+    if not whole.all():
+        raise CorruptCheckpoint("a resource is no integer that is not negative")
+    for name in ("starts", "ends"):
+        times = columns[name][~np.isnan(columns[name])]
+        if len(times) and not 0 <= times.min() <= times.max() < END_OF_TIME:
+            raise CorruptCheckpoint("a time is none between the years 1970 and 9999")
+    begun = states != TrialState.WAITING
+    ended = np.isin(states, (*FINISHED, TrialState.PAUSED))
+    if np.isnan(columns["starts"][begun]).any() or np.isnan(columns["ends"][ended]).any():
+        raise CorruptCheckpoint("a trial has no time at which it started or ended")
+
+
+def check_rows(space: SearchSpace, params: npt.NDArray[np.float64], states: npt.NDArray[np.int8]) -> None:
+    """Each trial that has been asked for is a point of the space, and what is given of the others lies within it.
+
+    Args:
+        space: the search space.
+        params: (d, n).
+        states: (n,).
+
+    Raises:
+        CorruptCheckpoint: one is not.
+    """
+    asked = params[:, states != TrialState.WAITING]
+    expected = space.deactivate(np.where(np.isnan(asked), np.inf, asked).T)
+    if np.isinf(expected).any() or not np.array_equal(np.isnan(expected), np.isnan(asked.T)):
+        raise CorruptCheckpoint("a trial's active parameters are not those that the conditions name")
+    for name, parameter, column in zip(space.names, space.parameters, params, strict=True):
+        values = column[~np.isnan(column)]
+        low, high = getattr(parameter, "low", 0), getattr(parameter, "high", (parameter.count or 1) - 1)
+        if len(values) and not (low <= values.min() <= values.max() <= high):
+            raise CorruptCheckpoint(f"a value of {name!r} lies outside its bounds")
+
+
+def check_reports(trial: IntArray, step: IntArray) -> None:
+    """No trial has reported twice at one step, or at a negative one.
+
+    Raises:
+        CorruptCheckpoint: one has.
+    """
+    if not len(trial):
+        return
+    if step.min() < 0:
+        raise CorruptCheckpoint(f"a report's step must not be negative, got {step.min()}")
+    order = np.lexsort((step, trial))
+    if ((np.diff(trial[order]) == 0) & (np.diff(step[order]) == 0)).any():
+        raise CorruptCheckpoint("a trial has two reports at one step")

@@ -1,0 +1,127 @@
+"""What a study is made of, as JSON: its space, its direction, and what made its sampler, pruner and strategy.
+
+    {"space": ..., "direction": "minimize", "sampler": part, "pruner": part or null, "strategy": part or null}
+
+A part is {"name": ..., "type": ..., "options": {...}}: the name of a built-in kind, or null for one of the user's own,
+the class's name, and the constructor's arguments, in which a pruner may stand as {"part": part}. The strategy is null
+unless it is a multi-fidelity one. Only built-in kinds are ever made from a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from fasthpo import pruners, samplers, strategies
+from fasthpo.errors import CorruptCheckpoint, FastHPOError, InvalidValue
+from fasthpo.pruners.base import Pruner
+from fasthpo.samplers.base import Sampler
+from fasthpo.search_space import SearchSpace
+from fasthpo.strategies.base import Strategy
+from fasthpo.table import Direction, check_direction
+
+
+class Parts(NamedTuple):
+    """A study's sampler, pruner and strategy; one that is not a multi-fidelity one makes no difference."""
+
+    sampler: Sampler
+    pruner: Pruner | None
+    strategy: Strategy | None
+
+
+class Given(NamedTuple):
+    """The parts that a user wants to go on with in the place of the saved ones."""
+
+    sampler: Sampler | None = None
+    pruner: Pruner | None = None
+    strategy: Strategy | None = None
+
+
+def define(space: SearchSpace, direction: Direction, parts: Parts) -> str:
+    """The JSON of a study's definition."""
+    strategy = parts.strategy
+    definition = {
+        "space": space.to_dict(),
+        "direction": direction,
+        "sampler": _described(parts.sampler),
+        "pruner": _described(parts.pruner),
+        "strategy": _described(strategy if strategy is not None and strategy.is_multi_fidelity else None),
+    }
+    return json.dumps(definition)  # of a pruner, infinities may be options
+
+
+def _described(part: Sampler | Pruner | Strategy | None) -> dict[str, Any] | None:
+    if part is None:
+        return None
+    # a subclass of a built-in sampler is the user's own, though it inherits the name
+    kinds = (samplers.builtin(), pruners.builtin(), strategies.builtin())
+    built_in = any(type(part) is known for names in kinds for known in names.values())
+    options = {
+        name: {"part": _described(value)} if isinstance(value, Pruner) else value
+        for name, value in (part.options() if built_in else {}).items()
+    }
+    return {"name": part.name if built_in else None, "type": type(part).__name__, "options": options}
+
+
+class Definition:
+    """A definition that was read; everything in it has been checked but the parts.
+
+    Args:
+        text: the JSON.
+
+    Raises:
+        CorruptCheckpoint: it is no definition.
+    """
+
+    def __init__(self, text: str) -> None:
+        try:
+            fields = json.loads(text)
+            self.space = SearchSpace.from_dict(fields["space"])
+            self.direction = check_direction(fields["direction"])
+            self._fields = {name: fields[name] for name in ("sampler", "pruner", "strategy")}
+        except (FastHPOError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CorruptCheckpoint(f"not the definition of a study: {error!r}") from error
+
+    def parts(self, given: Given) -> Parts:
+        """The parts to go on with: those given, else the saved ones made anew.
+
+        Raises:
+            InvalidValue: one was the user's own, and none is given.
+            CorruptCheckpoint: a saved one can't be made.
+        """
+        sampler = given.sampler if given.strategy is None else given.strategy.sampler
+        sampler = self._part("sampler", samplers.builtin(), sampler)
+        if sampler is None:
+            raise CorruptCheckpoint("the study has no sampler")
+        pruner = self._part("pruner", pruners.builtin(), given.pruner)
+        strategy = self._part("strategy", strategies.builtin(), given.strategy, sampler=sampler)
+        return Parts(sampler, pruner, strategy)
+
+    def _part(self, what: str, kinds: Mapping[str, Any], given: Any, **more: Any) -> Any:
+        if given is not None:
+            return given
+        try:
+            return _made(what, kinds, self._fields[what], more)
+        except _OwnPartNeeded as error:
+            raise InvalidValue(str(error)) from None
+        except (FastHPOError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise CorruptCheckpoint(f"the {what} can't be made again: {error!r}") from error
+
+
+class _OwnPartNeeded(Exception):
+    """The study used a part that only its user can make."""
+
+
+def _made(what: str, kinds: Mapping[str, Any], part: Any, more: Mapping[str, Any]) -> Any:
+    if part is None:
+        return None
+    if part["name"] is None:
+        raise _OwnPartNeeded(f"the study used a {what} of your own, {part['type']}; pass one as {what}=")
+    if part["name"] not in kinds:
+        raise CorruptCheckpoint(f"unknown {what} {part['name']!r}; known: {sorted(kinds)}")
+    options = {
+        name: _made(what, kinds, value["part"], {}) if isinstance(value, dict) else value
+        for name, value in part["options"].items()
+    }
+    return kinds[part["name"]](**options, **more)

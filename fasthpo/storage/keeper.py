@@ -1,0 +1,370 @@
+"""Keeps a live study in its directory: every change goes to the journal, and now and then all of it to a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from fasthpo.errors import StorageError, StudyReadOnly
+from fasthpo.history import History
+from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
+from fasthpo.storage.folder import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE
+from fasthpo.storage.freezing import Frozen
+from fasthpo.storage.journal import Journal, journal_head
+from fasthpo.storage.lock import WriterLock
+from fasthpo.storage.records import Recorder
+from fasthpo.storage.snapshot import Head, write_snapshot
+
+logger = logging.getLogger("fasthpo")
+
+_LEAST = 2**20  # bytes of a journal that are worth a checkpoint
+_REPORTS_WAIT = 0.05  # seconds that reports are held back at most, if others follow
+_GROWTH = 2  # a checkpoint is made when the journal is so many times as large as the last one
+
+_keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
+
+
+class Keeper:
+    """The only writer of a study's directory, for as long as it is open.
+
+    Args:
+        directory: the study's.
+        lock: the right to write there; the keeper's from now on.
+        history: the study's.
+        busy: the study's lock. All methods but `close` and `compact` are called while it is held.
+        seconds: see `Journal`.
+        head: of the files; the next ones get a higher generation.
+
+    Attributes:
+        recorder: makes the records.
+        directory, head: as above, of the present journal.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        lock: WriterLock,
+        history: History,
+        busy: threading.RLock,
+        seconds: float | None,
+        head: Head,
+    ) -> None:
+        self.directory = directory
+        self.head = head
+        self.recorder = Recorder(history)
+        self._history = history
+        self._lock = lock
+        self._idle = threading.Condition(busy)  # no checkpoint is being made in the background
+        self._seconds = seconds
+        self._journal: Journal | None = None
+        self._is_compacting = False
+        self._is_closing = False
+        self._compact_at = _LEAST
+        self._is_inherited = False
+        self._warned = False
+        self._handed_over = 0.0
+        self._finalizer: weakref.finalize | None = None  # type: ignore[type-arg]
+        _keepers.add(self)
+
+    # --- opening
+
+    def begin(self) -> None:
+        """Keep a study that has no trial yet, where there is none.
+
+        Raises:
+            OSError: the files can't be written.
+        """
+        self.head = self.head._replace(generation=FIRST_GENERATION)
+        self._use(Journal.create(self.directory / JOURNAL_FILE, self.head, self._seconds))
+
+    def go_on(self, journal: Path, size: int) -> None:
+        """Append to a journal that was read, of whose bytes the first `size` are intact.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        self._use(Journal(journal, size, self._seconds))
+        with suppress(OSError):
+            self._compact_at = max(_LEAST, _GROWTH * (self.directory / CHECKPOINT_FILE).stat().st_size)
+        self._tidy()
+
+    def begin_with_all(self, present: Path | None = None) -> None:
+        """Keep a study as it is now, in the place of an earlier state of it, if the directory holds one.
+
+        Args:
+            present: the journal of that state.
+
+        Raises:
+            StorageError: the files can't be written; what was there is still there.
+        """
+        self._compact_now(present)
+
+    def _use(self, journal: Journal) -> None:
+        old, self._journal = self._journal, journal
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        self._finalizer = weakref.finalize(self, _abandon, journal, self._lock)
+        if old is not None:
+            old.close()
+
+    # --- going on
+
+    def open(self) -> None:
+        """Called before anything changes.
+
+        Raises:
+            StudyReadOnly: this process was forked from the one that keeps the study.
+            StorageError: the journal has gone astray, and no checkpoint can be made to set that right.
+        """
+        if self._is_inherited:
+            raise StudyReadOnly(
+                f"{self.directory} is kept by the process that this one was forked from; only that can change the study"
+            )
+        # a call that was broken off, by Ctrl-C or an error in a part of the user's own, may have left a gap
+        if self.recorder.extent != self._history.table.extent or (self._journal and self._journal.is_suspect):
+            self.wait()
+            self._compact_now()
+
+    def hand_over(self, strict: bool, now: bool = False) -> None:
+        """Hand all records to the operating system.
+
+        Args:
+            strict: raise what goes wrong; else it is tried again with the next call.
+            now: whether they must be on the disk, with `durability="tell"`.
+
+        Raises:
+            StorageError: they can't be written.
+        """
+        journal = self._journal
+        assert journal is not None
+        try:
+            journal.append(self.recorder.take(), now)
+            failure = journal.failure()
+            if failure is not None:
+                raise failure
+        except StorageError as error:
+            if strict:
+                raise
+            if not self._warned:
+                logger.warning("%s", error)
+                self._warned = True
+            return
+        except BaseException:  # Ctrl-C between taking the records and having them written
+            journal.is_suspect = True
+            raise
+        self._warned = False
+        self._handed_over = time.monotonic()
+        if journal.size > self._compact_at and not self._is_compacting and not self._is_closing:
+            self._start_compacting()
+
+    def hand_over_soon(self) -> None:
+        """Hand all records over if that was not done just now; else they wait for the next call."""
+        if time.monotonic() - self._handed_over > _REPORTS_WAIT:
+            self.hand_over(strict=False)
+
+    def sync(self) -> None:
+        """Have everything on the disk.
+
+        Raises:
+            StorageError: that can't be.
+        """
+        self.hand_over(strict=True)
+        assert self._journal is not None
+        self._journal.sync()
+
+    # --- checkpoints
+
+    def compact(self) -> None:
+        """Make a checkpoint of everything, now.
+
+        Raises:
+            StorageError: it can't be written; the journal goes on.
+        """
+        with self._idle:
+            self.wait()
+            self._compact_now()
+
+    def wait(self) -> None:
+        """Let a checkpoint that is being made in the background be finished; others may hold the lock meanwhile."""
+        while self._is_compacting:
+            self._idle.wait()
+
+    def _compact_now(self, present: Path | None = None) -> None:
+        try:
+            self._compact(Frozen(self._history), present)
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError(
+                error.errno,
+                f"the study's checkpoint can't be written: {error.strerror}; write the study to another place with "
+                "study.save(path). The file is",
+                str(self.directory / CHECKPOINT_FILE),
+            ) from error
+        self.recorder.discard()  # what it has is in the checkpoint
+
+    def _start_compacting(self) -> None:
+        frozen, begin = Frozen(self._history), self._journal.size  # type: ignore[union-attr]
+        work = _Background(weakref.ref(self), frozen, begin)
+        self._is_compacting = True
+        try:
+            threading.Thread(target=work, name="fasthpo-checkpoint", daemon=True).start()
+        except RuntimeError:  # the interpreter is ending
+            self._is_compacting = False
+
+    def _compact(self, frozen: Frozen, present: Path | None = None, begin: int | None = None) -> None:
+        """The steps that `folder` describes.
+
+        Args:
+            frozen: the history as it was at some moment.
+            present: the journal that is out of date afterwards, if it is not the open one.
+            begin: where the open journal was at that moment; None if that is now, and the lock is held.
+        """
+        head = self.head._replace(generation=self.head.generation + 1)
+        target = self.directory / CHECKPOINT_FILE
+        temporary = temporary_beside(target)
+        fresh: Journal | None = None
+        old = self._journal
+        try:
+            with open(temporary, "xb") as file:
+                write_snapshot(file, frozen, head)
+                file.flush()
+                sync_file(file.fileno())
+                size = file.tell()
+            present = present if old is None else old.path
+            other = NEXT_JOURNAL_FILE if present is not None and present.name == JOURNAL_FILE else JOURNAL_FILE
+            fresh = Journal.create(self.directory / other, head, self._seconds)
+            if begin is not None and old is not None:
+                copied = fresh.copy_from(old, begin)
+                with self._idle:
+                    fresh.copy_from(old, copied)
+                    old.mirror = fresh  # from now on both get all records
+                fresh.sync()
+            with self._idle:
+                fresh.append(b"")
+                os.replace(temporary, target)
+        except BaseException:
+            with self._idle:
+                if old is not None:
+                    old.mirror = None
+            if fresh is not None:
+                fresh.close()
+                with suppress(OSError):
+                    fresh.path.unlink()
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        sync_directory(self.directory)
+        with self._idle:
+            self.head = head
+            if begin is not None and old is not None:
+                fresh.take_over(old)
+            self._use(fresh)
+            self._compact_at = max(_LEAST, _GROWTH * size)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Give the journal its usual name, if nobody has the old one open (which matters on Windows only)."""
+        assert self._journal is not None
+        if self._journal.path.name == NEXT_JOURNAL_FILE:
+            try:
+                self._journal.move(self.directory / JOURNAL_FILE)
+            except OSError as error:
+                logger.debug("the journal keeps its name: %s", error)
+        else:
+            with suppress(OSError):
+                (self.directory / NEXT_JOURNAL_FILE).unlink(missing_ok=True)
+
+    # --- the end
+
+    def close(self) -> None:
+        """Write all, make a checkpoint of it if there is anything new, and let others have the study.
+
+        Raises:
+            StorageError: what was told can't be written; then the study stays open.
+        """
+        with self._idle:
+            self._is_closing = True
+            try:
+                self.wait()
+                self.hand_over_all()
+            except BaseException:
+                self._is_closing = False
+                raise
+            self.drop()
+
+    def hand_over_all(self) -> None:
+        """Make a checkpoint if there is anything new; if the disk is too full for that, write the journal at least.
+
+        Raises:
+            StorageError: what was told can't be written.
+        """
+        assert self._journal is not None
+        if (
+            self._journal.size == len(journal_head(self.head))
+            and self.recorder.is_empty
+            and not self._journal.is_behind
+        ):
+            return
+        try:
+            self._compact_now()
+        except StorageError as error:
+            self.sync()
+            logger.warning("%s", error)
+
+    def drop(self) -> None:
+        """Let others have the study, whatever can be written."""
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        if self._journal is not None:
+            with suppress(StorageError):
+                self._journal.append(self.recorder.take())
+            self._journal.close()
+        self._lock.release()
+        _keepers.discard(self)
+
+
+class _Background:
+    """Makes a checkpoint in a thread, without keeping a study alive that nobody has any more."""
+
+    def __init__(self, keeper: Callable[[], Keeper | None], frozen: Frozen, begin: int) -> None:
+        self._keeper = keeper
+        self._frozen = frozen
+        self._begin = begin
+
+    def __call__(self) -> None:
+        keeper = self._keeper()
+        if keeper is None:
+            return
+        try:
+            keeper._compact(self._frozen, begin=self._begin)
+        except Exception as error:
+            logger.warning("no checkpoint was made of %s, and is tried again later: %s", keeper.directory, error)
+            with keeper._idle:
+                if keeper._journal is not None:
+                    keeper._compact_at = _GROWTH * keeper._journal.size
+        finally:
+            with keeper._idle:
+                keeper._is_compacting = False
+                keeper._idle.notify_all()
+
+
+def _abandon(journal: Journal, lock: WriterLock) -> None:
+    journal.abandon()
+    lock.release()
+
+
+def _disown() -> None:
+    """In a process that was just forked off."""
+    for keeper in list(_keepers):
+        keeper._is_inherited = True
+
+
+if hasattr(os, "register_at_fork"):  # all but Windows
+    os.register_at_fork(after_in_child=_disown)

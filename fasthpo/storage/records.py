@@ -1,0 +1,191 @@
+"""The records of a journal: one for each thing that changes a study.
+
+A record is a msgpack array of a kind and what belongs to it. Arrays of numbers are binary, little-endian: rows of
+parameters float64, trial numbers and draws int64, states int8. Times are seconds since the epoch. What a study of a
+multi-fidelity strategy has in addition is in brackets.
+
+    ASK        number, draw, start, row [, bracket, resource, start of the leg]      a new trial runs
+    ASK_MANY   first number, draws, start, rows                                      several new ones, in sequence
+    ASK_AGAIN  number, start, row or nil [, bracket, resource, start of the leg]     a waiting or paused trial runs
+    REPORT     number, step, value
+    TELL       number, state, value, end [, charge] | number, state, value, end, charge or nil, metrics or nil, error
+               or nil                                                                a running trial has ended or paused
+    TELL_MANY  numbers, states, values, end
+    ADD        first number, rows, values, start, end, resource or nil               trials whose results are known
+    ENQUEUE    number, row with NaN for what is not given
+    REQUEUE    -                                    all running trials wait to be asked anew; see `History`
+    ATTRIBUTE  name, value as JSON
+    DEFINE     JSON                                 from here on with another sampler, pruner or strategy
+
+One frame may hold several records, one after the other; then they happened together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+from fasthpo.history import History
+from fasthpo.parameter import FloatArray
+from fasthpo.reports import NONE, IntArray
+from fasthpo.storage.framing import frame
+
+_CHUNK = 2**22  # bytes of rows that a record of many trials holds at most; each such record has a frame of its own
+
+
+class Kind(IntEnum):
+    """What a record is about; the number is what stands in the file."""
+
+    DEFINE = 0
+    ASK = 1
+    ASK_MANY = 2
+    ASK_AGAIN = 3
+    REPORT = 4
+    TELL = 5
+    TELL_MANY = 6
+    ADD = 7
+    ENQUEUE = 8
+    REQUEUE = 9
+    ATTRIBUTE = 10
+
+
+# plain integers, which are packed faster than members of an enumeration
+_DEFINE, _ASK, _ASK_MANY, _ASK_AGAIN, _REPORT, _TELL, _TELL_MANY, _ADD, _ENQUEUE, _REQUEUE, _ATTRIBUTE = map(int, Kind)
+
+
+class Recorder:
+    """Makes the records of what a study does, each right after it was done.
+
+    Args:
+        history: the study's.
+
+    Attributes:
+        is_empty: whether there are no records to take.
+        extent: how far the history has been recorded; see `TrialTable.extent`.
+    """
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._table = history.table
+        self._packer = msgpack.Packer(autoreset=False, unicode_errors="surrogatepass")
+        self._sealed: list[bytes] = []
+        self.is_empty = True
+        self.extent = self._table.extent
+
+    def take(self) -> bytes:
+        """The records made since the last call, in frames, which are then forgotten; empty if there are none."""
+        if self.is_empty:
+            return b""
+        self._seal()
+        frames = self._sealed[0] if len(self._sealed) == 1 else b"".join(self._sealed)
+        self._sealed.clear()
+        self.is_empty = True
+        return frames
+
+    def _seal(self) -> None:
+        """What follows belongs to another frame."""
+        self._sealed.append(frame(self._packer.bytes()))
+        self._packer.reset()
+
+    def discard(self) -> None:
+        """Forget the records made since the last `take`; the history is recorded in another way."""
+        self._packer.reset()
+        self._sealed.clear()
+        self.is_empty = True
+        self.extent = self._table.extent
+
+    def _add(self, record: tuple[Any, ...]) -> None:
+        self.is_empty = False
+        self._packer.pack(record)
+        self.extent = self._table.extent
+
+    def asked(self, number: int) -> None:
+        """A trial runs: a new one if its number is the last, else one that waited or was paused."""
+        table = self._table
+        start = table._starts.item(number)
+        leg: tuple[Any, ...] = ()
+        if number in table.legs.open:
+            opened = table.legs.open[number].start
+            leg = (table._brackets.item(number), int(table._resources[number]), opened)
+        if number == self.extent[0]:
+            row = _bytes(table._params[:, number], "<f8")
+            self._add((_ASK, number, table._draws.item(number), start, row, *leg))
+        else:
+            # a trial that has ended a leg has had its parameters ever since
+            known = table.legs.latest(number) != NONE
+            given = None if known else _bytes(table._params[:, number], "<f8")
+            self._add((_ASK_AGAIN, number, start, given, *leg))
+
+    def asked_many(self, first: int, count: int) -> None:
+        """New trials run that were asked for together, without a multi-fidelity strategy."""
+        table = self._table
+        for begin, end in _chunks(first, count, 8 * len(table.space)):
+            rows = _bytes(table._params[:, begin:end].T, "<f8")
+            draws = _bytes(table._draws[begin:end], "<i8")
+            if begin > first:
+                self._seal()
+            self._add((_ASK_MANY, begin, draws, table._starts.item(begin), rows))
+
+    def enqueued(self, number: int) -> None:
+        """A trial waits."""
+        self._add((_ENQUEUE, number, _bytes(self._table._params[:, number], "<f8")))
+
+    def reported(self, number: int, step: int, value: float) -> None:
+        """A running trial has reported."""
+        self._add((_REPORT, number, step, value))
+
+    def told(self, number: int, state: int, value: float, charge: int | None, metrics: Any, error: str | None) -> None:
+        """A running trial has ended or paused; its end stands in the table."""
+        record = (_TELL, number, state, value, self._table._ends.item(number))
+        if metrics or error is not None:
+            self._add((*record, charge, metrics or None, error))
+        else:
+            self._add(record if charge is None else (*record, charge))
+
+    def told_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray) -> None:
+        """Running trials have ended together, without a multi-fidelity strategy."""
+        for begin, end in _chunks(0, len(numbers), 17):
+            some = slice(begin, end)
+            moment = self._table._ends.item(int(numbers[begin]))
+            parts = (_bytes(numbers[some], "<i8"), _bytes(states[some], "|i1"), _bytes(values[some], "<f8"))
+            if begin:
+                self._seal()
+            self._add((_TELL_MANY, *parts, moment))
+
+    def added(self, first: int, values: FloatArray, resource: int | None) -> None:
+        """Trials with known results have entered the study."""
+        table = self._table
+        for begin, end in _chunks(first, len(values), 8 * len(table.space)):
+            rows = _bytes(table._params[:, begin:end].T, "<f8")
+            reached = _bytes(values[begin - first : end - first], "<f8")
+            if begin > first:
+                self._seal()
+            self._add((_ADD, begin, rows, reached, table._starts.item(begin), table._ends.item(begin), resource))
+
+    def requeued(self) -> None:
+        """All running trials wait to be asked anew."""
+        self._add((_REQUEUE,))
+
+    def attribute(self, name: str, text: str) -> None:
+        """An attribute of the study has the value that the JSON `text` says."""
+        self._add((_ATTRIBUTE, name, text))
+
+    def defined(self, text: str) -> None:
+        """The study goes on with other parts."""
+        self._add((_DEFINE, text))
+
+
+def _bytes(array: npt.NDArray[Any], dtype: str) -> bytes:
+    return np.ascontiguousarray(array, dtype).tobytes()
+
+
+def _chunks(first: int, count: int, size: int) -> Iterator[tuple[int, int]]:
+    """The numbers from `first` on in pieces of so many that take at most `_CHUNK` bytes."""
+    step = max(1, _CHUNK // size)
+    for begin in range(first, first + count, step):
+        yield begin, min(begin + step, first + count)

@@ -1,0 +1,52 @@
+"""What runs in the processes that the tests of crashes start, kill or fork."""
+
+from __future__ import annotations
+
+import os
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import fasthpo
+from fasthpo.storage import keeper
+from tests.studies import make, run
+
+
+def go_on_for_ever(directory: Path, durability: str, connection: Connection) -> None:
+    """Begin or go on with a study, with a checkpoint every few trials; sends how many legs were told after each tell."""
+    keeper._LEAST = 2000
+    if directory.exists():
+        study = fasthpo.Study.load(directory, durability=durability)
+    else:
+        study = make("random", "none", "halving", storage=directory, durability=durability)
+    connection.send(len(study.table.legs))
+    while True:
+        run(study, study.ask())
+        connection.send(len(study.table.legs))
+
+
+def hold_open(directory: Path, connection: Connection) -> None:
+    """Keep a study open until killed, with a forked child that outlives this process.
+
+    Sends the child's process id, and what the child is told when it tries to write.
+    """
+    study = make("random", storage=directory)
+    run(study, study.ask())
+    trial = study.ask()
+    reader, _ = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            study.tell(trial, 1.0)
+        except fasthpo.StudyReadOnly as refused:
+            connection.send((os.getpid(), str(refused)))
+        os.read(reader, 1)  # for ever
+    os.read(reader, 1)
+
+
+def open_for_writing(directory: Path, connection: Connection) -> None:
+    """Try to open a study; sends its number of trials, or the error's name and message."""
+    try:
+        with fasthpo.Study.load(directory) as study:
+            connection.send(len(study))
+    except fasthpo.FastHPOError as error:
+        connection.send((type(error).__name__, str(error)))

@@ -41,8 +41,9 @@ class TrialViews(TrialSource):
         number = self.table.best_number
         if number is None:
             counts = {state.name: count for state, count in self.table.counts.items() if count}
+            hint = ". Paused trials complete at the last rung: run the study for longer" if "PAUSED" in counts else ""
             raise NoCompletedTrials(
-                f"no trial has completed with a finite value yet; trials so far: {counts or 'none'}"
+                f"no trial has completed with a finite value yet; trials so far: {counts or 'none'}{hint}"
             )
         return Trial(number, self)
 

@@ -142,6 +142,14 @@ def test_the_walk_through_the_guide(run_example, directory: Path) -> None:
     }
 
 
+def test_a_transformer_under_asha_with_two_workers(run_example, directory: Path) -> None:
+    pytest.importorskip("wordfreq")
+    lines = run_example("tune_transformer.py", "--budget", 4, "--words", 100, "--output-dir", "out")
+    assert re.fullmatch(r"10 languages, words never seen: \d+\.\d% told right", lines[-1])
+    assert any(re.fullmatch(r" +0 +9 +[1-9] .*", line) for line in lines)  # a trial went all the way
+    assert list((directory / "out" / "languages-0").glob("checkpoints/trial-*/checkpoint-*"))
+
+
 def test_many_small_networks(run_example) -> None:
     lines = run_example("tune_many_small.py", "--trials", 96, "--epochs", 4)
     assert re.match(r"96 trials in \d+ s, \d+ a second: best 0\.\d{4}", lines[0])

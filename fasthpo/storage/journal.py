@@ -19,7 +19,7 @@ from typing import Self
 import msgpack
 
 from fasthpo.errors import StorageError
-from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
+from fasthpo.storage.atomic import sync_file, write_bytes
 from fasthpo.storage.framing import frame
 from fasthpo.storage.snapshot import Head
 from fasthpo.storage.syncing import Syncer
@@ -75,18 +75,7 @@ class Journal:
             OSError: it can't be written.
         """
         data = journal_head(head)
-        temporary = temporary_beside(path)
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                sync_file(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-        sync_directory(path.parent)
+        write_bytes(path, data)
         return cls(path, len(data), seconds)
 
     def append(self, frames: bytes, now: bool = False) -> None:

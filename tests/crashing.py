@@ -6,9 +6,10 @@ import os
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from studies import make, run
+
 import fasthpo
 from fasthpo.storage import keeper
-from tests.studies import make, run
 
 
 def go_on_for_ever(directory: Path, durability: str, connection: Connection) -> None:

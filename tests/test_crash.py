@@ -13,17 +13,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import crashing
 import pytest
 
 import fasthpo
-from tests import crashing
 from tests.studies import content, make, run
 
 POSIX = os.name == "posix"
 # a server that has imported everything forks each process; where there is none, each is a fresh interpreter
 CONTEXT = multiprocessing.get_context("forkserver" if POSIX else "spawn")
 if POSIX:
-    CONTEXT.set_forkserver_preload(["tests.crashing"])
+    CONTEXT.set_forkserver_preload(["crashing"])
 
 
 def start(target: object, *arguments: object) -> tuple[multiprocessing.process.BaseProcess, object]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import fasthpo
-from fasthpo.storage import folder, journal, keeper, syncing
+from fasthpo.storage import atomic, folder, journal, keeper, syncing
 from fasthpo.storage.freezing import Frozen
 from tests.studies import SPACE, content, load, make, names, run, step
 
@@ -161,6 +161,7 @@ def test_a_disk_that_fails_to_sync_is_told_and_written_anew(tmp_path: Path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(journal, "sync_file", fail)
+        patch.setattr(atomic, "sync_file", fail)
         with pytest.raises(fasthpo.StorageError, match="Input/output error"):
             study.tell(study.ask(), 0.5)
         with pytest.raises(fasthpo.StorageError, match="Input/output error"):

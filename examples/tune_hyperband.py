@@ -104,6 +104,8 @@ def main() -> None:
     print(result)
     print(f"\n{tuner.study.strategy.summary()}\n")
     print(f"{tuning.resumed} trainings went on from weights on disk, which saved {tuning.epochs_from_disk} epochs")
+    if result.statistics.best_value is None:
+        raise SystemExit("no trial was trained to the end: raise --budget")
     print(f"validation accuracy: {result.best_trial.metrics['accuracy']:.4f}")
 
 

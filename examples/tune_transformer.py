@@ -180,6 +180,8 @@ def main() -> None:
 
     print(result)
     print(f"\n{tuner.study.strategy.summary()}\n")
+    if result.statistics.best_value is None:
+        raise SystemExit("no trial was trained to the end: raise --budget")
     right = test(result.best_trial, args.words)
     print(f"{len(LANGUAGES)} languages, words never seen: {right:.1%} told right")
 

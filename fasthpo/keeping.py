@@ -14,6 +14,7 @@ from fasthpo.errors import (
     InvalidValue,
     StudyClosed,
     StudyExists,
+    TrialStateError,
 )
 from fasthpo.exporting import Exporting
 from fasthpo.history import History
@@ -78,6 +79,12 @@ class Keeping(Exporting):
         return self._gate if isinstance(self._gate, Keeper) else None
 
     def _open(self) -> None:
+        strategy = self._scheduler.strategy
+        if strategy is not None and not strategy.follows(self.table):
+            raise TrialStateError(
+                f"this study's {type(strategy).__name__} follows another study, to which it was given later: make a "
+                "strategy of its own for each study"
+            )
         if self._gate is not None:
             self._gate.open()
 

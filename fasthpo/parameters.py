@@ -91,7 +91,8 @@ class Continuous(Numeric):
         tolerance = min(max(1e-8 * max(1.0, steps), spacing / step), 0.25)
         if steps < 0.5 or abs(steps - round(steps)) > tolerance:
             fit = self.low + math.floor(steps) * step
-            raise InvalidSearchSpace(f"step must divide high - low, {bounds}; high={fit:.12g} would fit")
+            hint = f"; high={fit:.12g} would fit" if fit > self.low else ""
+            raise InvalidSearchSpace(f"step must divide high - low, {bounds}{hint}")
 
     def _stepped(self, step: float) -> Lattice:
         exponents = [Decimal(repr(x)).normalize().as_tuple().exponent for x in (self.low, step)]
@@ -195,10 +196,10 @@ class Discrete(Numeric):
         assert isinstance(self.step, int) and isinstance(self.low, int) and isinstance(self.high, int)
         if self.step < 1:
             raise InvalidSearchSpace(f"step must be at least 1, got step={self.step}")
-        if (self.high - self.low) % self.step:
+        if beyond := (self.high - self.low) % self.step:
+            hint = f"; high={self.high - beyond} would fit" if self.high - beyond > self.low else ""
             raise InvalidSearchSpace(
-                f"step must divide high - low, got low={self.low}, high={self.high}, step={self.step}; "
-                f"high={self.high - (self.high - self.low) % self.step} would fit"
+                f"step must divide high - low, got low={self.low}, high={self.high}, step={self.step}{hint}"
             )
         if self.log and self.high > self.low and self.low * 2 <= self.step:
             raise InvalidSearchSpace(

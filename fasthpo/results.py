@@ -192,7 +192,14 @@ class TuningResult:
             saved = f", {of.resource_saved:.0f} saved by pruning" if of.resource_saved else ""
             lines.append(f"Resource spent: {of.resource_spent}{saved}")
         if self.study.table.best_number is None:
-            return "\n".join([*lines, "No trial has completed with a finite value."])
+            lines.append("No trial has completed with a finite value.")
+            if rungs := [rung for rung in of.rungs if rung.best_value is not None]:
+                highest = max(rungs, key=lambda rung: rung.resource)
+                lines.append(
+                    f"The best paused at resource {highest.resource} with {_shown(highest.best_value)}: run the study "
+                    "for longer to train it to the end."
+                )
+            return "\n".join(lines)
         best = self.best_trial
         rows = [("value", _shown(best.value)), *((name, _shown(value)) for name, value in best.params.items())]
         width = max(len(name) for name, _ in rows)

@@ -273,7 +273,7 @@ class SearchSpace(Mapping[str, Parameter]):
         """
         try:
             definition = json.loads(text)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise InvalidSearchSpace(f"not JSON: {error}") from error
         return cls.from_dict(definition)
 

@@ -100,9 +100,9 @@ class Study(Loading):
             )
         if sampler is not None and strategy is not None:
             raise InvalidValue("give a sampler or a strategy (which has a sampler of its own), got both")
-        _check_type("sampler", sampler, Sampler)
-        _check_type("strategy", strategy, Strategy)
-        _check_type("pruner", pruner, Pruner)
+        _check_type("sampler", sampler, Sampler, "TPESampler()")
+        _check_type("strategy", strategy, Strategy, "Hyperband(max_resource=81)")
+        _check_type("pruner", pruner, Pruner, "MedianPruner()")
         if strategy is not None:
             sampler = strategy.sampler
         if sampler is None:
@@ -449,6 +449,7 @@ class Study(Loading):
         return f"Study({len(self)} trials, {self.direction}, {type(self.sampler).__name__}, best={shown})"
 
 
-def _check_type(what: str, value: object, kind: type) -> None:
+def _check_type(what: str, value: object, kind: type, example: str) -> None:
     if value is not None and not isinstance(value, kind):
-        raise InvalidValue(f"{what} must be a {kind.__name__}, such as {kind.__name__}(...), got {value!r}")
+        hint = f": call it, {value.__name__}(...)" if isinstance(value, type) and issubclass(value, kind) else ""
+        raise InvalidValue(f"{what} must be a {kind.__name__}, such as {example}, got {value!r}{hint}")

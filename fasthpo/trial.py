@@ -253,10 +253,18 @@ class TrialMetrics:
     Args:
         value: the objective's value.
         metrics: further numbers by name.
+
+    Raises:
+        InvalidValue: the value is no number, or the metrics are no mapping.
     """
 
     value: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        as_number("value", self.value)
+        if not isinstance(self.metrics, Mapping):
+            raise InvalidValue(f"metrics must map names to numbers, got metrics={self.metrics!r}")
 
     def objective_value(self) -> float:
         """The same as `value`."""

@@ -66,7 +66,8 @@ class HyperparameterTuner:
         if not isinstance(config, TunerConfig):
             raise InvalidValue(f"config must be a TunerConfig, got {config!r}")
         if not isinstance(strategy, Strategy):
-            raise InvalidValue(f"strategy must be a Strategy, such as RandomSearch(seed=0), got {strategy!r}")
+            hint = ": Strategy(sampler) makes one of a sampler" if isinstance(strategy, Sampler) else ""
+            raise InvalidValue(f"strategy must be a Strategy, such as RandomSearch(seed=0), got {strategy!r}{hint}")
         if config.seed is not None and config.seed != strategy.sampler.seed:
             raise InvalidValue(
                 f"the strategy has a seed of its own, {strategy.sampler.seed}, so config.seed={config.seed} would have "
@@ -76,6 +77,11 @@ class HyperparameterTuner:
             raise InvalidValue(
                 f"max_total_resource needs a strategy that knows of resources, such as Hyperband, got "
                 f"{type(strategy).__name__}"
+            )
+        if config.max_total_resource is not None and config.max_total_resource < strategy.max_resource:
+            raise InvalidValue(
+                "max_total_resource must be at least the strategy's max_resource, or no trial could be trained to the "
+                f"end, got max_total_resource={config.max_total_resource}, max_resource={strategy.max_resource}"
             )
         pruner = None if config.pruning is None else config.pruning.make_pruner()
         self._config = config

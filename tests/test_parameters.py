@@ -204,7 +204,7 @@ REFUSED = [
     (lambda: Continuous(0, 1, step=1e-16), "step must be larger.*step=1e-16"),
     (lambda: Continuous(0, 1e9 + 0.4, step=1), "step must divide high - low, got low=0.0, high=1000000000.4"),
     (lambda: Continuous(0, 1e-12, step=1), "step must divide high - low"),
-    (lambda: Continuous(0, 1, step=3), "step must divide high - low.*high=0 would fit"),
+    (lambda: Continuous(0, 1, step=3), "step must divide high - low, got low=0.0, high=1.0, step=3.0$"),
     (lambda: Continuous(0, 1, step=math.inf), "step must be finite, got step=inf"),
     (lambda: Continuous(0, 1, step="0.1"), "step must be a number, got step='0.1'"),
     (lambda: Continuous(0, 10**400), "high must be finite"),

@@ -190,6 +190,7 @@ def test_json_round_trip_of_any_space(space: SearchSpace) -> None:
     ("text", "message"),
     [
         ("{", "not JSON"),
+        (3, "not JSON: .* not int"),
         ("[]", "a mapping"),
         ('{"a": {"type": "evil"}}', "type must be one of"),
         ('{"a": {"type": "discrete", "low": 1}}', "incomplete definition of Discrete"),

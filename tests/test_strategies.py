@@ -370,6 +370,18 @@ def test_a_loaded_study_goes_on_as_if_it_had_never_stopped(which: str, stop: int
     assert whole.resource_spent == loaded.resource_spent
 
 
+def test_a_strategy_follows_one_study_only() -> None:
+    strategy = fasthpo.ASHA(max_resource=9, sampler=fasthpo.RandomSampler(seed=0))
+    first = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, strategy=strategy)
+    trial = first.ask()
+    second = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, strategy=strategy)
+    for call in (first.ask, lambda: first.tell(trial, 1.0), lambda: first.ask_batch(2)):
+        with pytest.raises(fasthpo.TrialStateError, match=r"ASHA follows another study.*of its own for each study"):
+            call()
+    assert first.table.state(0) == fasthpo.TrialState.RUNNING
+    assert second.ask().resource == 1
+
+
 def test_own_strategies_must_be_given_again(tmp_path: Path) -> None:
     class Own(SuccessiveHalving):
         pass

@@ -158,7 +158,7 @@ def test_constructor_refuses() -> None:
         study("down")
     with pytest.raises(fasthpo.InvalidValue, match="both"):
         study(strategy=fasthpo.RandomSearch())
-    with pytest.raises(fasthpo.InvalidValue, match="sampler must be a Sampler"):
+    with pytest.raises(fasthpo.InvalidValue, match=r"such as TPESampler\(\), got .*: call it, RandomSampler\(...\)"):
         fasthpo.Study(SPACE, sampler=fasthpo.RandomSampler)  # type: ignore[arg-type]
 
 

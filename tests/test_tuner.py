@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fasthpo
 from fasthpo import tuner as module
 from fasthpo.callbacks import HyperparameterCallback
 from fasthpo.config import EarlyStoppingConfig, PruningConfig, TunerConfig
@@ -257,6 +258,23 @@ def test_bad_arguments_of_the_tuner() -> None:
     for strategy in (None, "random", RandomSearch, RandomSampler()):
         with pytest.raises(InvalidValue, match="strategy must be a Strategy"):
             HyperparameterTuner(config, SPACE, strategy)  # type: ignore[arg-type]
+
+
+def test_a_sampler_becomes_a_strategy() -> None:
+    config = TunerConfig("s", max_trials=3, seed=0)
+    with pytest.raises(InvalidValue, match=r"got RandomSampler\(seed=0\): Strategy\(sampler\) makes one of a sampler"):
+        HyperparameterTuner(config, SPACE, RandomSampler(seed=0))  # type: ignore[arg-type]
+    tuner = HyperparameterTuner(config, SPACE, fasthpo.Strategy(RandomSampler(seed=0)))
+    assert len(tuner.optimize(lambda trial: 1.0).trials) == 3
+
+
+@pytest.mark.parametrize(("value", "metrics", "message"), [
+    (0.5, None, "metrics must map names to numbers, got metrics=None"),
+    ({"loss": 0.5}, {}, "value must be a number, got {'loss': 0.5} of type dict"),
+])  # fmt: skip
+def test_metrics_are_checked_where_they_are_made(value: Any, metrics: Any, message: str) -> None:
+    with pytest.raises(InvalidValue, match=message):
+        TrialMetrics(value, metrics)
 
 
 def test_a_seed_that_would_be_ignored_is_refused() -> None:

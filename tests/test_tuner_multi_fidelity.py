@@ -70,6 +70,15 @@ def test_it_ends_by_the_resource_spent() -> None:
     assert sum(rung.resource_spent for rung in result.statistics.rungs) == result.statistics.resource_spent
 
 
+def test_a_result_without_a_complete_trial_shows_how_far_the_best_one_is() -> None:
+    tuner = make("asha", 27, max_total_resource=27)
+    result = tuner.optimize(resumable)
+    rungs = [rung for rung in result.statistics.rungs if rung.best_value is not None]
+    assert "The best paused at resource " + str(rungs[-1].resource) + " with " in str(result)
+    with pytest.raises(fasthpo.NoCompletedTrials, match=r"'PAUSED': \d+}\. Paused trials complete at the last rung"):
+        _ = result.best_trial
+
+
 def test_at_max_trials_the_best_are_trained_to_the_end() -> None:
     result = make("successive_halving", 27, max_trials=10).optimize(resumable)
     assert result.stop_reason == StopReason.MAX_TRIALS and len(result.trials) == 10
@@ -174,6 +183,8 @@ def test_bohb_is_hyperband_with_tpe() -> None:
 def test_bad_configurations() -> None:
     with pytest.raises(InvalidValue, match="max_total_resource needs a strategy that knows of resources"):
         HyperparameterTuner.with_random_search(TunerConfig("s", max_total_resource=5), SPACE)
+    with pytest.raises(InvalidValue, match=r"at least the strategy's max_resource, .*=26, max_resource=27"):
+        make("asha", 27, max_total_resource=26)
     with pytest.raises(InvalidValue, match="max_total_resource must be an integer of at least 1, got"):
         TunerConfig("s", max_total_resource=0)
     with pytest.raises(InvalidValue, match="or under a multi-fidelity strategy max_total_resource"):

@@ -358,6 +358,15 @@ def test_bad_arguments(change: dict, message: str) -> None:
         VectorizedTrainer(**given)
 
 
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.LSTM(1, 3, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.cells(x[..., None])[0][:, -1]
+
+
 class OfHyperband(dict):
     resource = 3
 
@@ -372,11 +381,19 @@ class OfHyperband(dict):
     (Transformer, {"dropout": 0.5}, InvalidValue, '"dropout" can only vary in nn.Dropout, but the model has MultiheadAttention as'),
     (lambda: nn.Sequential(nn.Dropout1d(0.2), nn.Linear(8, 3)), {"dropout": 0.5}, InvalidValue, "the model has Dropout1d as '0'"),
     (lambda: nn.Flatten(), {}, InvalidValue, "model has no parameter that requires a gradient"),
+    (Recurrent, {}, InvalidValue, "model must do only what torch.vmap can do .*; train it with Trainer: .*lstm"),
     (lambda: 3, {}, InvalidValue, "model must make a torch.nn.Module, got 3"),
 ])  # fmt: skip
 def test_bad_configurations(model: Any, configuration: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         many(model).train([configuration])
+
+
+def test_a_multi_fidelity_study_is_refused_before_it_is_asked() -> None:
+    study = fasthpo.Study({"learning_rate": fasthpo.LogUniform(1e-3, 1.0)}, strategy=fasthpo.ASHA(max_resource=9))
+    with pytest.raises(InvalidValue, match="can't follow a multi-fidelity strategy"):
+        many().tune(study, n_trials=4)
+    assert len(study) == 0
 
 
 @pytest.mark.gpu

@@ -35,6 +35,9 @@ class Pruner(ABC):
         """The constructor's arguments, from which a built-in pruner is made again: plain values, or pruners."""
         return {}
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.options().items())})"
+
 
 def check_count(name: str, value: Any, least: int = 0) -> int:
     """The integer itself.

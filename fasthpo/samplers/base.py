@@ -84,3 +84,6 @@ class Sampler(ABC):
     def draw_limit(self, space: SearchSpace) -> int | None:
         """How many draws there are on `space`; None if there is no end."""
         return None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.options().items())})"

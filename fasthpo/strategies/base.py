@@ -39,6 +39,10 @@ class Strategy:
     def attach(self, table: TrialTable) -> None:
         """Forget everything and take up `table`, which may already hold trials."""
 
+    def follows(self, table: TrialTable) -> bool:
+        """Whether `table` is the one that was attached last."""
+        return True
+
     def next_leg(self, new: bool = True) -> NextLeg | None:
         """What comes next: a paused trial, or a new one.
 
@@ -79,3 +83,7 @@ class Strategy:
     def options(self) -> dict[str, Any]:
         """The constructor's arguments but the sampler, in plain values, to make a built-in strategy again."""
         return {}
+
+    def __repr__(self) -> str:
+        options = {**self.options(), "sampler": self.sampler}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in options.items())})"

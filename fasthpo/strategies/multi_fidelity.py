@@ -91,6 +91,9 @@ class MultiFidelity(Strategy):
         self._table = table
         self._brackets.attach(table)
 
+    def follows(self, table: TrialTable) -> bool:
+        return self._table is table
+
     def next_leg(self, new: bool = True) -> NextLeg | None:
         return self._brackets.next_leg(new)
 

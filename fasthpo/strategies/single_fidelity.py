@@ -31,5 +31,6 @@ class BayesianOptimization(Strategy):
         n_ei_candidates: int = 24,
         multivariate: bool = True,
         seed: int | None = None,
+        exact: bool = False,
     ) -> None:
-        super().__init__(TPESampler(n_startup_trials, n_ei_candidates, multivariate, seed))
+        super().__init__(TPESampler(n_startup_trials, n_ei_candidates, multivariate, seed, exact))

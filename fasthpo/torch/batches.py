@@ -29,6 +29,11 @@ def as_dataset(name: str, data: Any) -> Any:
             f"{name} must be a data set, got a DataLoader; give its .dataset: the arguments say the batch size, and "
             "the trainer the order"
         )
+    if isinstance(data, Mapping):
+        raise InvalidValue(
+            f"{name} must be (inputs, targets) or a data set of samples, got a mapping of columns, {list(data)}; "
+            "datasets.Dataset.from_dict makes a data set of it"
+        )
     if isinstance(data, TensorDataset):
         data = data.tensors
     if isinstance(data, (tuple, list)) and data and all(isinstance(one, (torch.Tensor, np.ndarray)) for one in data):

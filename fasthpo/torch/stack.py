@@ -95,9 +95,25 @@ class Stack:
         views = zip(self._shapes.items(), parts, strict=True)
         return {name: part.unflatten(1, shape).detach().requires_grad_() for (name, shape), part in views}
 
+    def _losses_of(self, batch: Any) -> torch.Tensor:
+        """The loss of each model, (k,).
+
+        Raises:
+            InvalidValue: torch can't compute the models together.
+        """
+        try:
+            losses: torch.Tensor = self._losses(self._leaves, self._buffers, batch)
+        except RuntimeError as error:
+            if "vmap" not in str(error) and "atching rule" not in str(error):
+                raise  # such as shapes that do not fit
+            raise InvalidValue(
+                f"model must do only what torch.vmap can do for many models at once; train it with Trainer: {error}"
+            ) from error
+        return losses
+
     def step(self, batch: Any, factor: float) -> None:
         """One step of each model's optimizer, with the schedule's factor."""
-        losses = self._losses(self._leaves, self._buffers, batch)
+        losses = self._losses_of(batch)
         grads = torch.autograd.grad(losses.sum(), list(self._leaves.values()), materialize_grads=True)
         torch.cat([one.flatten(1) for one in grads], dim=1, out=self._grads)
         self._optimizer.step(self._grads, factor)
@@ -112,7 +128,7 @@ class Stack:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            losses = self._losses(self._leaves, self._buffers, batch)
+            losses = self._losses_of(batch)
         kept.pop(self.weights.untyped_storage().data_ptr(), None)
         del losses
         row: int = self.weights.shape[1] * self.weights.element_size()

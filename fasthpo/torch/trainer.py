@@ -35,14 +35,17 @@ def pick_device(name: str | None) -> torch.device:
     """The device of that name; with None the GPU if there is one.
 
     Raises:
-        InvalidValue: torch knows no such device.
+        InvalidValue: torch knows no such device, or has none here.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise InvalidValue(f"device must be one that torch knows, got device={name!r}: {error}") from None
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch without CUDA
+        reason = str(error).splitlines()[0]
+        raise InvalidValue(f"device must be one that torch has here, got device={name!r}: {reason}") from None
+    return device
 
 
 class Trainer:
@@ -156,9 +159,14 @@ class Trainer:
         if not isinstance(model, torch.nn.Module) and callable(model):
             with kept_random_state(self.device):
                 seed_all(self.args.seed)
-                model = model()
+                try:
+                    model = model()
+                except TypeError as error:
+                    raise InvalidValue(f"model must be made by calling it without arguments: {error}") from error
         if not isinstance(model, torch.nn.Module):
             raise InvalidValue(f"model must be a torch.nn.Module, or a function that makes one, got {model!r}")
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise InvalidValue("model has no parameter that requires a gradient")
         return model
 
     def _checked(self, optimizer: Any) -> torch.optim.Optimizer:

@@ -27,6 +27,10 @@ from fasthpo.trial import TrialState, as_number
 _MEMORY = {"cpu": 8 * 2**20}
 _MEMORY_ELSEWHERE = 2**30
 _ASK = 256
+_IN_FULL = (
+    "VectorizedTrainer trains every trial from its beginning to its end, so it can't follow a multi-fidelity strategy; "
+    "give the study a pruner instead"
+)
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,8 @@ class VectorizedTrainer:
                 sampler knows when it suggests.
         """
         left, step = _count("n_trials", n_trials), _count("ask", ask)
+        if study.strategy is not None and study.strategy.is_multi_fidelity:
+            raise InvalidValue(_IN_FULL)
         while left > 0:
             numbers = study.ask_batch(min(step, left)).numbers.tolist()
             if not numbers:
@@ -186,10 +192,7 @@ class VectorizedTrainer:
         if not isinstance(one, Mapping):
             raise InvalidParameters(f"a configuration must be a trial or a mapping of names to values, got {one!r}")
         if getattr(one, "resource", None) is not None:
-            raise InvalidValue(
-                "VectorizedTrainer trains every trial from its beginning to its end, so it can't follow a "
-                "multi-fidelity strategy; give the study a pruner instead"
-            )
+            raise InvalidValue(_IN_FULL)
         own, others = split_params(one, TrainingArguments.names())
         args = hyperparams_to_training_args(self.args, {name: plain(value) for name, value in own.items()})
         _check_stackable(args)

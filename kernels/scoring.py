@@ -9,6 +9,7 @@ from .below import below_independent, below_joint
 from .compiling import kernel
 from .draws import draw_candidates
 from .parzen import describe, value_of_coordinate
+from .process import positions_of_candidates, predict
 from .tables import above_independent
 
 
@@ -52,5 +53,39 @@ def propose(  # type: ignore[no-untyped-def]
         below_independent(axes, points, masses, weights, queries, below)
         above_independent(axes, tables, histogram, starts, active, components, cells, queries, below, scores)
     for i in range(m):
+        for j in range(d):
+            values[i, j] = value_of_coordinate(axes[j], candidates[i, j])
+
+
+@kernel
+def promise(  # type: ignore[no-untyped-def]
+    axes, order, conditions, allowed, points, cumulative, keys, choices, parameters, trials, scale, factor, pull,
+    confidence, values, scores,
+):  # fmt: skip
+    """Draw candidates from l and score them by what a Gaussian process predicts: an upper confidence bound.
+
+    The first half of the candidates are drawn from the joint density, the others from the independent one.
+
+    Args:
+        axes, order, conditions, allowed: the space; see `parzen`.
+        points, cumulative: of l; see `propose`.
+        keys: of the two halves' random streams, uint64 (2, 5).
+        choices, parameters, trials, scale, factor, pull: the process; see `process.predict`.
+        confidence: standard deviations between the mean and the bound.
+        values: column values of the candidates, (m, d), written.
+        scores: (m,), written.
+    """
+    d = len(axes)
+    m = len(scores)
+    candidates = np.empty((m, d))
+    half = (m + 1) // 2
+    draw_candidates(axes, order, conditions, allowed, points, cumulative, True, keys[0], candidates[:half])
+    draw_candidates(axes, order, conditions, allowed, points, cumulative, False, keys[1], candidates[half:])
+    positions = np.empty((d, m))
+    positions_of_candidates(axes, candidates, positions)
+    deviations = np.empty(m)
+    predict(choices, parameters, trials, scale, factor, pull, positions, scores, deviations)
+    for i in range(m):
+        scores[i] += confidence * deviations[i]
         for j in range(d):
             values[i, j] = value_of_coordinate(axes[j], candidates[i, j])

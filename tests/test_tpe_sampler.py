@@ -37,14 +37,19 @@ MODES = pytest.mark.parametrize(
 @pytest.fixture(autouse=True)
 def scores_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """In every test of this file: NaN would win each comparison, unseen."""
-    candidates = Model.candidates
 
-    def checked(self: Model, *arguments: Any, **options: Any) -> Any:
-        values, scores = candidates(self, *arguments, **options)
-        assert np.isfinite(scores).all()
-        return values, scores
+    def check(name: str) -> None:
+        method = getattr(Model, name)
 
-    monkeypatch.setattr(Model, "candidates", checked)
+        def checked(self: Model, *arguments: Any, **options: Any) -> Any:
+            values, scores = method(self, *arguments, **options)
+            assert np.isfinite(scores).all()
+            return values, scores
+
+        monkeypatch.setattr(Model, name, checked)
+
+    check("candidates")
+    check("promising")
 
 
 def bowl(p: dict[str, Any]) -> float:
@@ -101,23 +106,27 @@ def test_startup_trials_are_a_latin_hypercube() -> None:
     assert abs(np.corrcoef(points.T)[0, 1]) < 0.25
 
 
-def test_running_trials_push_the_next_ones_away() -> None:
+@pytest.mark.parametrize(("multivariate", "trials"), [(True, 20), (True, 40), (False, 20)])
+def test_running_trials_push_the_next_ones_away(multivariate: bool, trials: int) -> None:
     space = SearchSpace({"x": Continuous(0, 1), "y": Continuous(0, 1)})
 
-    def spread(running: int) -> float:
+    def spread(in_parallel: bool) -> float:
+        """The mean distance of eight suggestions to the nearest other"""
         distances = []
         for seed in range(30):
-            study = run(TPESampler(seed=seed), 20, lambda p: (p["x"] - 0.5) ** 2 + (p["y"] - 0.5) ** 2, space)
-            first = study.ask().params
-            if not running:
-                study.tell(len(study) - 1, state=TrialState.FAILED)  # then it is in neither density
-            for _ in range(running - 1):
-                study.ask()
-            second = study.ask().params
-            distances.append(math.dist(first.values(), second.values()))
+            sampler = TPESampler(seed=seed, multivariate=multivariate)
+            study = run(sampler, trials, lambda p: (p["x"] - 0.5) ** 2 + (p["y"] - 0.5) ** 2, space)
+            points = []
+            for _ in range(8):
+                trial = study.ask()
+                points.append([trial["x"], trial["y"]])
+                if not in_parallel:
+                    study.tell(trial, state=TrialState.FAILED)  # then it is in no density
+            apart = np.linalg.norm(np.subtract.outer(points, points).diagonal(axis1=1, axis2=3), axis=2)
+            distances.append((apart + 10 * np.eye(8)).min(axis=1).mean())
         return float(np.mean(distances))
 
-    assert spread(10) > 1.1 * spread(0)
+    assert spread(True) > 1.1 * spread(False)
 
 
 def test_pruned_trials_inform_and_failed_ones_do_not() -> None:
@@ -128,7 +137,7 @@ def test_pruned_trials_inform_and_failed_ones_do_not() -> None:
         study.add_trials({"x": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}, [3.0, 2.0, 1.0, 2.0, 3.0, 4.0])
         study.enqueue({"x": 0.9})
         end(study, study.ask())
-        return [study.ask()["x"] for _ in range(3)]
+        return [study.ask()["x"] for _ in range(12)]
 
     def prune(study: Study, trial: fasthpo.Trial) -> None:
         trial.report(5.0, 3)

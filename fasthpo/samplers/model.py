@@ -10,10 +10,13 @@ from fasthpo.samplers.axes import axes_of
 from fasthpo.samplers.levels import Levels, has_value
 from fasthpo.samplers.observations import Observations
 from fasthpo.samplers.split import Split, sort_key
+from fasthpo.samplers.surrogate import Surrogate
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 
 _CANDIDATE_STREAM = 2
+_INDEPENDENT_STREAM = 3
+_CONFIDENCE = 2.0  # standard deviations from the mean that a candidate is credited with
 _ABOVE_BANDWIDTH = 0.15  # of g, as a share of a parameter's range
 MOST_OBSERVATIONS = 4096  # of the joint g, unless it is to be exact
 
@@ -23,7 +26,7 @@ class Model:
 
     Args:
         table: the trials.
-        multivariate: whether the parameters are to be modelled jointly, too.
+        multivariate: whether the parameters are to be modelled jointly, too, and a Gaussian process is to be kept.
         exact: whether the joint g is to hold all trials, however many.
     """
 
@@ -37,6 +40,7 @@ class Model:
         most = None if exact else MOST_OBSERVATIONS
         self._multivariate = multivariate
         self._observations = Observations(self._arrays, _ABOVE_BANDWIDTH, most)
+        self._surrogate = Surrogate(self._arrays)
         self._tables: IntArray = np.zeros((d, POINTS), np.int64)
         self._active: IntArray = np.zeros(d, np.int64)
         sizes = [int(a[COUNT]) if a[KIND] in (COARSE, CATEGORICAL) else 0 for a in self._arrays.axes]
@@ -89,7 +93,10 @@ class Model:
             if table.states[number] == TrialState.FAILED:
                 self._count(number, -1)
             else:
-                self._move(*self._split.add(sort_key(table, number)))
+                key = sort_key(table, number)
+                if self._multivariate:
+                    self._surrogate.add(key)
+                self._move(*self._split.add(key))
         self._told = len(order)
 
     def _take_legs(self) -> None:
@@ -161,7 +168,7 @@ class Model:
 
         arrays, observations = self._arrays, self._observations
         above = self._above
-        key = np.array([seed & 0xFFFFFFFF, seed >> 32, draw & 0xFFFFFFFF, draw >> 32, _CANDIDATE_STREAM], np.uint64)
+        key = np.array(_key(seed, draw, _CANDIDATE_STREAM), np.uint64)
         values, scores = np.empty((count, len(arrays.axes))), np.empty(count)
         propose(
             arrays.axes,
@@ -195,6 +202,34 @@ class Model:
         )
         return values, scores
 
+    def promising(self, seed: int, draw: int, count: int) -> tuple[FloatArray, FloatArray]:
+        """Candidates as rows (2 count, d) of column values, and what the Gaussian process thinks of them (2 count,)."""
+        from fasthpo.kernels.scoring import promise
+
+        arrays, surrogate = self._arrays, self._surrogate
+        surrogate.catch_up(self.table)
+        keys = np.array([_key(seed, draw, _CANDIDATE_STREAM), _key(seed, draw, _INDEPENDENT_STREAM)], np.uint64)
+        values, scores = np.empty((2 * count, len(arrays.axes))), np.empty(2 * count)
+        promise(
+            arrays.axes,
+            arrays.order,
+            arrays.conditions,
+            arrays.allowed,
+            self._points,
+            self._cumulative,
+            keys,
+            surrogate.choices,
+            surrogate.parameters,
+            surrogate.points,
+            surrogate.scale,
+            surrogate.factor,
+            surrogate.pull,
+            _CONFIDENCE,
+            values,
+            scores,
+        )
+        return values, scores
+
     def rounded(self, row: FloatArray) -> FloatArray:
         """A candidate (d,) whose stepped values are the space's own."""
         stepped = self._arrays.stepped
@@ -204,3 +239,8 @@ class Model:
             lattice = self._arrays.lattice
             row[stepped] = np.where(active, lattice.at(lattice.cell(np.where(active, given, lattice.low))), np.nan)
         return row
+
+
+def _key(seed: int, draw: int, stream: int) -> tuple[int, ...]:
+    """A random stream as the kernels take it."""
+    return seed & 0xFFFFFFFF, seed >> 32, draw & 0xFFFFFFFF, draw >> 32, stream

@@ -1,4 +1,4 @@
-"""TPE, the tree-structured Parzen estimator: sample near good trials, away from the others."""
+"""TPE, the tree-structured Parzen estimator: look near good trials, and compare what is found there."""
 
 from __future__ import annotations
 
@@ -15,23 +15,32 @@ from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 
 _STARTUP_STREAM = 0
-_INDEPENDENT_EVERY = 4  # draws: one of them models parameters independently where the rest model them jointly
+_UNSCREENED_EVERY = 4  # draws: one of them is TPE's own choice, where the Gaussian process makes the others
+_INDEPENDENT_EVERY = 4  # draws: one of them models parameters independently, where no process is asked
 _RANDOM_EVERY = 10  # draws: one of them is random under a multi-fidelity strategy
 
 
 class TPESampler(Sampler):
-    """Models good trials by a density l and the others by g, and suggests where log l - log g is highest.
+    """Draws candidates where good trials are dense, and suggests the one that promises most.
 
     The first `n_startup_trials` are a Latin hypercube. Then *below* are the best tenth of the finished
-    trials, at most 25; *above* are the rest and all running trials, so that parallel asks spread. In l a trial weighs
-    as much as it is better than the best of above; in g all weigh alike. Candidates are drawn from l, and the best of
-    them is suggested; on a finite space, the best that was not tried.
+    trials, at most 25; *above* are the rest and all running trials. Candidates are drawn from a density l of below, in
+    which a trial weighs as much as it is better than the best of above. They are compared in one of two ways.
 
-    Complete trials are ordered by value, pruned ones after them by how far they came, and failed ones left out.
-    With `multivariate`, three of four suggestions model the parameters jointly, by kernels that are products over them;
-    the fourth models each parameter for itself, which finds the way out of a corner into which a few good trials that
-    lie together would lead the joint model. A conditional parameter is modelled over the trials in which it was active;
-    in the joint model a trial without it counts with the prior.
+    TPE's own way is to take the one with the highest log l - log g, g being the density of above, where all weigh
+    alike. With `multivariate=False` that is all there is, and parameters are modelled each for itself.
+
+    With `multivariate`, one suggestion in four is made so, by densities whose kernels are products over the parameters.
+    The other three ask a Gaussian process over the ranks of the trials for the mean and the standard deviation at each
+    candidate, and take the one whose mean plus twice the deviation is highest. Half of its candidates have all
+    parameters from one trial of below, half combine those of several. It sees what densities can't, such as which
+    parameters matter and that a plateau is known already; TPE's own suggestions are there for objectives that no smooth
+    function follows. It knows the best 64 and the latest 64 trials (see `Surrogate`).
+
+    Complete trials are ordered by value, pruned ones after them by how far they came, and failed ones left out. Running
+    trials push later suggestions away from them, so that parallel asks spread. A conditional parameter is modelled over
+    the trials in which it was active; in the joint l and g a trial without it counts with the prior. On a finite space
+    the best candidate that was not tried is suggested.
 
     Under a multi-fidelity strategy this is the model of BOHB: it is made of the largest resource at which more trials
     than there are parameters were told a value. Above are all other trials, also those that never came so far. Every
@@ -39,13 +48,14 @@ class TPESampler(Sampler):
 
     The cost of an ask does not depend on the number of trials. To that end the joint g holds a random sample, of 2,048
     to 4,096 trials, once there are more than 4,096: an unbiased estimate of the sum over all. With `exact` it holds
-    them all, and a joint suggestion costs about 0.04 us a trial at 20 parameters.
+    them all, and one suggestion in four costs about 0.04 us a trial at 20 parameters.
 
     Args:
         n_startup_trials: finished trials before the model is used, at least 1. Their points are chosen together, to
             cover the range of each parameter evenly.
-        n_ei_candidates: candidates an ask, at least 1. More are not better: they only sharpen the model's errors.
-        multivariate: model parameters jointly in three of four suggestions; else never.
+        n_ei_candidates: candidates an ask, at least 1; the Gaussian process compares so many of each half. More are not
+            better: they only sharpen the models' errors.
+        multivariate: model parameters jointly, and compare candidates by a Gaussian process; else neither.
         seed: 0 to 2**64 - 1; None draws one.
         exact: hold all trials in the joint g, however many, instead of a sample of them.
 
@@ -56,6 +66,7 @@ class TPESampler(Sampler):
         Bergstra, Bardenet, Bengio, Kegl: Algorithms for hyper-parameter optimization. NeurIPS 2011.
         Watanabe: Tree-structured Parzen estimator. arXiv 2304.11127, 2023.
         Falkner, Klein, Hutter: BOHB: robust and efficient hyperparameter optimization at scale. ICML 2018.
+        Srinivas, Krause, Kakade, Seeger: Gaussian process optimization in the bandit setting. ICML 2010 (the bound).
 
     Example:
         >>> import fasthpo
@@ -105,12 +116,18 @@ class TPESampler(Sampler):
         self._model.catch_up()
         if not self._model.is_ready:
             return self._startup.row(table.space, draw)
-        joint = self.multivariate and draw % _INDEPENDENT_EVERY != 0
-        rows, scores = self._model.candidates(self.seed, draw, self.n_ei_candidates, joint, every=False)
+        n = self.n_ei_candidates
+        screened = self.multivariate and not len(table.legs) and draw % _UNSCREENED_EVERY != 0
+        joint = self.multivariate and (not len(table.legs) or draw % _INDEPENDENT_EVERY != 0)
+        if screened:
+            rows, scores = self._model.promising(self.seed, draw, n)
+        else:
+            rows, scores = self._model.candidates(self.seed, draw, n, joint, every=False)
         row = self._model.rounded(rows[int(scores.argmax())])
         if table.tried is None or not table.tried.holds(row):
             return row
-        rows, scores = self._model.candidates(self.seed, draw, self.n_ei_candidates, joint, every=True)
+        if not screened:
+            rows, scores = self._model.candidates(self.seed, draw, n, joint, every=True)
         best_first = [self._model.rounded(rows[i]) for i in np.argsort(-scores, kind="stable")]
         return next((row for row in best_first if not table.tried.holds(row)), best_first[0])
 

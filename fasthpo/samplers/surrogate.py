@@ -1,0 +1,149 @@
+"""What TPE's candidates are compared by: a Gaussian process that predicts how good a point would be."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections import deque
+
+import numpy as np
+
+from fasthpo.parameter import FloatArray
+from fasthpo.samplers.axes import Axes
+from fasthpo.samplers.split import Key
+from fasthpo.table import TrialTable
+from fasthpo.trial import TrialState
+
+MOST_POINTS = 128  # trials that the process knows
+_MOST_BEST = MOST_POINTS // 2  # of these are the best so far; the rest are the latest
+_TOGETHER = MOST_POINTS // 16  # trials taken in at once, when there are more
+_RUNNING = 8  # running trials that it knows at least, if there are so many
+_LOOK_BACK = 256  # trials among which running ones are looked for, at least
+_STEPS = 10  # of the search for lengthscales
+_FIRST_LENGTHSCALE = -0.5  # its logarithm, where that search begins
+_NOISE = -4.0  # the mean of the logarithm, of the prior; its standard deviation is 1
+
+
+class Surrogate:
+    """A Gaussian process over the ranks of the best and the latest trials; a function of the trials in order of tells.
+
+    Values are normal scores: the quantiles of the normal distribution at the ranks, so that neither the scale of the
+    losses nor an outlier matters. Lengthscales, one a parameter, are searched for anew whenever there are a tenth more
+    trials. Up to `MOST_POINTS` trials it knows all of them; from then on the best half of that number and the latest
+    others, and it takes in the new ones eight at a time.
+
+    Priors are those of Hvarfner, Hellsten, Nardi: Vanilla Bayesian optimization performs great in high dimensions.
+    ICML 2024 (a lengthscale's logarithm has the mean sqrt(2) + log(d) / 2 and the variance 3).
+
+    Args:
+        arrays: the space.
+    """
+
+    def __init__(self, arrays: Axes) -> None:
+        from fasthpo.kernels.parzen import CATEGORICAL, CONSTANT, KIND
+
+        kinds = arrays.axes[:, KIND]
+        self._axes = arrays.axes
+        self.choices = kinds == CATEGORICAL
+        d = len(kinds)
+        free = max(int((kinds != CONSTANT).sum()), 1)
+        self._centres: FloatArray = np.array([math.sqrt(2) + math.log(free) / 2] * d + [_NOISE])
+        self._spreads: FloatArray = np.array([math.sqrt(3)] * d + [1.0])
+        self._best: list[Key] = []
+        self._latest: deque[Key] = deque(maxlen=MOST_POINTS)
+        self._new: list[Key] = []
+        self._count = 0
+        self._next_search = 0
+        self._searched: list[Key] | None = None  # the trials to search with, before the process is asked again
+        self._changed = True
+        self._told: FloatArray = np.empty((d, 0))
+        self._running: list[int] = []
+        self.parameters: FloatArray = np.empty(0)
+        self.points: FloatArray = np.empty((d, 0))
+        self.factor: FloatArray = np.empty((0, 0))
+        self.pull: FloatArray = np.empty(0)
+        self.scale = 1.0
+
+    def add(self, key: Key) -> None:
+        """A trial has finished."""
+        self._new.append(key)
+        self._count += 1
+        if self._count > MOST_POINTS and len(self._new) < _TOGETHER:
+            return
+        for new in self._new:
+            bisect.insort(self._best, new)
+            self._latest.append(new)
+        del self._best[_MOST_BEST:]
+        self._new.clear()
+        self._changed = True
+        if self._count >= self._next_search:
+            self._searched = self._known()
+            self._next_search = self._count + max(self._count // 10, 1)
+
+    def _known(self) -> list[Key]:
+        """The keys of the best and the latest trials, best first."""
+        best = {key[3] for key in self._best}
+        others = [key for key in self._latest if key[3] not in best]
+        return sorted(self._best + others[len(self._best) - MOST_POINTS :])
+
+    def catch_up(self, table: TrialTable) -> None:
+        """Learn what was added since the last call, and which trials are running."""
+        from fasthpo.kernels.process import condition, explain
+
+        if self._searched is not None:
+            points, targets = self._learnt(table, self._searched)
+            self.parameters = np.array([_FIRST_LENGTHSCALE] * len(points) + [_NOISE])
+            explain(self.choices, self.parameters, points, targets, self._centres, self._spreads, _STEPS)
+            self._searched = None
+        if self._changed:
+            self._told, targets = self._learnt(table, self._known())
+            rows = len(targets) + 2 * _RUNNING
+            self.factor, self.pull = np.zeros((rows, rows)), np.empty(len(targets))
+            self.scale = condition(self.choices, self.parameters, self._told, targets, self.factor, self.pull)
+            self.points = self._told
+            self._running = []
+            self._changed = False
+        running = self._running_of(table)
+        if running != self._running:
+            self._await(table, running)
+
+    def _learnt(self, table: TrialTable, keys: list[Key]) -> tuple[FloatArray, FloatArray]:
+        """Points (d, n) and their values (n,): normal scores, whose mean is 0; equal trials share the mean rank."""
+        from fasthpo.kernels.process import normal_scores, positions_of_values
+
+        points = np.empty((len(self._axes), len(keys)))
+        numbers = np.array([key[3] for key in keys], np.int64)
+        positions_of_values(self._axes, table.params, numbers, points)
+        ranks = np.empty(len(keys))
+        first = 0
+        for last in range(1, len(keys) + 1):
+            if last == len(keys) or keys[last][:3] != keys[first][:3]:
+                ranks[first:last] = (first + last) / 2
+                first = last
+        targets = np.empty(len(keys))
+        normal_scores(ranks, targets)
+        return points, targets
+
+    def _running_of(self, table: TrialTable) -> list[int]:
+        """The latest trials that run, at least `_RUNNING` if there are as many; from one ask to the next the list grows
+        at its end, and only now and then it starts later."""
+        if not table.counts[TrialState.RUNNING]:
+            return []
+        first = max(len(table) - _LOOK_BACK, 0) // _LOOK_BACK * _LOOK_BACK
+        running = first + np.flatnonzero(table.states[first:] == TrialState.RUNNING)
+        start = max(len(running) - _RUNNING, 0) // _RUNNING * _RUNNING
+        return running[start:].tolist()  # type: ignore[no-any-return]
+
+    def _await(self, table: TrialTable, running: list[int]) -> None:
+        """Have the process know that the values of running trials will be known."""
+        from fasthpo.kernels.process import extend, positions_of_values
+
+        same = 0
+        while same < min(len(running), len(self._running)) and running[same] == self._running[same]:
+            same += 1
+        points = np.empty((len(self._axes), len(running)))
+        positions_of_values(self._axes, table.params, np.array(running, np.int64), points)
+        self.points = np.concatenate([self._told, points], axis=1)
+        for i in range(len(self.pull) + same, self.points.shape[1]):
+            extend(self.choices, self.parameters, self.points, i, self.factor)
+        self._running = running

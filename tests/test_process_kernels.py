@@ -1,0 +1,155 @@
+"""The Gaussian process's kernels against SciPy, over all kinds of parameter and nasty points."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from naive_process import log_posterior, predictions
+from scipy.special import ndtri
+
+from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
+from fasthpo.kernels import process
+from fasthpo.kernels.parzen import CATEGORICAL, KIND, coordinate_of_value
+from fasthpo.kernels.streams import uniforms
+from fasthpo.samplers.axes import axes_of
+
+SPACE = SearchSpace(
+    {
+        "a": Categorical(["x", "y", "z"]),
+        "b": Continuous(-3, 3),
+        "c": LogUniform(1e-3, 10),
+        "d": Discrete(1, 5),
+        "e": Discrete(0, 1000, 10, when={"a": ["x", "y"]}),
+        "f": Categorical([True, False], when={"d": [1, 2]}),
+        "g": Continuous(7, 7),
+    }
+)
+ARRAYS = axes_of(SPACE)
+CHOICES = ARRAYS.axes[:, KIND] == CATEGORICAL
+D = len(SPACE)
+
+
+def points_of(n: int, seed: int) -> np.ndarray:
+    rows = SPACE.from_unit(uniforms(seed, np.arange(n), 0, D))
+    points = np.empty((D, n))
+    process.positions_of_values(ARRAYS.axes, np.ascontiguousarray(rows.T), np.arange(n), points)
+    return points
+
+
+def targets_of(n: int, seed: int) -> np.ndarray:
+    values = np.random.default_rng(seed).normal(size=n)
+    centred: np.ndarray = values - values.mean()
+    return centred
+
+
+def test_positions_are_where_values_lie_between_the_bounds() -> None:
+    row = {"a": "y", "b": 0.0, "c": 0.1, "d": 3, "e": 500, "g": 7.0}
+    values = SPACE.encode(row)
+    points = np.empty((D, 1))
+    process.positions_of_values(ARRAYS.axes, values[:, None].copy(), np.array([0]), points)
+    np.testing.assert_allclose(points[:, 0], [1, 0.5, 0.5, 0.5, 0.5, np.nan, 0], atol=1e-12)
+    coordinates = np.array([[coordinate_of_value(a, v) for a, v in zip(ARRAYS.axes, values, strict=True)]])
+    again = np.empty((D, 1))
+    process.positions_of_candidates(ARRAYS.axes, coordinates, again)
+    np.testing.assert_array_equal(again, points)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 30])
+@pytest.mark.parametrize("awaited", [0, 1, 4])
+def test_predictions_equal_the_textbook(n: int, awaited: int) -> None:
+    for seed in range(3):
+        known, candidates, targets = points_of(n + awaited, seed), points_of(5, seed + 10), targets_of(n, seed)
+        candidates[:, 0] = known[:, -1]  # one lies on a point
+        parameters = np.random.default_rng(seed).normal(size=D + 1) * 0.5
+        factor, pull = np.zeros((n + awaited, n + awaited)), np.empty(n)
+        told = np.ascontiguousarray(known[:, :n])
+        scale = process.condition(CHOICES, parameters, told, targets, factor, pull)
+        for i in range(n, n + awaited):
+            process.extend(CHOICES, parameters, known, i, factor)
+        means, deviations = np.empty(5), np.empty(5)
+        process.predict(CHOICES, parameters, known, scale, factor, pull, candidates, means, deviations)
+        expected = predictions(
+            CHOICES, parameters, told, targets, candidates, process.LEAST_NOISE, np.ascontiguousarray(known[:, n:])
+        )
+        np.testing.assert_allclose(means, expected[0], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(deviations, expected[1], rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("n", [1, 2, 25])
+def test_misfit_equals_the_textbook_and_its_slopes_are_its_derivatives(n: int) -> None:
+    centres, spreads = np.linspace(-1, 1, D + 1), np.linspace(0.5, 2, D + 1)
+    for seed in range(3):
+        points, targets = points_of(n, seed), targets_of(n, seed)
+        if n == 25:
+            points[:, 1] = points[:, 0]  # two lie together
+
+        def value(parameters: np.ndarray, points: np.ndarray = points, targets: np.ndarray = targets) -> float:
+            return process.misfit(CHOICES, parameters, points, targets, centres, spreads, np.empty(D + 1))
+
+        here, there = (np.random.default_rng([seed, k]).normal(size=D + 1) * 0.5 for k in range(2))
+        arguments = points, targets, centres, spreads, process.LEAST_NOISE
+        expected = log_posterior(CHOICES, there, *arguments) - log_posterior(CHOICES, here, *arguments)
+        assert value(here) - value(there) == pytest.approx(expected, rel=1e-8, abs=1e-8)
+        slopes = np.empty(D + 1)
+        process.misfit(CHOICES, here, points, targets, centres, spreads, slopes)
+        h = 1e-5 * np.eye(D + 1)
+        numeric = [(value(here + h[t]) - value(here - h[t])) / 2e-5 for t in range(D + 1)]
+        np.testing.assert_allclose(slopes, numeric, rtol=1e-6, atol=1e-6)
+
+
+def test_lengthscales_tell_parameters_that_matter_from_those_that_do_not() -> None:
+    random = np.random.default_rng(0)
+    points = random.random((4, 80))
+    choices = np.zeros(4, bool)
+    values = np.sin(6 * points[1]) + (points[2] - 0.5) ** 2
+    targets = (values - values.mean()) / values.std()
+    parameters, before = np.array([-0.5] * 4 + [-4.0]), np.empty(5)
+    centres, spreads = np.array([2.0] * 4 + [-4.0]), np.array([1.7] * 4 + [1.0])
+    first = process.misfit(choices, parameters, points, targets, centres, spreads, before)
+    process.explain(choices, parameters, points, targets, centres, spreads, 20)
+    assert process.misfit(choices, parameters, points, targets, centres, spreads, before) < first - 20
+    assert parameters[1] < parameters[2] < min(parameters[0], parameters[3])
+    # the search ends near where a thousand steps end
+    longer = parameters.copy()
+    process.explain(choices, longer, points, targets, centres, spreads, 1000)
+    found, least = (process.misfit(choices, p, points, targets, centres, spreads, before) for p in (parameters, longer))
+    assert least <= found < least + 1.0
+
+
+def test_no_step_keeps_the_parameters() -> None:
+    parameters = np.full(D + 1, 0.3)
+    process.explain(CHOICES, parameters, points_of(5, 0), targets_of(5, 0), np.zeros(D + 1), np.ones(D + 1), 0)
+    assert (parameters == 0.3).all()
+
+
+@given(st.integers(1, 40), st.integers(0, 2**32 - 1), st.floats(-6, 6), st.floats(-11, 1), st.integers(1, 5))
+def test_predictions_are_finite_and_bounded(n: int, seed: int, length: float, noise: float, distinct: int) -> None:
+    """Also where points coincide, values tie, and lengthscales are extreme."""
+    points = points_of(n, seed)[:, np.arange(n) % distinct].copy()
+    targets = np.round(targets_of(n, seed))
+    targets -= targets.mean()
+    parameters = np.array([length] * D + [noise])
+    centres, spreads = np.zeros(D + 1), np.ones(D + 1)
+    process.explain(CHOICES, parameters, points, targets, centres, spreads, 3)
+    factor, pull = np.zeros((n, n)), np.empty(n)
+    scale = process.condition(CHOICES, parameters, points, targets, factor, pull)
+    means, deviations = np.empty(n), np.empty(n)
+    process.predict(CHOICES, parameters, points, scale, factor, pull, points, means, deviations)
+    assert np.isfinite(parameters).all() and np.isfinite(means).all()
+    assert (deviations >= 0).all() and (deviations <= math.sqrt(scale) * (1 + 1e-9)).all()
+    # K (K + noise)^-1 shrinks every vector
+    assert np.linalg.norm(means) <= np.linalg.norm(targets) * (1 + 1e-6) + 1e-9
+
+
+def test_normal_scores_are_quantiles_of_mean_zero() -> None:
+    ranks = np.array([0.5, 1.5, 3.0, 3.0, 4.5])
+    scores = np.empty(5)
+    process.normal_scores(ranks, scores)
+    expected = -ndtri(ranks / 5)
+    np.testing.assert_allclose(scores, expected - expected.mean(), rtol=1e-12, atol=1e-12)
+    process.normal_scores(np.full(4, 2.0), scores[:4])
+    assert (scores[:4] == 0).all()

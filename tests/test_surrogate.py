@@ -1,0 +1,164 @@
+"""The Gaussian process that compares TPE's candidates: which trials it knows, and that it is a function of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+import fasthpo
+from fasthpo import Categorical, Continuous, Discrete, SearchSpace, Study, TPESampler, TrialState
+from fasthpo.samplers import surrogate
+from fasthpo.samplers.axes import axes_of
+from fasthpo.samplers.model import Model
+from fasthpo.samplers.split import Key, sort_key
+from fasthpo.samplers.surrogate import MOST_POINTS, Surrogate
+
+SPACE = SearchSpace(
+    {
+        "x": Continuous(-5, 5),
+        "n": Discrete(1, 1000, log=True),
+        "c": Categorical(["a", "b", "c"]),
+        "m": Continuous(0, 1, when={"c": ["b"]}),
+    }
+)
+
+
+def random_study(n: int, seed: int = 0, direction: str = "minimize") -> Study:
+    """n trials told in an order of their own, some pruned, some failed; losses tie"""
+    study = Study(SPACE, sampler=fasthpo.RandomSampler(seed=seed), direction=direction)
+    random = np.random.default_rng(seed)
+    trials = [study.ask() for _ in range(n)]
+    for i in random.permutation(n):
+        end = random.integers(10)
+        if end == 0:
+            study.tell(trials[i], state=TrialState.FAILED)
+        elif end == 1:
+            trials[i].report(float(random.random()), int(random.integers(3)))
+            study.tell(trials[i], state=TrialState.PRUNED)
+        else:
+            study.tell(trials[i], float(random.integers(50)) if end < 9 else math.inf)
+    return study
+
+
+def finished_keys(study: Study) -> list[Key]:
+    table = study.table
+    return [sort_key(table, n) for n in table.tell_order.tolist() if table.state(n) != TrialState.FAILED]
+
+
+def expected_known(keys: list[Key]) -> list[Key]:
+    """The best half and the latest others, as of the last time that trials were taken in."""
+    if len(keys) > MOST_POINTS:
+        keys = keys[: len(keys) - (len(keys) - MOST_POINTS) % (MOST_POINTS // 16)]
+    best = sorted(keys)[: MOST_POINTS // 2]
+    others = [key for key in keys if key not in best]
+    return sorted(best + others[max(len(others) - (MOST_POINTS - len(best)), 0) :])
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize("n", [1, 2, 60, 140, 150, 151, 155, 500])
+def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None:
+    study = random_study(n, direction=direction)
+    keys = finished_keys(study)
+    kept = Surrogate(axes_of(SPACE))
+    for key in keys:
+        kept.add(key)
+    known = kept._known()
+    assert known == expected_known(keys) and len(known) == min(len(keys), MOST_POINTS)
+    points, targets = kept._learnt(study.table, known)
+    ranks = rankdata([sorted({key[:3] for key in known}).index(key[:3]) for key in known])
+    scores = -ndtri((ranks - 0.5) / len(known))
+    np.testing.assert_allclose(targets, scores - scores.mean(), atol=1e-12)
+    for k, key in enumerate(known):
+        x = study.columns["x"][key[3]]
+        assert points[0, k] == pytest.approx((x + 5) / 10)
+        assert np.isnan(points[3, k]) == np.isnan(study.columns["m"][key[3]])
+
+
+def arrays_of(kept: Surrogate) -> tuple[np.ndarray, ...]:
+    return kept.parameters, kept.points, kept.pull, np.array(kept.scale), np.tril(kept.factor)[: kept.points.shape[1]]
+
+
+@pytest.mark.parametrize("most", [128, 16])
+def test_it_is_a_function_of_the_trials_however_often_it_was_asked(monkeypatch: Any, most: int) -> None:
+    """So a resumed study goes on bit for bit."""
+    monkeypatch.setattr(surrogate, "MOST_POINTS", most)
+    monkeypatch.setattr(surrogate, "_MOST_BEST", most // 2)
+    study = Study(SPACE, sampler=TPESampler(seed=3))
+    running = []
+    for i in range(230):
+        running.append(study.ask())
+        if i % 7 != 3:
+            trial = running.pop(0)
+            study.tell(trial, trial["x"] ** 2 + math.log(trial["n"]))
+    asked = study.sampler._model  # type: ignore[attr-defined]
+    anew = Model(study.table, multivariate=True, exact=False)
+    for kept in (asked, anew):
+        kept.catch_up()
+        kept._surrogate.catch_up(study.table)
+    assert len(asked._surrogate._running) >= 8
+    for a, b in zip(arrays_of(asked._surrogate), arrays_of(anew._surrogate), strict=True):
+        np.testing.assert_array_equal(a, b)
+    again = TPESampler(seed=3)
+    assert isinstance(study.sampler, TPESampler)
+    for draw in range(230, 240):
+        np.testing.assert_array_equal(again.suggest(study.table, draw), study.sampler.suggest(study.table, draw))
+
+
+def test_running_trials_are_awaited() -> None:
+    study = random_study(60)
+    kept = Surrogate(axes_of(SPACE))
+    for key in finished_keys(study):
+        kept.add(key)
+    kept.catch_up(study.table)
+    told = kept.points.shape[1]
+    assert told == len(finished_keys(study)) == len(kept.pull)
+    numbers = []
+    for i in range(1, 600):
+        numbers.append(study.ask().number)
+        kept.catch_up(study.table)
+        awaited = kept.points.shape[1] - told
+        assert awaited == len(kept._running) and kept._running == numbers[-awaited:]
+        assert awaited == i if i < 16 else 8 <= awaited < 16
+        assert len(kept.factor) >= kept.points.shape[1]
+    fresh = Surrogate(axes_of(SPACE))
+    for key in finished_keys(study):
+        fresh.add(key)
+    fresh.catch_up(study.table)
+    for a, b in zip(arrays_of(kept), arrays_of(fresh), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for number in numbers[:-1]:
+        study.tell(number, state=TrialState.FAILED)
+    kept.catch_up(study.table)
+    assert kept._running == numbers[-1:]
+    study.tell(numbers[-1], state=TrialState.FAILED)
+    kept.catch_up(study.table)
+    assert kept.points.shape[1] == told
+
+
+def test_lengthscales_are_searched_for_whenever_there_are_a_tenth_more_trials(monkeypatch: Any) -> None:
+    from fasthpo.kernels import process
+
+    sizes = []
+    explain = process.explain
+
+    def counted(*arguments: Any) -> None:
+        sizes.append(len(arguments[3]))
+        explain(*arguments)
+
+    monkeypatch.setattr(process, "explain", counted)
+    study = random_study(3000)
+    kept = Surrogate(axes_of(SPACE))
+    for key in finished_keys(study)[:1000]:
+        kept.add(key)
+        kept.catch_up(study.table)
+    assert sizes[:12] == [*range(1, 13)] and sizes.count(MOST_POINTS) <= 25 and len(sizes) < 75
+    once = len(sizes)
+    for key in finished_keys(study)[1000:]:
+        kept.add(key)
+    kept.catch_up(study.table)
+    assert len(sizes) == once + 1  # those in between would have been for nothing

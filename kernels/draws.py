@@ -108,7 +108,9 @@ def is_active(j, cells, conditions, allowed):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def draw_candidates(axes, order, conditions, allowed, points, cumulative, joint, key, candidates):  # type: ignore[no-untyped-def]
+def draw_candidates(  # type: ignore[no-untyped-def]
+    axes, order, conditions, allowed, points, cumulative, joint, kept, key, candidates
+):
     """Draw candidates from the density of `points`.
 
     Args:
@@ -118,6 +120,8 @@ def draw_candidates(axes, order, conditions, allowed, points, cumulative, joint,
         points: of the density, (d, 6, b); see `parzen.fit`.
         cumulative: cumulative weights of the points and the prior, (b + 1,).
         joint: take all parameters of a candidate from one kernel; else draw a kernel anew for each.
+        kept: the share of parameters that are not drawn but those of the first point, from 0 to below 1; it must be 0
+            if `joint`.
         key: of the random stream; see `fill_uniforms`.
         candidates: coordinates (m, d), written; NaN where inactive.
     """
@@ -135,6 +139,11 @@ def draw_candidates(axes, order, conditions, allowed, points, cumulative, joint,
             candidates[i, j] = np.nan
             if len(conditions) and not is_active(j, cells, conditions, allowed):
                 continue
-            k = component if joint else pick(cumulative, units[2 * j + 2])
-            candidates[i, j] = draw_coordinate(axes[j], points[j], k, units[2 * j + 3])
+            unit = units[2 * j + 2]
+            if unit < kept and points[j, POINT, 0] == points[j, POINT, 0]:
+                candidates[i, j] = points[j, POINT, 0]
+            else:
+                unit = unit / kept if unit < kept else (unit - kept) / (1.0 - kept)
+                k = component if joint else pick(cumulative, unit)
+                candidates[i, j] = draw_coordinate(axes[j], points[j], k, units[2 * j + 3])
             cells[j] = cell_of_coordinate(axes[j], candidates[i, j])

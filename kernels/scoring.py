@@ -12,6 +12,8 @@ from .parzen import describe, value_of_coordinate
 from .process import positions_of_candidates, predict
 from .tables import above_independent
 
+_KEPT = 0.5  # of the best point's parameters
+
 
 @kernel
 def propose(  # type: ignore[no-untyped-def]
@@ -39,7 +41,7 @@ def propose(  # type: ignore[no-untyped-def]
     d = len(axes)
     m = len(scores)
     candidates = np.empty((m, d))
-    draw_candidates(axes, order, conditions, allowed, points, cumulative, joint, key, candidates)
+    draw_candidates(axes, order, conditions, allowed, points, cumulative, joint, 0.0, key, candidates)
     queries = np.empty((d, 4, m))
     describe(axes, candidates, queries)
     below = np.empty(m)
@@ -64,23 +66,27 @@ def promise(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Draw candidates from l and score them by what a Gaussian process predicts: an upper confidence bound.
 
-    The first half of the candidates are drawn from the joint density, the others from the independent one.
+    A third of the candidates are drawn from the joint density and a third from the independent one; those of the last
+    third have half of their parameters from the best point, which is the first, and the others from the independent
+    density.
 
     Args:
         axes, order, conditions, allowed: the space; see `parzen`.
         points, cumulative: of l; see `propose`.
-        keys: of the two halves' random streams, uint64 (2, 5).
+        keys: of the three parts' random streams, uint64 (3, 5).
         choices, parameters, trials, scale, factor, pull: the process; see `process.predict`.
         confidence: standard deviations between the mean and the bound.
-        values: column values of the candidates, (m, d), written.
+        values: column values of the candidates, (m, d), written; m is a multiple of three.
         scores: (m,), written.
     """
     d = len(axes)
     m = len(scores)
     candidates = np.empty((m, d))
-    half = (m + 1) // 2
-    draw_candidates(axes, order, conditions, allowed, points, cumulative, True, keys[0], candidates[:half])
-    draw_candidates(axes, order, conditions, allowed, points, cumulative, False, keys[1], candidates[half:])
+    part = m // len(keys)
+    for k in range(len(keys)):
+        drawn = candidates[k * part : (k + 1) * part]
+        kept = _KEPT if k == 2 else 0.0
+        draw_candidates(axes, order, conditions, allowed, points, cumulative, k == 0, kept, keys[k], drawn)
     positions = np.empty((d, m))
     positions_of_candidates(axes, candidates, positions)
     deviations = np.empty(m)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from naive_tpe import bandwidths as naive_bandwidths
 from naive_tpe import log_density
 from scipy.special import ndtr, ndtri
-from scipy.stats import kstest, norm, truncnorm
+from scipy.stats import ks_2samp, kstest, norm, truncnorm
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
@@ -335,7 +335,7 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
     m = 400 if SLOW else 4000
     candidates = np.empty((m, len(space)))
     draws.draw_candidates(
-        arrays.axes, arrays.order, arrays.conditions, arrays.allowed, points, np.cumsum(weights), joint,
+        arrays.axes, arrays.order, arrays.conditions, arrays.allowed, points, np.cumsum(weights), joint, 0.0,
         np.array([1, 0, 0, 0, 2], np.uint64), candidates,
     )  # fmt: skip
     for j in range(len(space)):
@@ -358,6 +358,39 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
             share = density[grid <= cut].sum() * step / total
             drawn = (column <= cut).mean()
             assert abs(share - drawn) < 5 * math.sqrt(max(share * (1 - share), 1e-4) / m)
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("kept", [0.25, 0.9])
+def test_crossed_candidates_keep_parameters_of_the_first_point(name: str, kept: float) -> None:
+    space = SPACES[name]
+    rows = rows_of(space, 5, 8)
+    arrays = axes_of(space)
+    points, _ = fitted(arrays, rows, 0.1)
+    m = 300 if SLOW else 3000
+
+    def drawn(kept: float, stream: int) -> np.ndarray:
+        candidates = np.empty((m, len(space)))
+        draws.draw_candidates(
+            arrays.axes, arrays.order, arrays.conditions, arrays.allowed, points, np.arange(1.0, 7.0), False, kept,
+            np.array([1, 0, 0, 0, stream], np.uint64), candidates,
+        )  # fmt: skip
+        return candidates
+
+    crossed, free = drawn(kept, 0), drawn(0.0, 1)
+    for candidate in crossed[:50]:
+        values = [parzen.value_of_coordinate(a, x) for a, x in zip(arrays.axes, candidate, strict=True)]
+        space.validate(space.decode(np.array(values)))  # those are active whose conditions hold
+    for j in range(len(space)):
+        if arrays.axes[j, parzen.KIND] == parzen.CONSTANT or arrays.conditional[j]:
+            continue
+        first = points[j, parzen.POINT, 0]
+        same = (free[:, j] == first).mean()
+        expected = kept + (1 - kept) * same  # the others are drawn as if nothing had been kept
+        assert abs((crossed[:, j] == first).mean() - expected) < 5 * math.sqrt(0.25 / m)
+        others = [candidates[candidates[:, j] != first, j] for candidates in (crossed, free)]
+        if min(map(len, others)) > 20:
+            assert ks_2samp(*others).pvalue > 1e-4
 
 
 def _marginal(axis: Any, points: np.ndarray, masses: np.ndarray, weights: np.ndarray, x: float) -> float:

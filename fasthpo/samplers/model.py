@@ -16,7 +16,8 @@ from fasthpo.trial import TrialState
 
 _CANDIDATE_STREAM = 2
 _INDEPENDENT_STREAM = 3
-_CONFIDENCE = 2.0  # standard deviations from the mean that a candidate is credited with
+_CROSSED_STREAM = 4
+_CONFIDENCE = 3.0  # standard deviations from the mean that a candidate is credited with
 _ABOVE_BANDWIDTH = 0.15  # of g, as a share of a parameter's range
 MOST_OBSERVATIONS = 4096  # of the joint g, unless it is to be exact
 
@@ -203,13 +204,14 @@ class Model:
         return values, scores
 
     def promising(self, seed: int, draw: int, count: int) -> tuple[FloatArray, FloatArray]:
-        """Candidates as rows (2 count, d) of column values, and what the Gaussian process thinks of them (2 count,)."""
+        """Candidates as rows (3 count, d) of column values, and what the Gaussian process thinks of them (3 count,)."""
         from fasthpo.kernels.scoring import promise
 
         arrays, surrogate = self._arrays, self._surrogate
         surrogate.catch_up(self.table)
-        keys = np.array([_key(seed, draw, _CANDIDATE_STREAM), _key(seed, draw, _INDEPENDENT_STREAM)], np.uint64)
-        values, scores = np.empty((2 * count, len(arrays.axes))), np.empty(2 * count)
+        streams = (_CANDIDATE_STREAM, _INDEPENDENT_STREAM, _CROSSED_STREAM)
+        keys = np.array([_key(seed, draw, stream) for stream in streams], np.uint64)
+        values, scores = np.empty((3 * count, len(arrays.axes))), np.empty(3 * count)
         promise(
             arrays.axes,
             arrays.order,

@@ -15,7 +15,7 @@ from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 
 _STARTUP_STREAM = 0
-_UNSCREENED_EVERY = 4  # draws: one of them is TPE's own choice, where the Gaussian process makes the others
+_UNSCREENED_EVERY = 8  # draws: one of them is TPE's own choice, where the Gaussian process makes the others
 _INDEPENDENT_EVERY = 4  # draws: one of them models parameters independently, where no process is asked
 _RANDOM_EVERY = 10  # draws: one of them is random under a multi-fidelity strategy
 
@@ -30,12 +30,13 @@ class TPESampler(Sampler):
     TPE's own way is to take the one with the highest log l - log g, g being the density of above, where all weigh
     alike. With `multivariate=False` that is all there is, and parameters are modelled each for itself.
 
-    With `multivariate`, one suggestion in four is made so, by densities whose kernels are products over the parameters.
-    The other three ask a Gaussian process over the ranks of the trials for the mean and the standard deviation at each
-    candidate, and take the one whose mean plus twice the deviation is highest. Half of its candidates have all
-    parameters from one trial of below, half combine those of several. It sees what densities can't, such as which
-    parameters matter and that a plateau is known already; TPE's own suggestions are there for objectives that no smooth
-    function follows. It knows the best 64 and the latest 64 trials (see `Surrogate`).
+    With `multivariate`, one suggestion in eight is made so, by densities whose kernels are products over the
+    parameters. The others ask a Gaussian process over the ranks of the trials for the mean and the standard deviation
+    at each candidate, and take the one whose mean plus three deviations is highest. A third of its candidates have all
+    parameters from the neighbourhood of one trial of below, a third combine those of several, and a third have half of
+    their parameters from the best trial. The process sees what densities can't: which parameters matter, how they act
+    together, that a plateau is known already. TPE's own suggestions are there for objectives that no smooth function
+    follows. The process knows the best 64 and the latest 64 trials.
 
     Complete trials are ordered by value, pruned ones after them by how far they came, and failed ones left out. Running
     trials push later suggestions away from them, so that parallel asks spread. A conditional parameter is modelled over
@@ -48,12 +49,12 @@ class TPESampler(Sampler):
 
     The cost of an ask does not depend on the number of trials. To that end the joint g holds a random sample, of 2,048
     to 4,096 trials, once there are more than 4,096: an unbiased estimate of the sum over all. With `exact` it holds
-    them all, and one suggestion in four costs about 0.04 us a trial at 20 parameters.
+    them all, and one suggestion in eight costs about 0.04 us a trial at 20 parameters.
 
     Args:
         n_startup_trials: finished trials before the model is used, at least 1. Their points are chosen together, to
             cover the range of each parameter evenly.
-        n_ei_candidates: candidates an ask, at least 1; the Gaussian process compares so many of each half. More are not
+        n_ei_candidates: candidates an ask, at least 1; the Gaussian process compares three times as many. More are not
             better: they only sharpen the models' errors.
         multivariate: model parameters jointly, and compare candidates by a Gaussian process; else neither.
         seed: 0 to 2**64 - 1; None draws one.

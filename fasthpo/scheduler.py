@@ -87,7 +87,7 @@ class Scheduler:
         while len(numbers) < n and self.waiting:
             numbers.append(self.next())  # type: ignore[arg-type]
         rest = n - len(numbers)
-        if rest and self.strategy is None and self.sampler.ignores_history and self.table.tried is None:
+        if self.strategy is None and self.sampler.has_batches and self.table.tried is None:
             return np.concatenate([np.array(numbers, np.int64), self._append_batch(rest)])
         try:
             for _ in range(rest):
@@ -152,11 +152,15 @@ class Scheduler:
         limit = self.sampler.draw_limit(self.table.space)
         if limit is not None:
             n = max(0, min(n, limit - self.history.next_draw))
+        first = len(self.table)
         draws = np.arange(self.history.next_draw, self.history.next_draw + n)
-        first = self.table.append(self.sampler.suggest_batch(self.table, draws), draws, TrialState.RUNNING, time.time())
-        self.history.next_draw += n
-        if self.log is not None and n:
-            self.log.asked_many(first, n)
+        while len(draws):
+            rows = self.sampler.suggest_batch(self.table, draws)
+            number = self.table.append(rows, draws[: len(rows)], TrialState.RUNNING, time.time())
+            self.history.next_draw += len(rows)
+            if self.log is not None:
+                self.log.asked_many(number, len(rows))
+            draws = draws[len(rows) :]
         return np.arange(first, first + n)
 
     def _is_exhausted(self) -> bool:

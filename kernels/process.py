@@ -34,19 +34,20 @@ _LOWEST_NOISE, _HIGHEST_NOISE = -11.0, 1.0  # logarithms
 
 
 @kernel
-def positions_of_values(axes, params, numbers, points):  # type: ignore[no-untyped-def]
+def positions_of_values(axes, params, numbers, first, points):  # type: ignore[no-untyped-def]
     """Write the positions (or choices) of trials, NaN where inactive.
 
     Args:
         axes: (d, 8); see `parzen`.
         params: column values (d, n).
         numbers: which trials, int64 (k,).
-        points: (d, k), written.
+        first: the column of the first of them.
+        points: (d, first + k) or longer, written from column `first` on.
     """
     for j in range(len(axes)):
         for i in range(len(numbers)):
             x = coordinate_of_value(axes[j], params[j, numbers[i]])
-            points[j, i] = position_of_coordinate(axes[j], x) if x == x else x
+            points[j, first + i] = position_of_coordinate(axes[j], x) if x == x else x
 
 
 @kernel
@@ -199,7 +200,7 @@ def condition(choices, parameters, points, targets, factor, pull):  # type: igno
 
     Args:
         choices, parameters, points: see `extend`.
-        targets: values of the points (n,), of mean 0.
+        targets: values of the first points (n,), of mean 0.
         factor: (n, n) or larger, its first n rows written: the Cholesky factor.
         pull: (n,), written: what the correlations with each point are weighted by in the mean.
 
@@ -217,26 +218,42 @@ def condition(choices, parameters, points, targets, factor, pull):  # type: igno
 
 
 @kernel
-def predict(choices, parameters, points, scale, factor, pull, candidates, means, deviations):  # type: ignore[no-untyped-def]
+def predict(choices, parameters, points, known, scale, factor, pull, candidates, means, deviations):  # type: ignore[no-untyped-def]
     """The mean and standard deviation of the value at each candidate.
 
     Args:
         choices, parameters, points: see `extend`.
+        known: how many of the points there are.
         scale, factor, pull: from `condition`; points past the length of `pull`, of which the factor has rows, have no
             value yet: they only make it certain that there will be one.
         candidates: (d, m).
         means, deviations: (m,), written.
     """
-    d, n = points.shape
-    row = np.empty(n)
+    d = len(choices)
+    row = np.empty(known)
     for i in range(len(means)):
         row[:] = 0.0
         for j in range(d):
-            add_gaps(choices[j], candidates[j, i], points[j], math.exp(-2.0 * parameters[j]), row)
+            add_gaps(choices[j], candidates[j, i], points[j, :known], math.exp(-2.0 * parameters[j]), row)
         correlate(row)
         means[i] = dot(pull, row)
         forward(factor, row)
         deviations[i] = math.sqrt(scale * max(1.0 - dot(row, row), 0.0))
+
+
+@kernel
+def is_known(points, known, candidates, i):  # type: ignore[no-untyped-def]
+    """Whether candidate i, of (d, m), is one of the first `known` points."""
+    d = len(points)
+    for k in range(known):
+        j = 0
+        while j < d and (
+            points[j, k] == candidates[j, i] or (points[j, k] != points[j, k] and candidates[j, i] != candidates[j, i])
+        ):
+            j += 1
+        if j == d:
+            return True
+    return False
 
 
 @kernel

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .above import above_joint
@@ -9,10 +11,11 @@ from .below import below_independent, below_joint
 from .compiling import kernel
 from .draws import draw_candidates
 from .parzen import describe, value_of_coordinate
-from .process import positions_of_candidates, predict
+from .process import is_known, positions_of_candidates, predict
 from .tables import above_independent
 
 _KEPT = 0.5  # of the best point's parameters
+_TRIED = 3.0  # standard deviations that a candidate which was tried is put back
 
 
 @kernel
@@ -61,20 +64,20 @@ def propose(  # type: ignore[no-untyped-def]
 
 @kernel
 def promise(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, points, cumulative, keys, choices, parameters, trials, scale, factor, pull,
-    confidence, values, scores,
+    axes, order, conditions, allowed, points, cumulative, keys, choices, parameters, trials, known, scale, factor,
+    pull, confidence, values, scores,
 ):  # fmt: skip
     """Draw candidates from l and score them by what a Gaussian process predicts: an upper confidence bound.
 
     A third of the candidates are drawn from the joint density and a third from the independent one; those of the last
     third have half of their parameters from the best point, which is the first, and the others from the independent
-    density.
+    density. A candidate that was tried is put far back: to try it again would be for nothing.
 
     Args:
         axes, order, conditions, allowed: the space; see `parzen`.
         points, cumulative: of l; see `propose`.
         keys: of the three parts' random streams, uint64 (3, 5).
-        choices, parameters, trials, scale, factor, pull: the process; see `process.predict`.
+        choices, parameters, trials, known, scale, factor, pull: the process; see `process.predict`.
         confidence: standard deviations between the mean and the bound.
         values: column values of the candidates, (m, d), written; m is a multiple of three.
         scores: (m,), written.
@@ -90,8 +93,11 @@ def promise(  # type: ignore[no-untyped-def]
     positions = np.empty((d, m))
     positions_of_candidates(axes, candidates, positions)
     deviations = np.empty(m)
-    predict(choices, parameters, trials, scale, factor, pull, positions, scores, deviations)
+    predict(choices, parameters, trials, known, scale, factor, pull, positions, scores, deviations)
     for i in range(m):
-        scores[i] += confidence * deviations[i]
+        if is_known(trials, known, positions, i):
+            scores[i] -= _TRIED * math.sqrt(scale)
+        else:
+            scores[i] += confidence * deviations[i]
         for j in range(d):
             values[i, j] = value_of_coordinate(axes[j], candidates[i, j])

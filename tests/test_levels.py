@@ -13,6 +13,7 @@ import fasthpo
 from fasthpo import ASHA, Hyperband, TPESampler, TrialState
 from fasthpo.samplers.model import _ABOVE_BANDWIDTH, Model
 from fasthpo.samplers.split import below_count
+from fasthpo.samplers.surrogate import MOST_POINTS
 
 SPACE = fasthpo.SearchSpace(
     {
@@ -24,19 +25,22 @@ SPACE = fasthpo.SearchSpace(
 )
 
 
+def told_at(table: Any, resource: int | None) -> dict[int, float]:
+    """The trials that were told a value at a resource, with their losses."""
+    legs = table.legs
+    told = {}
+    for i in range(len(legs)):
+        if legs.state[i] in (TrialState.PAUSED, TrialState.COMPLETE) and legs.resource[i] == resource:
+            loss = table.sign * float(legs.value[i])
+            told[int(legs.trial[i])] = loss if math.isfinite(loss) else math.inf
+    return told
+
+
 def expected_below(table: Any, enough: int) -> list[int]:
     """The best of the largest resource that has enough trials, best first."""
-    told: dict[int, list[tuple[float, int]]] = {}
-    legs = table.legs
-    for i in range(len(legs)):
-        if legs.state[i] in (TrialState.PAUSED, TrialState.COMPLETE):
-            loss = table.sign * float(legs.value[i])
-            told.setdefault(int(legs.resource[i]), []).append(
-                (loss if math.isfinite(loss) else math.inf, int(legs.trial[i]))
-            )
-    resources = [resource for resource, trials in told.items() if len(trials) >= enough]
-    trials = sorted(told[max(resources)]) if resources else []
-    return [number for _, number in trials[: below_count(len(trials))]]
+    levels = [told_at(table, resource) for resource in sorted({int(r) for r in table.legs.column("resource")})]
+    trials = [sorted((loss, n) for n, loss in told.items()) for told in levels if len(told) >= enough]
+    return [n for _, n in trials[-1][: below_count(len(trials[-1]))]] if trials else []
 
 
 def check(model: Model) -> None:
@@ -45,6 +49,11 @@ def check(model: Model) -> None:
     table = model.table
     below = expected_below(table, len(table.space) + 1)
     assert model._levels.current.below == below
+    if below:
+        known = {key[3]: key[2] for key in model._levels.surrogate._known()}
+        told = told_at(table, model._levels._resource)
+        assert known == told or len(told) > MOST_POINTS == len(known)
+        assert known.keys() >= set(below) and known.items() <= told.items()
     told_once = {int(t) for i, t in enumerate(table.legs.column("trial")) if table.legs.state[i] != TrialState.FAILED}
     counted = [
         n for n in range(len(table))
@@ -94,6 +103,20 @@ def test_the_model_is_made_of_the_largest_resource_with_enough_trials(strategy: 
             check(sampler._model)
             levels.add(sampler._model._levels._resource)
     assert len(levels) > 2  # it went from small resources to large ones
+
+
+def test_a_study_under_a_strategy_goes_on_with_another_sampler() -> None:
+    """What the model and the process know is a function of the trials."""
+    study = fasthpo.Study(SPACE, strategy=ASHA(27, sampler=TPESampler(seed=5)))
+    running: list[fasthpo.Trial] = []
+    for i in range(400):
+        running.append(study.ask())
+        if i % 5 != 3:
+            trial = running.pop(0)
+            study.tell(trial, trial["x"] ** 2 + trial["k"] + 1 / trial.resource)
+    again = TPESampler(seed=5)
+    for draw in range(400, 420):
+        np.testing.assert_array_equal(again.suggest(study.table, draw), study.sampler.suggest(study.table, draw))
 
 
 def test_a_tenth_of_the_suggestions_is_random() -> None:

@@ -36,7 +36,7 @@ D = len(SPACE)
 def points_of(n: int, seed: int) -> np.ndarray:
     rows = SPACE.from_unit(uniforms(seed, np.arange(n), 0, D))
     points = np.empty((D, n))
-    process.positions_of_values(ARRAYS.axes, np.ascontiguousarray(rows.T), np.arange(n), points)
+    process.positions_of_values(ARRAYS.axes, np.ascontiguousarray(rows.T), np.arange(n), 0, points)
     return points
 
 
@@ -50,7 +50,7 @@ def test_positions_are_where_values_lie_between_the_bounds() -> None:
     row = {"a": "y", "b": 0.0, "c": 0.1, "d": 3, "e": 500, "g": 7.0}
     values = SPACE.encode(row)
     points = np.empty((D, 1))
-    process.positions_of_values(ARRAYS.axes, values[:, None].copy(), np.array([0]), points)
+    process.positions_of_values(ARRAYS.axes, values[:, None].copy(), np.array([0]), 0, points)
     np.testing.assert_allclose(points[:, 0], [1, 0.5, 0.5, 0.5, 0.5, np.nan, 0], atol=1e-12)
     coordinates = np.array([[coordinate_of_value(a, v) for a, v in zip(ARRAYS.axes, values, strict=True)]])
     again = np.empty((D, 1))
@@ -71,7 +71,7 @@ def test_predictions_equal_the_textbook(n: int, awaited: int) -> None:
         for i in range(n, n + awaited):
             process.extend(CHOICES, parameters, known, i, factor)
         means, deviations = np.empty(5), np.empty(5)
-        process.predict(CHOICES, parameters, known, scale, factor, pull, candidates, means, deviations)
+        process.predict(CHOICES, parameters, known, n + awaited, scale, factor, pull, candidates, means, deviations)
         expected = predictions(
             CHOICES, parameters, told, targets, candidates, process.LEAST_NOISE, np.ascontiguousarray(known[:, n:])
         )
@@ -138,7 +138,7 @@ def test_predictions_are_finite_and_bounded(n: int, seed: int, length: float, no
     factor, pull = np.zeros((n, n)), np.empty(n)
     scale = process.condition(CHOICES, parameters, points, targets, factor, pull)
     means, deviations = np.empty(n), np.empty(n)
-    process.predict(CHOICES, parameters, points, scale, factor, pull, points, means, deviations)
+    process.predict(CHOICES, parameters, points, n, scale, factor, pull, points, means, deviations)
     assert np.isfinite(parameters).all() and np.isfinite(means).all()
     assert (deviations >= 0).all() and (deviations <= math.sqrt(scale) * (1 + 1e-9)).all()
     # K (K + noise)^-1 shrinks every vector
@@ -153,3 +153,16 @@ def test_normal_scores_are_quantiles_of_mean_zero() -> None:
     np.testing.assert_allclose(scores, expected - expected.mean(), rtol=1e-12, atol=1e-12)
     process.normal_scores(np.full(4, 2.0), scores[:4])
     assert (scores[:4] == 0).all()
+
+
+@given(st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_points_are_known_that_are_equal_to_one_of_the_first(n: int, seed: int) -> None:
+    points = points_of(n, seed)
+    random = np.random.default_rng(seed)
+    candidates = points[:, random.integers(n, size=20)]
+    changed = random.random(20) < 0.5
+    candidates[random.integers(D, size=20)[changed], np.flatnonzero(changed)] = random.choice([0.5, np.nan, 1.0])
+    known = int(random.integers(n + 1))
+    for i in range(20):
+        expected = any(np.array_equal(points[:, k], candidates[:, i], equal_nan=True) for k in range(known))
+        assert process.is_known(points, known, candidates, i) == expected

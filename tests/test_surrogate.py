@@ -69,7 +69,7 @@ def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None
         kept.add(key)
     known = kept._known()
     assert known == expected_known(keys) and len(known) == min(len(keys), MOST_POINTS)
-    points, targets = kept._learnt(study.table, known)
+    points, targets = kept._learnt(study.table, known, room=0)
     ranks = rankdata([sorted({key[:3] for key in known}).index(key[:3]) for key in known])
     scores = -ndtri((ranks - 0.5) / len(known))
     np.testing.assert_allclose(targets, scores - scores.mean(), atol=1e-12)
@@ -80,7 +80,8 @@ def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None
 
 
 def arrays_of(kept: Surrogate) -> tuple[np.ndarray, ...]:
-    return kept.parameters, kept.points, kept.pull, np.array(kept.scale), np.tril(kept.factor)[: kept.points.shape[1]]
+    points, factor = kept.points[:, : kept.known], np.tril(kept.factor)[: kept.known]
+    return kept.parameters, points, kept.pull, np.array(kept.scale), factor
 
 
 @pytest.mark.parametrize("most", [128, 16])
@@ -100,7 +101,7 @@ def test_it_is_a_function_of_the_trials_however_often_it_was_asked(monkeypatch: 
     for kept in (asked, anew):
         kept.catch_up()
         kept._surrogate.catch_up(study.table)
-    assert len(asked._surrogate._running) >= 8
+    assert len(asked._surrogate._awaited) >= 8
     for a, b in zip(arrays_of(asked._surrogate), arrays_of(anew._surrogate), strict=True):
         np.testing.assert_array_equal(a, b)
     again = TPESampler(seed=3)
@@ -115,16 +116,16 @@ def test_running_trials_are_awaited() -> None:
     for key in finished_keys(study):
         kept.add(key)
     kept.catch_up(study.table)
-    told = kept.points.shape[1]
+    told = kept.known
     assert told == len(finished_keys(study)) == len(kept.pull)
     numbers = []
     for i in range(1, 600):
         numbers.append(study.ask().number)
         kept.catch_up(study.table)
-        awaited = kept.points.shape[1] - told
-        assert awaited == len(kept._running) and kept._running == numbers[-awaited:]
+        awaited = kept.known - told
+        assert awaited == len(kept._awaited) and kept._awaited == numbers[-awaited:]
         assert awaited == i if i < 16 else 8 <= awaited < 16
-        assert len(kept.factor) >= kept.points.shape[1]
+        assert len(kept.factor) == kept.points.shape[1] > kept.known
     fresh = Surrogate(axes_of(SPACE))
     for key in finished_keys(study):
         fresh.add(key)
@@ -134,10 +135,10 @@ def test_running_trials_are_awaited() -> None:
     for number in numbers[:-1]:
         study.tell(number, state=TrialState.FAILED)
     kept.catch_up(study.table)
-    assert kept._running == numbers[-1:]
+    assert kept._awaited == numbers[-1:]
     study.tell(numbers[-1], state=TrialState.FAILED)
     kept.catch_up(study.table)
-    assert kept.points.shape[1] == told
+    assert kept.known == told
 
 
 def test_lengthscales_are_searched_for_whenever_there_are_a_tenth_more_trials(monkeypatch: Any) -> None:
@@ -162,3 +163,28 @@ def test_lengthscales_are_searched_for_whenever_there_are_a_tenth_more_trials(mo
         kept.add(key)
     kept.catch_up(study.table)
     assert len(sizes) == once + 1  # those in between would have been for nothing
+
+
+@pytest.mark.parametrize("n", [60, 2000])
+def test_what_was_tried_is_not_tried_again(n: int) -> None:
+    """One parameter has a range, and many candidates have their value of it from the best trial."""
+    space = SearchSpace({"x": Continuous(-5, 5), "k": Discrete(1, 3), "c": Categorical(["a", "b"])})
+    study = Study(space, sampler=TPESampler(seed=1))
+    rows = space.from_unit(np.random.default_rng(0).random((n, 3)))
+    columns = {name: [space.decode(row)[name] for row in rows] for name in space.names}
+    study.add_trials(columns, np.abs(columns["x"]))
+    for _ in range(10):
+        for trial in [study.ask() for _ in range(6)]:
+            study.tell(trial, abs(trial["x"]))
+    points = [tuple(trial.params.values()) for trial in study.trials]
+    assert len(set(points)) == len(points)
+
+
+def test_a_deviation_counts_by_the_share_of_trials_that_are_known() -> None:
+    kept = Surrogate(axes_of(SPACE))
+    assert kept.share == 1.0
+    shares = []
+    for number in range(4 * MOST_POINTS):
+        kept.add((0, 0.0, float(number), number))
+        shares.append(kept.share)
+    assert shares[:MOST_POINTS] == [1.0] * MOST_POINTS and shares[-1] == 0.25

@@ -49,7 +49,7 @@ class Sampler(ABC):
     """
 
     name: ClassVar[str | None] = None  # of a built-in sampler, for checkpoints
-    ignores_history: ClassVar[bool] = False  # suggestions depend on the draw only, so that a batch is one call
+    has_batches: ClassVar[bool] = False  # whether `suggest_batch` can be called
 
     def __init__(self, seed: int | None = None) -> None:
         self.seed = check_seed(seed)
@@ -74,8 +74,15 @@ class Sampler(ABC):
         """Called after trial `number` has ended, and again in the same order when a study is loaded."""
 
     def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
-        """Rows (n, d) for several draws, of a sampler that ignores the history."""
-        raise TypeError(f"{type(self).__name__} looks at the history; ask for one suggestion at a time")
+        """Rows (k, d) for the first k of several draws, k at least 1: as many as are made at once.
+
+        They are what `suggest` would give, were the table to get each row before the next is asked for.
+
+        Args:
+            table: the study's trials so far.
+            draws: consecutive indices, at least one, int64 (n,).
+        """
+        raise TypeError(f"{type(self).__name__} makes one suggestion at a time")
 
     def options(self) -> dict[str, Any]:
         """The constructor's arguments, in plain values, from which a built-in sampler is made again."""

@@ -71,7 +71,7 @@ class GridSampler(Sampler):
     """
 
     name: ClassVar[str] = "grid"
-    ignores_history = True
+    has_batches = True
 
     def __init__(self, shuffle: bool = False, seed: int | None = None) -> None:
         super().__init__(seed)

@@ -1,10 +1,12 @@
-"""TPE under a multi-fidelity strategy: which trials are good, at the largest resource that says enough."""
+"""TPE under a multi-fidelity strategy: it learns from the largest resource that says enough."""
 
 from __future__ import annotations
 
 import math
 
-from fasthpo.samplers.split import Split
+from fasthpo.samplers.axes import Axes
+from fasthpo.samplers.split import Key, Split
+from fasthpo.samplers.surrogate import Surrogate
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 
@@ -13,15 +15,19 @@ class Levels:
     """A split for each resource that trials were told a value at; the model follows the largest with enough of them.
 
     So it is in BOHB (Falkner, Klein, Hutter: BOHB. ICML 2018, section 4). Unlike there, *above* are not only the other
-    trials of that resource but all others, as those that never came so far were worse.
+    trials of that resource but all others, as those that never came so far were worse. A Gaussian process knows those
+    of its resource only: how much worse the others would have become there, nobody knows.
 
     Args:
+        arrays: the space.
         enough: how many trials a resource needs.
     """
 
-    def __init__(self, enough: int) -> None:
+    def __init__(self, arrays: Axes, enough: int) -> None:
+        self._arrays = arrays
         self._enough = enough
         self._splits: dict[int, Split] = {}
+        self._surrogates: dict[int, Surrogate] = {}
         self._resource: int | None = None
         self._none = Split()
 
@@ -29,6 +35,12 @@ class Levels:
     def current(self) -> Split:
         """The split that the model follows; an empty one if no resource has enough trials yet."""
         return self._none if self._resource is None else self._splits[self._resource]
+
+    @property
+    def surrogate(self) -> Surrogate:
+        """The Gaussian process of the same resource; it must be ready."""
+        assert self._resource is not None
+        return self._surrogates[self._resource]
 
     @property
     def is_ready(self) -> bool:
@@ -45,8 +57,12 @@ class Levels:
         legs = table.legs
         number, resource = int(legs.trial[leg]), int(legs.resource[leg])
         loss = table.sign * float(legs.value[leg])
-        split = self._splits.setdefault(resource, Split())
-        moves = split.add((0, 0.0, loss if math.isfinite(loss) else math.inf, number))
+        key: Key = (0, 0.0, loss if math.isfinite(loss) else math.inf, number)
+        if resource not in self._splits:
+            self._splits[resource], self._surrogates[resource] = Split(), Surrogate(self._arrays)
+        self._surrogates[resource].add(key)
+        split = self._splits[resource]
+        moves = split.add(key)
         if resource == self._resource:
             return moves
         if len(split) < self._enough or (self._resource is not None and resource < self._resource):

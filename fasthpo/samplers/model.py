@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fasthpo.parameter import FloatArray
@@ -17,7 +19,7 @@ from fasthpo.trial import TrialState
 _CANDIDATE_STREAM = 2
 _INDEPENDENT_STREAM = 3
 _CROSSED_STREAM = 4
-_CONFIDENCE = 3.0  # standard deviations from the mean that a candidate is credited with
+_CONFIDENCE = 3.0  # standard deviations from the mean that a candidate is credited with, if all trials are known
 _ABOVE_BANDWIDTH = 0.15  # of g, as a share of a parameter's range
 MOST_OBSERVATIONS = 4096  # of the joint g, unless it is to be exact
 
@@ -51,7 +53,7 @@ class Model:
         self._starts: IntArray = np.cumsum([0, *sizes])[:-1]
         self._histogram: IntArray = np.zeros(sum(sizes), np.int64)
         self._split = Split()
-        self._levels = Levels(enough=d + 1)
+        self._levels = Levels(self._arrays, enough=d + 1)
         self._points: FloatArray = np.zeros((d, 6, 0))
         self._masses: FloatArray = np.zeros((d, 0, most_cells))
         self._weights = self._cumulative = np.ones(1)
@@ -167,11 +169,27 @@ class Model:
         """Candidates as rows (count, d) of column values, and their scores (count,): all exact, or just the best."""
         from fasthpo.kernels.scoring import propose
 
-        arrays, observations = self._arrays, self._observations
-        above = self._above
         key = np.array(_key(seed, draw, _CANDIDATE_STREAM), np.uint64)
-        values, scores = np.empty((count, len(arrays.axes))), np.empty(count)
-        propose(
+        values, scores = np.empty((count, len(self._arrays.axes))), np.empty(count)
+        tables = self._tables, self._histogram, self._active
+        propose(*self._densities(*tables), joint, every, key, values, scores)
+        return values, scores
+
+    def independent_batch(self, seed: int, draws: IntArray, count: int) -> FloatArray:
+        """Suggestions (k, d), each the best of `count` candidates of the independent model, for consecutive asks."""
+        from fasthpo.kernels.batches import propose_batch
+
+        key = np.array(_key(seed, 0, _CANDIDATE_STREAM), np.uint64)
+        columns = np.empty((len(self._arrays.axes), len(draws)))
+        # the trials will be counted when they are in the table, with values that are the space's own
+        tables = self._tables.copy(), self._histogram.copy(), self._active.copy()
+        propose_batch(*self._densities(*tables), key, draws.astype(np.uint64), count, columns)
+        return self.rounded(np.ascontiguousarray(columns.T))
+
+    def _densities(self, tables: IntArray, histogram: IntArray, active: IntArray) -> tuple[Any, ...]:
+        """The space, l and g, as the kernels take them."""
+        arrays, observations = self._arrays, self._observations
+        return (
             arrays.axes,
             arrays.order,
             arrays.conditions,
@@ -188,59 +206,71 @@ class Model:
             observations.store,
             observations.offsets,
             observations.length,
-            observations.weight(above),
-            self._tables,
-            self._histogram,
+            observations.weight(self._above),
+            tables,
+            histogram,
             self._starts,
-            self._active,
-            above + 1.0,
+            active,
+            self._above + 1.0,
             _ABOVE_BANDWIDTH,
-            joint,
-            every,
-            key,
-            values,
-            scores,
         )
-        return values, scores
 
     def promising(self, seed: int, draw: int, count: int) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (3 count, d) of column values, and what the Gaussian process thinks of them (3 count,)."""
         from fasthpo.kernels.scoring import promise
 
-        arrays, surrogate = self._arrays, self._surrogate
+        surrogate = self._current_surrogate()
+        values, scores = np.empty((3 * count, len(self._arrays.axes))), np.empty(3 * count)
+        promise(*self._process(surrogate, seed, draw), values, scores)
+        return values, scores
+
+    def promising_batch(self, seed: int, draws: IntArray, count: int) -> FloatArray:
+        """Suggestions (k, d), each the most promising of 3 `count` candidates, for the first k of consecutive asks."""
+        from fasthpo.kernels.batches import promise_batch
+
+        surrogate = self._current_surrogate()
+        draws = draws[: surrogate.room(self.table)]
+        columns = np.empty((len(self._arrays.axes), len(draws)))
+        promise_batch(*self._process(surrogate, seed, 0), draws.astype(np.uint64), 3 * count, columns)
+        return self.rounded(np.ascontiguousarray(columns.T))
+
+    def _current_surrogate(self) -> Surrogate:
+        surrogate = self._levels.surrogate if len(self.table.legs) else self._surrogate
         surrogate.catch_up(self.table)
+        return surrogate
+
+    def _process(self, surrogate: Surrogate, seed: int, draw: int) -> tuple[Any, ...]:
+        """The space, l and a Gaussian process, as the kernels take them."""
+        arrays = self._arrays
         streams = (_CANDIDATE_STREAM, _INDEPENDENT_STREAM, _CROSSED_STREAM)
-        keys = np.array([_key(seed, draw, stream) for stream in streams], np.uint64)
-        values, scores = np.empty((3 * count, len(arrays.axes))), np.empty(3 * count)
-        promise(
+        return (
             arrays.axes,
             arrays.order,
             arrays.conditions,
             arrays.allowed,
             self._points,
             self._cumulative,
-            keys,
+            np.array([_key(seed, draw, stream) for stream in streams], np.uint64),
             surrogate.choices,
             surrogate.parameters,
             surrogate.points,
+            surrogate.known,
             surrogate.scale,
             surrogate.factor,
             surrogate.pull,
-            _CONFIDENCE,
-            values,
-            scores,
+            _CONFIDENCE * surrogate.share,
         )
-        return values, scores
 
-    def rounded(self, row: FloatArray) -> FloatArray:
-        """A candidate (d,) whose stepped values are the space's own."""
+    def rounded(self, rows: FloatArray) -> FloatArray:
+        """Candidates (..., d) whose stepped values are the space's own."""
         stepped = self._arrays.stepped
         if len(stepped):
-            given = row[stepped]
+            given = rows[..., stepped]
             active = ~np.isnan(given)
             lattice = self._arrays.lattice
-            row[stepped] = np.where(active, lattice.at(lattice.cell(np.where(active, given, lattice.low))), np.nan)
-        return row
+            values = lattice.at(lattice.cell(np.where(active, given, lattice.low)))
+            rows[..., stepped] = np.where(active, values, np.nan)
+        return rows
 
 
 def _key(seed: int, draw: int, stream: int) -> tuple[int, ...]:

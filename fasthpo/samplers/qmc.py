@@ -38,7 +38,7 @@ class QMCSampler(Sampler):
     """
 
     name: ClassVar[str] = "qmc"
-    ignores_history = True
+    has_batches = True
 
     def __init__(self, seed: int | None = None, scramble: bool = True) -> None:
         super().__init__(seed)

@@ -68,7 +68,7 @@ class RandomSampler(Sampler):
     """
 
     name: ClassVar[str] = "random"
-    ignores_history = True
+    has_batches = True
     _STREAM: ClassVar[int] = 0
 
     def __init__(self, seed: int | None = None) -> None:

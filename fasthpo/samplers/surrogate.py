@@ -18,6 +18,7 @@ MOST_POINTS = 128  # trials that the process knows
 _MOST_BEST = MOST_POINTS // 2  # of these are the best so far; the rest are the latest
 _TOGETHER = MOST_POINTS // 16  # trials taken in at once, when there are more
 _RUNNING = 8  # running trials that it knows at least, if there are so many
+_MOST_RUNNING = 2 * _RUNNING  # and fewer than so many
 _LOOK_BACK = 256  # trials among which running ones are looked for, at least
 _STEPS = 10  # of the search for lengthscales
 _FIRST_LENGTHSCALE = -0.5  # its logarithm, where that search begins
@@ -30,7 +31,8 @@ class Surrogate:
     Values are normal scores: the quantiles of the normal distribution at the ranks, so that neither the scale of the
     losses nor an outlier matters. Lengthscales, one a parameter, are searched for anew whenever there are a tenth more
     trials. Up to `MOST_POINTS` trials it knows all of them; from then on the best half of that number and the latest
-    others, and it takes in the new ones eight at a time.
+    others, and it takes in the values of new ones eight at a time. Of those that wait to be taken in, and of the latest
+    running ones, it knows where they are.
 
     Priors are those of Hvarfner, Hellsten, Nardi: Vanilla Bayesian optimization performs great in high dimensions.
     ICML 2024 (a lengthscale's logarithm has the mean sqrt(2) + log(d) / 2 and the variance 3).
@@ -56,10 +58,10 @@ class Surrogate:
         self._next_search = 0
         self._searched: list[Key] | None = None  # the trials to search with, before the process is asked again
         self._changed = True
-        self._told: FloatArray = np.empty((d, 0))
-        self._running: list[int] = []
+        self._awaited: list[int] = []
         self.parameters: FloatArray = np.empty(0)
         self.points: FloatArray = np.empty((d, 0))
+        self.known = 0  # of the points; the others are room for trials without a value
         self.factor: FloatArray = np.empty((0, 0))
         self.pull: FloatArray = np.empty(0)
         self.scale = 1.0
@@ -91,29 +93,39 @@ class Surrogate:
         from fasthpo.kernels.process import condition, explain
 
         if self._searched is not None:
-            points, targets = self._learnt(table, self._searched)
+            points, targets = self._learnt(table, self._searched, room=0)
             self.parameters = np.array([_FIRST_LENGTHSCALE] * len(points) + [_NOISE])
             explain(self.choices, self.parameters, points, targets, self._centres, self._spreads, _STEPS)
             self._searched = None
         if self._changed:
-            self._told, targets = self._learnt(table, self._known())
-            rows = len(targets) + 2 * _RUNNING
+            self.points, targets = self._learnt(table, self._known(), room=_MOST_RUNNING + _TOGETHER)
+            rows = self.points.shape[1]
             self.factor, self.pull = np.zeros((rows, rows)), np.empty(len(targets))
-            self.scale = condition(self.choices, self.parameters, self._told, targets, self.factor, self.pull)
-            self.points = self._told
-            self._running = []
+            self.scale = condition(self.choices, self.parameters, self.points, targets, self.factor, self.pull)
+            self.known = len(targets)
+            self._awaited = []
             self._changed = False
-        running = self._running_of(table)
-        if running != self._running:
-            self._await(table, running)
+        awaited = [key[3] for key in self._new] + self._running_of(table)
+        if awaited != self._awaited:
+            self._await(table, awaited)
 
-    def _learnt(self, table: TrialTable, keys: list[Key]) -> tuple[FloatArray, FloatArray]:
-        """Points (d, n) and their values (n,): normal scores, whose mean is 0; equal trials share the mean rank."""
+    @property
+    def share(self) -> float:
+        """How many of all trials it knows, from 0 to 1."""
+        return min(MOST_POINTS / max(self._count, 1), 1.0)
+
+    def room(self, table: TrialTable) -> int:
+        """How many further suggestions, made one after the other, only add to the running trials that it knows."""
+        running = len(self._awaited) - len(self._new)
+        return min(_MOST_RUNNING - running, _LOOK_BACK - len(table) % _LOOK_BACK)
+
+    def _learnt(self, table: TrialTable, keys: list[Key], room: int) -> tuple[FloatArray, FloatArray]:
+        """Points (d, n + room) and their values (n,): normal scores of mean 0; equal trials share the mean rank."""
         from fasthpo.kernels.process import normal_scores, positions_of_values
 
-        points = np.empty((len(self._axes), len(keys)))
+        points = np.zeros((len(self._axes), len(keys) + room))
         numbers = np.array([key[3] for key in keys], np.int64)
-        positions_of_values(self._axes, table.params, numbers, points)
+        positions_of_values(self._axes, table.params, numbers, 0, points)
         ranks = np.empty(len(keys))
         first = 0
         for last in range(1, len(keys) + 1):
@@ -134,16 +146,16 @@ class Surrogate:
         start = max(len(running) - _RUNNING, 0) // _RUNNING * _RUNNING
         return running[start:].tolist()  # type: ignore[no-any-return]
 
-    def _await(self, table: TrialTable, running: list[int]) -> None:
-        """Have the process know that the values of running trials will be known."""
+    def _await(self, table: TrialTable, numbers: list[int]) -> None:
+        """Have the process know that the values of trials will be known."""
         from fasthpo.kernels.process import extend, positions_of_values
 
         same = 0
-        while same < min(len(running), len(self._running)) and running[same] == self._running[same]:
+        while same < min(len(numbers), len(self._awaited)) and numbers[same] == self._awaited[same]:
             same += 1
-        points = np.empty((len(self._axes), len(running)))
-        positions_of_values(self._axes, table.params, np.array(running, np.int64), points)
-        self.points = np.concatenate([self._told, points], axis=1)
-        for i in range(len(self.pull) + same, self.points.shape[1]):
+        first = len(self.pull) + same
+        self.known = len(self.pull) + len(numbers)
+        positions_of_values(self._axes, table.params, np.array(numbers[same:], np.int64), first, self.points)
+        for i in range(first, self.known):
             extend(self.choices, self.parameters, self.points, i, self.factor)
-        self._running = running
+        self._awaited = numbers

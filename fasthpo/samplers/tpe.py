@@ -8,6 +8,7 @@ import numpy as np
 
 from fasthpo.errors import InvalidValue
 from fasthpo.parameter import FloatArray, plain
+from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.latin import LatinDraws
 from fasthpo.samplers.model import Model
@@ -15,8 +16,9 @@ from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 
 _STARTUP_STREAM = 0
-_UNSCREENED_EVERY = 8  # draws: one of them is TPE's own choice, where the Gaussian process makes the others
-_INDEPENDENT_EVERY = 4  # draws: one of them models parameters independently, where no process is asked
+_OWN_EVERY = 8  # draws: one of them is TPE's own choice, where the Gaussian process makes the others
+_OWN_OF_LEVELS = 2  # the same, under a multi-fidelity strategy
+_MOST_AT_ONCE = 1000  # suggestions; then Ctrl-C is heard
 _RANDOM_EVERY = 10  # draws: one of them is random under a multi-fidelity strategy
 
 
@@ -36,7 +38,8 @@ class TPESampler(Sampler):
     parameters from the neighbourhood of one trial of below, a third combine those of several, and a third have half of
     their parameters from the best trial. The process sees what densities can't: which parameters matter, how they act
     together, that a plateau is known already. TPE's own suggestions are there for objectives that no smooth function
-    follows. The process knows the best 64 and the latest 64 trials.
+    follows. The process knows the best 64 and the latest 64 trials. Once there are more, a deviation says less, as it
+    may be due to trials that the process does not know, and counts by the share of the trials that it knows.
 
     Complete trials are ordered by value, pruned ones after them by how far they came, and failed ones left out. Running
     trials push later suggestions away from them, so that parallel asks spread. A conditional parameter is modelled over
@@ -44,8 +47,9 @@ class TPESampler(Sampler):
     the best candidate that was not tried is suggested.
 
     Under a multi-fidelity strategy this is the model of BOHB: it is made of the largest resource at which more trials
-    than there are parameters were told a value. Above are all other trials, also those that never came so far. Every
-    tenth suggestion is random there, so that a resource that misleads can't lead the search for ever.
+    than there are parameters were told a value. Above are all other trials, also those that never came so far. The
+    process knows the trials of that resource only; as these are few, it makes every second suggestion, not seven of
+    eight. Every tenth is random, so that a resource that misleads can't lead the search for ever.
 
     The cost of an ask does not depend on the number of trials. To that end the joint g holds a random sample, of 2,048
     to 4,096 trials, once there are more than 4,096: an unbiased estimate of the sum over all. With `exact` it holds
@@ -78,6 +82,7 @@ class TPESampler(Sampler):
     """
 
     name: ClassVar[str] = "tpe"
+    has_batches = True
 
     def __init__(
         self,
@@ -108,29 +113,45 @@ class TPESampler(Sampler):
         }
 
     def suggest(self, table: TrialTable, draw: int) -> FloatArray:
-        counts = table.counts
-        told = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.PAUSED]
-        if told < self.n_startup_trials or (len(table.legs) and draw % _RANDOM_EVERY == 1):
+        model = self._ready_model(table, draw)
+        if model is None:
             return self._startup.row(table.space, draw)
-        if self._model is None or self._model.table is not table:
-            self._model = Model(table, self.multivariate, self.exact)
-        self._model.catch_up()
-        if not self._model.is_ready:
-            return self._startup.row(table.space, draw)
-        n = self.n_ei_candidates
-        screened = self.multivariate and not len(table.legs) and draw % _UNSCREENED_EVERY != 0
-        joint = self.multivariate and (not len(table.legs) or draw % _INDEPENDENT_EVERY != 0)
+        n, screened = self.n_ei_candidates, self._is_screened(table, draw)
         if screened:
-            rows, scores = self._model.promising(self.seed, draw, n)
+            rows, scores = model.promising(self.seed, draw, n)
         else:
-            rows, scores = self._model.candidates(self.seed, draw, n, joint, every=False)
-        row = self._model.rounded(rows[int(scores.argmax())])
+            rows, scores = model.candidates(self.seed, draw, n, self.multivariate, every=False)
+        row = model.rounded(rows[int(scores.argmax())])
         if table.tried is None or not table.tried.holds(row):
             return row
         if not screened:
-            rows, scores = self._model.candidates(self.seed, draw, n, joint, every=True)
-        best_first = [self._model.rounded(rows[i]) for i in np.argsort(-scores, kind="stable")]
+            rows, scores = model.candidates(self.seed, draw, n, self.multivariate, every=True)
+        best_first = [model.rounded(rows[i]) for i in np.argsort(-scores, kind="stable")]
         return next((row for row in best_first if not table.tried.holds(row)), best_first[0])
+
+    def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
+        first = int(draws[0])
+        model = self._ready_model(table, first)
+        if model is not None and not self.multivariate:
+            return model.independent_batch(self.seed, draws[:_MOST_AT_ONCE], self.n_ei_candidates)
+        if model is not None and self._is_screened(table, first):
+            return model.promising_batch(self.seed, draws[: _OWN_EVERY - first % _OWN_EVERY], self.n_ei_candidates)
+        return self.suggest(table, first)[None]
+
+    def _ready_model(self, table: TrialTable, draw: int) -> Model | None:
+        """The model of all trials so far; None if the draw is to be a random one."""
+        counts = table.counts
+        told = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.PAUSED]
+        if told < self.n_startup_trials or (len(table.legs) and draw % _RANDOM_EVERY == 1):
+            return None
+        if self._model is None or self._model.table is not table:
+            self._model = Model(table, self.multivariate, self.exact)
+        self._model.catch_up()
+        return self._model if self._model.is_ready else None
+
+    def _is_screened(self, table: TrialTable, draw: int) -> bool:
+        """Whether the Gaussian process makes the choice."""
+        return self.multivariate and draw % (_OWN_OF_LEVELS if len(table.legs) else _OWN_EVERY) != 0
 
 
 def _positive(name: str, value: int) -> int:

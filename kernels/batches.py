@@ -1,0 +1,93 @@
+"""Several suggestions in one call: each is made with those before it running, as if they were asked for one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .compiling import kernel
+from .process import extend, positions_of_values
+from .scoring import promise, propose
+from .tables import count_observations
+
+_LOW = np.uint64(0xFFFFFFFF)
+
+
+@kernel
+def set_draw(key, draw):  # type: ignore[no-untyped-def]
+    """Have a key, uint64 (5,), be that of the draw, uint64."""
+    key[2] = draw & _LOW
+    key[3] = draw >> np.uint64(32)
+
+
+@kernel
+def choose(values, scores, column, columns):  # type: ignore[no-untyped-def]
+    """Write the candidate with the highest score, the first of them, as a column."""
+    best = 0
+    for i in range(len(scores)):
+        if scores[i] > scores[best]:
+            best = i
+    for j in range(len(columns)):
+        columns[j, column] = values[best, j]
+
+
+@kernel
+def propose_batch(  # type: ignore[no-untyped-def]
+    axes, order, conditions, allowed, conditional, cells, points, masses, weights, cumulative, rows, factors, direct,
+    store, offsets, n, weight, tables, histogram, starts, active, components, above_bandwidth, key, draws, count,
+    columns,
+):  # fmt: skip
+    """Suggestions of the independent model.
+
+    Args:
+        tables, histogram, active: changed: afterwards all suggestions but the last count in them.
+        draws: of the suggestions, uint64 (k,).
+        count: of candidates a suggestion.
+        columns: column values of the suggestions, (d, k), written.
+        (others): see `scoring.propose`.
+    """
+    states = np.zeros(len(draws), np.int8)
+    values, scores = np.empty((count, len(axes))), np.empty(count)
+    for s in range(len(draws)):
+        if s > 0:
+            count_observations(
+                axes, above_bandwidth, columns, states, s - 1, s, 1, tables, histogram, starts, active
+            )  # fmt: skip
+        set_draw(key, draws[s])
+        propose(
+            axes, order, conditions, allowed, conditional, cells, points, masses, weights, cumulative, rows, factors,
+            direct, store, offsets, n, weight, tables, histogram, starts, active, components + s, above_bandwidth,
+            False, False, key, values, scores,
+        )  # fmt: skip
+        choose(values, scores, s, columns)
+
+
+@kernel
+def promise_batch(  # type: ignore[no-untyped-def]
+    axes, order, conditions, allowed, points, cumulative, keys, choices, parameters, trials, known, scale, factor,
+    pull, confidence, draws, count, columns,
+):  # fmt: skip
+    """Suggestions of the Gaussian process.
+
+    Args:
+        trials: with room for all suggestions but the last, written there.
+        factor: so, too.
+        draws: of the suggestions, uint64 (k,).
+        count: of candidates a suggestion.
+        columns: column values of the suggestions, (d, k), written.
+        (others): see `scoring.promise`.
+    """
+    values, scores = np.empty((count, len(axes))), np.empty(count)
+    number = np.empty(1, np.int64)
+    for s in range(len(draws)):
+        if s > 0:
+            number[0] = s - 1
+            positions_of_values(axes, columns, number, known, trials)
+            extend(choices, parameters, trials, known, factor)
+            known += 1
+        for key in keys:
+            set_draw(key, draws[s])
+        promise(
+            axes, order, conditions, allowed, points, cumulative, keys, choices, parameters, trials, known, scale,
+            factor, pull, confidence, values, scores,
+        )  # fmt: skip
+        choose(values, scores, s, columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from scipy.stats import wilcoxon
@@ -100,6 +101,7 @@ def test_waiting_trials_come_first_in_a_batch() -> None:
     check_same(single, batch)
 
 
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="takes a minute")
 @MODES
 def test_points_of_a_batch_keep_apart(multivariate: bool) -> None:
     """Points that a sampler suggests without knowing of each other lie closer together."""

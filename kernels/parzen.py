@@ -246,28 +246,45 @@ def neighbour_bandwidths(positions, active, least, bandwidths):  # type: ignore[
 
 
 @kernel
-def fit(axes, params, numbers, least, points, masses):  # type: ignore[no-untyped-def]
+def fit(axes, params, numbers, least, old_numbers, old_points, old_masses, points, masses):  # type: ignore[no-untyped-def]
     """Make the kernels of a few points, each with a bandwidth of its own.
+
+    When a point comes and another goes, only their neighbours' bandwidths change: all other kernels are taken over.
 
     Args:
         axes: (d, 8).
         params: column values of all trials (d, n), NaN where inactive.
         numbers: which trials are the points, int64 (b,).
         least: smallest bandwidth.
+        old_numbers, old_points, old_masses: what was made before, of these parameters (a,), (d, 6, a), (d, a, c).
         points: (d, 6, b), written; see above.
         masses: `cell_masses` of the COARSE axes under each point, (d, b, c), written.
     """
+    olds = np.empty(len(numbers), np.int64)
+    for k in range(len(numbers)):
+        olds[k] = -1
+        for o in range(len(old_numbers)):
+            if old_numbers[o] == numbers[k]:
+                olds[k] = o
     for j in range(len(axes)):
-        axis, point = axes[j], points[j]
+        axis, point, old = axes[j], points[j], old_points[j]
         for k in range(len(numbers)):
-            point[POINT, k] = coordinate_of_value(axis, params[j, numbers[k]])
+            known = olds[k] >= 0
+            point[POINT, k] = old[POINT, olds[k]] if known else coordinate_of_value(axis, params[j, numbers[k]])
         if axis[KIND] == CATEGORICAL or axis[KIND] == CONSTANT:
             continue
         for k in range(len(numbers)):
-            point[POSITION, k] = position_of_coordinate(axis, point[POINT, k])
+            known = olds[k] >= 0
+            point[POSITION, k] = old[POSITION, olds[k]] if known else position_of_coordinate(axis, point[POINT, k])
         neighbour_bandwidths(point[POSITION], point[POINT], least, point[BANDWIDTH])
         for k in range(len(numbers)):
             if point[POINT, k] == point[POINT, k]:
+                if olds[k] >= 0 and old[BANDWIDTH, olds[k]] == point[BANDWIDTH, k]:
+                    for row in (HEIGHT, LOWER, MASS):
+                        point[row, k] = old[row, olds[k]]
+                    for cell in range(int(axis[COUNT]) if axis[KIND] == COARSE else 0):
+                        masses[j, k, cell] = old_masses[j, olds[k], cell]
+                    continue
                 position, bandwidth = point[POSITION, k], point[BANDWIDTH, k]
                 point[LOWER, k] = between(-math.inf, -position / bandwidth)
                 point[MASS, k] = between(-position / bandwidth, (1.0 - position) / bandwidth)

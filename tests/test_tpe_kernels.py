@@ -97,11 +97,39 @@ def joint_density(
     return -scores if below is None else scores
 
 
+Fitted = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def empty_fit(arrays: Any, n: int = 0) -> Fitted:
+    d = len(arrays.axes)
+    return np.empty(n, np.int64), np.ones((d, 6, n)), np.zeros((d, n, cells_of(arrays, 1.0).shape[1]))
+
+
 def fitted(arrays: Any, rows: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
-    points = np.ones((len(arrays.axes), 6, len(rows)))
-    masses = np.zeros((len(arrays.axes), len(rows), cells_of(arrays, 1.0).shape[1]))
-    parzen.fit(arrays.axes, np.ascontiguousarray(rows.T), np.arange(len(rows)), least, points, masses)
-    return points, masses
+    return fitted_after(arrays, rows, np.arange(len(rows)), least, empty_fit(arrays))[1:]
+
+
+def fitted_after(arrays: Any, rows: np.ndarray, numbers: np.ndarray, least: float, old: Fitted) -> Fitted:
+    _, points, masses = empty_fit(arrays, len(numbers))
+    parzen.fit(arrays.axes, np.ascontiguousarray(rows.T), numbers, least, *old, points, masses)
+    return numbers, points, masses
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_kernels_taken_over_are_those_made_anew(name: str) -> None:
+    """Points come, go and change places; now and then the smallest bandwidth changes."""
+    rng = np.random.default_rng(5)
+    space = SPACES[name]
+    arrays, rows = axes_of(space), rows_of(space, 40, 3)
+    old = empty_fit(arrays)
+    for step in range(60):
+        numbers = rng.permutation(40)[: rng.integers(0, 12)] if step % 3 else np.roll(old[0], 1)
+        least = (0.2, 0.05)[step // 7 % 2]
+        made = fitted_after(arrays, rows, numbers, least, old)
+        anew = fitted_after(arrays, rows, numbers, least, empty_fit(arrays))
+        for one, other in zip(made, anew, strict=True):
+            np.testing.assert_array_equal(one, other)
+        old = made
 
 
 @pytest.mark.parametrize(("name", "joint"), CASES)

@@ -54,6 +54,7 @@ class Model:
         self._histogram: IntArray = np.zeros(sum(sizes), np.int64)
         self._split = Split()
         self._levels = Levels(self._arrays, enough=d + 1)
+        self._below: IntArray = np.empty(0, np.int64)
         self._points: FloatArray = np.zeros((d, 6, 0))
         self._masses: FloatArray = np.zeros((d, 0, most_cells))
         self._weights = self._cumulative = np.ones(1)
@@ -161,9 +162,11 @@ class Model:
         below = np.array(split.below, np.int64)
         self._weights = split.weights()
         self._cumulative = np.cumsum(self._weights)
+        old = self._below, self._points, self._masses
+        self._below = below
         self._points = np.zeros((len(self._arrays.axes), 6, len(below)))
         self._masses = np.zeros((len(self._cells), len(below), self._cells.shape[1]))
-        fit(self._arrays.axes, self.table.params, below, split.least_bandwidth, self._points, self._masses)
+        fit(self._arrays.axes, self.table.params, below, split.least_bandwidth, *old, self._points, self._masses)
 
     def candidates(self, seed: int, draw: int, count: int, joint: bool, every: bool) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (count, d) of column values, and their scores (count,): all exact, or just the best."""

@@ -76,11 +76,12 @@ class Split:
         """
         weights = np.ones(self._size + 1)
         compared = self._ranked[: self._size + 1]
-        if len(compared) > self._size and all(key[0] == 0 and math.isfinite(key[2]) for key in compared):
+        # in order: none is pruned or infinite if the last one is not
+        if len(compared) > self._size and compared[-1][0] == 0 and math.isfinite(compared[-1][2]):
             halves = np.array([key[2] for key in compared]) / 2  # the difference of two floats may overflow
             gains = halves[-1] - halves[:-1]
-            if gains.max() > 0:
-                gains = np.maximum(gains / gains.max(), _LEAST_WEIGHT)
+            if len(gains) and gains[0] > 0:
+                gains = np.maximum(gains / gains[0], _LEAST_WEIGHT)
                 weights[:-1] = gains / gains.mean()
         return weights
 

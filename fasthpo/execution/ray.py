@@ -101,7 +101,7 @@ class _MailLine:
         self._waiting: list[Message] = []
         self._since = 0.0
         self._lock = threading.Lock()
-        self.is_broken = False
+        self.broken: str | None = None  # why nothing can be said any more
 
     def send(self, message: Message) -> None:
         with self._lock:
@@ -127,8 +127,8 @@ class _MailLine:
         try:
             return ray.get(self._mailbox.post.remote(self._job.number, self._job.ticket, messages, wants_reply))
         except RayError as error:
-            self.is_broken = True
-            raise TrialStateError(f"the run that this trial belongs to can't be reached: {error}") from None
+            self.broken = f"the run that this trial belongs to can't be reached: {error}"
+            raise TrialStateError(self.broken) from None
 
 
 def run_task(call: tuple[bytes, Any, tuple[Any, ...]]) -> Message:
@@ -158,8 +158,8 @@ def run_task(call: tuple[bytes, Any, tuple[Any, ...]]) -> Message:
         line.flush()
     finally:
         over.set()
-    if line.is_broken and ended.failure is not None:
-        ended = replace(ended, failure=FailureKind.LOST)
+    if line.broken is not None and ended.failure is not None:
+        ended = replace(ended, failure=FailureKind.LOST, error=f"its Ray task was lost: {line.broken}")
     if _tidier.tidy():  # nothing on the GPU works in this process any more: Ray is to start another
         threading.Timer(_LEAVE, os._exit, (1,)).start()
     return pack_ended(ended)

@@ -18,7 +18,7 @@ from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import check_seed
 from fasthpo.storage.checkpoints import Keep, check_keep
 from fasthpo.table import check_direction
-from fasthpo.trial import as_number
+from fasthpo.trial import as_number, check_count
 
 # by strategy, which is also the pruner's name: the fields that it uses, which are arguments of the pruner
 PRUNING_STRATEGIES: dict[str, tuple[str, ...]] = {
@@ -32,13 +32,6 @@ PRUNING_STRATEGIES: dict[str, tuple[str, ...]] = {
 _FORBIDDEN = re.compile(r'[/\\<>:"|?*\x00-\x1f]')  # in file names, on Windows or everywhere
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # no file names on Windows
 _LONGEST_NAME = 200  # bytes; file systems end at 255, and temporary names are longer
-
-
-def _integer(name: str, value: Any, least: int) -> int:
-    number = plain(value)
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise InvalidValue(f"{name} must be an integer of at least {least}, got {name}={value!r}")
-    return number
 
 
 def _boolean(name: str, value: Any) -> bool:
@@ -203,7 +196,7 @@ class EarlyStoppingConfig(_Config):
         if not 0 <= delta < math.inf:
             raise InvalidValue(f"min_delta must be finite and not negative, got min_delta={delta}")
         self._set(
-            patience=_integer("patience", self.patience, 1),
+            patience=check_count("patience", self.patience, 1),
             min_delta=delta,
             restore_best_weights=_boolean("restore_best_weights", self.restore_best_weights),
         )
@@ -281,15 +274,14 @@ class TunerConfig(_Config):
         self._set(
             study_name=_checked_name(self.study_name),
             direction=check_direction(self.direction),
-            max_trials=None if self.max_trials is None else _integer("max_trials", self.max_trials, 1),
-            max_total_resource=(
-                None if self.max_total_resource is None else _integer("max_total_resource", self.max_total_resource, 1)
-            ),
             max_duration=None if self.max_duration is None else _checked_duration(self.max_duration),
             output_dir=Path(self.output_dir),
             keep_checkpoints=check_keep(self.keep_checkpoints),
             seed=None if self.seed is None else check_seed(self.seed),
         )
+        for name in ("max_trials", "max_total_resource"):
+            value = getattr(self, name)
+            self._set(**{name: None if value is None else check_count(name, value, 1)})
         for name in ("save_checkpoints", "compress_history", "overwrite"):
             self._set(**{name: _boolean(name, getattr(self, name))})
 

@@ -246,6 +246,18 @@ def as_number(what: str, value: Any) -> float:
         raise InvalidValue(f"{what} must fit into a float, got one of {len(str(value))} digits") from None
 
 
+def check_count(name: str, value: Any, least: int = 0) -> int:
+    """The integer itself.
+
+    Raises:
+        InvalidValue: it is none, or less than `least`.
+    """
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise InvalidValue(f"{name} must be an integer of at least {least}, got {name}={value!r}")
+    return number
+
+
 @dataclass(frozen=True)
 class TrialMetrics:
     """The value an objective reached, and further metrics.

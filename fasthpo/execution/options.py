@@ -16,8 +16,7 @@ from fasthpo.execution.devices import Slot, plan_slots
 from fasthpo.execution.inline import Inline
 from fasthpo.interrupts import Interrupts
 from fasthpo.objective import Objective
-from fasthpo.parameter import plain
-from fasthpo.trial import as_number
+from fasthpo.trial import as_number, check_count
 
 BACKENDS = ("inline", "threads", "processes", "ray")
 
@@ -61,7 +60,7 @@ class Execution:
         Raises:
             InvalidValue: one is wrong, or two don't go together.
         """
-        count = None if workers is None else _integer("workers", workers, 1)
+        count = None if workers is None else check_count("workers", workers, 1)
         limits = Limits(_seconds(trial_timeout), _bytes(trial_memory))
         chosen = _backend(backend, count, devices, executor, limits)
         if resources_per_trial is not None and chosen != "ray":
@@ -129,13 +128,6 @@ def _backend(backend: Any, workers: int | None, devices: Any, executor: Any, lim
     return "processes" if (workers or 1) > 1 or devices is not None or limits else "inline"
 
 
-def _integer(name: str, value: Any, least: int) -> int:
-    number = plain(value)
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise InvalidValue(f"{name} must be an integer of at least {least}, got {name}={value!r}")
-    return number
-
-
 def _seconds(timeout: Any) -> float | None:
     if timeout is None:
         return None
@@ -161,13 +153,13 @@ def _retries(retries: Any) -> dict[FailureKind, int]:
     """
     policy = {**dict.fromkeys(FailureKind, 0), FailureKind.CUDA_MEMORY: 1}
     if not isinstance(retries, Mapping):
-        return {**policy, FailureKind.LOST: _integer("retries", retries, 0)}
+        return {**policy, FailureKind.LOST: check_count("retries", retries, 0)}
     for kind, count in retries.items():
         if kind not in list(FailureKind):
             raise InvalidValue(
                 f"retries must give numbers for some of {[str(one) for one in FailureKind]}, got {kind!r}"
             )
-        policy[FailureKind(kind)] = _integer(f"retries[{str(kind)!r}]", count, 0)
+        policy[FailureKind(kind)] = check_count(f"retries[{str(kind)!r}]", count, 0)
     return policy
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from fasthpo.errors import InvalidValue
-from fasthpo.parameter import plain
 from fasthpo.table import TrialTable
 
 
@@ -37,15 +35,3 @@ class Pruner(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.options().items())})"
-
-
-def check_count(name: str, value: Any, least: int = 0) -> int:
-    """The integer itself.
-
-    Raises:
-        InvalidValue: it is none, or less than `least`.
-    """
-    number = plain(value)
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise InvalidValue(f"{name} must be an integer of at least {least}, got {name}={value!r}")
-    return number

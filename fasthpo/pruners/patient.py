@@ -9,10 +9,10 @@ import numpy as np
 
 from fasthpo.errors import InvalidValue
 from fasthpo.parameter import FloatArray
-from fasthpo.pruners.base import Pruner, check_count
+from fasthpo.pruners.base import Pruner
 from fasthpo.reports import NONE, IntArray
 from fasthpo.table import TrialTable
-from fasthpo.trial import as_number
+from fasthpo.trial import as_number, check_count
 
 _FIRST_ROWS = 4
 

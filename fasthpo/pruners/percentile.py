@@ -9,10 +9,10 @@ import numpy as np
 
 from fasthpo.errors import InvalidValue
 from fasthpo.parameter import FloatArray
-from fasthpo.pruners.base import Pruner, check_count
+from fasthpo.pruners.base import Pruner
 from fasthpo.reports import NONE, IntArray, NarrowArray, grow
 from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState, as_number
+from fasthpo.trial import TrialState, as_number, check_count
 
 Pool = Literal["all", "completed"]
 _FIRST_CAPACITY = 64

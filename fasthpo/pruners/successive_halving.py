@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.parameter import FloatArray
-from fasthpo.pruners.base import Pruner, check_count
+from fasthpo.pruners.base import Pruner
 from fasthpo.reports import grow
 from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trial import TrialState, check_count
 
 _FIRST_CAPACITY = 64
 _BEYOND = 2**63  # no step is as large

@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 from fasthpo.errors import InvalidValue
-from fasthpo.pruners.base import Pruner, check_count
+from fasthpo.pruners.base import Pruner
 from fasthpo.reports import NONE
 from fasthpo.table import TrialTable
-from fasthpo.trial import as_number
+from fasthpo.trial import as_number, check_count
 
 
 def _bound(name: str, value: Any) -> float | None:

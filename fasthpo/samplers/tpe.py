@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import FloatArray, plain
+from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.latin import LatinDraws
 from fasthpo.samplers.model import Model
 from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trial import TrialState, check_count
 
 _STARTUP_STREAM = 0
 _OWN_EVERY = 8  # draws: one of them is TPE's own choice, where the Gaussian process makes the others
@@ -93,8 +93,8 @@ class TPESampler(Sampler):
         exact: bool = False,
     ) -> None:
         super().__init__(seed)
-        self.n_startup_trials = _positive("n_startup_trials", n_startup_trials)
-        self.n_ei_candidates = _positive("n_ei_candidates", n_ei_candidates)
+        self.n_startup_trials = check_count("n_startup_trials", n_startup_trials, 1)
+        self.n_ei_candidates = check_count("n_ei_candidates", n_ei_candidates, 1)
         for name, value in (("multivariate", multivariate), ("exact", exact)):
             if not isinstance(value, bool):
                 raise InvalidValue(f"{name} must be True or False, got {name}={value!r}")
@@ -152,10 +152,3 @@ class TPESampler(Sampler):
     def _is_screened(self, table: TrialTable, draw: int) -> bool:
         """Whether the Gaussian process makes the choice."""
         return self.multivariate and draw % (_OWN_OF_LEVELS if len(table.legs) else _OWN_EVERY) != 0
-
-
-def _positive(name: str, value: int) -> int:
-    value = plain(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidValue(f"{name} must be an integer of at least 1, got {name}={value!r}")
-    return value

@@ -21,7 +21,7 @@ from fasthpo.torch.optimizers import rate_factor, warmup_steps
 from fasthpo.torch.randomness import kept_random_state, seed_all
 from fasthpo.torch.stack import Stack, mappable_attention
 from fasthpo.torch.trainer import pick_device
-from fasthpo.trial import TrialState, as_number
+from fasthpo.trial import TrialState, as_number, check_count
 
 # bytes of a stack: what exceeds a CPU's caches is slower a model, while a GPU gains from more
 _MEMORY = {"cpu": 8 * 2**20}
@@ -118,7 +118,7 @@ class VectorizedTrainer:
         self._objective = objective_metric
         self._train_data = as_dataset("train_data", train_data)
         self._eval_data = as_dataset("eval_data", eval_data)
-        self.stack_size = None if stack_size is None else _count("stack_size", stack_size)
+        self.stack_size = None if stack_size is None else check_count("stack_size", stack_size, 1)
 
     def tune(self, study: Study, n_trials: int, ask: int = _ASK) -> None:
         """Run trials of a study: ask for many, train them, tell what came out, until there are `n_trials` more.
@@ -133,7 +133,7 @@ class VectorizedTrainer:
             ask: how many to ask for at a time. The more, the fuller the stacks of each architecture, and the less a
                 sampler knows when it suggests.
         """
-        left, step = _count("n_trials", n_trials), _count("ask", ask)
+        left, step = check_count("n_trials", n_trials, 1), check_count("ask", ask, 1)
         if study.strategy is not None and study.strategy.is_multi_fidelity:
             raise InvalidValue(_IN_FULL)
         while left > 0:
@@ -301,13 +301,6 @@ def _tell(study: Study, trial: Any, result: VectorizedResult) -> None:
         study.tell(trial, state=TrialState.PRUNED)
     else:
         study.tell(trial, state=TrialState.FAILED, error=f"diverged by step {result.step}")
-
-
-def _count(name: str, value: Any) -> int:
-    number = plain(value)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise InvalidValue(f"{name} must be an integer of at least 1, got {name}={value!r}")
-    return number
 
 
 def _check_stackable(args: TrainingArguments) -> None:

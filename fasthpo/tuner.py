@@ -239,8 +239,8 @@ class HyperparameterTuner:
     ) -> TuningResult:
         """Run trials until the study is finished. Called again it goes on.
 
-        A trial fails, and the study goes on, if the objective raises an exception, returns NaN, anything that is no
-        result, or `TrialResult.failure`, or if its worker is lost. Raising `TrialPruned` prunes it.
+        A trial fails, and the study goes on, if the objective raises an exception, calls `sys.exit()`, returns NaN,
+        anything that is no result, or `TrialResult.failure`, or if its worker is lost. Raising `TrialPruned` prunes it.
 
         By default trials run one after the other where `optimize` is called. With more workers, devices or a limit they
         run in processes that are started afresh and stay for many trials. There the objective is a copy: what it

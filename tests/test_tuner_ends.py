@@ -223,10 +223,22 @@ for k in range(15):
     assert done.returncode == 0, done.stderr
 
 
-def test_system_exit_propagates_after_the_trial_has_failed(tmp_path: Path) -> None:
-    tuner = make(5, output_dir=tmp_path, save_checkpoints=True)
+def test_sys_exit_fails_its_trial_only() -> None:
+    tuner = make(4)
+    result = tuner.optimize(lambda trial: sys.exit(3) if trial.number == 1 else 1.0)
+    assert states(tuner) == ["COMPLETE", "FAILED", "COMPLETE", "COMPLETE"] and result.stop_reason == "max_trials"
+    assert (tuner.study.trials[1].error or "").endswith("SystemExit: 3")
+
+
+def test_sys_exit_in_a_callback_ends_the_program(tmp_path: Path) -> None:
+    class Leaving(HyperparameterCallback):
+        def on_trial_start(self, trial: Trial) -> None:
+            if trial.number == 1:
+                sys.exit(3)
+
+    tuner = make(5, output_dir=tmp_path, save_checkpoints=True).add_callback(Leaving())
     with pytest.raises(SystemExit):
-        tuner.optimize(lambda trial: sys.exit(3) if trial.number == 1 else 1.0)
+        tuner.optimize(parabola)
     assert states(tuner) == ["COMPLETE", "FAILED"]
     assert "SystemExit: 3" in (tuner.study.trials[1].error or "")
     assert len(Study.load(tmp_path / "s")) == 2

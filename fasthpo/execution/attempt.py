@@ -15,12 +15,12 @@ _CUDA_MESSAGES = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STA
 
 
 def run_attempt(objective: Objective, trial: Trial, metric: str | None) -> Ended:
-    """Call the objective; what it returned or raised. What is no `Exception`, such as Ctrl-C, goes through."""
+    """Call the objective; what it returned or raised. `sys.exit()` ends the trial only; Ctrl-C goes through."""
     try:
         outcome = read_outcome(objective(trial), metric)
     except TrialPruned as raised:
         return Ended(trial.number, pruned=str(raised))
-    except Exception as raised:
+    except (Exception, SystemExit) as raised:
         return failed(trial.number, raised)
     if outcome.error is not None:
         return Ended(trial.number, metrics=outcome.metrics, failure=FailureKind.ERROR, error=outcome.error)

@@ -53,7 +53,7 @@ class Threads(Backend):
         while (trial := self._jobs.get()) is not None:
             try:
                 ended = run_attempt(self._objective, trial, self._metric)
-            except BaseException as raised:  # sys.exit() ends the trial, not the thread
+            except BaseException as raised:  # whatever it is, it ends the trial, not the thread
                 ended = failed(trial.number, raised)
             self._done.put(ended)
             del ended, trial  # an exception's frames hold what the objective had

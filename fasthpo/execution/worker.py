@@ -53,7 +53,7 @@ def work(objective: Objective, job: Job, line: Line, metric: str | None) -> Ende
     with RemoteTrial(job, line) as source:
         try:
             ended = run_attempt(objective, Trial(job.number, source), metric)
-        except BaseException as raised:  # sys.exit() ends the trial, not the worker
+        except BaseException as raised:  # whatever it is, it ends the trial, not the worker
             ended = failed(job.number, raised)
     return replace(ended, cause=None)
 

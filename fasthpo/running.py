@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -13,7 +14,6 @@ from fasthpo.errors import AllTrialsFailed, SpaceExhausted
 from fasthpo.execution.base import Backend, Ended, FailureKind
 from fasthpo.execution.desk import Desk
 from fasthpo.interrupts import Interrupts
-from fasthpo.objective import traceback_text
 from fasthpo.results import StopReason
 from fasthpo.study import Study
 from fasthpo.trial import Trial, TrialState
@@ -241,7 +241,7 @@ class Run:
             if ended.number in self._running and self._is_running(ended.number):
                 self._tell(self._desk.end(ended))
         interrupted = isinstance(raised, KeyboardInterrupt)
-        error = "interrupted" if interrupted else traceback_text(raised)
+        error = "interrupted" if interrupted else f"the run was broken off by {_in_words(raised)}"
         failed = [trial for number, trial in self._running.items() if self._is_running(number)]
         for trial in failed:
             self._study.tell(trial, state=TrialState.FAILED, error=error)
@@ -252,3 +252,8 @@ class Run:
     def _is_running(self, number: int) -> bool:
         """Whether the study knows a trial as running; someone else may have told it."""
         return self._study.table.state(number) == TrialState.RUNNING
+
+
+def _in_words(raised: BaseException) -> str:
+    """An exception's type and message, without its traceback."""
+    return "".join(traceback.format_exception_only(raised)).strip()

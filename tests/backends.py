@@ -279,6 +279,7 @@ class BackendTests:
             with pytest.raises(KeyError, match="mine"):
                 tuner.optimize(objective, **options)
             assert states(tuner)[:2] == ["COMPLETE", "FAILED"] and set(states(tuner)[2:]) <= {"FAILED"}
+            assert tuner.study.trials[1].error == "the run was broken off by KeyError: 'mine'"
             if options.get("backend") != "threads" and "executor" not in options:
                 with Gate(opens_at=self.workers) as again:
                     address = again.address

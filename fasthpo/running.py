@@ -163,17 +163,17 @@ class Run:
         ended = self._desk.end(self._ended.popleft())
         trial = self._running[ended.number]
         self._nothing = None
-        if self._is_tried_again(trial, ended):
+        if self._is_running(trial.number) and self._is_tried_again(trial, ended):
             return
         best = self._study.table.best_number
         best_value = None if best is None else float(self._study.table.values[best])
         state = self._tell(ended)
         self._interrupts.allow()
         try:
-            if ended.pruned is not None:
+            if state == TrialState.PRUNED:
                 self._notify("on_trial_pruned", trial, ended.pruned or self._why_pruned(trial))
-            elif ended.failure is not None:
-                self._notify("on_trial_failed", trial, ended.error)
+            elif state == TrialState.FAILED:
+                self._notify("on_trial_failed", trial, trial.error)
             elif state == TrialState.PAUSED:
                 self._notify("on_trial_paused", trial)
             else:
@@ -184,7 +184,13 @@ class Run:
     def _tell(self, ended: Ended) -> TrialState:
         """What the study makes of a trial that has ended; it runs no longer."""
         study, trial = self._study, self._running[ended.number]
-        if ended.pruned is not None:
+        if not self._is_running(trial.number):
+            state = study.table.state(trial.number)
+            logger.warning(
+                "trial %d was told before its objective ended, which is for the tuner to do; what was told stands: %s",
+                trial.number, state.name,
+            )  # fmt: skip
+        elif ended.pruned is not None:
             state = study.tell(trial, state=TrialState.PRUNED)
         elif ended.failure is not None:
             state = study.tell(trial, state=TrialState.FAILED, metrics=ended.metrics, error=ended.error)

@@ -31,7 +31,9 @@ from fasthpo.results import StopReason, StudyStatistics
 from fasthpo.strategies.single_fidelity import BayesianOptimization, GridSearch, RandomSearch
 from fasthpo.study import Study
 from fasthpo.trial import Trial, TrialResult, TrialState
-from tests.tuning import GRID, make, parabola, states
+from fasthpo.tuner import HyperparameterTuner
+from tests.backends import Recorder
+from tests.tuning import GRID, SPACE, make, parabola, states
 
 
 def test_max_trials() -> None:
@@ -242,6 +244,49 @@ def test_sys_exit_in_a_callback_ends_the_program(tmp_path: Path) -> None:
     assert states(tuner) == ["COMPLETE", "FAILED"]
     assert "SystemExit: 3" in (tuner.study.trials[1].error or "")
     assert len(Study.load(tmp_path / "s")) == 2
+
+
+@pytest.mark.parametrize("backend", ["inline", "threads"])
+def test_an_objective_that_tells_its_own_trial(backend: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What it told stands, whatever it returns or raises; the study goes on, and nothing is tried again."""
+    tuner = make(6)
+    recorder = Recorder()
+
+    def objective(trial: Trial) -> float:
+        if trial.number == 1:
+            tuner.study.tell(trial.number, 7.0)
+        if trial.number == 2:
+            tuner.study.tell(trial, state=TrialState.FAILED, error="by itself")
+        if trial.number == 3:
+            tuner.study.tell(trial, 8.0)
+            raise ValueError("too late")
+        if trial.number == 4:
+            tuner.study.tell(trial, 9.0, state=TrialState.PRUNED)
+        return 1.0
+
+    result = tuner.add_callback(recorder).optimize(objective, backend=backend, retries={"error": 3})
+    assert states(tuner) == ["COMPLETE", "COMPLETE", "FAILED", "COMPLETE", "PRUNED", "COMPLETE"]
+    assert [trial.value for trial in result.trials] == [1.0, 7.0, None, 8.0, 9.0, 1.0]
+    assert tuner.study.trials[2].error == "by itself"
+    assert [recorder.of(number)[-1] for number in range(6)] == [
+        "complete", "complete", "failed", "complete", "pruned", "complete",
+    ]  # fmt: skip
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 4 and warnings[0] == (
+        "trial 1 was told before its objective ended, which is for the tuner to do; what was told stands: COMPLETE"
+    )
+
+
+def test_a_trial_that_tells_itself_may_pause() -> None:
+    config = TunerConfig("s", max_trials=9, seed=0)
+    tuner = HyperparameterTuner.with_hyperband(config, SPACE, max_resource=9)
+
+    def objective(trial: Trial) -> float:
+        tuner.study.tell(trial, trial["x"])
+        return math.nan
+
+    result = tuner.optimize(objective)
+    assert len(result.trials) == 9 and set(states(tuner)) <= {"COMPLETE", "PAUSED"} and "PAUSED" in states(tuner)
 
 
 def test_the_first_ten_trials_all_failed(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fasthpo import InvalidValue
+from fasthpo import InvalidValue, MissingPackage
 from fasthpo.execution.base import Limits
 from fasthpo.execution.options import Execution
 from tests.tuning import make
@@ -65,6 +67,36 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidValue, match=message):
         tuner.optimize(len, **arguments)
     assert len(tuner.study) == 0
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"cpu": -1}, "must be 0, or finite and at least 0.0001, got 'cpu': -1"),
+        ({"gpu": float("inf")}, "must be 0, or finite and at least 0.0001, got 'gpu': inf"),
+        ({"gpu": 0.00001}, "must be 0, or finite and at least 0.0001, got 'gpu': 1e-05"),
+        ({"GPU": 1.5}, "of GPUs, a trial can have a part of one or a whole number, got 'GPU': 1.5"),
+        ({"cpu": "all"}, r"resources_per_trial\['cpu'\] must be a number, got 'all'"),
+        (2, "resources_per_trial must be a mapping such as {'cpu': 2}, got 2"),
+        ({3: 1}, "resources_per_trial must be a mapping such as {'cpu': 2}, got {3: 1}"),
+    ],
+)
+@pytest.mark.parametrize("installed", [True, False])
+def test_resources_of_ray(resources: Any, message: str, installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused before anything has begun, whether Ray is there or not."""
+    if not installed:
+        monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InvalidValue, match=message):
+        Execution.of(backend="ray", resources_per_trial=resources)
+
+
+def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    tuner = make(output_dir=tmp_path, save_checkpoints=True)
+    with pytest.raises(MissingPackage, match=r'Ray is not installed: pip install "fasthpo\[ray\]"') as caught:
+        tuner.optimize(len, backend="ray", resources_per_trial={"cpu": 1})
+    assert isinstance(caught.value, ImportError)
+    assert len(tuner.study) == 0 and not list(tmp_path.iterdir())
 
 
 def test_bad_executors() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from fasthpo.errors import InvalidValue
+from fasthpo.errors import InvalidValue, MissingPackage
 from fasthpo.execution.base import Backend, FailureKind, Limits
 from fasthpo.execution.desk import Desk
 from fasthpo.execution.devices import Slot, plan_slots
@@ -19,6 +19,7 @@ from fasthpo.objective import Objective
 from fasthpo.trial import as_number, check_count
 
 BACKENDS = ("inline", "threads", "processes", "ray")
+_LEAST_RESOURCE = 0.0001  # of which Ray counts no parts
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Execution:
         executor: the executor, if there is one.
         limits: what a trial may take.
         retries: how often a trial is tried again, by what made it fail.
-        resources: what a trial needs on Ray.
+        needs: what a trial needs on Ray, by Ray's names; None elsewhere.
     """
 
     backend: str
@@ -41,7 +42,7 @@ class Execution:
     executor: Executor | None
     limits: Limits
     retries: Mapping[FailureKind, int]
-    resources: Mapping[str, float] | None
+    needs: Mapping[str, float] | None
 
     @classmethod
     def of(
@@ -59,6 +60,7 @@ class Execution:
 
         Raises:
             InvalidValue: one is wrong, or two don't go together.
+            MissingPackage: Ray is asked for and not installed.
         """
         count = None if workers is None else check_count("workers", workers, 1)
         limits = Limits(_seconds(trial_timeout), _bytes(trial_memory))
@@ -80,7 +82,11 @@ class Execution:
         slots = tuple(plan_slots(devices, count)) if chosen == "processes" else ()
         if chosen in ("inline", "threads"):
             count = count or 1
-        return cls(chosen, count, slots, executor, limits, _retries(retries), resources_per_trial)
+        policy, needs = _retries(retries), None
+        if chosen == "ray":
+            needs = _needs({} if resources_per_trial is None else resources_per_trial)
+            _check_ray()
+        return cls(chosen, count, slots, executor, limits, policy, needs)
 
     def make_backend(self, objective: Objective, metric: str | None, desk: Desk, interrupts: Interrupts) -> Backend:
         """A backend that is ready to be entered.
@@ -104,7 +110,8 @@ class Execution:
         if self.backend == "ray":
             from fasthpo.execution.ray import RayTasks
 
-            return RayTasks(pickled, metric, desk, self.workers, self.resources or {}, self.limits)
+            assert self.needs is not None
+            return RayTasks(pickled, metric, desk, self.workers, self.needs, self.limits)
         from fasthpo.execution.executor import Tasks
 
         assert self.executor is not None
@@ -161,6 +168,30 @@ def _retries(retries: Any) -> dict[FailureKind, int]:
             )
         policy[FailureKind(kind)] = check_count(f"retries[{str(kind)!r}]", count, 0)
     return policy
+
+
+def _needs(resources: Any) -> dict[str, float]:
+    """What a trial needs, by the names that Ray uses."""
+    if not isinstance(resources, Mapping) or not all(isinstance(name, str) and name for name in resources):
+        raise InvalidValue(f"resources_per_trial must be a mapping such as {{'cpu': 2}}, got {resources!r}")
+    needs = {"CPU": 1.0, "GPU": 0.0}
+    for name, amount in resources.items():
+        number = as_number(f"resources_per_trial[{name!r}]", amount)
+        if not 0 <= number < math.inf or 0 < number < _LEAST_RESOURCE:
+            raise InvalidValue(
+                f"resources_per_trial must be 0, or finite and at least {_LEAST_RESOURCE}, got {name!r}: {amount!r}"
+            )
+        if name.lower() == "gpu" and number > 1 and not number.is_integer():
+            raise InvalidValue(f"of GPUs, a trial can have a part of one or a whole number, got {name!r}: {amount!r}")
+        needs[name.upper() if name.lower() in ("cpu", "gpu") else name] = number
+    return needs
+
+
+def _check_ray() -> None:
+    try:
+        import ray  # noqa: F401
+    except ImportError as error:
+        raise MissingPackage('Ray is not installed: pip install "fasthpo[ray]"') from error
 
 
 def pickle_objective(objective: Objective) -> bytes:

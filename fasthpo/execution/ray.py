@@ -7,7 +7,6 @@ something was said. Results are collected in bulk, so that the study keeps up wi
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import secrets
 import threading
@@ -20,7 +19,7 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fasthpo.errors import InvalidValue, TrialStateError, WorkersFailed
+from fasthpo.errors import TrialStateError, WorkersFailed
 from fasthpo.execution.base import Backend, Ended, FailureKind, Job, Limits
 from fasthpo.execution.desk import Desk
 from fasthpo.execution.line import read_reply
@@ -28,7 +27,7 @@ from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack
 from fasthpo.execution.tidying import Tidier
 from fasthpo.execution.watch import over_memory
 from fasthpo.execution.worker import Unloadable, load, work
-from fasthpo.trial import Trial, as_number
+from fasthpo.trial import Trial
 
 _WAIT = 0.2  # seconds that Ray is waited for at a time, so that Ctrl-C is noticed
 _DELAY = 0.1  # seconds that a report may wait for the next one, to go along with it
@@ -188,11 +187,10 @@ class RayTasks(Backend):
         metric: which entry of a mapping is the objective's value.
         desk: the study's.
         workers: how many tasks Ray is given at the same time; None for as many as fit into the cluster.
-        resources: what a trial needs: "cpu" (1 if not given), "gpu", "memory" in bytes, or the cluster's own names.
+        needs: what a trial needs, by Ray's names: "CPU", "GPU", "memory" in bytes, or the cluster's own.
         limits: what a trial may take.
 
     Raises:
-        InvalidValue: a resource is no number.
         WorkersFailed: the cluster has no room for a single trial.
     """
 
@@ -202,10 +200,10 @@ class RayTasks(Backend):
         metric: str | None,
         desk: Desk,
         workers: int | None,
-        resources: Mapping[str, float],
+        needs: Mapping[str, float],
         limits: Limits,
     ) -> None:
-        self._needs = _needs(resources)
+        self._needs = needs
         self._desk = desk
         self._limits = limits
         self._workers = workers
@@ -371,21 +369,8 @@ def _result(reference: Any) -> Any:
         return error
 
 
-def _needs(resources: Mapping[str, float]) -> dict[str, float]:
-    """What a trial needs, by the names that Ray uses."""
-    if not isinstance(resources, Mapping):
-        raise InvalidValue(f"resources_per_trial must be a mapping such as {{'cpu': 2}}, got {resources!r}")
-    needs = {"CPU": 1.0, "GPU": 0.0}
-    for name, amount in resources.items():
-        number = as_number(f"resources_per_trial[{name!r}]", amount)
-        if not 0 <= number < math.inf:
-            raise InvalidValue(f"resources_per_trial must be finite and not negative, got {name!r}: {amount!r}")
-        needs[str(name).upper() if str(name).lower() in ("cpu", "gpu") else str(name)] = number
-    return needs
-
-
 def _options(needs: Mapping[str, float]) -> dict[str, Any]:
-    """The same as arguments of a Ray task."""
+    """What a trial needs as arguments of a Ray task."""
     own = {name: amount for name, amount in needs.items() if name not in ("CPU", "GPU", "memory")}
     memory = {"memory": needs["memory"]} if "memory" in needs else {}
     return {"num_cpus": needs["CPU"], "num_gpus": needs["GPU"], "resources": own, **memory}

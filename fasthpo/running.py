@@ -32,7 +32,8 @@ class Run:
         config: when to end.
         backend: where trials run.
         desk: what passes on their reports.
-        retries: how often a trial is tried again, by what made it fail.
+        retries: how often a trial is tried again, by what made it fail; a kind that is not there, once if other trials
+            may have used the same GPU.
         notify: calls a hook of all callbacks.
         interrupts: Ctrl-C.
         stopped: whether the run was asked to end.
@@ -216,10 +217,8 @@ class Run:
         kind = ended.failure
         if kind is None or self._reason is not None or self._stopped() or self._interrupts.count:
             return False
-        if kind is FailureKind.CUDA_MEMORY and not ended.shared:  # nobody else can have taken the memory
-            return False
         failures = self._failures.setdefault(trial.number, dict.fromkeys(FailureKind, 0))
-        if failures[kind] >= self._retries[kind]:
+        if failures[kind] >= self._retries.get(kind, int(ended.shared)):
             return False
         failures[kind] += 1
         self._desk.repeat(trial.number)

@@ -264,8 +264,10 @@ class HyperparameterTuner:
                 imported count. It is looked at twenty times a second.
             retries: how often a trial is tried again, under its number and with its `checkpoint_dir`, if its worker is
                 lost; or a mapping for each kind of failure: {"lost": 2, "error": 1, "timeout": 0, "memory": 0,
-                "cuda_memory": 1}. The last is the default: a trial that finds a GPU full that it shares with others is
-                tried once more, alone on it.
+                "cuda_memory": 1}. A number given for "cuda_memory" always holds. Without one, a trial that finds a GPU
+                full is tried once more if other trials may have used it meanwhile: if several run at a time and
+                `devices` has not given each a GPU of its own. It then has this machine's GPU, or without `devices` all
+                of this machine, for itself; not so on Ray and in executors that reach beyond this machine.
             resources_per_trial: what a trial needs on Ray: {"cpu": 2, "gpu": 0.5}, "memory" in bytes, or other names.
 
         Raises:

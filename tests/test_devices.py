@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def test_slots(gpus: Any) -> None:
     gpus(2)
     zero, one = Slot("cuda:0"), Slot("cuda:1")
     shared = Slot("cuda:0", shared=True)
-    assert plan_slots(None, 3) == [Slot()] * 3 and plan_slots(None, None) == [Slot()]
+    assert plan_slots(None, 3) == [Slot(shared=True)] * 3 and plan_slots(None, None) == [Slot()]
     assert plan_slots("cpu", 3) == [Slot("cpu")] * 3
     assert plan_slots("auto", None) == plan_slots(["cuda:0", "cuda:1"], 2) == [zero, one]
     assert plan_slots("auto", 1) == [zero] and plan_slots("cuda:1", None) == [one]
@@ -163,11 +164,29 @@ def test_full_gpus_are_recognised() -> None:
         assert not is_cuda_memory(error)
 
 
-def test_a_full_gpu_that_is_shared_is_tried_again_alone(gpus: Any, tmp_path: Path) -> None:
+SHARED: dict[str, dict[str, Any]] = {
+    "slots": {"devices": {"cuda:0": 2}},
+    "workers": {"workers": 2},
+    "threads": {"backend": "threads", "workers": 2},
+    "executor": {"executor": None},
+}  # where the two trials that run at a time may use the same GPU
+
+
+@pytest.fixture(params=list(SHARED))
+def shared(request: pytest.FixtureRequest, gpus: Any) -> Iterator[dict[str, Any]]:
     gpus(1)
+    if request.param != "executor":
+        yield SHARED[request.param]
+        return
+    loky = pytest.importorskip("loky")
+    with loky.ProcessPoolExecutor(2) as executor:
+        yield {"executor": executor}
+
+
+def test_a_full_gpu_that_may_be_shared_is_tried_again_alone(shared: dict[str, Any], tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with Gate() as gate:
-        address = gate.address
+    with Gate(opens_at=2) as both, Gate() as gate:
+        begun, address = both.address, gate.address
 
         def note(what: str, trial: Trial) -> None:
             with log.open("a") as file:
@@ -176,10 +195,12 @@ def test_a_full_gpu_that_is_shared_is_tried_again_alone(gpus: Any, tmp_path: Pat
         def objective(trial: Trial) -> float:
             note("begin", trial)
             if trial.number == 0:
+                arrive(begun)
                 arrive(address)
             mark = trial.checkpoint_dir / "tried"
             if trial.number == 1 and not mark.exists():
                 mark.write_text("")
+                arrive(begun)
                 raise full_gpu()
             note("end", trial)
             return 1.0
@@ -187,11 +208,15 @@ def test_a_full_gpu_that_is_shared_is_tried_again_alone(gpus: Any, tmp_path: Pat
         class Opening(Recorder):
             def on_trial_retried(self, trial: Trial, error: str) -> None:
                 super().on_trial_retried(trial, error)
+                gate.wait_for(1)
                 gate.open()
+
+            def on_trial_failed(self, trial: Trial, error: str) -> None:
+                gate.open()  # so that the test fails, and does not hang
 
         recorder = Opening()
         tuner = make(6).add_callback(recorder)
-        tuner.optimize(objective, devices={"cuda:0": 2})
+        tuner.optimize(objective, **shared)
     assert states(tuner) == ["COMPLETE"] * 6
     assert recorder.of(1) == ["start", "retried", "complete"]
     lines = log.read_text().splitlines()
@@ -200,7 +225,22 @@ def test_a_full_gpu_that_is_shared_is_tried_again_alone(gpus: Any, tmp_path: Pat
     assert all(f"end {line.split()[1]}" in lines[:again] for line in lines[:again] if line.startswith("begin") and line != "begin 1")  # fmt: skip
 
 
-def test_a_full_gpu_fails_the_trial_alone_or_the_second_time(gpus: Any) -> None:
+def test_a_full_gpu_fails_the_trial_alone(shared: dict[str, Any]) -> None:
+    def objective(trial: Trial) -> float:
+        if trial.number == 1:
+            raise full_gpu()
+        return 1.0
+
+    for retries, attempts in ((0, 2), ({"cuda_memory": 0}, 1), ({"cuda_memory": 3}, 4)):
+        recorder = Recorder()
+        tuner = make(3).add_callback(recorder)
+        tuner.optimize(objective, **shared, retries=retries)
+        assert states(tuner) == ["COMPLETE", "FAILED", "COMPLETE"]
+        assert recorder.of(1) == ["start", *["retried"] * (attempts - 1), "failed"]
+
+
+def test_a_full_gpu_that_no_other_trial_uses(gpus: Any) -> None:
+    """Tried again if a number was given for it, and only then."""
     gpus(1)
 
     def objective(trial: Trial) -> float:
@@ -208,17 +248,18 @@ def test_a_full_gpu_fails_the_trial_alone_or_the_second_time(gpus: Any) -> None:
             raise full_gpu()
         return 1.0
 
-    for devices, retries, events in [
-        ({"cuda:0": 2}, 0, ["start", "retried", "failed"]),  # alone it fails again
-        ({"cuda:0": 2}, {"cuda_memory": 0}, ["start", "failed"]),
-        ({"cuda:0": 1}, 5, ["start", "failed"]),  # nobody else can have taken the memory
-    ]:
-        recorder = Recorder()
-        tuner = make(3).add_callback(recorder)
-        tuner.optimize(objective, devices=devices, retries=retries)
-        assert states(tuner) == ["COMPLETE", "FAILED", "COMPLETE"]
-        assert recorder.of(1) == events
-        assert "OutOfMemoryError: CUDA out of memory" in (tuner.study.trials[1].error or "")
+    places: list[dict[str, Any]] = [
+        {"devices": {"cuda:0": 1}}, {"backend": "inline"}, {"backend": "threads", "workers": 1},
+        {"backend": "processes", "workers": 1}, {"workers": 2, "devices": "cpu"},
+    ]  # fmt: skip
+    for place in places:
+        for retries, attempts in ((5, 1), ({"cuda_memory": 2}, 3)):
+            recorder = Recorder()
+            tuner = make(3).add_callback(recorder)
+            tuner.optimize(objective, **place, retries=retries)
+            assert states(tuner) == ["COMPLETE", "FAILED", "COMPLETE"]
+            assert recorder.of(1) == ["start", *["retried"] * (attempts - 1), "failed"]
+            assert "OutOfMemoryError: CUDA out of memory" in (tuner.study.trials[1].error or "")
 
 
 @pytest.mark.gpu

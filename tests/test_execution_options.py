@@ -32,8 +32,8 @@ def test_limits() -> None:
 
 
 def test_retries() -> None:
-    assert Execution.of().retries == {"error": 0, "lost": 0, "timeout": 0, "memory": 0, "cuda_memory": 1}
-    assert Execution.of(retries=3).retries == {"error": 0, "lost": 3, "timeout": 0, "memory": 0, "cuda_memory": 1}
+    assert Execution.of().retries == {"error": 0, "lost": 0, "timeout": 0, "memory": 0}
+    assert Execution.of(retries=3).retries == {"error": 0, "lost": 3, "timeout": 0, "memory": 0}
     some = Execution.of(retries={"timeout": 2, "cuda_memory": 0}).retries
     assert some == {"error": 0, "lost": 0, "timeout": 2, "memory": 0, "cuda_memory": 0}
 

@@ -33,7 +33,7 @@ class Ended:
         pruned: why it was pruned; "" if it did not say, None if it was not.
         failure: what made it fail, if it did; `error` then says why.
         cause: the exception behind a failure, if it is at hand.
-        shared: whether other trials may use the same GPU.
+        shared: whether other trials may have used the same GPU meanwhile.
     """
 
     number: int
@@ -103,7 +103,7 @@ class Backend(ABC):
 
         Args:
             trial: the study's handle of it.
-            alone: let no other trial use the same GPU meanwhile.
+            alone: let no other trial use the same GPU meanwhile, where it is on this machine.
         """
 
     @abstractmethod

@@ -24,7 +24,7 @@ class Slot(NamedTuple):
     """Where one worker runs.
 
     `device` is "cuda:0", "cpu", or "" for wherever the objective goes by itself; `shared` says whether other slots have
-    the same GPU.
+    the same GPU, or may have.
     """
 
     device: str = ""
@@ -67,7 +67,7 @@ def plan_slots(devices: Any, workers: int | None) -> list[Slot]:
         InvalidValue: no such device, or more workers than slots.
     """
     if devices is None:
-        return [Slot()] * (workers or 1)
+        return [Slot(shared=(workers or 1) > 1)] * (workers or 1)
     if isinstance(devices, str) and devices == "auto":
         gpus = gpu_count()
         devices = [f"cuda:{i}" for i in range(gpus)] if gpus else "cpu"

@@ -7,6 +7,7 @@ import pickle
 import socket
 import threading
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from fasthpo.errors import InvalidValue, TrialStateError, WorkersFailed
@@ -16,6 +17,7 @@ from fasthpo.execution.devices import Slot
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
 from fasthpo.execution.processes import Processes
 from fasthpo.execution.tidying import Tidier
+from fasthpo.execution.turns import Turns
 from fasthpo.execution.wire import LOOPBACK, Gone, Said, Switchboard, Wire, WireLine, connect
 from fasthpo.execution.worker import Unloadable, load, work
 from fasthpo.trial import Trial
@@ -135,7 +137,7 @@ class _Done(NamedTuple):
 class _Running(NamedTuple):
     """A job that was submitted and has not ended."""
 
-    number: int  # of the trial
+    job: Job
     future: Future[Any]
 
 
@@ -158,7 +160,7 @@ class Tasks(Backend):
         self._desk = desk
         self._executor = executor
         self._workers = _workers_of(executor) if workers is None else workers
-        local = _is_local(executor)
+        local = self._local = _is_local(executor)
         self._board = Switchboard(LOOPBACK if local else "")
         self._task = Task(
             (LOOPBACK,) if local else _hosts(),
@@ -171,6 +173,7 @@ class Tasks(Backend):
             limits,
             Job(0, 0, {}, None, 0),
         )
+        self._turns: Turns[Job] = Turns()
         self._running: dict[int, _Running] = {}  # by ticket
         self._begun: set[int] = set()  # tickets of those that a worker has begun
         self._ticket = 0
@@ -183,16 +186,26 @@ class Tasks(Backend):
 
     def submit(self, trial: Trial, alone: bool = False) -> None:
         self._ticket += 1
-        ticket = self._ticket
-        packed = pickle.dumps(self._task._replace(job=Job.of(trial, ticket, alone)))
+        alone = alone and self._local  # one trial is not to keep a whole cluster waiting
+        self._turns.add(Job.of(trial, self._ticket, alone), alone)
+        self._start()
+
+    def _start(self) -> None:
+        for job in self._turns.take():
+            self._hand_over(job)
+
+    def _hand_over(self, job: Job) -> None:
+        ticket = job.ticket
+        packed = pickle.dumps(self._task._replace(job=job))
         try:
             future = self._executor.submit(run_task, packed)
         except Exception as error:
             raise WorkersFailed(f"the executor takes no more trials: {error}") from error
-        self._running[ticket] = _Running(trial.number, future)
+        self._running[ticket] = _Running(job, future)
         future.add_done_callback(lambda future: self._board.post(_Done(ticket, future)))
 
     def wait(self, timeout: float | None = None) -> list[Ended]:
+        self._start()
         for event in self._board.wait(timeout):
             match event:
                 case Said(wire, message):
@@ -208,12 +221,13 @@ class Tasks(Backend):
         self._board.wake()
 
     def _end(self, ticket: int, ended: Ended) -> None:
-        del self._running[ticket]
+        job = self._running.pop(ticket).job
         self._begun.discard(ticket)
-        self._ended.append(ended)
+        self._turns.end()
+        self._ended.append(replace(ended, shared=self._workers > 1 and not job.alone))
 
     def _lose(self, ticket: int, why: str) -> None:
-        self._end(ticket, Ended(self._running[ticket].number, failure=FailureKind.LOST, error=why))
+        self._end(ticket, Ended(self._running[ticket].job.number, failure=FailureKind.LOST, error=why))
 
     def _on_message(self, wire: Wire, message: Message) -> None:
         try:
@@ -236,7 +250,7 @@ class Tasks(Backend):
             pass
 
     def _on_news(self, wire: Wire, ticket: int, message: Message) -> None:
-        number = self._running[ticket].number
+        number = self._running[ticket].job.number
         reply: Message | None = [Told.REPLY, True]
         match message:
             case [Says.UNLOADABLE, str(why)]:

@@ -32,7 +32,7 @@ class Execution:
         slots: where processes run.
         executor: the executor, if there is one.
         limits: what a trial may take.
-        retries: how often a trial is tried again, by what made it fail.
+        retries: how often a trial is tried again, by what made it fail; see `_retries`.
         needs: what a trial needs on Ray, by Ray's names; None elsewhere.
     """
 
@@ -156,9 +156,11 @@ def _bytes(memory: Any) -> int | None:
 def _retries(retries: Any) -> dict[FailureKind, int]:
     """How often each kind of failure is tried again. A plain number is for lost workers.
 
-    A GPU that other slots share may have been full because of them, so that is tried again once unless told otherwise.
+    CUDA_MEMORY is there only if a number was given for it, which then always holds. Without, it is once if other trials
+    may have used the same GPU, as it may have been full because of them, and else never.
     """
-    policy = {**dict.fromkeys(FailureKind, 0), FailureKind.CUDA_MEMORY: 1}
+    policy = dict.fromkeys(FailureKind, 0)
+    del policy[FailureKind.CUDA_MEMORY]
     if not isinstance(retries, Mapping):
         return {**policy, FailureKind.LOST: check_count("retries", retries, 0)}
     for kind, count in retries.items():

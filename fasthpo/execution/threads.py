@@ -6,12 +6,22 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
 
 from fasthpo.execution.attempt import failed, run_attempt
 from fasthpo.execution.base import Backend, Ended
 from fasthpo.execution.desk import Desk
+from fasthpo.execution.turns import Turns
 from fasthpo.objective import Objective
 from fasthpo.trial import Trial
+
+
+class _Attempt(NamedTuple):
+    """A trial to run."""
+
+    trial: Trial
+    shared: bool  # whether others may run meanwhile
 
 
 class Threads(Backend):
@@ -32,33 +42,40 @@ class Threads(Backend):
         self._metric = metric
         self._desk = desk
         self._workers = workers
-        self._jobs: queue.SimpleQueue[Trial | None] = queue.SimpleQueue()
+        self._turns: Turns[_Attempt] = Turns()
+        self._jobs: queue.SimpleQueue[_Attempt | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._running = 0
 
     @property
     def capacity(self) -> int:
         return self._workers
 
     def submit(self, trial: Trial, alone: bool = False) -> None:
-        self._running += 1
-        if self._running > len(self._threads):
+        shared = self._workers > 1 and not alone
+        self._turns.add(_Attempt(self._desk.handle(trial), shared), alone)
+        self._start()
+
+    def _start(self) -> None:
+        for attempt in self._turns.take():
+            self._jobs.put(attempt)
+        while len(self._threads) < self._turns.running:
             thread = threading.Thread(target=self._work, name=f"fasthpo-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
-        self._jobs.put(self._desk.handle(trial))
 
     def _work(self) -> None:
-        while (trial := self._jobs.get()) is not None:
+        while (attempt := self._jobs.get()) is not None:
+            trial, shared = attempt
             try:
                 ended = run_attempt(self._objective, trial, self._metric)
             except BaseException as raised:  # whatever it is, it ends the trial, not the thread
                 ended = failed(trial.number, raised)
-            self._done.put(ended)
-            del ended, trial  # an exception's frames hold what the objective had
+            self._done.put(replace(ended, shared=shared))
+            del ended, trial, attempt  # an exception's frames hold what the objective had
 
     def wait(self, timeout: float | None = None) -> list[Ended]:
+        self._start()
         found: list[Ended] = []
         take: Callable[[], Ended | None] = lambda: self._done.get(timeout=timeout)  # noqa: E731
         try:
@@ -67,7 +84,7 @@ class Threads(Backend):
                 take = self._done.get_nowait
         except queue.Empty:
             pass
-        self._running -= len(found)
+        self._turns.end(len(found))
         return found
 
     def wake(self) -> None:
@@ -76,7 +93,7 @@ class Threads(Backend):
     def close(self) -> None:
         for _ in self._threads:
             self._jobs.put(None)
-        if not self._running:
+        if not self._turns.running:
             end = time.monotonic() + 1
             for thread in self._threads:
                 thread.join(max(0.0, end - time.monotonic()))

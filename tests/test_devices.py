@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -260,6 +262,116 @@ def test_a_full_gpu_that_no_other_trial_uses(gpus: Any) -> None:
             assert states(tuner) == ["COMPLETE", "FAILED", "COMPLETE"]
             assert recorder.of(1) == ["start", *["retried"] * (attempts - 1), "failed"]
             assert "OutOfMemoryError: CUDA out of memory" in (tuner.study.trials[1].error or "")
+
+
+class PretendedGPU:
+    """Stands for torch in a process without a GPU: counts bytes of tensors, and the cache that the driver misses."""
+
+    OutOfMemoryError = type("OutOfMemoryError", (RuntimeError,), {"__module__": "torch"})
+
+    def __init__(self) -> None:
+        self.cuda = self
+        self.taken = self.peak = self.reserved = 0
+
+    class Tensor:
+        def __init__(self, gpu: PretendedGPU, size: int) -> None:
+            self.gpu, self.size = gpu, size
+            gpu.taken += size
+            gpu.peak = max(gpu.peak, gpu.taken)
+            gpu.reserved = max(gpu.reserved, gpu.taken)
+
+        def __del__(self) -> None:
+            self.gpu.taken -= self.size
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def device_count(self) -> int:
+        return 1
+
+    def max_memory_allocated(self, device: int) -> int:
+        return self.peak
+
+    def reset_peak_memory_stats(self, device: int) -> None:
+        self.peak = self.taken
+
+    def synchronize(self) -> None:
+        pass
+
+    def empty_cache(self) -> None:
+        self.reserved = self.taken
+
+
+@pytest.mark.parametrize("backend", ["inline", "threads"])
+def test_trials_in_this_process_leave_no_gpu_memory_behind(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither taken nor in the cache, and a trial's peak is its own; also after one that failed."""
+    gpu = PretendedGPU()
+    monkeypatch.setitem(sys.modules, "torch", gpu)
+    found: list[int] = []
+
+    def objective(trial: Trial) -> float:
+        found.append(gpu.reserved)
+        kept: list[Any] = [gpu.Tensor(gpu, 2**33 >> trial.number)]
+        kept.append(kept)  # a cycle, which only a collection frees
+        if trial.number in (1, 2):
+            raise gpu.OutOfMemoryError("CUDA out of memory")
+        return 1.0
+
+    gc.disable()
+    try:
+        tuner = make(4)
+        tuner.optimize(objective, backend=backend)
+    finally:
+        gc.enable()
+    assert states(tuner) == ["COMPLETE", "FAILED", "FAILED", "COMPLETE"]
+    assert [trial.metrics.get("peak_gpu_memory") for trial in tuner.study.trials] == [None, 2.0**32, 2.0**31, None]
+    assert found == [0] * 4 and gpu.reserved == 0
+
+
+def test_gpu_memory_of_threads_is_freed_when_none_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = PretendedGPU()
+    monkeypatch.setitem(sys.modules, "torch", gpu)
+    found: list[int] = []
+
+    def objective(trial: Trial) -> float:
+        found.append(gpu.reserved)
+        tensor = gpu.Tensor(gpu, 2**30)
+        if trial.number == 0:
+            raise gpu.OutOfMemoryError("CUDA out of memory")
+        return float(tensor.size)
+
+    make(1).optimize(objective, backend="threads", workers=2)
+    assert found == [0, 0] and gpu.reserved == 0  # the second attempt is alone
+
+
+@pytest.mark.parametrize("backend", ["inline", "threads"])
+def test_torch_is_not_imported_to_free_memory(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # an import would fail
+    tuner = make(3)
+    tuner.optimize(lambda trial: 1.0, backend=backend)
+    assert states(tuner) == ["COMPLETE"] * 3 and sys.modules["torch"] is None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["inline", "threads"])
+def test_real_gpu_memory_is_back_after_a_trial_in_this_process(backend: str) -> None:
+    import torch
+
+    found: list[int] = []
+
+    def objective(trial: Trial) -> float:
+        found.append(torch.cuda.memory_reserved() if torch.cuda.is_initialized() else 0)
+        kept: list[Any] = [torch.ones(2**28 >> trial.number, device="cuda")]  # 1 GiB, then half of it
+        kept.append(kept)
+        if trial.number == 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return 1.0
+
+    tuner = make(3)
+    tuner.optimize(objective, backend=backend)
+    assert states(tuner) == ["COMPLETE", "FAILED", "COMPLETE"]
+    assert tuner.study.trials[1].metrics["peak_gpu_memory"] == 2**29
+    assert max(found) - min(found) < 2**26 and torch.cuda.memory_reserved() < 2**26
 
 
 @pytest.mark.gpu

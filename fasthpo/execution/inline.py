@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import ClassVar
 
-from fasthpo.execution.attempt import run_attempt
+from fasthpo.execution.attempt import forget_peak, run_attempt
 from fasthpo.execution.base import Backend, Ended
 from fasthpo.execution.desk import Desk
+from fasthpo.execution.tidying import free_gpu_memory
 from fasthpo.interrupts import Interrupts
 from fasthpo.objective import Objective
 from fasthpo.trial import Trial
@@ -40,8 +41,13 @@ class Inline(Backend):
         self._waiting.append(self._desk.handle(trial))
 
     def wait(self, timeout: float | None = None) -> list[Ended]:
+        free_gpu_memory()  # of the trial before, whose exception, and all that its frames hold, is let go by now
+        forget_peak()
         try:
             self._interrupts.allow()
             return [run_attempt(self._objective, self._waiting.popleft(), self._metric)]
         finally:
             self._interrupts.hold()
+
+    def close(self) -> None:
+        free_gpu_memory()

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from fasthpo.execution.attempt import failed, run_attempt
+from fasthpo.execution.attempt import failed, forget_peak, run_attempt
 from fasthpo.execution.base import Backend, Ended
 from fasthpo.execution.desk import Desk
+from fasthpo.execution.tidying import free_gpu_memory
 from fasthpo.execution.turns import Turns
 from fasthpo.objective import Objective
 from fasthpo.trial import Trial
@@ -54,9 +55,11 @@ class Threads(Backend):
     def submit(self, trial: Trial, alone: bool = False) -> None:
         shared = self._workers > 1 and not alone
         self._turns.add(_Attempt(self._desk.handle(trial), shared), alone)
-        self._start()
 
     def _start(self) -> None:
+        if not self._turns.running:  # else others are using the GPU, and their peak is being measured
+            free_gpu_memory()
+            forget_peak()
         for attempt in self._turns.take():
             self._jobs.put(attempt)
         while len(self._threads) < self._turns.running:
@@ -75,7 +78,7 @@ class Threads(Backend):
             del ended, trial, attempt  # an exception's frames hold what the objective had
 
     def wait(self, timeout: float | None = None) -> list[Ended]:
-        self._start()
+        self._start()  # not earlier: the exception of an attempt before, and all that its frames hold, is let go by now
         found: list[Ended] = []
         take: Callable[[], Ended | None] = lambda: self._done.get(timeout=timeout)  # noqa: E731
         try:
@@ -97,3 +100,4 @@ class Threads(Backend):
             end = time.monotonic() + 1
             for thread in self._threads:
                 thread.join(max(0.0, end - time.monotonic()))
+            free_gpu_memory()

@@ -231,7 +231,7 @@ class HyperparameterTuner:
         *,
         devices: str | Sequence[str] | Mapping[str, int] | None = None,
         backend: str | None = None,
-        executor: Executor | None = None,
+        executor: Executor | Callable[[], Executor] | None = None,
         trial_timeout: float | timedelta | None = None,
         trial_memory: int | None = None,
         retries: int | Mapping[str, int] = 0,
@@ -258,7 +258,10 @@ class HyperparameterTuner:
             devices: binds each worker to a device, which is the only one that it sees: "auto" for all GPUs, "cpu",
                 a list such as ["cuda:0", "cuda:1"], or {"cuda:0": 2} for two workers that share one.
             backend: "inline", "threads" (for objectives that release the GIL), "processes" or "ray".
-            executor: a `concurrent.futures.Executor` to run trials in, such as loky's, Dask's or mpi4py's.
+            executor: a `concurrent.futures.Executor` to run trials in, such as loky's, Dask's or mpi4py's; it stays
+                yours. Or a function without arguments that makes one, which is called again when one breaks, as loky's
+                and the standard library's do when a worker dies: the trials that ran there are lost, see `retries`,
+                and the study goes on. What it made is shut down at the end of the run.
             trial_timeout: seconds after which a trial's process is ended and the trial fails.
             trial_memory: bytes of memory above which a trial's process is ended and the trial fails. Python and what is
                 imported count. It is looked at twenty times a second.

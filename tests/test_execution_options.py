@@ -49,7 +49,7 @@ def test_retries() -> None:
         ({"backend": "threads", "devices": "cpu"}, "need backend=\"processes\", got 'threads'"),
         ({"backend": "ray", "devices": "auto"}, r"got 'ray'; on Ray, resources_per_trial=\{\"gpu\": 1\} does it"),
         ({"resources_per_trial": {"gpu": 1}}, "resources_per_trial needs backend=\"ray\""),
-        ({"executor": 4}, "executor must be a concurrent.futures.Executor, got executor=4"),
+        ({"executor": 4}, "executor must be a concurrent.futures.Executor, or a function .*, got executor=4"),
         ({"trial_timeout": 0}, "trial_timeout must be a positive number of seconds, got trial_timeout=0"),
         ({"trial_timeout": float("nan")}, "trial_timeout must be a positive number"),
         ({"trial_timeout": float("inf")}, "trial_timeout must be a positive number"),

@@ -6,15 +6,16 @@ import hashlib
 import pickle
 import socket
 import threading
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from fasthpo.errors import InvalidValue, TrialStateError, WorkersFailed
+from fasthpo.errors import TrialStateError, WorkersFailed
 from fasthpo.execution.base import Backend, Ended, FailureKind, Job, Limits
 from fasthpo.execution.desk import Desk
 from fasthpo.execution.devices import Slot
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
+from fasthpo.execution.pool import Given, Pool, in_a_line, is_local, workers_of
 from fasthpo.execution.processes import Processes
 from fasthpo.execution.tidying import Tidier
 from fasthpo.execution.turns import Turns
@@ -148,22 +149,28 @@ class Tasks(Backend):
         objective: pickled by cloudpickle.
         metric: which entry of a mapping is the objective's value.
         desk: the study's.
-        executor: stays the caller's; it is not shut down.
+        executor: stays the caller's, and is not shut down; or a function without arguments that makes one, which is
+            replaced when it breaks.
         workers: how many tasks it is given at the same time; None for as many as it says that it has workers.
         limits: what a trial may take. With one, each trial runs in a process that its task starts.
     """
 
     def __init__(
-        self, objective: bytes, metric: str | None, desk: Desk, executor: Executor, workers: int | None, limits: Limits
+        self, objective: bytes, metric: str | None, desk: Desk, executor: Given, workers: int | None, limits: Limits
     ) -> None:
         self._objective = objective
         self._desk = desk
-        self._executor = executor
-        self._workers = _workers_of(executor) if workers is None else workers
-        local = self._local = _is_local(executor)
-        self._board = Switchboard(LOOPBACK if local else "")
+        self._pool = Pool(executor)
+        try:
+            self._workers = workers_of(self._pool.executor) if workers is None else workers
+            self._local = is_local(self._pool.executor)
+            hosts = (LOOPBACK,) if self._local else _hosts()
+            self._board = Switchboard(LOOPBACK if self._local else "")
+        except BaseException:
+            self._pool.close()
+            raise
         self._task = Task(
-            (LOOPBACK,) if local else _hosts(),
+            hosts,
             self._board.port,
             self._board.key,
             hashlib.sha256(objective).digest(),
@@ -185,9 +192,8 @@ class Tasks(Backend):
         return self._workers
 
     def submit(self, trial: Trial, alone: bool = False) -> None:
-        self._ticket += 1
         alone = alone and self._local  # one trial is not to keep a whole cluster waiting
-        self._turns.add(Job.of(trial, self._ticket, alone), alone)
+        self._turns.add(Job.of(trial, 0, alone), alone)
         self._start()
 
     def _start(self) -> None:
@@ -195,12 +201,10 @@ class Tasks(Backend):
             self._hand_over(job)
 
     def _hand_over(self, job: Job) -> None:
-        ticket = job.ticket
-        packed = pickle.dumps(self._task._replace(job=job))
-        try:
-            future = self._executor.submit(run_task, packed)
-        except Exception as error:
-            raise WorkersFailed(f"the executor takes no more trials: {error}") from error
+        self._ticket += 1
+        ticket = self._ticket
+        job = job._replace(ticket=ticket)
+        future = self._pool.submit(run_task, pickle.dumps(self._task._replace(job=job)))
         self._running[ticket] = _Running(job, future)
         future.add_done_callback(lambda future: self._board.post(_Done(ticket, future)))
 
@@ -212,8 +216,8 @@ class Tasks(Backend):
                     self._on_message(wire, message)
                 case Gone(wire, error):
                     self._on_gone(wire, error)
-                case _Done(ticket, future) if ticket in self._running:
-                    self._lose(ticket, _why_lost(future))
+                case _Done(ticket, future):
+                    self._on_done(ticket, future)
         ended, self._ended = self._ended, []
         return ended
 
@@ -229,6 +233,33 @@ class Tasks(Backend):
     def _lose(self, ticket: int, why: str) -> None:
         self._end(ticket, Ended(self._running[ticket].job.number, failure=FailureKind.LOST, error=why))
 
+    def _on_done(self, ticket: int, future: Future[Any]) -> None:
+        """A future has ended, which says something of its trial only if that has not ended."""
+        self._pool.has_finished(future)
+        if ticket in self._running:
+            self._hear_out(ticket)
+        if ticket not in self._running:
+            return
+        broken = not future.cancelled() and isinstance(future.exception(), BrokenExecutor)
+        if broken and ticket not in self._begun and self._pool.is_replaceable:
+            job = self._running.pop(ticket).job  # the next executor can have it, as if nothing had been
+            self._turns.end()
+            self._turns.add(job, job.alone)
+        else:
+            self._lose(ticket, _why_lost(future))
+
+    def _hear_out(self, ticket: int) -> None:
+        """Deal with the last words of a trial whose future has ended."""
+        wire = next((wire for wire, spoken_for in self._wired.items() if spoken_for == ticket), None)
+        while wire in self._wired:
+            wire.socket.settimeout(0)
+            for event in self._board.read(wire):
+                match event:
+                    case Said(_, message):
+                        self._on_message(wire, message)
+                    case Gone(_, error):
+                        self._on_gone(wire, error)
+
     def _on_message(self, wire: Wire, message: Message) -> None:
         try:
             match message:
@@ -237,6 +268,7 @@ class Tasks(Backend):
                     if begins:
                         self._wired[wire] = ticket
                         self._begun.add(ticket)
+                        self._pool.has_begun()
                     wire.send([Told.REPLY, begins])
                 case [Says.FETCH]:
                     self._board.hand_out(wire, self._objective)
@@ -266,7 +298,11 @@ class Tasks(Backend):
         """A connection has ended. That says nothing of its trial, unless it was for what it sent."""
         self._board.hang_up(wire)
         ticket = self._wired.pop(wire, 0)
-        if error is not None and ticket in self._running:
+        if ticket not in self._running:
+            return
+        if error is None:
+            self._pool.look()
+        else:
             self._running[ticket].future.cancel()
             self._lose(ticket, f"its worker was given up, because {error}")
 
@@ -277,32 +313,18 @@ class Tasks(Backend):
     def close(self) -> None:
         self.abort()
         self._board.close()  # what still runs ends at its next report
+        self._pool.close(at_once=bool(self._running))
 
 
 def _why_lost(future: Future[Any]) -> str:
     """Why a task has ended that did not say how its trial did."""
     try:
         future.result()
+    except BrokenExecutor as error:  # this trial, or one beside it, is why
+        return f"the executor broke while it ran: {type(error).__name__}: {in_a_line(error)}"
     except (Exception, CancelledError) as error:
-        lines = str(error).strip().splitlines() or [""]
-        return f"its worker was lost: {type(error).__name__}: {lines[0]}"
+        return f"its worker was lost: {type(error).__name__}: {in_a_line(error)}"
     return "its worker was lost while it ran"
-
-
-def _workers_of(executor: Executor) -> int:
-    for name in ("_max_workers", "num_workers"):  # of the standard library's and loky's; of mpi4py's
-        count = getattr(executor, name, None)
-        if isinstance(count, int) and count > 0:
-            return count
-    raise InvalidValue(
-        f"{type(executor).__name__} does not say how many workers it has: give optimize the number of trials that are "
-        "to run at the same time, workers=..."
-    )
-
-
-def _is_local(executor: Executor) -> bool:
-    """Whether all of an executor's workers are on this machine."""
-    return isinstance(executor, ProcessPoolExecutor) or type(executor).__module__.split(".")[0] in ("loky", "joblib")
 
 
 def _hosts() -> tuple[str, ...]:

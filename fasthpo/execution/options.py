@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from fasthpo.execution.base import Backend, FailureKind, Limits
 from fasthpo.execution.desk import Desk
 from fasthpo.execution.devices import Slot, plan_slots
 from fasthpo.execution.inline import Inline
+from fasthpo.execution.pool import Given, check_executor
 from fasthpo.interrupts import Interrupts
 from fasthpo.objective import Objective
 from fasthpo.trial import as_number, check_count
@@ -30,7 +31,7 @@ class Execution:
         backend: one of `BACKENDS`, or "executor".
         workers: how many trials run at the same time; None for what the executor or the cluster has.
         slots: where processes run.
-        executor: the executor, if there is one.
+        executor: the executor, or the function that makes it, if there is one.
         limits: what a trial may take.
         retries: how often a trial is tried again, by what made it fail; see `_retries`.
         needs: what a trial needs on Ray, by Ray's names; None elsewhere.
@@ -39,7 +40,7 @@ class Execution:
     backend: str
     workers: int | None
     slots: tuple[Slot, ...]
-    executor: Executor | None
+    executor: Given | None
     limits: Limits
     retries: Mapping[FailureKind, int]
     needs: Mapping[str, float] | None
@@ -123,10 +124,8 @@ def _backend(backend: Any, workers: int | None, devices: Any, executor: Any, lim
     if executor is not None:
         if backend is not None:
             raise InvalidValue(f"give an executor or a backend, got both, backend={backend!r}")
-        if not isinstance(executor, Executor):
-            raise InvalidValue(f"executor must be a concurrent.futures.Executor, got executor={executor!r}")
-        if isinstance(executor, ThreadPoolExecutor):
-            raise InvalidValue('an executor of threads would run copies of the objective; use backend="threads"')
+        if isinstance(executor, Executor) or not callable(executor):
+            check_executor(executor)
         return "executor"
     if backend is not None:
         if backend not in BACKENDS:

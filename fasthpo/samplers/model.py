@@ -62,6 +62,7 @@ class Model:
         self._told = 0
         self._above = 0  # trials that count in g
         self._waiting: list[int] = []
+        self._due: dict[int, int] = {}  # how many times more trials count than the tables know
 
     @property
     def is_ready(self) -> bool:
@@ -85,6 +86,7 @@ class Model:
             split = self._levels.current
         else:
             self._take_trials()
+        self._tabulate_due()
         if split.changed:
             self._fit(split)
             split.changed = False
@@ -123,7 +125,10 @@ class Model:
 
     def _enter(self, first: int, last: int) -> None:
         """Trials from `first` to before `last` are new; all but the WAITING ones count as above."""
-        self._tabulate(first, last, 1)
+        if last - first == 1:
+            self._due[first] = 1
+        else:
+            self._tabulate(first, last, 1)
         self._above += last - first
         if self._multivariate:
             self._observations.add(self.table, first, last)
@@ -134,10 +139,17 @@ class Model:
 
     def _count(self, number: int, sign: int) -> None:
         """A trial begins (sign = 1) or ceases (-1) to count as above."""
-        self._tabulate(number, number + 1, sign)
+        self._due[number] = self._due.get(number, 0) + sign
         self._above += sign
         if self._multivariate:
             self._observations.set_counting(self.table, number, sign > 0)
+
+    def _tabulate_due(self) -> None:
+        """Bring the tables up to date. A trial that began and went below since last time leaves them as they are."""
+        for number, sign in self._due.items():
+            if sign:
+                self._tabulate(number, number + 1, sign)
+        self._due.clear()
 
     def _tabulate(self, first: int, last: int, sign: int) -> None:
         from fasthpo.kernels.tables import count_observations

@@ -95,14 +95,15 @@ class Split:
             self.least_bandwidth = least
             self.changed = True
         place = bisect.bisect(self._ranked, key)
-        if self._size == before and place > self._size:  # behind the best one above
+        has_grown = self._size > before  # by one
+        if not has_grown and place > self._size:  # behind the best one above
             if self._size < _MOST_BELOW:
                 self._ranked.insert(place, key)
             return [], []
         self.changed = True
-        old = {key[3] for key in self._ranked[:before]}
         self._ranked.insert(place, key)
         if self._size == _MOST_BELOW:
             del self._ranked[self._size + 1 :]
-        new = set(self.below)
-        return sorted(new - old), sorted(old - new)
+        if has_grown:  # this trial is new there, or the best one above, if that is better
+            return [key[3] if place < before else self._ranked[before][3]], []
+        return ([key[3]], [self._ranked[self._size][3]]) if place < self._size else ([], [])

@@ -1,7 +1,7 @@
 """Tune a small BERT that tells which language a word is of, with ASHA, in several processes.
 
     pip install -c constraints.txt -e ".[transformers]" wordfreq
-    python examples/tune_transformer.py                 # two workers; two to three minutes on two cores
+    python examples/tune_transformer.py                 # two workers; about four minutes on two cores
     python examples/tune_transformer.py --workers 1
 
 The words are the most frequent ones of ten languages, from the package `wordfreq`; those of several languages are left

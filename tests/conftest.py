@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 pytest.register_assert_rewrite("tests.backends")
+
+# jobs in a shell's background ignore Ctrl-C, and so would every process that they start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # the same examples in every run; `--hypothesis-profile=default` looks for new ones
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)

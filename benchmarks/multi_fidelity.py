@@ -3,16 +3,17 @@
     pip install -c constraints.txt -e ".[benchmark]" onnxruntime
     python benchmarks/multi_fidelity.py TASKS                  # about an hour on two cores with 30 seeds
     python benchmarks/multi_fidelity.py TASKS --families taskset --seeds 10
+    python benchmarks/multi_fidelity.py TASKS --trainings 500 --tasks 1 --seeds 1 --workers 1 --methods Hyperband
 
 TASKS is a folder with a `tasks.py` that has `PUBLIC` (names of tasks) and `load(name)`: tasks with `space`,
 `max_resource`, `best` (the lowest known loss), a call `task(params, resource)` that gives the loss, and
 `task.curve(params)`, the losses of all epochs. TaskSet's tables (recorded trainings, of which a quarter diverge) and
 YAHPO Gym's lcbench have learning curves.
 
-Resource: an epoch is one unit, and every method has as many as 20 full trainings take, but for "50 trials". No pruner
-acts before epoch 5, a tenth of a training. Fasthpo's median pruner compares a trial with all others that came as far or
-ended before, and prunes about half of the trials; Optuna's compares it with completed trials only, and prunes more,
-which `pool="completed"` does, too.
+Resource: an epoch is one unit, and every method has as many as 20 full trainings take (`--trainings`), but for "50
+trials". No pruner acts before epoch 7, a seventh of a training. Fasthpo's median pruner compares a trial with all
+others that came as far or ended before, and prunes about half of the trials; Optuna's compares it with completed trials
+only, and prunes more, which `pool="completed"` does, too.
 Regret: of the trial that a user would take (the best completed one) beyond the best known loss, divided by the mean
 regret of the best of 20 random full trainings over 50 seeds: 1 is random search. p: one-sided Wilcoxon test over tasks
 and seeds, paired, that a method's regret is lower than the one it is compared with. Own time: seconds in the library,
@@ -38,7 +39,7 @@ import numpy as np
 
 FULL_TRAININGS = 20
 TRIALS = 50
-MIN_STEPS = 5
+MIN_STEPS = 7
 FAMILIES = {"taskset": "taskset:", "lcbench": "yahpo:lcbench:"}
 
 
@@ -48,6 +49,9 @@ class Run(NamedTuple):
     loss: float
     spent: int
     own_seconds: float
+
+
+Runner = Callable[[Any, int, int], Run]  # of a task, a seed, and as much resource as so many full trainings take
 
 
 @dataclass
@@ -90,32 +94,32 @@ def finite(loss: float) -> float:
 # --- fasthpo
 
 
-def full(sampler: str) -> Callable[[Any, int], Run]:
+def full(sampler: str) -> Runner:
     """Every trial trained in full."""
 
-    def run(task: Any, seed: int) -> Run:
+    def run(task: Any, seed: int, trainings: int) -> Run:
         import fasthpo
 
         clock = Clock()
         study = fasthpo.Study(space_of(task), sampler=getattr(fasthpo, sampler)(seed=seed))
-        for _ in range(FULL_TRAININGS):
+        for _ in range(trainings):
             trial = clock(study.ask)
             clock(study.tell, trial, finite(task(trial.params, task.max_resource)))
-        return Run(study.best_value, FULL_TRAININGS * int(task.max_resource), clock.seconds)
+        return Run(study.best_value, trainings * int(task.max_resource), clock.seconds)
 
     return run
 
 
-def halving(strategy: str, sampler: str, min_resource: int = 1) -> Callable[[Any, int], Run]:
+def halving(strategy: str, sampler: str, min_resource: int = 1) -> Runner:
     """A multi-fidelity strategy up to the budget."""
 
-    def run(task: Any, seed: int) -> Run:
+    def run(task: Any, seed: int, trainings: int) -> Run:
         import fasthpo
 
         most = int(task.max_resource)
         made = getattr(fasthpo, strategy)(most, min_resource, sampler=getattr(fasthpo, sampler)(seed=seed))
         study = fasthpo.Study(space_of(task), strategy=made)
-        clock, budget = Clock(), FULL_TRAININGS * most
+        clock, budget = Clock(), trainings * most
         while (trial := clock(study.ask_within, budget - study.resource_committed)) is not None:
             clock(study.tell, trial, finite(task(trial.params, trial.resource)))
         return Run(chosen(study, task), study.resource_spent, clock.seconds)
@@ -131,13 +135,13 @@ def chosen(study: Any, task: Any) -> float:
     return finite(task(last.params, task.max_resource))
 
 
-def pruned(sampler: str, pool: str | None, trials: int | None = None) -> Callable[[Any, int], Run]:
+def pruned(sampler: str, pool: str | None, trials: int | None = None) -> Runner:
     """Trials that report each epoch to a median pruner, or to none: so many, or up to the budget."""
 
-    def run(task: Any, seed: int) -> Run:
+    def run(task: Any, seed: int, trainings: int) -> Run:
         import fasthpo
 
-        clock, spent, budget = Clock(), 0, FULL_TRAININGS * int(task.max_resource)
+        clock, spent, budget = Clock(), 0, trainings * int(task.max_resource)
         pruner = None if pool is None else fasthpo.MedianPruner(min_steps=MIN_STEPS, pool=pool)
         study = fasthpo.Study(space_of(task), sampler=getattr(fasthpo, sampler)(seed=seed), pruner=pruner)
         while len(study) < trials if trials is not None else spent < budget:
@@ -174,10 +178,10 @@ def suggested(task: Any, trial: Any) -> dict[str, Any]:
     return params
 
 
-def optuna(sampler: str, make_pruner: Callable[[Any, int], Any], trials: int | None) -> Callable[[Any, int], Run]:
+def optuna(sampler: str, make_pruner: Callable[[Any, int], Any], trials: int | None) -> Runner:
     """Optuna with a pruner, for so many trials, or up to the budget."""
 
-    def run(task: Any, seed: int) -> Run:
+    def run(task: Any, seed: int, trainings: int) -> Run:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -186,7 +190,7 @@ def optuna(sampler: str, make_pruner: Callable[[Any, int], Any], trials: int | N
             sampler=getattr(optuna.samplers, sampler)(seed=seed), pruner=make_pruner(optuna, most)
         )
         best = np.inf
-        while len(study.trials) < trials if trials is not None else spent < FULL_TRAININGS * most:
+        while len(study.trials) < trials if trials is not None else spent < trainings * most:
             trial = clock(study.ask)
             params = clock(suggested, task, trial)
             curve = task.curve(params)
@@ -205,18 +209,18 @@ def optuna(sampler: str, make_pruner: Callable[[Any, int], Any], trials: int | N
     return run
 
 
-def optuna_median(sampler: str, trials: int | None = None) -> Callable[[Any, int], Run]:
+def optuna_median(sampler: str, trials: int | None = None) -> Runner:
     """Optuna's median pruner."""
     return optuna(sampler, lambda o, _: o.pruners.MedianPruner(n_warmup_steps=MIN_STEPS), trials)
 
 
-def optuna_hyperband(sampler: str) -> Callable[[Any, int], Run]:
+def optuna_hyperband(sampler: str) -> Runner:
     """Optuna's Hyperband, which is a pruner."""
     return optuna(sampler, lambda o, most: o.pruners.HyperbandPruner(1, most, 3), None)
 
 
 # name -> how to run it, the name that it is compared with
-METHODS: dict[str, tuple[Callable[[Any, int], Run], str]] = {
+METHODS: dict[str, tuple[Runner, str]] = {
     "random search": (full("RandomSampler"), ""),
     "TPE": (full("TPESampler"), "random search"),
     "ASHA from 1": (halving("ASHA", "RandomSampler"), "random search"),
@@ -237,19 +241,19 @@ METHODS: dict[str, tuple[Callable[[Any, int], Run], str]] = {
     "50 TPE trials": (pruned("TPESampler", None, TRIALS), ""),
     "50 TPE trials, median pruner": (pruned("TPESampler", "all", TRIALS), "50 TPE trials"),
 }
-Job = tuple[str, str, int]
+Job = tuple[str, str, int, int]
 
 
 def one(job: Job) -> tuple[Job, Run]:
     """Run a method on a task with a seed."""
     import tasks
 
-    method, task, seed = job
-    return job, METHODS[method][0](tasks.load(task), seed)
+    method, task, seed, trainings = job
+    return job, METHODS[method][0](tasks.load(task), seed, trainings)
 
 
 def scale(task: str) -> tuple[str, float, float]:
-    """The best known loss of a task, and what its regrets are divided by."""
+    """The best known loss of a task, and what its regrets are divided by: random search's with 20 full trainings."""
     import tasks
 
     loaded = tasks.load(task)
@@ -261,7 +265,9 @@ def scale(task: str) -> tuple[str, float, float]:
     return task, loaded.best, float(np.mean([best for best in bests if np.isfinite(best)])) - loaded.best
 
 
-def table(results: dict[Job, Run], scales: dict[str, tuple[float, float]], methods: list[str], seeds: int) -> None:
+def table(
+    results: dict[Job, Run], scales: dict[str, tuple[float, float]], methods: list[str], seeds: int, trainings: int
+) -> None:
     """Print a line a method."""
     from scipy.stats import wilcoxon
 
@@ -269,7 +275,10 @@ def table(results: dict[Job, Run], scales: dict[str, tuple[float, float]], metho
     regrets = {
         method: np.array(
             [
-                [min(max(results[method, t, s].loss - scales[t][0], 0.0) / scales[t][1], 10.0) for s in range(seeds)]
+                [
+                    min(max(results[method, t, s, trainings].loss - scales[t][0], 0.0) / scales[t][1], 10.0)
+                    for s in range(seeds)
+                ]
                 for t in names
             ]
         )
@@ -277,13 +286,13 @@ def table(results: dict[Job, Run], scales: dict[str, tuple[float, float]], metho
     }
     print(f"{'':34s} {'regret':>7s} {'epochs':>7s} {'own time':>9s}  compared with")
     for method in methods:
-        runs = [results[method, t, s] for t in names for s in range(seeds)]
+        runs = [results[method, t, s, trainings] for t in names for s in range(seeds)]
         # the median: a process's first run imports and compiles
         spent, own = np.mean([run.spent for run in runs]), np.median([run.own_seconds for run in runs])
         text = f"{method:34s} {regrets[method].mean():7.3f} {spent:7.0f} {own:8.3f}s"
         other = METHODS[method][1]
         if other in regrets:
-            there = [results[other, t, s] for t in names for s in range(seeds)]
+            there = [results[other, t, s, trainings] for t in names for s in range(seeds)]
             difference = (regrets[method] - regrets[other]).ravel()
             p = [
                 wilcoxon(difference, alternative=side).pvalue if difference.any() else 1.0
@@ -299,13 +308,15 @@ def table(results: dict[Job, Run], scales: dict[str, tuple[float, float]], metho
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", type=Path, help="the folder with tasks.py")
+    parser.add_argument("path", metavar="TASKS", type=Path, help="the folder with tasks.py")
     parser.add_argument("--families", default=",".join(FAMILIES), help="taskset, lcbench or both, comma separated")
     parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--trainings", type=int, default=FULL_TRAININGS, help="the resource, in full trainings")
+    parser.add_argument("--tasks", type=int, help="only the first so many of a family")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--methods", default="", help="only those whose name contains one of these, comma separated")
     options = parser.parse_args()
-    folder = str(options.tasks.resolve())
+    folder = str(options.path.resolve())
     os.environ["PYTHONPATH"] = os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])  # for the processes
     sys.path.insert(0, folder)
     import tasks
@@ -313,13 +324,14 @@ def main() -> None:
     wanted = [m for m in METHODS if not options.methods or any(part in m for part in options.methods.split(","))]
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
         for family in options.families.split(","):
-            names = [name for name in tasks.PUBLIC if name.startswith(FAMILIES[family])]
+            names = [name for name in tasks.PUBLIC if name.startswith(FAMILIES[family])][: options.tasks]
             scales = {name: (best, span) for name, best, span in pool.imap_unordered(scale, names)}
             scales = {name: scales[name] for name in names}
-            jobs = [(method, name, seed) for method in wanted for name in names for seed in range(options.seeds)]
+            seeds, trainings = options.seeds, options.trainings
+            jobs = [(method, name, seed, trainings) for method in wanted for name in names for seed in range(seeds)]
             results = dict(pool.imap_unordered(one, jobs, chunksize=4))
-            print(f"\n{family}: {len(names)} tasks, {options.seeds} seeds, {FULL_TRAININGS} full trainings")
-            table(results, scales, wanted, options.seeds)
+            print(f"\n{family}: {len(names)} tasks, {seeds} seeds, {trainings} full trainings")
+            table(results, scales, wanted, seeds, trainings)
 
 
 if __name__ == "__main__":

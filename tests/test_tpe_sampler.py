@@ -106,6 +106,22 @@ def test_startup_trials_are_a_latin_hypercube() -> None:
     assert abs(np.corrcoef(points.T)[0, 1]) < 0.25
 
 
+@pytest.mark.parametrize("state", [TrialState.RUNNING, TrialState.FAILED])
+def test_the_model_waits_for_a_quarter_of_the_startup_trials_only(state: TrialState) -> None:
+    def suggestion(startup: int, finished: int) -> float:
+        study = Study(SearchSpace({"x": Continuous(0, 1)}), sampler=TPESampler(n_startup_trials=8, seed=0))
+        trials = [study.ask() for _ in range(startup)]
+        for trial in trials[:finished]:
+            study.tell(trial, trial["x"])
+        if state == TrialState.FAILED:
+            for trial in trials[finished:]:
+                study.tell(trial, state=state)
+        return float(study.ask()["x"])
+
+    assert suggestion(8, 0) == suggestion(8, 1) != suggestion(8, 2)
+    assert suggestion(7, 0) == suggestion(7, 2) == suggestion(7, 7)  # the design is not left before its end
+
+
 @pytest.mark.parametrize(("multivariate", "trials"), [(True, 20), (True, 40), (False, 20)])
 def test_running_trials_push_the_next_ones_away(multivariate: bool, trials: int) -> None:
     space = SearchSpace({"x": Continuous(0, 1), "y": Continuous(0, 1)})

@@ -238,8 +238,10 @@ METHODS: dict[str, tuple[Runner, str]] = {
     "Optuna's TPE, median pruner": (optuna_median("TPESampler"), "TPE, median of completed"),
     "50 trials": (pruned("RandomSampler", None, TRIALS), ""),
     "50 trials, median pruner": (pruned("RandomSampler", "all", TRIALS), "50 trials"),
+    "50 trials, median of completed": (pruned("RandomSampler", "completed", TRIALS), "50 trials"),
     "50 TPE trials": (pruned("TPESampler", None, TRIALS), ""),
     "50 TPE trials, median pruner": (pruned("TPESampler", "all", TRIALS), "50 TPE trials"),
+    "50 TPE trials, median of completed": (pruned("TPESampler", "completed", TRIALS), "50 TPE trials"),
 }
 Job = tuple[str, str, int, int]
 

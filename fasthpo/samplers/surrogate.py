@@ -10,6 +10,7 @@ import numpy as np
 
 from fasthpo.parameter import FloatArray
 from fasthpo.samplers.axes import Axes
+from fasthpo.samplers.placing import Places
 from fasthpo.samplers.split import Key
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
@@ -59,6 +60,7 @@ class Surrogate:
         self._searched: list[Key] | None = None  # the trials to search with, before the process is asked again
         self._changed = True
         self._awaited: list[int] = []
+        self._places = Places()
         self.parameters: FloatArray = np.empty(0)
         self.points: FloatArray = np.empty((d, 0))
         self.known = 0  # of the points; the others are room for trials without a value
@@ -120,20 +122,14 @@ class Surrogate:
         return min(_MOST_RUNNING - running, _LOOK_BACK - len(table) % _LOOK_BACK)
 
     def _learnt(self, table: TrialTable, keys: list[Key], room: int) -> tuple[FloatArray, FloatArray]:
-        """Points (d, n + room) and their values (n,): normal scores of mean 0; equal trials share the mean rank."""
+        """Points (d, n + room) and their values (n,): normal scores of mean 0."""
         from fasthpo.kernels.process import normal_scores, positions_of_values
 
         points = np.zeros((len(self._axes), len(keys) + room))
         numbers = np.array([key[3] for key in keys], np.int64)
         positions_of_values(self._axes, table.params, numbers, 0, points)
-        ranks = np.empty(len(keys))
-        first = 0
-        for last in range(1, len(keys) + 1):
-            if last == len(keys) or keys[last][:3] != keys[first][:3]:
-                ranks[first:last] = (first + last) / 2
-                first = last
         targets = np.empty(len(keys))
-        normal_scores(ranks, targets)
+        normal_scores(self._places.ranks(table, keys), targets)
         return points, targets
 
     def _running_of(self, table: TrialTable) -> list[int]:

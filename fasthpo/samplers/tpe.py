@@ -42,7 +42,8 @@ class TPESampler(Sampler):
     follows. The process knows the best 64 and the latest 64 trials. Once there are more, a deviation says less, as it
     may be due to trials that the process does not know, and counts by the share of the trials that it knows.
 
-    Complete trials are ordered by value, pruned ones after them by how far they came, and failed ones left out. Running
+    Complete trials are ordered by value, pruned ones after them by how far they came, and failed ones left out. For the
+    process a pruned one has the rank that it had among the trials it knows at the step where it was given up. Running
     trials push later suggestions away from them, so that parallel asks spread. A conditional parameter is modelled over
     the trials in which it was active; in the joint l and g a trial without it counts with the prior. On a finite space
     the best candidate that was not tried is suggested.

@@ -1,0 +1,60 @@
+"""Learning curves compared step by step: how many others were better where a trial was pruned."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from .compiling import kernel
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@kernel
+def _at(steps: IntArray, first: int, last: int, step: int) -> int:
+    """The index of the last entry from `first` to before `last` whose step is at most `step`; first - 1 if none is."""
+    low, high = first, last
+    while low < high:
+        middle = (low + high) // 2
+        if steps[middle] <= step:
+            low = middle + 1
+        else:
+            high = middle
+    return low - 1
+
+
+@kernel
+def share_better(steps: IntArray, bests: FloatArray, starts: IntArray, complete: int, i: int) -> float:
+    """Which share of the other trials was better than trial i at its last step; equal ones count half.
+
+    One that ended before counts with its last entry. Of those that have no entry so early, complete ones count as
+    better, and others are left out.
+
+    Args:
+        steps: of all trials, one after the other, ascending in each, int64 (t,).
+        bests: the lowest loss up to each step, never NaN, (t,).
+        starts: trial i has the entries from starts[i] to before starts[i + 1], at least one, (n + 1,).
+        complete: how many of the trials, the first ones, are complete.
+        i: the trial.
+
+    Returns:
+        0 to 1; 1 if no other can be compared.
+    """
+    end = starts[i + 1] - 1
+    step, own = steps[end], bests[end]
+    compared, better = 0, 0.0
+    for j in range(len(starts) - 1):
+        if j == i:
+            continue
+        k = _at(steps, starts[j], starts[j + 1], step)
+        if k >= starts[j]:
+            compared += 1
+            if bests[k] < own:
+                better += 1.0
+            elif bests[k] == own:
+                better += 0.5
+        elif j < complete:
+            compared += 1
+            better += 1.0
+    return better / compared if compared else 1.0

@@ -1,0 +1,48 @@
+"""Where pruned trials stand among the others, in the obvious way."""
+
+from __future__ import annotations
+
+import math
+
+from scipy.stats import rankdata
+
+from fasthpo.samplers.split import Key
+from fasthpo.table import TrialTable
+
+
+def best_until(table: TrialTable, number: int, step: int) -> float | None:
+    """The lowest loss that a trial reported up to a step; None if it reported none."""
+    losses = [table.sign * value for at, value in table.reports.of(number).items() if at <= step]
+    return min((math.inf if math.isnan(loss) else loss for loss in losses), default=None)
+
+
+def share_better(table: TrialTable, keys: list[Key], key: Key) -> float:
+    """Which share of the other trials was better at the last step of a pruned one."""
+    step = max(table.reports.of(key[3]))
+    own = best_until(table, key[3], step)
+    assert own is not None
+    points = []
+    for other in keys:
+        if other[3] == key[3]:
+            continue
+        best = best_until(table, other[3], step)
+        if best is not None:
+            points.append(1.0 if best < own else 0.5 if best == own else 0.0)
+        elif other[0] == 0:
+            points.append(1.0)
+    return sum(points) / len(points) if points else 1.0
+
+
+def ranks(table: TrialTable, keys: list[Key]) -> list[float]:
+    """Ranks of complete and pruned trials, from 1/2 up, equal ones with the mean."""
+    complete = [key[2] for key in keys if key[0] == 0]
+    scores = []
+    for key in keys:
+        if key[0] == 0:
+            equal = complete.count(key[2])
+            scores.append(sum(loss < key[2] for loss in complete) + (equal - 1) / 2)
+        elif table.reports.of(key[3]):
+            scores.append(max(share_better(table, keys, key) * (len(keys) - 1), 0.5))
+        else:
+            scores.append(len(keys))
+    return [float(rank) - 0.5 for rank in rankdata(scores)]

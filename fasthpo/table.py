@@ -61,6 +61,7 @@ class TrialTable:
         self.sign = 1.0 if direction == "minimize" else -1.0  # sign * value is a loss
         self.reports = Reports()
         self.legs = Legs()
+        self.pruned_by_rank = False  # whether the pruner gives up trials that rank low, by best losses, at their step
         self.metrics: dict[str, FloatArray] = {}
         self.errors: dict[int, str] = {}
         self.tried = None if space.cells is None else TriedPoints(space.cells)

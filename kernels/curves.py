@@ -25,11 +25,11 @@ def _at(steps: IntArray, first: int, last: int, step: int) -> int:
 
 
 @kernel
-def share_better(steps: IntArray, bests: FloatArray, starts: IntArray, complete: int, i: int) -> float:
-    """Which share of the other trials was better than trial i at its last step; equal ones count half.
+def count_better(steps: IntArray, bests: FloatArray, starts: IntArray, complete: int, i: int) -> float:
+    """How many of the n - 1 other trials were better than trial i at its last step; equal ones count half.
 
     One that ended before counts with its last entry. Of those that have no entry so early, complete ones count as
-    better, and others are left out.
+    better; others are taken to be like those that can be compared.
 
     Args:
         steps: of all trials, one after the other, ascending in each, int64 (t,).
@@ -39,7 +39,7 @@ def share_better(steps: IntArray, bests: FloatArray, starts: IntArray, complete:
         i: the trial.
 
     Returns:
-        0 to 1; 1 if no other can be compared.
+        0 to n - 1; n - 1 if no other can be compared.
     """
     end = starts[i + 1] - 1
     step, own = steps[end], bests[end]
@@ -57,4 +57,5 @@ def share_better(steps: IntArray, bests: FloatArray, starts: IntArray, complete:
         elif j < complete:
             compared += 1
             better += 1.0
-    return better / compared if compared else 1.0
+    others = len(starts) - 2.0
+    return better * others / compared if compared else others

@@ -13,11 +13,11 @@ from fasthpo.table import TrialTable
 def best_until(table: TrialTable, number: int, step: int) -> float | None:
     """The lowest loss that a trial reported up to a step; None if it reported none."""
     losses = [table.sign * value for at, value in table.reports.of(number).items() if at <= step]
-    return min((math.inf if math.isnan(loss) else loss for loss in losses), default=None)
+    return min((loss if math.isfinite(loss) else math.inf for loss in losses), default=None)
 
 
-def share_better(table: TrialTable, keys: list[Key], key: Key) -> float:
-    """Which share of the other trials was better at the last step of a pruned one."""
+def count_better(table: TrialTable, keys: list[Key], key: Key) -> float:
+    """How many of the other trials were better at the last step of a pruned one."""
     step = max(table.reports.of(key[3]))
     own = best_until(table, key[3], step)
     assert own is not None
@@ -30,7 +30,7 @@ def share_better(table: TrialTable, keys: list[Key], key: Key) -> float:
             points.append(1.0 if best < own else 0.5 if best == own else 0.0)
         elif other[0] == 0:
             points.append(1.0)
-    return sum(points) / len(points) if points else 1.0
+    return sum(points) * (len(keys) - 1) / len(points) if points else len(keys) - 1
 
 
 def ranks(table: TrialTable, keys: list[Key]) -> list[float]:
@@ -38,11 +38,13 @@ def ranks(table: TrialTable, keys: list[Key]) -> list[float]:
     complete = [key[2] for key in keys if key[0] == 0]
     scores = []
     for key in keys:
+        curve = table.reports.of(key[3])
         if key[0] == 0:
             equal = complete.count(key[2])
             scores.append(sum(loss < key[2] for loss in complete) + (equal - 1) / 2)
-        elif table.reports.of(key[3]):
-            scores.append(max(share_better(table, keys, key) * (len(keys) - 1), 0.5))
-        else:
-            scores.append(len(keys))
+        elif table.pruned_by_rank and curve and math.isfinite(curve[max(curve)]):
+            scores.append(max(count_better(table, keys, key), 0.5))
+        else:  # behind all, equal ones together
+            equal_keys = [i for i, other in enumerate(keys) if other[:3] == key[:3]]
+            scores.append(len(keys) + sum(equal_keys) / len(equal_keys))
     return [float(rank) - 0.5 for rank in rankdata(scores)]

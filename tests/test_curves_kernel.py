@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasthpo import Continuous, RandomSampler, Study, TrialState
-from fasthpo.kernels.curves import share_better
+from fasthpo import Continuous, MedianPruner, RandomSampler, Study, ThresholdPruner, TrialState, WilcoxonPruner
+from fasthpo.kernels.curves import count_better
 from fasthpo.samplers.placing import Places
 from fasthpo.samplers.split import Key, sort_key
 from tests import naive_places
@@ -21,9 +21,12 @@ VALUES = st.sampled_from([-math.inf, -1e308, -1.0, 0.0, 5e-324, 1.0, 1e308, math
 CURVES = st.lists(st.tuples(st.booleans(), st.dictionaries(st.integers(0, 6), VALUES, max_size=5)), max_size=7)
 
 
-def study_of(trials: list[tuple[float | None, Curve]], direction: str = "minimize") -> tuple[Study, list[Key]]:
+def study_of(
+    trials: list[tuple[float | None, Curve]], direction: str = "minimize", by_rank: bool = True
+) -> tuple[Study, list[Key]]:
     """A study of trials that were told a value, or pruned (None), and their keys."""
-    study = Study({"x": Continuous(0.0, 1.0)}, sampler=RandomSampler(seed=0), direction=direction)
+    pruner = MedianPruner() if by_rank else None
+    study = Study({"x": Continuous(0.0, 1.0)}, sampler=RandomSampler(seed=0), pruner=pruner, direction=direction)
     for value, curve in trials:
         trial = study.ask()
         for step, reported in curve.items():
@@ -36,10 +39,10 @@ def study_of(trials: list[tuple[float | None, Curve]], direction: str = "minimiz
 
 
 @settings(deadline=None)  # the first call compiles
-@given(CURVES, st.sampled_from(["minimize", "maximize"]))
-def test_ranks_are_those_of_the_slow_twin(curves: list[tuple[bool, Curve]], direction: str) -> None:
+@given(CURVES, st.sampled_from(["minimize", "maximize"]), st.booleans())
+def test_ranks_are_those_of_the_slow_twin(curves: list[tuple[bool, Curve]], direction: str, by_rank: bool) -> None:
     trials = [(float(i % 3) if completes else None, curve) for i, (completes, curve) in enumerate(curves)]
-    study, keys = study_of(trials, direction)
+    study, keys = study_of(trials, direction, by_rank)
     np.testing.assert_allclose(Places().ranks(study.table, keys), naive_places.ranks(study.table, keys), atol=1e-12)
 
 
@@ -70,6 +73,36 @@ def test_a_pruned_trial_is_never_the_best() -> None:
     assert keys[0][3] == 0 and Places().ranks(study.table, keys).tolist() == [0.5, 2.5, 1.5]
 
 
+@pytest.mark.parametrize("last", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_a_trial_that_diverged_is_the_worst(last: float, direction: str) -> None:
+    sign = 1.0 if direction == "minimize" else -1.0
+    study, keys = study_of(
+        [(sign * i, {0: sign * i, 1: sign * i}) for i in range(6)] + [(None, {0: -sign, 1: last})], direction
+    )
+    assert keys[-1][3] == 6 and Places().ranks(study.table, keys)[-1] == 6.5
+
+
+@pytest.mark.parametrize(
+    ("pruner", "curve"),
+    [
+        (ThresholdPruner(lower=0.0), {0: 8.0, 1: -1e30}),  # impossibly good
+        (WilcoxonPruner(), {0: 0.0, 1: 5.0, 2: 6.0}),  # steps are folds, of which the first is easy
+        (None, {0: 8.0, 1: 2.0}),  # for a reason of the user's own
+    ],
+    ids=str,
+)
+def test_trials_given_up_for_other_reasons_are_behind_the_complete_ones(pruner: Any, curve: Curve) -> None:
+    study = Study({"x": Continuous(0.0, 1.0)}, sampler=RandomSampler(seed=0), pruner=pruner)
+    for i in range(7):
+        trial = study.ask()
+        for step, value in (curve if i == 3 else {0: 0.0, 1: 1.0 + i, 2: 1.0 + i}).items():
+            trial.report(value, step)
+        study.tell(trial, None if i == 3 else 1.0 + i, state=TrialState.PRUNED if i == 3 else TrialState.COMPLETE)
+    keys = sorted(sort_key(study.table, number) for number in range(7))
+    assert keys[-1][3] == 3 and Places().ranks(study.table, keys)[-1] == 6.5
+
+
 def test_curves_are_kept_for_the_trials_asked_of_only() -> None:
     study, keys = study_of([(float(i), {0: float(i)}) for i in range(5)] + [(None, {0: 2.5}), (None, {0: 3.5})])
     places = Places()
@@ -85,5 +118,5 @@ def test_many_entries() -> None:
     starts = np.arange(0, 1_000_001, 1000)
     for i in (0, 500, 999):
         last = bests.reshape(1000, 1000)[:, -1]
-        expected = (np.sum(last < last[i]) + (np.sum(last == last[i]) - 1) / 2) / 999
-        assert share_better(steps, bests, starts, 1000, i) == pytest.approx(expected)
+        expected = np.sum(last < last[i]) + (np.sum(last == last[i]) - 1) / 2
+        assert count_better(steps, bests, starts, 1000, i) == pytest.approx(expected)

@@ -30,7 +30,7 @@ SPACE = SearchSpace(
 
 def random_study(n: int, seed: int = 0, direction: str = "minimize") -> Study:
     """n trials told in an order of their own, some pruned, some failed; losses tie"""
-    study = Study(SPACE, sampler=fasthpo.RandomSampler(seed=seed), direction=direction)
+    study = Study(SPACE, sampler=fasthpo.RandomSampler(seed=seed), pruner=fasthpo.MedianPruner(), direction=direction)
     random = np.random.default_rng(seed)
     trials = [study.ask() for _ in range(n)]
     for i in random.permutation(n):
@@ -88,7 +88,7 @@ def test_it_is_a_function_of_the_trials_however_often_it_was_asked(monkeypatch: 
     """So a resumed study goes on bit for bit."""
     monkeypatch.setattr(surrogate, "MOST_POINTS", most)
     monkeypatch.setattr(surrogate, "_MOST_BEST", most // 2)
-    study = Study(SPACE, sampler=TPESampler(seed=3))
+    study = Study(SPACE, sampler=TPESampler(seed=3), pruner=fasthpo.MedianPruner())
     running = []
     for i in range(230):
         running.append(study.ask())

@@ -283,6 +283,7 @@ class PercentilePruner(Pruner):
     def attach(self, table: TrialTable) -> None:
         """Take up `table`; its reports are read, in one pass, when the first new one comes."""
         self._pools = None
+        table.pruned_by_rank = True
 
     def _new(self, table: TrialTable) -> _Pools:
         q = self.percentile / 100

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fasthpo.parameter import FloatArray
@@ -10,14 +12,18 @@ from fasthpo.samplers.split import Key
 from fasthpo.table import TrialTable
 
 _Curve = tuple[IntArray, FloatArray]
+_NOTHING: _Curve = np.empty(0, np.int64), np.empty(0)
 
 
 class Places:
     """Ranks of complete and pruned trials together; keeps the learning curves of the trials that it was last asked of.
 
-    Complete trials have the ranks of their losses among themselves. A pruned one has the rank that it had among all of
-    them at its last step, by the best loss so far; to put all pruned trials last would have them look worse than they
-    were, above all where a search has narrowed down and those given up are hardly worse than the others.
+    Complete trials are scored by how many complete ones are better. A pruned one is scored by how many of all were
+    better at its last step, by the best loss so far: to have all pruned trials behind all complete ones would make them
+    look worse than they were, above all where a search has narrowed down and those given up are hardly worse.
+
+    That holds where the pruner gives up what ranks low. A trial that was given up for another reason, that ended in NaN
+    or an infinity, or that reported nothing, stays behind the complete ones.
     """
 
     def __init__(self) -> None:
@@ -36,7 +42,7 @@ class Places:
             if last == len(keys) or keys[last][:3] != keys[first][:3]:
                 scores[first:last] = (first + last - 1) / 2
                 first = last
-        if keys and keys[-1][0]:
+        if table.pruned_by_rank and keys and keys[-1][0]:
             self._place(table, keys, scores)
             _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
             scores = (np.cumsum(counts) - (counts + 1) / 2)[places]
@@ -44,7 +50,7 @@ class Places:
 
     def _place(self, table: TrialTable, keys: list[Key], scores: FloatArray) -> None:
         """Write the scores of pruned trials."""
-        from fasthpo.kernels.curves import share_better
+        from fasthpo.kernels.curves import count_better
 
         numbers = [key[3] for key in keys]
         self._curves = {number: self._curves.get(number) or _curve(table, number) for number in numbers}
@@ -53,16 +59,30 @@ class Places:
         starts = np.cumsum([0, *(len(curve[0]) for curve in curves)])
         n, complete = len(keys), sum(not key[0] for key in keys)
         for i in range(complete, n):
-            has_curve = starts[i + 1] > starts[i]
-            # never before the best one: it was given up
-            scores[i] = max(share_better(steps, bests, starts, complete, i) * (n - 1), 0.5) if has_curve else n
+            if _ended_finite(table, numbers[i]):
+                # never before the best one: it was given up
+                scores[i] = max(count_better(steps, bests, starts, complete, i), 0.5)
+            else:
+                scores[i] += n  # behind all, in the order of the keys
+
+
+def _ended_finite(table: TrialTable, number: int) -> bool:
+    """Whether a trial has a finite value at its last step."""
+    reports = table.reports
+    return reports.latest(number) != NONE and math.isfinite(reports.value_at(int(reports.top[number])))
 
 
 def _curve(table: TrialTable, number: int) -> _Curve:
-    """A trial's steps and its best loss up to each, NaN counting as infinite."""
+    """The steps at which a trial's loss was better than before, its first and its last one, and the best loss there.
+
+    NaN and infinities count as the worst.
+    """
     if table.reports.latest(number) == NONE:
-        return np.empty(0, np.int64), np.empty(0)
+        return _NOTHING
     reports = table.reports.of(number)
-    losses = table.sign * np.array(list(reports.values()))
-    losses[np.isnan(losses)] = np.inf
-    return np.array(list(reports), np.int64), np.minimum.accumulate(losses)
+    steps, losses = np.array(list(reports), np.int64), table.sign * np.array(list(reports.values()))
+    losses[~np.isfinite(losses)] = np.inf
+    bests = np.minimum.accumulate(losses)
+    kept = np.append(True, bests[1:] < bests[:-1])
+    kept[-1] = True
+    return steps[kept], bests[kept]

@@ -42,8 +42,8 @@ class TPESampler(Sampler):
     follows. The process knows the best 64 and the latest 64 trials. Once there are more, a deviation says less, as it
     may be due to trials that the process does not know, and counts by the share of the trials that it knows.
 
-    Complete trials are ordered by value, pruned ones after them by how far they came, and failed ones left out. For the
-    process a pruned one has the rank that it had among the trials it knows at the step where it was given up. Running
+    Complete trials are ordered by value, pruned ones after them by how far they came, and failed ones left out. The
+    process ranks what a median or percentile pruner gave up by how many were better at that step. Running
     trials push later suggestions away from them, so that parallel asks spread. A conditional parameter is modelled over
     the trials in which it was active; in the joint l and g a trial without it counts with the prior. On a finite space
     the best candidate that was not tried is suggested.
@@ -58,9 +58,9 @@ class TPESampler(Sampler):
     them all, and one suggestion in eight costs about 0.04 us a trial at 20 parameters.
 
     Args:
-        n_startup_trials: trials before the model is used, at least 1. Their points are chosen together, to cover the
-            range of each parameter evenly. While some of them still run, or if they failed, the model begins as soon
-            as a quarter of so many have finished.
+        n_startup_trials: finished trials before the model is used, at least 1. Their points are chosen together, to
+            cover the range of each parameter evenly. Once so many were drawn, a quarter of them finished is enough:
+            others may still run, or have failed.
         n_ei_candidates: candidates an ask, at least 1; the Gaussian process compares three times as many. More are not
             better: they only sharpen the models' errors.
         multivariate: model parameters jointly, and compare candidates by a Gaussian process; else neither.

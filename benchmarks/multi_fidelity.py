@@ -1,7 +1,7 @@
 """What halving and pruning save on recorded and surrogate learning curves, beside Optuna's, at equal resource.
 
     pip install -c constraints.txt -e ".[benchmark]" onnxruntime
-    python benchmarks/multi_fidelity.py TASKS                  # about an hour on two cores with 30 seeds
+    python benchmarks/multi_fidelity.py TASKS                  # minutes on two cores with 30 seeds
     python benchmarks/multi_fidelity.py TASKS --families taskset --seeds 10
     python benchmarks/multi_fidelity.py TASKS --trainings 500 --tasks 1 --seeds 1 --workers 1 --methods Hyperband
 

@@ -34,9 +34,9 @@ def count_better(steps: IntArray, bests: FloatArray, starts: IntArray, complete:
     Args:
         steps: of all trials, one after the other, ascending in each, int64 (t,).
         bests: the lowest loss up to each step, never NaN, (t,).
-        starts: trial i has the entries from starts[i] to before starts[i + 1], at least one, (n + 1,).
+        starts: trial i has the entries from starts[i] to before starts[i + 1], (n + 1,).
         complete: how many of the trials, the first ones, are complete.
-        i: the trial.
+        i: the trial; it has an entry.
 
     Returns:
         0 to n - 1; n - 1 if no other can be compared.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,36 @@ def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None
 def arrays_of(kept: Surrogate) -> tuple[np.ndarray, ...]:
     points, factor = kept.points[:, : kept.known], np.tril(kept.factor)[: kept.known]
     return kept.parameters, points, kept.pull, np.array(kept.scale), factor
+
+
+def go_on(study: Study, trials: int) -> list[dict[str, Any]]:
+    """Ask for trials that report and are pruned, or told."""
+    points = []
+    for _ in range(trials):
+        trial = study.ask()
+        points.append(trial.params)
+        loss = trial["x"] ** 2 + math.log(trial["n"])
+        for step in range(5):
+            trial.report(loss + abs(trial["x"]) / (step + 1), step)
+            if trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, loss)
+    return points
+
+
+def test_a_loaded_study_ranks_pruned_trials_as_before(tmp_path: Path) -> None:
+    made = [
+        Study(SPACE, sampler=TPESampler(seed=5), pruner=fasthpo.MedianPruner(min_steps=1), storage=storage)
+        for storage in (None, tmp_path / "study")
+    ]
+    points = go_on(made[0], 80)
+    with made[1]:
+        first = go_on(made[1], 40)
+    with Study.load(tmp_path / "study") as loaded:
+        assert first + go_on(loaded, 40) == points
+        assert loaded.table.pruned_by_rank and loaded.table.counts[TrialState.PRUNED] > 10
 
 
 @pytest.mark.parametrize("most", [128, 16])

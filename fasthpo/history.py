@@ -37,7 +37,7 @@ class History:
     def extent(self) -> Extent:
         """How much of everything there is."""
         table = self.table
-        return Extent(table._length, table._told, table.reports._length, table.legs._length, self.next_draw)
+        return table._length, table._told, table.reports._length, table.legs._length, self.next_draw
 
     def begin(self) -> None:
         """A call begins to change the history; see `Savepoint`."""
@@ -45,7 +45,7 @@ class History:
 
     def commit(self) -> None:
         """The call's change is complete."""
-        self.table.savepoint.commit()
+        self.table.savepoint.extent = None
 
     @property
     def is_untouched(self) -> bool:

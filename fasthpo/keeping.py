@@ -89,32 +89,18 @@ class Keeping(Exporting):
     def _keeper(self) -> Keeper | None:
         return self._gate if isinstance(self._gate, Keeper) else None
 
-    def _begin(self) -> None:
-        """A call is going to change something.
+    def _settle(self) -> None:
+        """Make good whatever a call that was broken off has left."""
+        if self._stage != IDLE:
+            self._break_off()
 
-        Raises:
-            TrialStateError, StudyClosed, StudyReadOnly: it can't.
-        """
-        self._settle()
+    def _check_strategy(self) -> None:
         strategy = self._scheduler.strategy
         if strategy is not None and not strategy.follows(self.table):
             raise TrialStateError(
                 f"this study's {type(strategy).__name__} follows another study, to which it was given later: make a "
                 "strategy of its own for each study"
             )
-        if self._gate is not None:
-            self._gate.open()
-        self._stage = CHANGING
-        self._history.begin()
-
-    def _settle(self) -> None:
-        """Make good whatever a call that was broken off has left."""
-        if self._stage != IDLE:
-            self._break_off()
-        keeper = self._keeper
-        if keeper is not None and keeper.is_dropped:  # `close` was broken off
-            keeper.drop()
-            self._kept_by(None)
 
     def _break_off(self, error: BaseException | None = None) -> None:
         """A call does not come to its end: what it has begun is taken back; what was complete stands.
@@ -367,6 +353,9 @@ class Change:
 
     Args:
         study: the study.
+
+    Raises:
+        TrialStateError, StudyClosed, StudyReadOnly: it can't be changed.
     """
 
     __slots__ = ("_study",)
@@ -375,16 +364,25 @@ class Change:
         self._study = study
 
     def __enter__(self) -> None:
-        self._study._begin()
+        study = self._study
+        if study._stage != IDLE:
+            study._settle()
+        if study._scheduler.strategy is not None:
+            study._check_strategy()
+        if study._gate is not None:
+            study._gate.open()
+        study._stage = CHANGING
+        study._history.begin()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        study = self._study
         if error is None:
-            self._study._history.commit()
-            self._study._stage = IDLE
+            study._history.commit()
+            study._stage = IDLE
         else:
-            self._study._break_off(error)
+            study._break_off(error)
 
 
 def new_id() -> bytes:

@@ -7,28 +7,14 @@ to remember how long it was, and those entries; nothing is copied in advance.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-
-class Extent(NamedTuple):
-    """How much of everything there was."""
-
-    trials: int
-    told: int
-    reports: int
-    legs: int
-    draws: int
-
-
-class Entries(NamedTuple):
-    """What a table had of one trial, in the order of `TRIAL_ENTRIES`, with its parameters and its open leg, if any."""
-
-    columns: tuple[float | int, ...]
-    params: npt.NDArray[np.float64]
-    leg: Any
+Extent = tuple[int, int, int, int, int]  # how many trials, tells, reports, legs and draws there were
+# what a table had of one trial, in the order of its columns; its parameters if they change; and its open leg, if any
+Entries = tuple[tuple[float | int, ...], npt.NDArray[np.float64] | None, Any]
 
 
 class Savepoint:
@@ -54,14 +40,10 @@ class Savepoint:
 
     def begin(self, extent: Extent) -> None:
         """A call begins to change the history."""
-        if self.entries or self.columns or self.metrics or self.started:
+        if not self.is_empty:
             self.extent = None
             self.entries, self.columns, self.metrics, self.started = {}, [], [], []
         self.extent = extent
-
-    def commit(self) -> None:
-        """The change is complete."""
-        self.extent = None
 
     @property
     def is_empty(self) -> bool:

@@ -16,7 +16,7 @@ from fasthpo.errors import InvalidValue
 from fasthpo.legs import Legs, OpenLeg
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray, Reports, grow
-from fasthpo.savepoint import Entries, Savepoint
+from fasthpo.savepoint import Savepoint
 from fasthpo.search_space import SearchSpace
 from fasthpo.trial import TrialState
 from fasthpo.tried import TriedPoints
@@ -168,13 +168,23 @@ class TrialTable:
 
     # --- writing; only the study calls these
 
-    def _note(self, number: int) -> None:
+    def _note(self, number: int, with_params: bool = False) -> None:
         """Remember what a trial's entries were before the call that is about to change them."""
         savepoint = self.savepoint
         extent = savepoint.extent
-        if extent is not None and number < extent.trials and number not in savepoint.entries:
-            columns = tuple(getattr(self, f"_{name}").item(number) for name in TRIAL_COLUMNS)
-            savepoint.entries[number] = Entries(columns, self._params[:, number].copy(), self.legs.open.get(number))
+        if extent is None or number >= extent[0] or number in savepoint.entries:
+            return
+        columns = (  # in the order of TRIAL_COLUMNS
+            self._values.item(number),
+            self._states.item(number),
+            self._starts.item(number),
+            self._ends.item(number),
+            self._resources.item(number),
+            self._draws.item(number),
+            self._brackets.item(number),
+        )
+        params = self._params[:, number].copy() if with_params else None
+        savepoint.entries[number] = columns, params, self.legs.open.get(number)
 
     def _make_room(self, extra: int) -> None:
         needed = self._length + extra
@@ -219,7 +229,7 @@ class TrialTable:
 
     def start(self, number: int, row: FloatArray, start: float) -> None:
         """A WAITING trial begins to run with the parameters `row` (d,)."""
-        self._note(number)
+        self._note(number, with_params=True)
         self._params[:, number] = row
         self._starts[number] = start
         self._move(number, TrialState.RUNNING)

@@ -8,6 +8,7 @@ another one goes on to its end, while the main thread, which waits for it, may l
 from __future__ import annotations
 
 import importlib
+import sys
 import threading
 from collections.abc import Callable
 from types import ModuleType
@@ -48,5 +49,8 @@ def uninterrupted(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
 
 
 def import_whole(name: str) -> ModuleType:
-    """Import a module, as `uninterrupted`."""
+    """Import a module, as `uninterrupted`; one that has been imported before costs nothing."""
+    module = sys.modules.get(name)
+    if module is not None and not getattr(module.__spec__, "_initializing", False):
+        return module
     return uninterrupted(importlib.import_module, name)

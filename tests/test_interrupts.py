@@ -10,17 +10,23 @@ import math
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from interrupting import Interrupted, broken_off, counted
 from studies import content, load, make, run
 
 import fasthpo
 from fasthpo import Study, TrialState
+
+# an interrupt in a callback of the interpreter's own, such as a weak reference's, goes nowhere
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 Prepare = Callable[[Study], Any]
 Call = Callable[[Study, Any], Any]
@@ -170,6 +176,102 @@ def test_writing_that_is_broken_off_loses_nothing(call: str, tmp_path: Path) -> 
             break
         step += 7
     study.close()
+
+
+def test_a_refresh_that_is_broken_off_leaves_what_was_there(tmp_path: Path) -> None:
+    writer = make("random", "median", "asha", storage=tmp_path, durability="system")
+    for _ in range(5):
+        run(writer, writer.ask())
+    reader = load(tmp_path)
+    step = 1
+    while True:
+        seen = content(reader)
+        run(writer, writer.ask())
+        was_broken_off = broken_off(reader.refresh, step)
+        assert content(reader) in (seen, content(writer)), step
+        reader.refresh()
+        assert content(reader) == content(writer), step
+        if not was_broken_off:
+            break
+        step += 31
+    assert step > 300
+
+
+PROGRAM = """
+import os, sys, threading, fasthpo
+study = fasthpo.Study(
+    {"x": fasthpo.Continuous(0, 1)}, sampler=fasthpo.QMCSampler(seed=0), pruner=fasthpo.MedianPruner(),
+    storage=sys.argv[1],
+)
+"""
+
+
+def test_a_program_that_ends_while_threads_still_tell_leaves_a_study_that_loads(tmp_path: Path) -> None:
+    program = (
+        PROGRAM
+        + """
+def work():
+    while True:
+        trial = study.ask()
+        trial.report(trial["x"], 0)
+        study.tell(trial, trial["x"])
+        os.write(1, b"%d\\n" % trial.number)
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+started = threading.Event()
+started.wait(float(sys.argv[2]))
+if sys.argv[3] == "now":
+    os._exit(1)
+"""
+    )
+    for i in range(8):
+        where = tmp_path / str(i)
+        arguments = [str(where), str(0.3 + 0.01 * i), "now" if i % 4 == 3 else "usual"]
+        ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120)
+        told = {int(line) for line in ended.stdout.split("\n")[:-1]}
+        with Study.load(where) as study:  # without recover=
+            assert told <= set(np.flatnonzero(study.states == TrialState.COMPLETE).tolist())
+        left = {path.name for path in where.iterdir()} - {".lock"}
+        assert left <= {"journal.msgpack", "checkpoint.msgpack"}
+
+
+def test_an_interrupt_of_the_first_import_or_compile_leaves_numba_whole(tmp_path: Path) -> None:
+    program = (
+        """
+import signal, sys, threading
+class Stop(BaseException): pass
+def stop(*_): raise Stop
+signal.signal(signal.SIGALRM, stop)
+"""
+        + PROGRAM
+        + """
+def tell():
+    trial = study.ask()
+    trial.report(trial["x"], 0)
+    trial.should_prune()
+    study.tell(trial, trial["x"])
+stops = 0
+for i in range(12):
+    signal.setitimer(signal.ITIMER_REAL, 0.01 + 0.03 * i)
+    try:
+        while True:
+            tell()
+    except Stop:
+        stops += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+for _ in range(10):
+    tell()
+study.close()
+print(stops)
+"""
+    )
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("no timers that signal")
+    cache = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}  # all is compiled anew
+    arguments = [sys.executable, "-c", program, str(tmp_path / "study")]
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=280, env=cache)
+    assert (ended.returncode, ended.stdout) == (0, "12\n"), ended.stderr
 
 
 def test_a_sampler_of_the_users_own_hears_of_each_trial_once_if_the_study_is_broken_off() -> None:

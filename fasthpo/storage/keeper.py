@@ -136,7 +136,7 @@ class Keeper:
 
         Raises:
             StudyReadOnly: this process was forked from the one that keeps the study.
-            StudyClosed: the program is ending.
+            StudyClosed: the program is ending, or `close` was broken off when it was all but done.
         """
         if self._is_inherited:
             raise StudyReadOnly(
@@ -144,6 +144,8 @@ class Keeper:
             )
         if self._is_ended:
             raise StudyClosed(f"the program is ending; the study in {self.directory} can't be changed any more")
+        if self._is_dropped:
+            raise StudyClosed("the study was closed; load it again to change it")
 
     def hand_over(self, strict: bool, now: bool = False) -> None:
         """Hand all records to the operating system.
@@ -322,13 +324,14 @@ class Keeper:
             StorageError: what was told can't be written; then the study stays open.
         """
         with self._idle:
-            self._is_closing = True
-            try:
-                self.wait()
-                self.hand_over_all()
-            except BaseException:
-                self._is_closing = False
-                raise
+            if not self._is_dropped:
+                self._is_closing = True
+                try:
+                    self.wait()
+                    self.hand_over_all()
+                except BaseException:
+                    self._is_closing = False
+                    raise
             self.drop()
 
     def hand_over_all(self) -> None:
@@ -350,11 +353,6 @@ class Keeper:
         except StorageError as error:
             self.sync()
             logger.warning("%s", error)
-
-    @property
-    def is_dropped(self) -> bool:
-        """Whether others may have the study, or `drop` was broken off."""
-        return self._is_dropped
 
     def drop(self) -> None:
         """Let others have the study, whatever can be written. If this is broken off, it is to be called again."""

@@ -54,8 +54,7 @@ def settled(history: History) -> History:
         history: the old one, whose arrays and queues may be half changed; see `Savepoint`.
     """
     table, savepoint = history.table, history.table.savepoint
-    before = savepoint.extent or history.extent
-    n = before.trials
+    n, told, reported, ended, draws = savepoint.extent or history.extent
     trials = {name: getattr(table, f"_{name}")[:n].copy() for name in TRIAL_COLUMNS}
     params, legs, metrics = table._params[:, :n].copy(), dict(table.legs.open), dict(table.metrics)
     waiting = list(history.waiting)
@@ -64,13 +63,14 @@ def settled(history: History) -> History:
             earlier = numbers < n
             for name, old in columns.items():
                 trials[name][numbers[earlier]] = old[earlier]
-        for number, entries in savepoint.entries.items():
-            for name, entry in zip(TRIAL_COLUMNS, entries.columns, strict=True):
+        for number, (entries, row, leg) in savepoint.entries.items():
+            for name, entry in zip(TRIAL_COLUMNS, entries, strict=True):
                 trials[name][number] = entry
-            params[:, number] = entries.params
+            if row is not None:
+                params[:, number] = row
             legs.pop(number, None)
-            if entries.leg is not None:
-                legs[number] = entries.leg
+            if leg is not None:
+                legs[number] = leg
         for name, number, value in reversed(savepoint.metrics):
             if value is None:
                 metrics.pop(name, None)
@@ -78,16 +78,14 @@ def settled(history: History) -> History:
                 metrics[name][number] = value
         started = set(savepoint.started)
         waiting = savepoint.started + [number for number in waiting if number < n and number not in started]
-    reports = table.reports.until(before.reports)
-    columns_of_legs = {name: table.legs.column(name)[: before.legs].copy() for name in LEG_COLUMNS}
+    reports = table.reports.until(reported)
+    columns_of_legs = {name: table.legs.column(name)[:ended].copy() for name in LEG_COLUMNS}
     failed = trials["states"] == TrialState.FAILED
     errors = {number: text for number, text in table.errors.items() if number < n and failed[number]}
-    columns = Columns(
-        params, trials, metrics, table._tell_order[: before.told].copy(), reports, columns_of_legs, errors
-    )
+    columns = Columns(params, trials, metrics, table._tell_order[:told].copy(), reports, columns_of_legs, errors)
     open_legs = [(number, leg.start, leg.reports) for number, leg in sorted(legs.items()) if number < n]
     same = rebuild(table.space, table.direction, columns, waiting, open_legs)
-    same.next_draw, same.attributes = before.draws, dict(history.attributes)
+    same.next_draw, same.attributes = draws, dict(history.attributes)
     return same
 
 

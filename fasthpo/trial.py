@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -11,6 +10,7 @@ from typing import Any, Protocol, overload
 
 from fasthpo.errors import InvalidValue
 from fasthpo.parameter import Value, plain
+from fasthpo.values import number, shown
 
 
 class TrialState(IntEnum):
@@ -226,24 +226,21 @@ class TrialSequence(Sequence[Trial]):
 
 
 def as_number(what: str, value: Any) -> float:
-    """`value` as a float, for anything that is one number: int, float, NumPy scalar, one-element tensor.
+    """`value` as a float, for anything that is one number: int, float, NumPy scalar, one-element tensor, `Decimal`.
+
+    A missing number (masked, `pandas.NA`) is NaN.
 
     Raises:
-        InvalidValue: it is not.
+        InvalidValue: it is no number, or does not fit into a float.
     """
-    value = plain(value)
     if isinstance(value, float):
-        return value
-    if not isinstance(value, (int, bool)) and hasattr(value, "item") and getattr(value, "size", None) is not None:
-        size = value.size() if callable(value.size) else value.size
-        elements = math.prod(size) if isinstance(size, tuple) else size
-        value = value.item() if elements == 1 else value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidValue(f"{what} must be a number, got {value!r} of type {type(value).__name__}")
-    try:
         return float(value)
+    try:
+        return float(number(value))
     except OverflowError:
-        raise InvalidValue(f"{what} must fit into a float, got one of {len(str(value))} digits") from None
+        raise InvalidValue(f"{what} must fit into a float, got {shown(value)}") from None
+    except TypeError:
+        raise InvalidValue(f"{what} must be a number, got {shown(value)} of type {type(value).__name__}") from None
 
 
 def check_count(name: str, value: Any, least: int = 0) -> int:
@@ -274,7 +271,7 @@ class TrialMetrics:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        as_number("value", self.value)
+        object.__setattr__(self, "value", as_number("value", self.value))  # not the tensor, which may hold a graph
         if not isinstance(self.metrics, Mapping):
             raise InvalidValue(f"metrics must map names to numbers, got metrics={self.metrics!r}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from fasthpo.parameter import FloatArray, Numeric, Parameter, Value
 from fasthpo.parameters import Categorical
 from fasthpo.reports import IntArray
 from fasthpo.search_space import SearchSpace
+from fasthpo.trial import check_index
 from fasthpo.values import element, elements, number, shown
 
 
@@ -110,7 +111,7 @@ class Batch:
         resources: under a multi-fidelity strategy how far to train each, float64 (n,); NaN under any other.
         active: a bool column (n,) a parameter, False where its conditions do not hold.
 
-    `batch[i]` is a dict of the active parameters of the i-th trial, as plain Python values.
+    `batch[i]` is a dict of the active parameters of the i-th trial, as plain Python values, and `batch[i:j]` a `Batch`.
     """
 
     def __init__(self, space: SearchSpace, numbers: IntArray, rows: FloatArray, resources: FloatArray) -> None:
@@ -136,8 +137,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index: int) -> dict[str, Value]:
-        return self._space.decode(self._rows[index])
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Value]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Batch: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Value] | Batch:
+        if isinstance(index, slice):
+            return Batch(self._space, self.numbers[index], self._rows[index], self.resources[index])
+        return self._space.decode(self._rows[check_index("the batch", index, len(self))])
 
     def __repr__(self) -> str:
         return f"Batch({len(self)} trials of {list(self._space.names)})"

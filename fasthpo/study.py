@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.columns import Batch, encode_columns
-from fasthpo.errors import InvalidValue, StudyExists, TrialStateError, UnknownTrial
+from fasthpo.errors import InvalidValue, NotCopyable, StudyExists, TrialStateError, UnknownTrial
 from fasthpo.history import History
 from fasthpo.keeping import new_id
 from fasthpo.loading import Loading
@@ -443,6 +443,12 @@ class Study(Loading):
     def trial_start_resource(self, number: int) -> int:
         """As `Trial.start_resource`."""
         return self._scheduler.start_resource(number)
+
+    def __reduce__(self) -> NoReturn:
+        raise NotCopyable(
+            "a study can't be pickled or copied, as it is the only writer of its trials: write it with "
+            "study.save(path), and take that up with fasthpo.Study.load(path)"
+        )
 
     def __repr__(self) -> str:
         best = self.table.best_number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -51,7 +52,8 @@ class TrialSource(Protocol):
 class Trial(Mapping[str, Value]):
     """A number and a reference to its study; also a read-only mapping of the trial's active parameters.
 
-    Everything but `number` and the parameters is looked up when asked for, so a handle is never stale.
+    Everything but `number` and the parameters is looked up when asked for, so a handle is never stale. A copy or a
+    pickle of a trial is a dict of its parameters, as the study stays where it is.
 
     Example:
         >>> import fasthpo
@@ -96,6 +98,9 @@ class Trial(Mapping[str, Value]):
 
     def __hash__(self) -> int:
         return hash((id(self._source), self.number))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (self.params,)
 
     def __repr__(self) -> str:
         return f"Trial(number={self.number}, state={self.state.name}, value={self.value}, params={self._mapping()})"
@@ -213,10 +218,7 @@ class TrialSequence(Sequence[Trial]):
     def __getitem__(self, index: int | slice) -> Trial | list[Trial]:
         if isinstance(index, slice):
             return [Trial(i, self._source) for i in range(*index.indices(len(self)))]
-        number = index + len(self) if index < 0 else index
-        if not 0 <= number < len(self):
-            raise IndexError(f"the study has {len(self)} trials, got index {index}")
-        return Trial(number, self._source)
+        return Trial(check_index("the study", index, len(self)), self._source)
 
     def __iter__(self) -> Iterator[Trial]:
         return (Trial(i, self._source) for i in range(len(self)))
@@ -253,6 +255,22 @@ def check_count(name: str, value: Any, least: int = 0) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or number < least:
         raise InvalidValue(f"{name} must be an integer of at least {least}, got {name}={value!r}")
     return number
+
+
+def check_index(what: str, index: Any, length: int) -> int:
+    """The position, from the front, that `index` means among the `length` trials of `what`.
+
+    Raises:
+        InvalidValue: it is no integer.
+        IndexError: there is none; what iterates over a sequence waits for it.
+    """
+    try:
+        place = operator.index(index)
+    except TypeError:
+        raise InvalidValue(f"an index must be an integer or a slice, got {shown(index)}") from None
+    if not -length <= place < length:
+        raise IndexError(f"{what} has {length} trials, got index {shown(place)}")
+    return place % length
 
 
 @dataclass(frozen=True)

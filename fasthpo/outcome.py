@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import FloatArray
+from fasthpo.parameter import FloatArray, plain
 from fasthpo.reports import IntArray
 from fasthpo.trial import TrialState, as_number
 from fasthpo.values import elements, shown, whole
@@ -30,8 +30,8 @@ def outcome(value: float | None, state: TrialState | None) -> tuple[TrialState, 
         if result is None:
             raise InvalidValue("value must be a number, got None; to end a trial without one, tell its state")
         return (TrialState.FAILED, None) if missing else (TrialState.COMPLETE, result)
-    if state not in _FINAL:
-        raise InvalidValue(f"a trial can be told COMPLETE, PRUNED or FAILED, got state={state!r}")
+    if not isinstance(plain(state), int) or state not in _FINAL:
+        raise InvalidValue(f"a trial can be told COMPLETE, PRUNED or FAILED, got state={shown(state)}")
     if state == TrialState.COMPLETE and missing:
         raise InvalidValue(f"a COMPLETE trial needs a value that is not NaN, got value={value}")
     if state == TrialState.FAILED and not missing:

@@ -16,6 +16,7 @@ import numpy as np
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.parameter import FloatArray, Parameter, Value, When
 from fasthpo.parameters import Categorical, Continuous, Discrete, LogUniform, parameter_from_dict
+from fasthpo.values import shown
 
 if TYPE_CHECKING:
     from fasthpo.cells import Cells
@@ -190,7 +191,7 @@ class SearchSpace(Mapping[str, Parameter]):
     def encode_part(self, params: Mapping[str, Any]) -> FloatArray:
         """The row (d,) of the given parameters, NaN for the others; each is checked, completeness is not."""
         if not isinstance(params, Mapping):
-            raise InvalidParameters(f"parameters must be a mapping of name to value, got {params!r}")
+            raise InvalidParameters(f"parameters must be a mapping of name to value, got {shown(params)}")
         unknown = [name for name in params if name not in self.position]
         if unknown:
             raise InvalidParameters(f"the space has no parameter {unknown[0]!r}; it has {list(self.names)}")
@@ -216,7 +217,7 @@ class SearchSpace(Mapping[str, Parameter]):
             if not active and not np.isnan(row[j]):
                 raise InvalidParameters(
                     f"{self.names[j]!r} is inactive here (it needs {dict(self.parameters[j].when)}), "
-                    f"got {params[self.names[j]]!r}"
+                    f"got {shown(params[self.names[j]])}"
                 )
         return row
 

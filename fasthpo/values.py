@@ -173,9 +173,10 @@ def _array(values: Any) -> npt.NDArray[Any]:
 def _unified(listed: list[Any]) -> npt.NDArray[Any] | list[Any]:
     """A list as an array, where all of it is of one type of numbers."""
     kinds = set(map(type, listed))
-    if kinds == {float}:
-        return np.array(listed)
-    if kinds == {int}:
+    kind = kinds.pop() if len(kinds) == 1 else object
+    if kind in (int, float) or issubclass(kind, np.number):
         found = np.array(listed)
-        return found if found.dtype.kind in "iu" else listed  # beyond 64 bits they stay objects
+        # integers beyond 64 bits stay what they are
+        if _is_numeric(found) and (kind is not int or found.dtype.kind != "f"):
+            return found
     return listed

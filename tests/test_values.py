@@ -165,6 +165,22 @@ def test_reports_metrics_and_parameters_agree_on_what_is_a_number() -> None:
         assert list(map(math.isnan, trial.reports.values())) == [True]
 
 
+def test_early_stopping_takes_the_same_numbers() -> None:
+    for value in NUMBERS:
+        stopper = fasthpo.EarlyStopping(fasthpo.EarlyStoppingConfig(patience=2), "minimize")
+        stopper.update(value, step=torch.tensor(7))
+        assert (stopper.best_value, stopper.best_step) == (1.5, 7)
+
+
+def test_a_state_that_is_none_is_refused() -> None:
+    s = study()
+    trial = s.ask()
+    for state in (pd.NA, np.array([1, 2]), "FAILED", TrialState.PAUSED, 9):
+        with pytest.raises(fasthpo.InvalidValue, match="a trial can be told COMPLETE, PRUNED or FAILED, got state="):
+            s.tell(trial, state=state)
+    assert s.tell(trial, state=np.int8(3)) == TrialState.FAILED
+
+
 def test_metrics_that_are_no_mapping_are_refused() -> None:
     s = study()
     trial = s.ask()
@@ -236,6 +252,47 @@ def test_polars_series_are_taken_by_position_and_a_null_has_failed() -> None:
     s = fasthpo.Study({"c": fasthpo.Categorical(["a", None, "b"])})
     s.add_trials({"c": pl.Series(["b", None, "a"], dtype=pl.Enum(["a", "b"]))}, [1.0, 2.0, 3.0])
     assert [trial["c"] for trial in s.trials] == ["b", None, "a"]
+
+
+class OnADevice:
+    """As a tensor, or an array of CuPy's, that NumPy can't see."""
+
+    def __init__(self, *held: float) -> None:
+        self.held = held
+        self.shape = (len(held),)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        raise TypeError("can't convert a tensor on a device: copy it to the host first")
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def item(self) -> float:
+        (value,) = self.held
+        return value
+
+    def tolist(self) -> list[float]:
+        return list(self.held)
+
+
+def test_tensors_on_a_device_are_values_and_columns() -> None:
+    s = study()
+    assert told(s, OnADevice(1.5)) == (TrialState.COMPLETE, 1.5)
+    s.add_trials({"x": OnADevice(3.0, 4.0)}, OnADevice(1.0, NAN))
+    assert s.columns["x"][1:].tolist() == [3.0, 4.0] and s.states.tolist() == [1, 1, 3]
+    with pytest.raises(fasthpo.InvalidValue, match="value must be a number"):
+        told(s, OnADevice(1.0, 2.0))
+
+
+@pytest.mark.gpu
+def test_tensors_on_a_gpu_are_values_and_columns() -> None:
+    s = study()
+    losses = torch.tensor([[3.0], [NAN]], device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    s.add_trials({"x": losses.detach()[:1, 0].repeat(2)}, losses)
+    trial = s.ask()
+    trial.report(losses[0], torch.tensor(1, device="cuda"))
+    assert told(s, losses[0, 0]) == (TrialState.COMPLETE, 3.0) and trial.reports == {1: 3.0}
+    assert s.states.tolist()[:2] == [TrialState.COMPLETE, TrialState.FAILED]
 
 
 def test_choices_are_taken_by_position_from_every_kind_of_column() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -146,6 +146,9 @@ class Cells:
             for count in reversed(self._counts[1:]):
                 strides.append(strides[-1] * count)
             self._strides = np.array(strides[::-1], np.int64)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Cells, (self._space, self._counts)  # without the nodes, which are nested as deeply as the conditions
 
     # --- building
 

@@ -41,18 +41,16 @@ def element(value: Any) -> Any:
         return scalar(value)
     if value is np.ma.masked or _is_na(value):
         return math.nan
-    if getattr(getattr(value, "dtype", None), "kind", None) in ("m", "M"):
-        return value
-    if isinstance(value, np.ndarray):
-        return element(value.reshape(())[()]) if value.size == 1 else value
-    shape = getattr(value, "shape", None)
     try:
+        if getattr(getattr(value, "dtype", None), "kind", None) in ("m", "M"):
+            return value
+        shape = getattr(value, "shape", None)
         if hasattr(type(value), "as_py"):
             found = value.as_py()
-        elif isinstance(shape, tuple) and math.prod(shape) == 1:
-            found = value.item()
-        else:
+        elif not isinstance(shape, tuple) or math.prod(shape) != 1:
             return value
+        else:
+            found = value.reshape(())[()] if isinstance(value, np.ndarray) else value.item()
         return math.nan if found is None and _has_nulls(value) else element(found)
     except Exception:  # whatever another library raises, of a tensor without data for instance
         return value

@@ -57,6 +57,7 @@ def test_a_long_chain_of_conditions_is_a_space_as_any_other(make: Callable[[], S
     assert list(space.cells.index(rows)) == list(indices) and len({row.tobytes() for row in rows}) == DEPTH + 1
     for copied in (pickle.loads(pickle.dumps(space)), copy.deepcopy(space), copy.copy(space)):  # enumerated by now
         assert copied == space and copied.size == space.size
+    assert copy.deepcopy(space.cells).size == space.size
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,17 @@ class Broken:
         raise RuntimeError("deleted")
 
 
+class Lost:
+    """As an array on a machine that is gone."""
+
+    @property
+    def dtype(self) -> Any:
+        raise RuntimeError("gone")
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        raise RuntimeError("gone")
+
+
 NUMBERS = [
     1.5, np.float64(1.5), np.float32(1.5), np.float16(1.5), np.longdouble(1.5), np.array(1.5), np.array([1.5]), np.array([[1.5]]),
     np.array([1.5], object), np.ma.array([1.5]), Decimal("1.5"), Fraction(3, 2), HasFloat(), HasArray(),
@@ -69,7 +80,7 @@ NO_NUMBERS = [
     "1.5", b"1", True, np.True_, 1 + 0j, np.complex128(1), [1.5], {"loss": 1.5}, np.array([1.0, 2.0]), np.array([]), np.array([None]),
     np.datetime64("2020-01-01", "ns"), np.timedelta64(5, "ns"), np.array(5, "m8[ns]"), pd.NaT, pd.Timestamp("2020-01-01"),
     pd.Series([1.0, 2.0]), torch.tensor([1.0, 2.0]), torch.tensor(True), torch.tensor(1j), torch.empty((), device="meta"),
-    pa.scalar("x"), Decimal("sNaN"), 10**400, 10**6000, Decimal("1e400"), Fraction(10**400), np.longdouble("1e4000"), float, object(), Broken(),
+    pa.scalar("x"), Decimal("sNaN"), 10**400, 10**6000, Decimal("1e400"), Fraction(10**400), np.longdouble("1e4000"), float, object(), Broken(), Lost(),
 ]  # fmt: skip
 if np.finfo(np.longdouble).max == np.finfo(np.float64).max:  # on Windows and on Apple's machines
     NO_NUMBERS = [one for one in NO_NUMBERS if not isinstance(one, np.longdouble)]
@@ -376,6 +387,7 @@ BAD_COLUMNS = [
     (pd.to_timedelta([1, 2, 3]), r"values\[0\] must be a number, got np.timedelta64"),
     (pa.array(["1", None, "2"]), r"values\[0\] must be a number, got '1'"),
     ([1.0, 10**400, 2.0], r"values\[1\] must fit into a float, got 1000"),
+    (Lost(), "values must be a one-dimensional array or a list, got <"),
     ([1.0, 2.0, Broken()], r"values\[2\] must be a number, got <Broken>"),
 ]  # fmt: skip
 

@@ -184,7 +184,8 @@ _NO_STUDY = (
 def _packed(study: Study) -> tuple[bytes, str | None, bool]:
     checkpoint = io.BytesIO()
     study._write(checkpoint)
-    resumable = isinstance(study.strategy, MultiFidelity) and study.strategy.resumable
+    strategy = study.strategy
+    resumable = strategy is not None and strategy.is_multi_fidelity and strategy.resumable
     weights = study.checkpoints.known_root
     return checkpoint.getvalue(), None if weights is None else str(weights), resumable
 

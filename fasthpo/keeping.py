@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from fasthpo.errors import (
     FastHPOError,
@@ -345,12 +345,16 @@ class Keeping(Exporting):
         target = path / CHECKPOINT_FILE if path.is_dir() else path
         if target.name == CHECKPOINT_FILE and any((target.parent / name).exists() for name in JOURNAL_FILES):
             raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
+        with atomic_file(target) as file:
+            self._write(file)
+        return target
+
+    def _write(self, file: BinaryIO) -> None:
+        """Write the whole study, as it is now, as a checkpoint."""
         with self._lock:
             self._settle()
             frozen, head = Frozen(self._history), Head(VERSION, 0, self._id, self._definition())
-        with atomic_file(target) as file:
-            write_snapshot(file, frozen, head)
-        return target
+        write_snapshot(file, frozen, head)
 
 
 class Change:

@@ -9,17 +9,17 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.columns import Batch, encode_columns
-from fasthpo.errors import InvalidValue, StudyExists, TrialStateError, UnknownTrial
+from fasthpo.errors import InvalidValue, NotCopyable, StudyExists, TrialStateError, UnknownTrial
 from fasthpo.history import History
 from fasthpo.keeping import CHANGING, IDLE, WRITING, Change, new_id
 from fasthpo.loading import Loading
-from fasthpo.outcome import NAN_ERROR, batch_arrays, outcome
+from fasthpo.outcome import NAN_ERROR, batch_arrays, metric_numbers, outcome
 from fasthpo.parameter import FloatArray, plain
 from fasthpo.partial import encode_partial
 from fasthpo.pruners.base import Pruner
@@ -32,6 +32,7 @@ from fasthpo.storage.syncing import Durability
 from fasthpo.strategies.base import Strategy
 from fasthpo.table import MOST_METRICS, NO_BRACKET, NO_DRAW, TrialTable, check_direction
 from fasthpo.trial import Trial, TrialState, as_number
+from fasthpo.values import element, shown, whole
 
 logger = logging.getLogger("fasthpo")
 
@@ -210,9 +211,9 @@ class Study(Loading):
         """As `Trial.report`."""
         reported = value if type(value) is float else as_number("value", value)
         if type(step) is not int:
-            step = plain(step)
+            step = element(step)
         if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**63:
-            raise InvalidValue(f"step must be an integer that is not negative, got step={step!r}")
+            raise InvalidValue(f"step must be an integer that is not negative, got step={shown(step)}")
         with self._lock:
             if self._stage != IDLE:
                 self._settle()
@@ -292,7 +293,7 @@ class Study(Loading):
         """
         number = self._number(trial)
         final, result = outcome(value, state)
-        kept = {str(name): as_number(f"metric {name!r}", one) for name, one in (metrics or {}).items()}
+        kept = metric_numbers(metrics)
         with self._lock, Change(self):
             self._check_running(number, "tell")
             if final == TrialState.PRUNED and result is None:
@@ -357,7 +358,7 @@ class Study(Loading):
 
         Args:
             numbers: trial numbers, n integers without repetition.
-            values: what they reached, n numbers; NaN means failed.
+            values: what they reached, n numbers, by position; NaN, or nothing (masked, a null), means failed.
 
         Raises:
             UnknownTrial, TrialStateError, InvalidValue: as `tell`; then no trial of the batch was told.
@@ -396,8 +397,8 @@ class Study(Loading):
 
         Args:
             params: a column of n values a parameter (choices, not indices, for a categorical; None or NaN where a
-                parameter is inactive).
-            values: what they reached, n numbers; NaN means failed.
+                parameter is inactive). Columns are taken by position, whatever labels they have.
+            values: what they reached, n numbers, by position; NaN, or nothing (masked, a null), means failed.
 
         Raises:
             InvalidParameters: a column is missing, or a value lies outside the space; then nothing was added.
@@ -429,14 +430,14 @@ class Study(Loading):
             if trial._source is not self:
                 raise UnknownTrial(f"trial {trial.number} belongs to another study")
             return trial.number
-        number = plain(trial)
+        number = whole(trial)
         if isinstance(number, bool) or not isinstance(number, int):
-            raise InvalidValue(f"trial must be a Trial or its number, got {trial!r}")
+            raise InvalidValue(f"trial must be a Trial or its number, got {shown(trial)}")
         return number
 
     def _check_number(self, number: int) -> None:
         if not 0 <= number < len(self.table):
-            raise UnknownTrial(f"the study has no trial {number}; it has given out {len(self.table)} numbers")
+            raise UnknownTrial(f"the study has no trial {shown(number)}; it has given out {len(self.table)} numbers")
 
     def _check_running(self, number: int, call: str) -> None:
         self._check_number(number)
@@ -462,6 +463,12 @@ class Study(Loading):
     def trial_start_resource(self, number: int) -> int:
         """As `Trial.start_resource`."""
         return self._scheduler.start_resource(number)
+
+    def __reduce__(self) -> NoReturn:
+        raise NotCopyable(
+            "a study can't be pickled or copied, as it is the only writer of its trials: write it with "
+            "study.save(path), and take that up with fasthpo.Study.load(path)"
+        )
 
     def __repr__(self) -> str:
         best = self.table.best_number

@@ -17,7 +17,7 @@ from fasthpo.early_stopping import EarlyStopping
 from fasthpo.errors import InvalidValue, TrialStateError
 from fasthpo.execution.desk import Desk
 from fasthpo.execution.options import Execution
-from fasthpo.execution.standin import TunerInWorker, early_stopping
+from fasthpo.execution.standin import early_stopping, reduced_tuner
 from fasthpo.interrupts import Interrupts
 from fasthpo.objective import Objective
 from fasthpo.progress import Progress
@@ -363,7 +363,7 @@ class HyperparameterTuner:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """An objective that uses its tuner takes a stand-in along to a worker."""
-        return TunerInWorker, (self._config,)
+        return reduced_tuner(self._config)
 
     # --- files
 

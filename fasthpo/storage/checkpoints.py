@@ -70,6 +70,11 @@ class Checkpoints:
             weakref.finalize(self, shutil.rmtree, self._root, ignore_errors=True)
         return self._root
 
+    @property
+    def known_root(self) -> Path | None:
+        """The same, if any trial has asked for its directory or the study is kept in one; else None."""
+        return self._root
+
     def use(self, root: Path) -> None:
         """They are under `root`."""
         self._root, self._is_temporary = root, False

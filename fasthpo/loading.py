@@ -17,6 +17,7 @@ from fasthpo.errors import (
 )
 from fasthpo.history import History
 from fasthpo.keeping import Keeping
+from fasthpo.paths import absolute, given_path
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
@@ -94,7 +95,7 @@ class Loading(Keeping):
         seconds = check_durability(durability)
         if space is not None and not isinstance(space, SearchSpace):
             space = SearchSpace(space)
-        path = Path(path).absolute()
+        path = absolute(given_path("path", path))
         writes = path.is_dir() and holds_study(path) and not read_only
         lock = WriterLock(path) if writes else None
         try:

@@ -21,6 +21,7 @@ from fasthpo.loading import Loading
 from fasthpo.outcome import NAN_ERROR, batch_arrays, outcome
 from fasthpo.parameter import FloatArray, plain
 from fasthpo.partial import encode_partial
+from fasthpo.paths import given_path
 from fasthpo.pruners.base import Pruner
 from fasthpo.reports import NONE, IntArray
 from fasthpo.samplers.base import Sampler
@@ -93,7 +94,7 @@ class Study(Loading):
         storage: str | Path | None = None,
         durability: Durability = "interval",
     ) -> None:
-        if storage is not None and holds_study(Path(storage)):
+        if storage is not None and holds_study(given_path("storage", storage)):
             raise StudyExists(
                 f"{storage} holds a study already; go on with it by Study.load({str(storage)!r}), or choose another "
                 "directory"

@@ -20,6 +20,7 @@ from fasthpo.execution.options import Execution
 from fasthpo.execution.standin import TunerInWorker, early_stopping
 from fasthpo.interrupts import Interrupts
 from fasthpo.objective import Objective
+from fasthpo.paths import given_path
 from fasthpo.progress import Progress
 from fasthpo.results import StopReason, StudyStatistics, TuningResult, busy_seconds
 from fasthpo.running import Run
@@ -279,7 +280,7 @@ class HyperparameterTuner:
             StudyExists: the study's directory holds another study.
             AllTrialsFailed: at least 10 trials have run and every one has failed; its cause is the last failure.
             WorkersFailed: workers can't be started or can't load the objective, or the executor is broken.
-            OSError: files can't be written.
+            StorageError: files can't be written.
         """
         if not callable(objective):
             raise InvalidValue(f"objective must be callable with a trial, got {objective!r}")
@@ -373,7 +374,7 @@ class HyperparameterTuner:
         Raises:
             StudyExists: the directory holds another study.
             StudyInUse: the study is open for writing elsewhere.
-            OSError: the file can't be written.
+            StorageError: the file can't be written.
         """
         return self._files.save(self._study)
 
@@ -407,6 +408,6 @@ class HyperparameterTuner:
             raise TrialStateError(
                 f"load_checkpoint must come before the first trial, but this tuner has {len(self._study)}"
             )
-        self._study = self._files.load(self._study, Path(path), widen)
+        self._study = self._files.load(self._study, given_path("path", path), widen)
         self._seconds = busy_seconds(self._study.table)
         return self

@@ -85,6 +85,7 @@ def test_defaults() -> None:
         ("early_stopping", 5, "early_stopping must be None or a EarlyStoppingConfig, got early_stopping=5"),
         ("output_dir", "", "output_dir must be the path of a directory, got output_dir=''"),
         ("output_dir", None, "output_dir"),
+        ("output_dir", "~nobody-of-that-name/x", "output_dir begins with a home directory that is not known here"),
         ("save_checkpoints", 1, "save_checkpoints must be True or False, got save_checkpoints=1"),
         ("compress_history", "yes", "compress_history"),
         ("overwrite", None, "overwrite"),

@@ -342,6 +342,7 @@ class Trainer:
 
         Raises:
             InvalidValue: there is neither.
+            StorageError: it can't be written.
         """
         path = self._checkpoint_path()
         if path is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -290,7 +289,7 @@ class Study(Loading):
         self, number: int, state: TrialState, value: float, metrics: Mapping[str, float] | None = None
     ) -> TrialState:
         """A running trial ends, or pauses if the strategy has further rungs for it; the state it got."""
-        now, strategy, log = time.time(), self._scheduler.strategy, self._scheduler.log
+        now, strategy, log = self._scheduler.clock.now(), self._scheduler.strategy, self._scheduler.log
         charge = None
         if strategy is not None:
             if state == TrialState.COMPLETE:
@@ -353,7 +352,7 @@ class Study(Loading):
             return final
 
     def _finish_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray) -> None:
-        self.table.finish_many(numbers, states, values, time.time())
+        self.table.finish_many(numbers, states, values, self._scheduler.clock.now())
         for number in numbers[states == TrialState.FAILED].tolist():
             self.table.errors[number] = NAN_ERROR
         for number in numbers.tolist() if self.checkpoints.limited else ():
@@ -383,7 +382,7 @@ class Study(Loading):
         numbers, reached = batch_arrays(np.arange(len(rows)), values)
         with self._lock:
             self._open()
-            first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, time.time())
+            first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, self._scheduler.clock.now())
             numbers = numbers + first
             final = np.where(np.isnan(reached), np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
             resource = None if self._scheduler.strategy is None else self._scheduler.strategy.max_resource

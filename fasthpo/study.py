@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from fasthpo.errors import InvalidValue, StudyExists, TrialStateError, UnknownTr
 from fasthpo.history import History
 from fasthpo.keeping import new_id
 from fasthpo.loading import Loading
+from fasthpo.log import logger
 from fasthpo.outcome import NAN_ERROR, batch_arrays, outcome
 from fasthpo.parameter import FloatArray, plain
 from fasthpo.partial import encode_partial
@@ -31,8 +31,6 @@ from fasthpo.storage.syncing import Durability
 from fasthpo.strategies.base import Strategy
 from fasthpo.table import MOST_METRICS, NO_DRAW, TrialTable, check_direction
 from fasthpo.trial import Trial, TrialState, as_number
-
-logger = logging.getLogger("fasthpo")
 
 _RUNNING = int(TrialState.RUNNING)
 

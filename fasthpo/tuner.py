@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from fasthpo.execution.desk import Desk
 from fasthpo.execution.options import Execution
 from fasthpo.execution.standin import TunerInWorker, early_stopping
 from fasthpo.interrupts import Interrupts
+from fasthpo.log import RepeatedWarnings, logger
 from fasthpo.objective import Objective
 from fasthpo.paths import given_path
 from fasthpo.progress import Progress
@@ -34,8 +34,6 @@ from fasthpo.strategies.single_fidelity import BayesianOptimization, GridSearch,
 from fasthpo.strategies.successive_halving import SuccessiveHalving
 from fasthpo.study import Study
 from fasthpo.study_files import StudyFiles
-
-logger = logging.getLogger("fasthpo")
 
 
 class HyperparameterTuner:
@@ -316,7 +314,11 @@ class HyperparameterTuner:
         reason: StopReason | None = None
         failure: BaseException | None = None
         self._stop.clear()
-        with Interrupts() as interrupts, Progress(config.study_name, table, total, config.max_seconds) as progress:
+        with (
+            RepeatedWarnings(),
+            Interrupts() as interrupts,
+            Progress(config.study_name, table, total, config.max_seconds) as progress,
+        ):
             try:
                 interrupts.allow()
                 self._notify("on_study_start", config)

@@ -29,15 +29,15 @@ def run_attempt(objective: Objective, trial: Trial, metric: str | None) -> Ended
 
 def failed(number: int, raised: BaseException) -> Ended:
     """A trial whose objective raised an exception."""
-    error, metrics = traceback_text(raised), {}
+    metrics, more = {}, ""
     if is_cuda_memory(raised):
         kind = FailureKind.CUDA_MEMORY
         if peak := peak_gpu_memory():
             metrics[PEAK] = float(peak)
-            error += f"\nIts peak was {peak / 2**30:.2f} GiB of GPU memory."
+            more = f"Its peak was {peak / 2**30:.2f} GiB of GPU memory."
     else:
         kind = FailureKind.MEMORY if isinstance(raised, MemoryError) else FailureKind.ERROR
-    return Ended(number, metrics=metrics, failure=kind, error=error, cause=raised)
+    return Ended(number, metrics=metrics, failure=kind, error=traceback_text(raised, more), cause=raised)
 
 
 def is_cuda_memory(raised: BaseException) -> bool:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from typing import Any, TypeAlias
 
 from fasthpo.errors import InvalidValue, WorkersFailed
-
-logger = logging.getLogger("fasthpo")
+from fasthpo.log import logger
 
 Given: TypeAlias = Executor | Callable[[], Executor]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import logging
 import math
 import re
 import shutil
@@ -14,12 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fasthpo.errors import InvalidValue
+from fasthpo.log import logger
 from fasthpo.parameter import plain
 from fasthpo.storage.atomic import storage_error
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
-
-logger = logging.getLogger("fasthpo")
 
 DIRECTORY = "checkpoints"
 _NAME = re.compile(r"trial-(0|[1-9][0-9]{0,17})")

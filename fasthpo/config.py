@@ -223,6 +223,12 @@ class TunerConfig(_Config):
             anew. A running trial is not cut off.
         max_total_resource: how much resource all trials together may cost, under a multi-fidelity strategy. The run
             ends before the first training that would cost more than is left.
+        max_consecutive_failures: after how many failed trials in a row `optimize` starts no new trial; None: it goes
+            on. They are counted in the order in which trials end, whatever number of workers runs them, for each call
+            of `optimize` anew; a trial that is tried again (`retries`) counts once, when it has failed for good. Any
+            other end of a trial begins the count anew: its value, being pruned, a pause between rungs.
+        max_initial_failures: after how many failed trials `optimize` raises `AllTrialsFailed` if the study has no other
+            trial that has ended, those before a resume included; None: never.
         pruning: when trials are given up; None: never, unless the objective raises `TrialPruned` of its own accord.
         early_stopping: what `tuner.early_stopping()` hands to a training loop.
         output_dir: the directory that holds the study's directory; `~` at its beginning is the home directory.
@@ -252,6 +258,8 @@ class TunerConfig(_Config):
     max_trials: int | None = None
     max_duration: float | timedelta | None = None
     max_total_resource: int | None = None
+    max_consecutive_failures: int | None = None
+    max_initial_failures: int | None = 10
     pruning: PruningConfig | None = None
     early_stopping: EarlyStoppingConfig | None = None
     output_dir: str | Path = "./hyperopt_results"
@@ -277,7 +285,7 @@ class TunerConfig(_Config):
             keep_checkpoints=check_keep(self.keep_checkpoints),
             seed=None if self.seed is None else check_seed(self.seed),
         )
-        for name in ("max_trials", "max_total_resource"):
+        for name in ("max_trials", "max_total_resource", "max_consecutive_failures", "max_initial_failures"):
             value = getattr(self, name)
             self._set(**{name: None if value is None else check_count(name, value, 1)})
         for name in ("save_checkpoints", "compress_history", "overwrite"):

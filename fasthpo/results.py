@@ -26,6 +26,7 @@ class StopReason(StrEnum):
     SPACE_EXHAUSTED = "space_exhausted"  #: every point of the space, or of the grid, was tried
     STOPPED = "stopped"  #: `tuner.stop()` was called
     INTERRUPTED = "interrupted"  #: Ctrl-C
+    MAX_CONSECUTIVE_FAILURES = "max_consecutive_failures"  #: so many trials failed in a row
 
 
 @dataclass(frozen=True)

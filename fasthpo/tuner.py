@@ -276,7 +276,8 @@ class HyperparameterTuner:
             InvalidValue: the study would never end, or an argument is wrong, or the objective can't be sent to workers.
             MissingPackage: `backend="ray"`, and Ray is not installed.
             StudyExists: the study's directory holds another study.
-            AllTrialsFailed: at least 10 trials have run and every one has failed; its cause is the last failure.
+            AllTrialsFailed: 10 trials have run (`TunerConfig.max_initial_failures`) and every one has failed; its cause
+                is the last failure.
             WorkersFailed: workers can't be started or can't load the objective, or the executor is broken.
             StorageError: files can't be written.
         """

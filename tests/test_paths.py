@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fasthpo
-from fasthpo import FastHPOError, RandomSampler, StorageError, Study, TunerConfig
+from fasthpo import RandomSampler, StorageError, Study, TunerConfig
 from fasthpo.errors import InvalidValue
 from fasthpo.trial import Trial
 from tests.tuning import SPACE, make, parabola, states
-
-ERRORS = (FastHPOError, OSError)
 
 
 def study(**options: Any) -> Study:
@@ -125,61 +124,59 @@ def test_what_is_no_path_is_refused_at_every_door(door: str, path: Any, home: Pa
 # --- a working directory that was removed
 
 
-@pytest.fixture
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory that exists, where the working directory does not."""
+@contextmanager
+def no_working_directory(beside: Path) -> Iterator[None]:
+    """Meanwhile the working directory does not exist."""
     if os.name == "nt":
         pytest.skip("Windows removes no working directory")
     pytest.importorskip("torch._dynamo")  # which itself can't be imported without a working directory
-    gone = tmp_path / "gone"
+    before, gone = Path.cwd(), beside / "gone"
     gone.mkdir()
-    monkeypatch.chdir(gone)
+    os.chdir(gone)
     gone.rmdir()
-    return tmp_path
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 @pytest.mark.parametrize("door", [*WRITES, *READS])
-def test_a_relative_path_without_a_working_directory(door: str, nowhere: Path) -> None:
-    with pytest.raises(StorageError, match="the working directory has been removed; give an absolute one"):
+def test_a_relative_path_without_a_working_directory(door: str, tmp_path: Path) -> None:
+    with (
+        pytest.raises(StorageError, match="the working directory has been removed; give an absolute one"),
+        no_working_directory(tmp_path),
+    ):
         (WRITES | READS)[door]("a/b")
 
 
 @pytest.mark.parametrize("door", WRITES)
-def test_an_absolute_path_without_a_working_directory(door: str, nowhere: Path) -> None:
-    WRITES[door](nowhere / "a" / "b")
-    assert (nowhere / "a" / "b").exists()
+def test_an_absolute_path_without_a_working_directory(door: str, tmp_path: Path) -> None:
+    with no_working_directory(tmp_path):
+        WRITES[door](tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").exists()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_tuner_that_writes_nothing_needs_no_working_directory(workers: int, nowhere: Path) -> None:
+def test_a_tuner_that_writes_nothing_needs_no_working_directory(workers: int, tmp_path: Path) -> None:
     def objective(trial: Trial) -> float:
         (trial.checkpoint_dir / "weights").write_text("w")
         return 1.0
 
-    tuner = make(3)
-    tuner.optimize(objective, workers=workers)
-    assert states(tuner) == ["COMPLETE"] * 3
-    kept(nowhere / "kept")
-    assert len(make(1).load_checkpoint(nowhere / "kept").optimize(parabola).trials) == 1
+    with no_working_directory(tmp_path):
+        tuner = make(3)
+        tuner.optimize(objective, workers=workers)
+        assert states(tuner) == ["COMPLETE"] * 3
+        kept(tmp_path / "kept")
+        assert len(make(1).load_checkpoint(tmp_path / "kept").optimize(parabola).trials) == 1
 
 
 def test_a_working_directory_that_is_removed_while_the_tuner_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if os.name == "nt":
-        pytest.skip("Windows removes no working directory")
-    gone = tmp_path / "gone"
-    gone.mkdir()
     monkeypatch.chdir(tmp_path)
     tuner = make(3, output_dir="out", save_checkpoints=True)
-
-    def objective(trial: Trial) -> float:
-        if trial.number == 1:
-            os.chdir(gone)
-            gone.rmdir()
-        return 1.0
-
-    tuner.optimize(objective)
+    with no_working_directory(tmp_path):
+        tuner.optimize(parabola)
     assert len(Study.load(tmp_path / "out" / "s", read_only=True)) == 3
     assert (tmp_path / "out" / "s" / "statistics.json").exists()
 

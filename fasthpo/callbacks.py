@@ -53,7 +53,10 @@ class HyperparameterCallback:
         """`trial` was given up."""
 
     def on_trial_failed(self, trial: Trial, error: str) -> None:
-        """`trial` has no usable value; `error` is a message, or a traceback where there is one."""
+        """`trial` has no usable value; `error` is a message, or a traceback where there is one.
+
+        A traceback that does not end with the exception's message, because of notes for instance, stands below it.
+        """
 
     def on_study_end(self, config: TunerConfig, statistics: StudyStatistics) -> None:
         """`optimize` ends, whatever the reason; files have been written."""

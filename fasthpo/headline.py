@@ -22,16 +22,20 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
+def message_of(raised: BaseException) -> str:
+    """What an exception says; its class may have a broken `__str__`."""
+    try:
+        return str(raised)
+    except Exception:
+        return "<exception str() failed>"  # as tracebacks have it
+
+
 def headline_of(raised: BaseException) -> str:
     """An exception's type and message, without its notes and what it was raised from."""
     kind = type(raised)
     module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
     name = f"{module}{kind.__qualname__}"
-    try:
-        message = str(raised)
-    except Exception:
-        message = "<exception str() failed>"  # as tracebacks have it
-    line = _in_a_line(message)
+    line = _in_a_line(message_of(raised))
     return _cut(f"{name}: {line}" if line else name)
 
 
@@ -54,7 +58,7 @@ def headline(error: str) -> str:
 
 def has_traceback(error: str) -> bool:
     """Whether an error's text shows a traceback."""
-    return _HEADER.search(error) is not None
+    return _HEADER.search(error[:_READ]) is not None
 
 
 def _in_a_line(text: str) -> str:

@@ -273,7 +273,10 @@ def _all_failed(failed: int, errors: Iterable[str], last: str) -> str:
     lines = [headline(error) for error in errors]
     example = {without_numbers(line): line for line in lines}
     kinds = Counter(map(without_numbers, lines)).most_common()
-    said = [f"all {failed} trials have failed, the last one with: {headline(last)}", "These are, but for numbers:"]
+    said = [
+        f"all {failed} trials have failed, the last one with: {headline(last)}",
+        "How many failed with what, but for numbers:",
+    ]
     said += [f"{times:>8} x {example[kind]}" for kind, times in kinds[:_MOST_KINDS]]
     if others := kinds[_MOST_KINDS:]:
         said.append(f"{sum(times for _, times in others):>8} of {len(others)} other kinds")

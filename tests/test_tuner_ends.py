@@ -322,7 +322,7 @@ def test_how_many_trials_failed_of_what_is_said_when_all_have() -> None:
         make(100).optimize(objective)
     assert str(caught.value).splitlines() == [
         "all 10 trials have failed, the last one with: ValueError: step 9 is too large",
-        "These are, but for numbers:",
+        "How many failed with what, but for numbers:",
         "       6 x ValueError: step 9 is too large",
         "       3 x KeyError: 'layer8'",
         "       1 x the objective returned NaN",

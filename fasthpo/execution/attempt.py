@@ -7,6 +7,7 @@ from typing import Any
 
 from fasthpo.errors import TrialPruned
 from fasthpo.execution.base import Ended, FailureKind
+from fasthpo.headline import message_of
 from fasthpo.objective import Objective, read_outcome, traceback_text
 from fasthpo.trial import Trial
 
@@ -19,7 +20,7 @@ def run_attempt(objective: Objective, trial: Trial, metric: str | None) -> Ended
     try:
         outcome = read_outcome(objective(trial), metric)
     except TrialPruned as raised:
-        return Ended(trial.number, pruned=str(raised))
+        return Ended(trial.number, pruned=message_of(raised))
     except (Exception, SystemExit) as raised:
         return failed(trial.number, raised)
     if outcome.error is not None:
@@ -49,7 +50,7 @@ def is_cuda_memory(raised: BaseException) -> bool:
         for kind in type(one).__mro__:
             if kind.__name__ == "OutOfMemoryError" and kind.__module__.split(".")[0] == "torch":
                 return True
-        if isinstance(one, RuntimeError) and any(text in str(one) for text in _CUDA_MESSAGES):
+        if isinstance(one, RuntimeError) and any(text in message_of(one) for text in _CUDA_MESSAGES):
             return True
         one = one.__cause__ or one.__context__
     return False

@@ -65,7 +65,7 @@ def _in_a_line(text: str) -> str:
     """A text's words, without the frames of tracebacks in it and without what can't be printed."""
     text = _COLOUR.sub("", text[:_READ])
     words = " ".join(" ".join(_without_frames(text.splitlines())).split()) or " ".join(text.split())
-    return "".join(character if character.isprintable() else "?" for character in words)
+    return words if words.isprintable() else "".join(one if one.isprintable() else "?" for one in words)
 
 
 def _without_frames(lines: Iterable[str]) -> list[str]:

@@ -30,22 +30,23 @@ class StudyFiles:
 
     def __init__(self, config: TunerConfig) -> None:
         self._config = config
-        self._seen_from_the_root: Path | None = None
+        self._absolute: Path | None = None
         with suppress(StorageError):  # the working directory is gone, which matters when something is to be written
-            self._seen_from_the_root = absolute(config.study_dir)  # now, wherever the objective goes
+            self._absolute = absolute(config.study_dir)  # now, wherever the objective goes
         self._left_at: DirectoryMark | None = None  # what the directory was like when this tuner last used it
 
     @property
     def _directory(self) -> Path:
-        if self._seen_from_the_root is None:
-            self._seen_from_the_root = absolute(self._config.study_dir)
-        return self._seen_from_the_root
+        if self._absolute is None:
+            self._absolute = absolute(self._config.study_dir)
+        return self._absolute
 
     def _refuse_other(self, study: Study) -> None:
         """Make sure that the directory holds no study but this one, as this tuner left it."""
-        mine = self._is_open(study) or self._is_as_left
-        if mine or self._config.overwrite or not holds_study(self._directory):
-            return
+        with self._writing("no study can be looked for"):
+            mine = self._is_open(study) or self._is_as_left
+            if mine or self._config.overwrite or not holds_study(self._directory):
+                return
         meanwhile = " that has changed since this tuner used it" if self._left_at is not None else " already"
         raise StudyExists(
             f"{self._directory} holds a study{meanwhile}; go on with it by "
@@ -68,7 +69,7 @@ class StudyFiles:
         """
         if self._config.save_checkpoints:
             self.open(study)
-        elif self._seen_from_the_root is not None:
+        elif self._absolute is not None:
             self._refuse_other(study)
         study.keep_checkpoints(self._config.keep_checkpoints)
 
@@ -141,6 +142,6 @@ class StudyFiles:
         directory = path if path.is_dir() else path.parent
         mark = directory_mark(directory)
         loaded = resumed(new, path, self._config.seed, widen)
-        if self._seen_from_the_root is not None and directory.resolve() == self._directory.resolve():
+        if self._absolute is not None and directory.resolve() == self._directory.resolve():
             self._left_at = mark
         return loaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -190,6 +191,16 @@ def test_an_output_dir_that_cant_be_made(door: str, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="file") as caught:
         WRITES[door](tmp_path / "file" / "x")
     assert caught.value.errno is not None
+
+
+def test_an_output_dir_that_cant_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(directory: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(directory))
+
+    monkeypatch.setattr("fasthpo.study_files.holds_study", refused)
+    for save in (False, True):
+        with pytest.raises(StorageError, match=r"no study can be looked for in .*: Permission denied"):
+            make(1, output_dir=tmp_path, save_checkpoints=save).optimize(parabola)
 
 
 def test_files_that_sum_up_a_study_where_there_is_no_place_for_them(tmp_path: Path) -> None:

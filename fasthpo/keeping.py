@@ -21,6 +21,7 @@ from fasthpo.errors import (
 )
 from fasthpo.exporting import Exporting
 from fasthpo.history import History
+from fasthpo.paths import absolute, given_path
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.scheduler import Scheduler
@@ -210,7 +211,7 @@ class Keeping(Exporting):
             OSError: the files can't be written.
         """
         seconds = check_durability(durability)
-        directory = Path(path).absolute()  # the process may go elsewhere
+        directory = absolute(given_path("path", path))  # the process may go elsewhere
         with self._lock:
             if self._keeper is not None:
                 self._keeper.wait()
@@ -341,11 +342,11 @@ class Keeping(Exporting):
             StudyExists: that directory is where a study is kept.
             OSError: the file can't be written.
         """
-        path = Path(path)
+        path = given_path("path", path)
         target = path / CHECKPOINT_FILE if path.is_dir() else path
         if target.name == CHECKPOINT_FILE and any((target.parent / name).exists() for name in JOURNAL_FILES):
             raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
-        with atomic_file(target) as file:
+        with atomic_file(absolute(target)) as file:
             self._write(file)
         return target
 

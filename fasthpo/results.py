@@ -32,6 +32,7 @@ class StopReason(StrEnum):
     SPACE_EXHAUSTED = "space_exhausted"  #: every point of the space, or of the grid, was tried
     STOPPED = "stopped"  #: `tuner.stop()` was called
     INTERRUPTED = "interrupted"  #: Ctrl-C
+    MAX_CONSECUTIVE_FAILURES = "max_consecutive_failures"  #: so many trials failed in a row
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,9 @@ def _busy(table: TrialTable, numbers: IntArray) -> float:
     """Seconds that trials have run, in all."""
     legs = table.legs
     if not len(legs):
-        return float((table.ends[numbers] - table.starts[numbers]).sum())
+        return float((table.ends[numbers] - table.starts[numbers]).clip(min=0.0).sum())
     own = np.isin(legs.column("trial"), numbers)
-    return float((legs.column("end")[own] - legs.column("start")[own]).sum())
+    return float((legs.column("end")[own] - legs.column("start")[own]).clip(min=0.0).sum())
 
 
 def _saved(table: TrialTable) -> float:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,9 +17,11 @@ from fasthpo.errors import InvalidValue, NotCopyable, StudyExists, TrialStateErr
 from fasthpo.history import History
 from fasthpo.keeping import CHANGING, IDLE, WRITING, Change, new_id
 from fasthpo.loading import Loading
+from fasthpo.log import logger
 from fasthpo.outcome import NAN_ERROR, batch_arrays, metric_numbers, outcome
 from fasthpo.parameter import FloatArray, plain
 from fasthpo.partial import encode_partial
+from fasthpo.paths import given_path
 from fasthpo.pruners.base import Pruner
 from fasthpo.reports import NONE, IntArray
 from fasthpo.samplers.base import Sampler
@@ -33,8 +33,6 @@ from fasthpo.strategies.base import Strategy
 from fasthpo.table import MOST_METRICS, NO_BRACKET, NO_DRAW, TrialTable, check_direction
 from fasthpo.trial import Trial, TrialState, as_number
 from fasthpo.values import element, shown, whole
-
-logger = logging.getLogger("fasthpo")
 
 _RUNNING = int(TrialState.RUNNING)
 
@@ -95,7 +93,7 @@ class Study(Loading):
         storage: str | Path | None = None,
         durability: Durability = "interval",
     ) -> None:
-        if storage is not None and holds_study(Path(storage)):
+        if storage is not None and holds_study(given_path("storage", storage)):
             raise StudyExists(
                 f"{storage} holds a study already; go on with it by Study.load({str(storage)!r}), or choose another "
                 "directory"
@@ -314,7 +312,7 @@ class Study(Loading):
         self, number: int, state: TrialState, value: float, metrics: Mapping[str, float] | None = None
     ) -> TrialState:
         """A running trial ends, or pauses if the strategy has further rungs for it; the state it got."""
-        now, strategy, log = time.time(), self._scheduler.strategy, self._scheduler.log
+        now, strategy, log = self._scheduler.clock.now(), self._scheduler.strategy, self._scheduler.log
         charge = None
         if strategy is not None:
             if state == TrialState.COMPLETE:
@@ -386,7 +384,7 @@ class Study(Loading):
             return final
 
     def _finish_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray) -> None:
-        self.table.finish_many(numbers, states, values, time.time())
+        self.table.finish_many(numbers, states, values, self._scheduler.clock.now())
         for number in numbers[states == TrialState.FAILED].tolist():
             self.table.errors[number] = NAN_ERROR
 
@@ -408,7 +406,7 @@ class Study(Loading):
         rows = encode_columns(self.space, params)
         numbers, reached = batch_arrays(np.arange(len(rows)), values)
         with self._lock, Change(self):
-            first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, time.time())
+            first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, self._scheduler.clock.now())
             numbers = numbers + first
             final = np.where(np.isnan(reached), np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
             resource = None if self._scheduler.strategy is None else self._scheduler.strategy.max_resource

@@ -198,6 +198,9 @@ class Trial(Mapping[str, Value]):
         """A directory of the trial's own for its weights, which exists. A resumed trial finds there what it saved.
 
         It lies in the study's directory; in a temporary one, which goes when the program ends, if the study has none.
+
+        Raises:
+            StorageError: it can't be made, for instance because the study's directory was removed.
         """
         return self._source.trial_checkpoint_dir(self.number)
 

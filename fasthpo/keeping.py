@@ -18,7 +18,7 @@ from fasthpo.errors import (
 )
 from fasthpo.exporting import Exporting
 from fasthpo.history import History
-from fasthpo.pruners.base import Pruner
+from fasthpo.pruners.base import Claim, Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.scheduler import Scheduler
 from fasthpo.search_space import SearchSpace
@@ -55,6 +55,7 @@ class Keeping(Exporting):
     _lock: threading.RLock
     _gate: Gate | None  # what every change has to pass; None for a study in memory
     _id: bytes
+    _claim: Claim  # to its pruner
     _loaded: Loaded | None  # of a study that follows another one
 
     def _start(self, history: History) -> None:
@@ -64,10 +65,17 @@ class Keeping(Exporting):
         self._scheduler = Scheduler(history, self.sampler, self.strategy)
         keeper = self._keeper
         self._scheduler.log = None if keeper is None else keeper.recorder
-        if self.pruner is not None:
-            self.pruner.attach(self.table)
+        self._attach_pruner()
         if self._scheduler.strategy is not None:
             self._scheduler.strategy.attach(self.table)
+
+    def _attach_pruner(self) -> None:
+        """Have the pruner take up the table as it is now."""
+        if self.pruner is not None and self._claim.lost is None:
+            from fasthpo.pruners.claims import claimed
+
+            self.pruner = claimed(self.pruner, self._claim)
+            self.pruner.attach(self.table)
 
     def _definition(self) -> str:
         return define(self.space, self.table.direction, Parts(self.sampler, self.pruner, self.strategy))
@@ -85,8 +93,16 @@ class Keeping(Exporting):
                 f"this study's {type(strategy).__name__} follows another study, to which it was given later: make a "
                 "strategy of its own for each study"
             )
+        if self._claim.lost is not None:
+            self._refuse_lost_pruner()
         if self._gate is not None:
             self._gate.open()
+
+    def _refuse_lost_pruner(self) -> None:
+        raise TrialStateError(
+            f"this study's {type(self._claim.lost).__name__} follows another study, to which it was given later: make "
+            "a pruner of its own for each study"
+        )
 
     def _hand_over(self, strict: bool = False) -> None:
         if self._gate is not None:

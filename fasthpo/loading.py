@@ -210,6 +210,8 @@ class Loading(Keeping):
                 return False
             if newer.history is not self._history:
                 self._take_up(self._loaded.directory, newer.history)
+            else:  # the pruner was told of none of it
+                self._attach_pruner()
             self._loaded = newer
             return True
 

@@ -248,6 +248,7 @@ def _columns(space: SearchSpace, trials: Sequence[FrozenTrial], rows: Sequence[A
         {name: np.array(column, np.float64 if name == "value" else np.int64) for name, column in reports.items()},
         {name: np.empty(0, dtype) for name, dtype in LEG_TYPES.items()},
         errors,
+        {},
     )
     return columns, [i for i, state in enumerate(states) if state == TrialState.WAITING]
 

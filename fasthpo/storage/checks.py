@@ -65,6 +65,19 @@ def check_rows(space: SearchSpace, params: npt.NDArray[np.float64], states: npt.
             raise CorruptCheckpoint(f"a value of {name!r} lies outside its bounds")
 
 
+def check_failures(failures: dict[int, int], states: npt.NDArray[np.int8], trial: IntArray) -> None:
+    """Trials that are said to have failed after so many reports have done so after all of their own.
+
+    Raises:
+        CorruptCheckpoint: one has not.
+    """
+    numbers = np.array(list(failures), np.int64)
+    last = np.full(len(states), len(trial))
+    last[trial] = np.arange(len(trial))
+    if (states[numbers] != TrialState.FAILED).any() or (last[numbers] >= list(failures.values())).any():
+        raise CorruptCheckpoint("a trial that failed has reported later, or never")
+
+
 def check_reports(trial: IntArray, step: IntArray) -> None:
     """No trial has reported twice at one step, or at a negative one.
 

@@ -32,7 +32,7 @@ _COPY = 2**20  # bytes at a time
 
 def journal_head(head: Head) -> bytes:
     """The first frame of a journal."""
-    return frame(msgpack.packb([FORMAT, head.version, head.generation, head.study_id, head.definition]))
+    return frame(msgpack.packb([FORMAT, VERSION, head.generation, head.study_id, head.definition]))
 
 
 class Journal:

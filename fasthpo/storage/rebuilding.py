@@ -34,6 +34,7 @@ def rebuild(
     table = TrialTable(space, direction)
     table.restore({"params": columns.params, **columns.trials, "tell_order": columns.tell_order})
     table.reports.fill(columns.reports["trial"], columns.reports["step"], columns.reports["value"])
+    table.reports.failures = dict(columns.failures)
     legs = (column.tolist() for column in columns.legs.values())
     for trial, resource, value, charge, state, start, end in zip(*legs, strict=True):
         table.legs.append(trial, resource, value, charge, TrialState(state), start, end)

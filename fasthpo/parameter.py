@@ -102,7 +102,8 @@ class Lattice(NamedTuple):
     """Where the values of finite parameters lie: numbers for one parameter, arrays (d,) for those of a space.
 
     Value k is `anchor + (k - shift) * step`, rounded to a multiple of `1 / tens` where that is a `decimal`; the last
-    one is `high`. An anchor in the middle keeps a range of more than 2**53 integers exact.
+    one is `high`, and none is below `low`: both are bounds or, where these were computed, what they mean. An anchor in
+    the middle keeps a range of more than 2**53 integers exact.
     """
 
     low: Any
@@ -239,13 +240,13 @@ class Numeric(Parameter):
         if not math.isfinite(float(self.high) - float(self.low)):
             raise InvalidSearchSpace(f"high - low must be finite, got low={self.low}, high={self.high}")
 
-    def _number(self, value: Any) -> float:
+    def _number(self, value: Any, slack: float = 0.0) -> float:
         value = plain(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise InvalidParameters(f"must be a finite number, got {value!r}")
         if isinstance(value, float) and not math.isfinite(value):
             raise InvalidParameters(f"must be a finite number, got {value!r}")
-        if not self.low <= value <= self.high:
+        if not self.low - slack <= value <= self.high + slack:
             raise InvalidParameters(f"must lie between {self.low} and {self.high}, got {value!r}")
         return float(value)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fasthpo.cells import INACTIVE, LARGEST_INT64, Cells
+from fasthpo.decimals import meant, meant_values, rounding_error
 from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
 from fasthpo.parameter import FloatArray, Numeric
 from fasthpo.reports import IntArray
@@ -14,39 +16,63 @@ from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
 from fasthpo.table import TrialTable
 
+_ERROR = 4 * math.ulp(1.0)  # of a computed point, relative to what it is computed from
+_SLACK = 1e-6  # of the distance between two points of a continuum, that a known value may be off
 _MOST_TABLED = 4096  # points of a continuum that are computed at once, and kept
 
 
-def _grid_values(parameter: Numeric, n_points: int, cells: IntArray) -> FloatArray:
-    """The values of a continuum at its `n_points` grid points, evenly spaced on its scale, ends included."""
-    share = np.full(np.shape(cells), 0.5) if n_points == 1 else cells / (n_points - 1)
-    if parameter.log:
-        low, high = np.log(parameter.low), np.log(parameter.high)
-        values = np.exp(low + share * (high - low))
-    else:
-        values = parameter.low + share * (parameter.high - parameter.low)
-    # exp(log(0.1)) is 0.10000000000000002, but the ends are exact
-    values = np.where(share == 0.0, parameter.low, np.where(share == 1.0, parameter.high, values))
-    inside: FloatArray = np.clip(values, parameter.low, parameter.high)
-    return inside
-
-
 class _Continuum:
-    """The grid points of a parameter without values of its own to count."""
+    """The grid points of a parameter without values of its own to count: evenly spaced on its scale, ends included.
+
+    A point that lies within the error of its computation of a decimal of at most 12 digits is that decimal, see
+    `decimals`. The error is in proportion to the larger bound, on a logarithmic scale to its logarithm, and at most an
+    eighth of the distance between two points, so that these stay different. No point lies beyond the bounds.
+    """
 
     def __init__(self, parameter: Numeric, n_points: int) -> None:
-        self._parameter = parameter
-        self._n_points = n_points
+        self._is_log = parameter.log
+        self._steps = n_points - 1
+        self._bounds = float(parameter.low), float(parameter.high)
+        self._first, last = self._scaled(np.array(self._bounds)).tolist()
+        self._span = last - self._first
+        apart = self._span / max(1, self._steps) / 8
+        self._error = min(_ERROR * (max(abs(self._first), abs(last)) + self._is_log), apart)
+        errors = (min(rounding_error(end), apart * (end if self._is_log else 1.0)) for end in self._bounds)
+        self._ends = [meant(end, error) for end, error in zip(self._bounds, errors, strict=True)]
         self._table: FloatArray | None = None
         if n_points <= _MOST_TABLED:
-            self._table = _grid_values(parameter, n_points, np.arange(n_points))
+            self._table = self._computed(np.arange(n_points))
+
+    def _scaled(self, values: FloatArray) -> FloatArray:
+        scaled: FloatArray = np.log(values) if self._is_log else values
+        return scaled
+
+    def _computed(self, cells: IntArray) -> FloatArray:
+        share = cells / self._steps if self._steps else np.full(np.shape(cells), 0.5)
+        values = self._first + share * self._span
+        if self._is_log:
+            values = np.exp(values)
+        errors = self._error * values if self._is_log else np.full(np.shape(values), self._error)
+        values = meant_values(values.ravel(), errors.ravel()).reshape(np.shape(values))
+        # exp(log(0.1)) is 0.10000000000000002, but the ends are exact
+        values = np.where(share == 0.0, self._ends[0], np.where(share == 1.0, self._ends[1], values))
+        inside: FloatArray = np.clip(values, *self._bounds)
+        return inside
 
     def values(self, cells: IntArray) -> FloatArray:
         """The values of cells, of one or of several."""
         if self._table is None:
-            return _grid_values(self._parameter, self._n_points, cells)
+            return self._computed(cells)
         found: FloatArray = self._table[cells]
         return found
+
+    def cells(self, values: FloatArray) -> IntArray:
+        """The cells of values (n,), none of them NaN; -1 for those that are no point of the grid."""
+        places = (self._scaled(values) - self._first) / self._span * max(1, self._steps)
+        nearest = np.rint(places) if self._steps else np.full(len(values), 0.5)
+        slack = min(_SLACK + self._error / self._span * self._steps, 0.25)
+        cells: IntArray = np.where(np.abs(places - nearest) <= slack, np.floor(nearest), INACTIVE).astype(np.int64)
+        return cells
 
 
 class GridSampler(Sampler):

@@ -18,6 +18,7 @@ from fasthpo.strategies.base import NextLeg, Strategy
 from fasthpo.table import NO_DRAW
 from fasthpo.trial import TrialState
 
+_MOST_AHEAD = 4096  # draws of a grid that are looked at together, while their points are known already
 _REDRAWS = 32  # draws of points tried already before the next untried point is taken instead
 
 
@@ -40,6 +41,8 @@ class Scheduler:
         self.sampler = sampler
         self.strategy = strategy if strategy is not None and strategy.is_multi_fidelity else None
         self.log: Recorder | None = None
+        # of a grid on an infinite space; on a finite one the table knows what was tried
+        self._limit = None if self.table.tried is not None else sampler.draw_limit(self.table.space)
 
     def enqueue(self, row: FloatArray) -> int:
         """A trial with the parameters `row` (d,), NaN where not given, waits for its start."""
@@ -149,22 +152,33 @@ class Scheduler:
         return self.table.append(row[None, :], draw, TrialState.RUNNING, time.time())
 
     def _append_batch(self, n: int) -> IntArray:
-        limit = self.sampler.draw_limit(self.table.space)
-        if limit is not None:
-            n = max(0, min(n, limit - self.history.next_draw))
         first = len(self.table)
-        draws = np.arange(self.history.next_draw, self.history.next_draw + n)
-        while len(draws):
+        while (left := first + n - len(self.table)) and len(draws := self._next_draws(left)):
             rows = self.sampler.suggest_batch(self.table, draws)
             number = self.table.append(rows, draws[: len(rows)], TrialState.RUNNING, time.time())
-            self.history.next_draw += len(rows)
+            self.history.next_draw = int(draws[len(rows) - 1]) + 1
             if self.log is not None:
                 self.log.asked_many(number, len(rows))
-            draws = draws[len(rows) :]
-        return np.arange(first, first + n)
+        return np.arange(first, len(self.table))
+
+    def _next_draws(self, n: int) -> IntArray:
+        """The next draws that are worth making, at most `n` and at least one; none if there are no more."""
+        ahead, history, limit = n, self.history, self._limit
+        while limit is None or history.next_draw < limit:
+            end = history.next_draw + ahead
+            draws = np.arange(history.next_draw, end if limit is None else min(end, limit))
+            if limit is not None:
+                draws = self.sampler.untried(self.table, draws)
+            if len(draws):
+                return draws
+            history.next_draw = end if limit is None else min(end, limit)
+            ahead = min(2 * ahead, max(n, _MOST_AHEAD))
+        return np.empty(0, np.int64)
 
     def _is_exhausted(self) -> bool:
         tried, limit = self.table.tried, self.sampler.draw_limit(self.table.space)
+        if self._limit is not None:
+            return not len(self._next_draws(1))
         return (tried is not None and tried.is_full) or (limit is not None and self.history.next_draw >= limit)
 
     def _suggest(self) -> tuple[FloatArray, int]:
@@ -182,6 +196,8 @@ class Scheduler:
         return tried.cells.point(tried.next_untried(cell)), draw
 
     def _draw(self) -> tuple[FloatArray, int]:
+        if self._limit is not None and len(draws := self._next_draws(1)):
+            self.history.next_draw = int(draws[0])
         draw = self.history.next_draw
         suggestion = self.sampler.suggest(self.table, draw)
         row = suggestion if isinstance(suggestion, np.ndarray) else self.table.space.encode(suggestion)

@@ -101,7 +101,11 @@ class Continuous(Numeric):
         last = round((self.high - self.low) / step)
         largest = max(abs(self.low), abs(self.high))
         # bounds such as 0.1 * 3 are computed; what they mean counts, but no value lies beyond them
-        anchor, end = (meant(bound, min(rounding_error(bound), 1e-3 * step)) for bound in (self.low, self.high))
+        error = min(rounding_error(largest), 1e-3 * step)  # of one that is about 0
+        anchor, end = (
+            0.0 if abs(bound) <= error else meant(bound, min(rounding_error(bound), error))
+            for bound in (self.low, self.high)
+        )
         step = meant(step, rounding_error(step))
         low, high = max(self.low, anchor), min(self.high, end)
         exponents = [Decimal(repr(x)).normalize().as_tuple().exponent for x in (anchor, step)]

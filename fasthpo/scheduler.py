@@ -154,24 +154,26 @@ class Scheduler:
     def _append_batch(self, n: int) -> IntArray:
         first = len(self.table)
         while (left := first + n - len(self.table)) and len(draws := self._next_draws(left)):
-            rows = self.sampler.suggest_batch(self.table, draws)
-            number = self.table.append(rows, draws[: len(rows)], TrialState.RUNNING, time.time())
-            self.history.next_draw = int(draws[len(rows) - 1]) + 1
-            if self.log is not None:
-                self.log.asked_many(number, len(rows))
+            while len(draws):
+                rows = self.sampler.suggest_batch(self.table, draws)
+                number = self.table.append(rows, draws[: len(rows)], TrialState.RUNNING, time.time())
+                self.history.next_draw = int(draws[len(rows) - 1]) + 1
+                if self.log is not None:
+                    self.log.asked_many(number, len(rows))
+                draws = draws[len(rows) :]
         return np.arange(first, len(self.table))
 
     def _next_draws(self, n: int) -> IntArray:
-        """The next draws that are worth making, at most `n` and at least one; none if there are no more."""
-        ahead, history, limit = n, self.history, self._limit
-        while limit is None or history.next_draw < limit:
-            end = history.next_draw + ahead
-            draws = np.arange(history.next_draw, end if limit is None else min(end, limit))
-            if limit is not None:
-                draws = self.sampler.untried(self.table, draws)
+        """The next draws that are worth making: at most `n`, which is at least 1, and none only if none is left."""
+        history, limit, ahead = self.history, self._limit, n
+        if limit is None:
+            return np.arange(history.next_draw, history.next_draw + n)
+        while history.next_draw < limit:
+            end = min(history.next_draw + ahead, limit)
+            draws = self.sampler.untried(self.table, np.arange(history.next_draw, end))
             if len(draws):
-                return draws
-            history.next_draw = end if limit is None else min(end, limit)
+                return draws[:n]
+            history.next_draw = end
             ahead = min(2 * ahead, max(n, _MOST_AHEAD))
         return np.empty(0, np.int64)
 

@@ -70,9 +70,10 @@ class _Continuum:
 
     def cells(self, values: FloatArray) -> IntArray:
         """The cells of values (n,), none of them NaN; -1 for those that are no point of the grid."""
-        places = (self._scaled(values) - self._first) / self._span * max(1, self._steps)
+        steps = max(1, self._steps)
+        places = (self._scaled(values) - self._first) / self._span * steps
         nearest = np.rint(places) if self._steps else np.full(len(values), 0.5)
-        slack = min(_SLACK + self._error / self._span * self._steps, 0.25)
+        slack = min(_SLACK + self._error / self._span * steps, 0.25)
         cells: IntArray = np.where(np.abs(places - nearest) <= slack, np.floor(nearest), INACTIVE).astype(np.int64)
         return cells
 

@@ -13,7 +13,15 @@ import numpy.typing as npt
 from fasthpo.errors import CorruptCheckpoint
 from fasthpo.history import History
 from fasthpo.reports import IntArray
-from fasthpo.storage.checks import FINISHED, LARGEST, check_failures, check_reports, check_rows, check_trials
+from fasthpo.storage.checks import (
+    FINISHED,
+    LARGEST,
+    SteppedParents,
+    check_failures,
+    check_reports,
+    check_rows,
+    check_trials,
+)
 from fasthpo.storage.definition import Definition
 from fasthpo.storage.framing import Broken, read_frames
 from fasthpo.storage.freezing import Columns
@@ -219,6 +227,7 @@ def _assemble(definition: Definition, groups: list[_Group], counts: _Counts, res
     params = np.concatenate([np.empty((len(space), 0)), *(group.params for group in groups)], axis=1)
     trials = {name: _joined([group.trials[name] for group in groups], dtype) for name, dtype in TRIAL_TYPES.items()}
     check_trials(trials)
+    SteppedParents(space).settle(params)
     check_rows(space, params, trials["states"])
     rank = _joined([group.rank for group in groups], np.int64)
     finished = np.flatnonzero(rank >= 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -295,3 +297,31 @@ def test_a_sampler_in_several_studies_suggests_in_each_as_one_of_its_own(name: s
     for one, other in zip(alike, apart, strict=True):
         batches = one.ask_batch(5), other.ask_batch(5)
         assert [batches[0][k] for k in range(5)] == [batches[1][k] for k in range(5)]
+
+
+@pytest.mark.parametrize("name", builtin())
+def test_a_sampler_may_serve_studies_in_several_threads(name: str) -> None:
+    spaces = [
+        fasthpo.SearchSpace({f"x{j}": fasthpo.Continuous(j, j + 1, n_points=300) for j in range(d)}) for d in (1, 1, 2)
+    ]
+    shared, results = builtin()[name](seed=1), {}
+
+    def run(i: int, sampler: fasthpo.Sampler) -> list[dict[str, Any]]:
+        one = fasthpo.Study(spaces[i], sampler=sampler)
+        for _ in range(60):
+            trial = one.ask()
+            one.tell(trial, (trial["x0"] - i / 2) ** 2)
+        return [trial.params for trial in one.trials]
+
+    interval = sys.getswitchinterval()
+    threads = [threading.Thread(target=lambda i=i: results.update({i: run(i, shared)})) for i in range(3)]
+    try:
+        sys.setswitchinterval(1e-6)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    for i in range(3):
+        assert results[i] == run(i, builtin()[name](seed=1))

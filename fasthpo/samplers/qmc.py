@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from fasthpo.search_space import SearchSpace
 from fasthpo.table import TrialTable
 
 _BLOCK = 256  # points made at once; a power of two, as Sobol's sequence likes it
+_ENGINE = threading.Lock()  # an engine is one sequence, which several studies may share
 _MOST_PARAMETERS = 21201  # direction numbers that SciPy has
 
 
@@ -45,10 +47,10 @@ class QMCSampler(Sampler):
         if not isinstance(scramble, bool):
             raise InvalidValue(f"scramble must be True or False, got scramble={scramble!r}")
         self.scramble = scramble
-        self._space: SearchSpace | None = None
         self._engine: Any = None
-        self._block = -1
-        self._rows: FloatArray = np.empty((0, 0))
+        self._parameters = 0  # of the engine
+        # the block made last, as one object: another study's thread may make another one meanwhile
+        self._made: tuple[SearchSpace | None, int, FloatArray] = None, -1, np.empty((0, 0))
 
     def options(self) -> dict[str, Any]:
         return {"seed": self.seed, "scramble": self.scramble}
@@ -61,25 +63,27 @@ class QMCSampler(Sampler):
         """Points first ... first + count - 1 of the sequence, (count, d)."""
         from scipy.stats import qmc
 
-        if self._engine is None or space is not self._space:
-            self._engine = qmc.Sobol(len(space), scramble=self.scramble, rng=np.random.default_rng(self.seed), bits=32)
-            self._space = space
-            self._block = -1
-        engine = self._engine
-        if engine.num_generated > first:
-            engine.reset()
-        if engine.num_generated < first:
-            engine.fast_forward(first - engine.num_generated)
-        # whole blocks only: SciPy warns of a first request that is no power of two
-        unit: FloatArray = engine.random(count)
-        return unit
+        with _ENGINE:
+            d = len(space)
+            if self._engine is None or d != self._parameters:
+                self._engine = qmc.Sobol(d, scramble=self.scramble, rng=np.random.default_rng(self.seed), bits=32)
+                self._parameters = d
+            engine = self._engine
+            if engine.num_generated > first:
+                engine.reset()
+            if engine.num_generated < first:
+                engine.fast_forward(first - engine.num_generated)
+            # whole blocks only: SciPy warns of a first request that is no power of two
+            unit: FloatArray = engine.random(count)
+            return unit
 
     def suggest(self, table: TrialTable, draw: int) -> FloatArray:
         block, place = divmod(draw, _BLOCK)
-        if block != self._block or table.space is not self._space:
-            self._rows = table.space.from_unit(self._unit(table.space, block * _BLOCK, _BLOCK))
-            self._block = block
-        row: FloatArray = self._rows[place]
+        of, made, rows = self._made
+        if block != made or table.space is not of:
+            rows = table.space.from_unit(self._unit(table.space, block * _BLOCK, _BLOCK))
+            self._made = table.space, block, rows
+        row: FloatArray = rows[place]
         return row
 
     def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:

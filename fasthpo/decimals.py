@@ -19,6 +19,10 @@ DIGITS = 12
 _LEAST_EXPONENT = -290  # from here on a power of ten keeps all its bits
 
 
+def _short(number: float) -> float:
+    return float(f"{number:.{DIGITS - 1}e}") + 0.0  # -0.0 is 0.0
+
+
 def meant(number: float, error: float) -> float:
     """The decimal of at most 12 digits within `error` of a number, else the number itself.
 
@@ -26,8 +30,23 @@ def meant(number: float, error: float) -> float:
         >>> meant(0.1 * 3, 1e-16), meant(1 / 3, 1e-16)
         (0.3, 0.3333333333333333)
     """
-    short = float(f"{number:.{DIGITS - 1}e}")
-    return short + 0.0 if abs(short - number) <= error else number
+    short = _short(number)
+    return short if abs(short - number) <= error else number
+
+
+def meant_bound(bound: float, error: float) -> float:
+    """The decimal that the bound of a range means.
+
+    Args:
+        bound: it may have been computed from numbers of its own size, or as a difference of larger ones.
+        error: of such a difference: what is no larger, and no short decimal itself, is 0.
+
+    Example:
+        >>> meant_bound(0.1 + 0.2 - 0.3, 1e-15), meant_bound(1e-20, 1e-15)
+        (0.0, 1e-20)
+    """
+    found = meant(bound, min(rounding_error(bound), error))
+    return 0.0 if abs(bound) <= error and _short(found) != found else found
 
 
 def rounding_error(number: float) -> float:

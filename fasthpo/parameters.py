@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fasthpo.decimals import meant, rounding_error
+from fasthpo.decimals import meant, meant_bound, rounding_error
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.parameter import (
     LARGEST_INTEGER,
@@ -101,11 +101,8 @@ class Continuous(Numeric):
         last = round((self.high - self.low) / step)
         largest = max(abs(self.low), abs(self.high))
         # bounds such as 0.1 * 3 are computed; what they mean counts, but no value lies beyond them
-        error = min(rounding_error(largest), 1e-3 * step)  # of one that is about 0
-        anchor, end = (
-            0.0 if abs(bound) <= error else meant(bound, min(rounding_error(bound), error))
-            for bound in (self.low, self.high)
-        )
+        error = min(rounding_error(largest), 1e-3 * step)
+        anchor, end = meant_bound(self.low, error), meant_bound(self.high, error)
         step = meant(step, rounding_error(step))
         low, high = max(self.low, anchor), min(self.high, end)
         exponents = [Decimal(repr(x)).normalize().as_tuple().exponent for x in (anchor, step)]

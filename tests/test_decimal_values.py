@@ -51,6 +51,8 @@ def all_values(parameter: Parameter) -> list[float]:
         (Continuous(0.1 * 3, 0.9, step=0.1), [0.1 * 3, *TENTHS[4:10]]),
         (Continuous(0.1 + 0.2 - 0.3, 0.5, step=0.1), [0.1 + 0.2 - 0.3, *TENTHS[1:6]]),
         (Continuous(0.3 - 0.2, 0.5, step=0.1), TENTHS[1:6]),
+        (Continuous(-1e-20, 1.0, step=0.5), [-1e-20, 0.5, 1.0]),
+        (Continuous(-1, 2e16, step=1e16), [-1.0, 1e16, 2e16]),
         (Continuous(0, 1, step=1 / 3), [0.0, 1 / 3, 2 / 3, 1.0]),
         (Continuous(0, 1e-15, step=1e-16), [float(f"{k}e-16") for k in range(11)]),
         (Continuous(0, 3e-300, step=1e-300), [0.0, 1e-300, 2e-300, 3e-300]),

@@ -22,7 +22,7 @@ from fasthpo.outcome import NAN_ERROR, batch_arrays, metric_numbers, outcome
 from fasthpo.parameter import FloatArray, plain
 from fasthpo.partial import encode_partial
 from fasthpo.paths import given_path
-from fasthpo.pruners.base import Pruner
+from fasthpo.pruners.base import Claim, Pruner
 from fasthpo.reports import NONE, IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
@@ -59,7 +59,8 @@ class Study(Loading):
         sampler: where to look next; by default `TPESampler()`.
         strategy: which trial next and how far, with a sampler of its own; give a strategy or a sampler, not both.
         direction: "minimize" or "maximize".
-        pruner: when to give a trial up; by default never.
+        pruner: when to give a trial up; by default never. A built-in one may be given to several studies; one of your
+            own follows the study that it was given to last.
         storage: the directory in which to keep the study, made if it is missing; None: in memory only, see also `save`.
             `Study.load` goes on with it, once this one is closed (`close`, or `with`) or its process has ended.
         durability: "tell", "interval", "system" or a number of seconds, see above.
@@ -119,6 +120,7 @@ class Study(Loading):
         self._lock = threading.RLock()
         self._gate = None
         self._id = new_id()
+        self._claim = Claim()
         self._loaded = None
         self._stage = IDLE
         self._unobserved = deque()
@@ -218,6 +220,8 @@ class Study(Loading):
             table, gate = self.table, self._gate
             if gate is not None:
                 gate.open()
+            if self._claim.lost is not None:
+                self._refuse_lost_pruner()
             # the check itself is slower: it is for saying what is wrong
             if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
                 self._check_running(number, "report")
@@ -250,6 +254,8 @@ class Study(Loading):
             table = self.table
             if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
                 self._check_running(number, "should_prune")
+            if self._claim.lost is not None:
+                self._refuse_lost_pruner()
             if self.pruner is None:
                 return False
             self._stage = CHANGING  # what the pruner keeps

@@ -34,7 +34,7 @@ _TORCH_VALUES = (torch.dtype, torch.device, torch.layout, torch.memory_format)
 # what has no state that a forward could depend on, or leads to everything there is
 _OPAQUE = (
     type, types.ModuleType, types.BuiltinFunctionType, types.CodeType, logging.Logger, weakref.ref, io.IOBase,
-    RemovableHandle, *_TORCH_VALUES,
+    RemovableHandle, torch.jit.ScriptModule, *_TORCH_VALUES,
 )  # fmt: skip
 _MISSING = object()
 

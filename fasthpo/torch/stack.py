@@ -173,7 +173,7 @@ class Stack:
         if idle != self._idle:
             self._let_rest(idle)
         parts = [torch.zeros_like(self._leaves[name]) if one is None else one for name, one in grads.items()]
-        torch.cat([one.flatten(1) for one in parts], dim=1, out=self._grads)
+        torch.cat([one.reshape(len(self), -1) for one in parts], dim=1, out=self._grads)
         self._optimizer.step(self._grads, factor)
 
     def _let_rest(self, idle: tuple[str, ...]) -> None:
@@ -201,9 +201,9 @@ class Stack:
         """
         if any(one.keys() != parts[0].keys() for one in parts):
             raise InvalidValue("model must do the same to its buffers in each call with the same inputs; use Trainer")
-        taken = {_storage(self.weights)} if parts[0] else set()
-        taken.update(_storage(one) for name, one in self.buffers.items() if parts[0] and name not in parts[0])
         for part in parts:
+            others = [one for name, one in self.buffers.items() if name not in part] if part else []
+            taken = {_storage(one) for one in (self.weights, *others)}
             for name, one in part.items():
                 if _storage(one) in taken:
                     raise InvalidValue(

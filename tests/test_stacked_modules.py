@@ -83,8 +83,14 @@ def made(between: Any, prepare: Any = lambda self: None) -> Callable[[], nn.Modu
     return type("Made", (Net,), {"between": between, "prepare": prepare})
 
 
+def kind_of(**methods: Any) -> Callable[[], nn.Module]:
+    return type("Kind", (Net,), methods)
+
+
 def with_buffer(value: Any, between: Any) -> Callable[[], nn.Module]:
-    return made(between, lambda self: self.register_buffer("held", value if value is None else torch.tensor(value)))
+    return made(
+        between, lambda self: self.register_buffer("held", None if value is None else torch.as_tensor(value).clone())
+    )
 
 
 def with_attribute(value: Any, between: Any) -> Callable[[], nn.Module]:
@@ -111,7 +117,11 @@ for kind in (nn.LSTM, nn.GRU, nn.RNN):
     refused(kind.__name__, lambda kind=kind: made(lambda self, h: self.held(h[:, None])[0][:, 0],
             lambda self: setattr(self, "held", kind(6, 6, batch_first=True)))(), "what torch.vmap can do")  # fmt: skip
 equal("GRUCell", with_attribute(lambda: nn.GRUCell(6, 6), lambda self, h: self.held(h, self.held(h))))
-refused("LSTMCell", with_attribute(lambda: nn.LSTMCell(6, 6), lambda self, h: self.held(h, self.held(h))[0]), "what torch.vmap can do")
+refused(
+    "LSTMCell",
+    with_attribute(lambda: nn.LSTMCell(6, 6), lambda self, h: self.held(h, self.held(h))[0]),
+    "what torch.vmap can do",
+)
 equal("MultiheadAttention", with_attribute(lambda: nn.MultiheadAttention(2, 1, batch_first=True),
       lambda self, h: self.held(*[h.unflatten(1, (3, 2))] * 3)[0].flatten(1)))  # fmt: skip
 equal("Bilinear", with_attribute(lambda: nn.Bilinear(6, 6, 6), lambda self, h: self.held(h, h)))
@@ -147,7 +157,10 @@ class Symmetric(nn.Module):
 equal("weight norm", lambda: net(parametrizations.weight_norm(nn.Linear(6, 6))))
 refused("spectral norm", lambda: net(parametrizations.spectral_norm(nn.Linear(6, 6))), "what torch.vmap can do")
 equal("orthogonal", lambda: net(parametrizations.orthogonal(nn.Linear(6, 6), orthogonal_map="matrix_exp")))
-equal("a parametrization of its own", lambda: net(nn.utils.parametrize.register_parametrization(nn.Linear(6, 6), "weight", Symmetric())))
+equal(
+    "a parametrization of its own",
+    lambda: net(nn.utils.parametrize.register_parametrization(nn.Linear(6, 6), "weight", Symmetric())),
+)
 refused("pruned", lambda: net(prune.l1_unstructured(nn.Linear(6, 6), "weight", 0.5)), "changes model.1.weight")
 
 # --- buffers
@@ -210,7 +223,7 @@ def grown(self: Any, h: torch.Tensor) -> torch.Tensor:
 
 equal("a buffer assigned anew", with_buffer([0.0] * 6, centre))
 equal("a buffer changed in place", with_buffer([0.0] * 6, centre_in_place))
-equal("a buffer of float16", with_buffer(torch.zeros(6, dtype=torch.float16).tolist(), centre))
+equal("a buffer of float16", with_buffer(torch.zeros(6, dtype=torch.float16), centre))
 equal("a buffer that is None at first", with_buffer(None, first_seen))
 equal("a counter as a buffer", with_buffer(0, counted))
 equal("a counter as a buffer changed in place", with_buffer(0, counted_in_place))
@@ -218,14 +231,48 @@ equal("a buffer of bools", with_buffer(True, toggled))
 equal("a buffer that grows", with_buffer([[0.0] * 6], grown))
 equal("buffers in turn", made(in_turn, two_buffers))
 equal("buffers that are one at first", made(in_turn, tied_buffers))
-refused("a buffer with a graph", with_buffer([0.0] * 6, lambda self, h: setattr(self, "held", self.held * 0.5 + h.mean(0)) or h), "keeps the graph")
-refused("a buffer with a graph in place", with_buffer([0.0] * 6, lambda self, h: self.held.add_(h.mean(0)) * 0 + h), "keeps the graph")
-refused("a buffer that is a parameter", with_buffer([0.0] * 6, lambda self, h: setattr(self, "held", self.first.bias.detach()) or h + self.held), "shares its memory")
-refused("a buffer with the memory of a parameter", made(lambda self, h: h + self.held, lambda self: self.register_buffer("held", self.first.bias.detach())), "share their memory")
-refused("a buffer taken away", with_buffer([0.0], lambda self, h: setattr(self, "held", None) or h), "takes away its buffer held")
-refused("a buffer deleted", with_buffer([0.0], lambda self, h: delattr(self, "held") or h), "takes away its buffer held")
-refused("a buffer of which the memory is replaced", with_buffer([0.0] * 6, lambda self, h: h + self.held.set_(self.held + 1.0)), "instead of|vmap")
-refused("a buffer registered in forward", made(lambda self, h: self.register_buffer("held", torch.ones(())) or h), "changes model")
+refused(
+    "a buffer with a graph",
+    with_buffer([0.0] * 6, lambda self, h: setattr(self, "held", self.held * 0.5 + h.mean(0)) or h),
+    "keeps the graph",
+)
+refused(
+    "a buffer with a graph in place",
+    with_buffer([0.0] * 6, lambda self, h: self.held.add_(h.mean(0)) * 0 + h),
+    "keeps the graph",
+)
+refused(
+    "a buffer that is a parameter",
+    with_buffer([0.0] * 6, lambda self, h: setattr(self, "held", self.first.bias.detach()) or h + self.held),
+    "shares its memory",
+)
+refused(
+    "a buffer with the memory of a parameter",
+    made(lambda self, h: h + self.held, lambda self: self.register_buffer("held", self.first.bias.detach())),
+    "share their memory",
+)
+refused(
+    "a buffer taken away",
+    with_buffer([0.0], lambda self, h: setattr(self, "held", None) or h),
+    "takes away its buffer held",
+)
+refused(
+    "a buffer deleted", with_buffer([0.0], lambda self, h: delattr(self, "held") or h), "takes away its buffer held"
+)
+refused(
+    "a buffer of which the memory is replaced",
+    with_buffer([0.0] * 6, lambda self, h: h + self.held.set_(self.held + 1.0)),
+    "instead of|vmap",
+)
+equal(
+    "a buffer registered in forward",
+    made(lambda self, h: self.register_buffer("held", torch.ones(())) or h * self.held),
+)
+refused(
+    "a buffer of its own registered in forward",
+    made(lambda self, h: self.register_buffer("held", h.detach().mean()) or h),
+    "changes model",
+)
 
 
 # --- attributes
@@ -258,6 +305,23 @@ def draw(self: Any, h: torch.Tensor) -> torch.Tensor:
 def count_in_array(self: Any, h: torch.Tensor) -> torch.Tensor:
     self.held[0] += 1
     return h * float(self.held[0])
+
+
+def keep_input(self: Any, x: torch.Tensor) -> torch.Tensor:
+    self.seen, before = x, getattr(self, "seen", x)
+    return self.last(self.first(x + before.mean(0)))
+
+
+def scale_first(self: Any, h: torch.Tensor) -> torch.Tensor:
+    if not self.ready:
+        self.ready = True
+        with torch.no_grad():
+            self.scale.copy_(1 / h.std(0))
+    return h * self.scale
+
+
+def set_up_scale(self: Any) -> None:
+    self.scale, self.ready = nn.Parameter(torch.ones(6)), False
 
 
 class Slotted:
@@ -310,28 +374,61 @@ def by_default(self: Any, h: torch.Tensor, seen: list[int] = []) -> torch.Tensor
     return h * len(seen)
 
 
-refused("a counter", with_attribute(int, count), r"calling the model changes model\.held")
-refused("a counter in evaluation only", with_attribute(int, lambda self, h: h if self.training else count(self, h)), r"changes model\.held")
-refused("a list that grows", with_attribute(list, append), r"changes model\.held")
-refused("a deque that grows", with_attribute(collections.deque, append), r"changes model\.held")
+equal("a counter", with_attribute(int, count))
+equal("a counter in evaluation only", with_attribute(int, lambda self, h: h if self.training else count(self, h)))
+equal("a list that grows", with_attribute(list, append))
+equal("a deque that grows", with_attribute(collections.deque, append))
+equal("a set that grows", with_attribute(set, lambda self, h: self.held.add(len(self.held)) or h * len(self.held)))
+equal("the number of samples kept", with_attribute(int, lambda self, h: setattr(self, "held", len(h)) or h * self.held))
+equal("the input kept", kind_of(forward=keep_input))
+equal(
+    "a mask filled in forward",
+    with_attribute(dict, lambda self, h: h * self.held.setdefault(len(h), torch.ones(len(h), 1) / len(h))),
+)
+equal("scales set by the first batch", made(scale_first, set_up_scale))
 refused("a tensor kept", with_attribute(lambda: None, keep), r"changes model\.held")
 refused("a tensor kept anew", with_attribute(lambda: torch.zeros(6), centre), r"changes model\.held")
 refused("a tensor changed in place", with_attribute(lambda: torch.zeros(()), counted_in_place), r"changes model\.held")
-refused("a dict filled", with_attribute(dict, keep_index), r"changes model\.held")
+equal("a dict filled", with_attribute(dict, keep_index))
+refused(
+    "an activation in a list", with_attribute(list, lambda self, h: self.held.append(h) or h), r"changes model\.held"
+)
+refused(
+    "an activation in an object",
+    with_attribute(Counter, lambda self, h: setattr(self.held, "n", h) or h),
+    r"changes model\.held",
+)
+refused(
+    "a tensor kept as it changes in place",
+    with_attribute(lambda: [torch.zeros(())], lambda self, h: h + self.held[0].add_(1)),
+    r"changes model\.held",
+)
 refused("an array changed in place", with_attribute(lambda: np.zeros(1), count_in_array), r"changes model\.held")
-refused("an attribute of an object", with_attribute(Counter, count_inside), r"changes model\.held\.n")
+equal("an attribute of an object", with_attribute(Counter, count_inside))
 refused("a slot of an object", with_attribute(Slotted, count_inside), r"changes model\.held\.n")
 refused("a generator of Python", with_attribute(lambda: random.Random(0), draw), r"changes model\.held")
 refused("a generator of NumPy", with_attribute(lambda: np.random.default_rng(0), draw), r"changes model\.held")
-refused("a generator of torch", with_attribute(lambda: torch.Generator().manual_seed(0), lambda self, h: h * torch.rand(1, generator=self.held)), r"changes model\.held")
-refused("an iterator", with_attribute(itertools.count, lambda self, h: h * next(self.held)), r"model\.held is an iterator")
+refused(
+    "a generator of torch",
+    with_attribute(lambda: torch.Generator().manual_seed(0), lambda self, h: h * torch.rand(1, generator=self.held)),
+    r"changes model\.held",
+)
+refused(
+    "an iterator", with_attribute(itertools.count, lambda self, h: h * next(self.held)), r"model\.held is an iterator"
+)
 refused("a global", made(count_global), "changes model.*GLOBAL")
 refused("a closure", made(closure()), "changes model.*:n")
 refused("an attribute of the class", type("Seen", (Net,), {"between": of_class, "seen": 0}), "changes model.*seen")
 refused("a default of an argument", made(by_default), "changes model.*defaults")
-refused("a cache filled in forward", with_attribute(dict, lambda self, h: h * self.held.setdefault(len(h), 2.0)), "fill it where the model is made")
-equal("an attribute assigned the same again", with_attribute(tuple, lambda self, h: setattr(self, "held", tuple(h.shape[1:])) or h) if False else made(
-      lambda self, h: setattr(self, "held", [*h.shape[1:]]) or h, lambda self: setattr(self, "held", [6])))  # fmt: skip
+refused(
+    "an object in a closure",
+    made(lambda self, h, seen=Counter(): h * (seen() or seen.n)),
+    "calling it changes something that it does not hold itself",
+)
+equal(
+    "an attribute assigned the same again",
+    with_attribute(lambda: [6], lambda self, h: setattr(self, "held", [*h.shape[1:]]) or h),
+)
 equal("tensors that stay", with_attribute(lambda: [torch.ones(6), {"a": np.ones(6)}], lambda self, h: h * self.held[0]))
 
 # --- parameters
@@ -375,10 +472,21 @@ def halves(*dtypes: torch.dtype) -> nn.Module:
 
 
 equal("tied weights", made(lambda self, h: self.third(torch.tanh(self.second(h))), tied))
-equal("a layer used twice", made(lambda self, h: self.held(self.again(h)), lambda self: setattr(self, "held", nn.Linear(6, 6)) or setattr(self, "again", self.held)))
+equal(
+    "a layer used twice",
+    made(
+        lambda self, h: self.held(self.again(h)),
+        lambda self: setattr(self, "held", nn.Linear(6, 6)) or setattr(self, "again", self.held),
+    ),
+)
 equal("a number as a parameter", with_attribute(lambda: nn.Parameter(torch.tensor(0.5)), lambda self, h: h * self.held))
-equal("an empty parameter", with_attribute(lambda: nn.Parameter(torch.zeros(0, 3)), lambda self, h: h + self.held.sum()))
-equal("parameters in containers", with_attribute(lambda: nn.ParameterDict({"a": nn.Parameter(torch.ones(6))}), lambda self, h: h * self.held["a"]))
+equal(
+    "an empty parameter", with_attribute(lambda: nn.Parameter(torch.zeros(0, 3)), lambda self, h: h + self.held.sum())
+)
+equal(
+    "parameters in containers",
+    with_attribute(lambda: nn.ParameterDict({"a": nn.Parameter(torch.ones(6))}), lambda self, h: h * self.held["a"]),
+)
 equal("a layer that is not registered", with_attribute(lambda: [nn.Linear(6, 6)], lambda self, h: self.held[0](h)))
 equal("a parameter that is not used", with_attribute(lambda: nn.Parameter(torch.ones(6)), lambda self, h: h if self.training else h * self.held),
       args=args(weight_decay=0.5))  # fmt: skip
@@ -388,17 +496,44 @@ refused("a parameter that is used at times", made(lambda self, h: h * self.held 
         "a gradient in each step or in none, but held", args=args(per_device_train_batch_size=15))  # fmt: skip
 equal("weights clamped in forward", made(clamp))
 equal("float64", lambda: halves(torch.float64))
-equal("a frozen layer of float64", lambda: [one := halves(torch.float64, torch.float32), one.first.requires_grad_(False)][0])
-refused("float64 and float32", lambda: halves(torch.float64, torch.float32), r"must be float32, or all float64, got float64 \(first.weight\), float32 \(last")
+equal(
+    "a frozen layer of float64",
+    lambda: [one := halves(torch.float64, torch.float32), one.first.requires_grad_(False)][0],
+)
+refused(
+    "float64 and float32",
+    lambda: halves(torch.float64, torch.float32),
+    r"must be float32, or all float64, got float64 \(first.weight\), float32 \(last",
+)
 refused("float16", lambda: halves(torch.float16, torch.float16), r"must be float32, or all float64, got float16")
 refused("bfloat16", lambda: halves(torch.bfloat16, torch.float32), r"must be float32, or all float64, got bfloat16")
 refused("a parameter replaced", made(replace), "replaces its parameter first.bias")
-refused("a frozen parameter changed in place", with_attribute(lambda: nn.Linear(6, 6).requires_grad_(False), teacher), r"changes model\.held\.weight")
-refused("a parameter under another name", made(lambda self, h: h + self.held[0], lambda self: setattr(self, "held", [self.first.bias])), "under another name")
-refused("a view of a parameter", made(lambda self, h: h + self.held, lambda self: setattr(self, "held", self.first.bias.detach()[:])), "share their memory")
-refused("two parameters in one memory", made(lambda self, h: h + self.held, lambda self: setattr(self, "held", nn.Parameter(self.first.bias.detach()))), "share their memory")
+refused(
+    "a frozen parameter changed in place",
+    with_attribute(lambda: nn.Linear(6, 6).requires_grad_(False), teacher),
+    r"changes model\.held\.weight",
+)
+refused(
+    "a parameter under another name",
+    made(lambda self, h: h + self.held[0], lambda self: setattr(self, "held", [self.first.bias])),
+    "under another name",
+)
+refused(
+    "a view of a parameter",
+    made(lambda self, h: h + self.held, lambda self: setattr(self, "held", self.first.bias.detach()[:])),
+    "share their memory",
+)
+refused(
+    "two parameters in one memory",
+    made(lambda self, h: h + self.held, lambda self: setattr(self, "held", nn.Parameter(self.first.bias.detach()))),
+    "share their memory",
+)
 refused("LazyLinear", lambda: nn.Sequential(nn.LazyLinear(3)), "lazy module that has not seen a batch")
-refused("LazyBatchNorm", lambda: nn.Sequential(nn.Linear(8, 6), nn.LazyBatchNorm1d(), nn.Linear(6, 3)), "lazy module that has not seen a batch")
+refused(
+    "LazyBatchNorm",
+    lambda: nn.Sequential(nn.Linear(8, 6), nn.LazyBatchNorm1d(), nn.Linear(6, 3)),
+    "lazy module that has not seen a batch",
+)
 
 
 def seen_lazy() -> nn.Module:
@@ -427,14 +562,38 @@ def seen_in(seen: list[Any]) -> Callable[..., None]:
 
 equal("a forward hook", hooked(lambda model: model[1].register_forward_hook(lambda m, i, o: o * 2 + m.weight.sum())))
 equal("a forward pre-hook", hooked(lambda model: model[1].register_forward_pre_hook(lambda m, i: (i[0] * 2,))))
-equal("a hook on dropout and on a layer", hooked(lambda model: model[2].register_forward_hook(lambda m, i, o: o * 2, with_kwargs=False)))
-equal("a hook on another layer's weight", hooked(lambda model: model[1].register_forward_hook(lambda m, i, o: o * model[0].bias)))
-refused("a hook that keeps outputs", hooked(lambda model: model[1].register_forward_hook(seen_in([]))), "changes model.*seen")
-refused("a hook that counts", hooked(lambda model: model[1].register_forward_hook(Counter())), r"changes model.*\.n")
-refused("a backward hook", hooked(lambda model: model[1].register_full_backward_hook(lambda m, i, o: None)), "no backward hooks")
-refused("a hook on a parameter", hooked(lambda model: model[1].weight.register_hook(lambda g: g * 2)), "no hooks on tensors")
-refused("a hook on a parameter after its gradient", hooked(lambda model: model[1].weight.register_post_accumulate_grad_hook(lambda p: None)), "no hooks on tensors")
-refused("a hook on an activation", made(lambda self, h: [h, h.requires_grad and h.register_hook(lambda g: g * 2)][0]), "the gradient of .* instead of")
+equal(
+    "a hook on dropout and on a layer",
+    hooked(lambda model: model[2].register_forward_hook(lambda m, i, o: o * 2, with_kwargs=False)),
+)
+equal(
+    "a hook on another layer's weight",
+    hooked(lambda model: model[1].register_forward_hook(lambda m, i, o: o * model[0].bias)),
+)
+refused(
+    "a hook that keeps outputs",
+    hooked(lambda model: model[1].register_forward_hook(seen_in([]))),
+    "changes model.*seen",
+)
+equal("a hook that counts", hooked(lambda model: model[1].register_forward_hook(Counter())))
+refused(
+    "a backward hook",
+    hooked(lambda model: model[1].register_full_backward_hook(lambda m, i, o: None)),
+    "no backward hooks",
+)
+refused(
+    "a hook on a parameter", hooked(lambda model: model[1].weight.register_hook(lambda g: g * 2)), "no hooks on tensors"
+)
+refused(
+    "a hook on a parameter after its gradient",
+    hooked(lambda model: model[1].weight.register_post_accumulate_grad_hook(lambda p: None)),
+    "no hooks on tensors",
+)
+refused(
+    "a hook on an activation",
+    made(lambda self, h: [h, h.requires_grad and h.register_hook(lambda g: g * 2)][0]),
+    "the gradient of .* instead of",
+)
 
 
 # --- what a forward does
@@ -479,13 +638,13 @@ def on_sum(self: Any, x: torch.Tensor) -> torch.Tensor:
     return self.last(self.first(x if x.sum() > 0 else -x))
 
 
-def kind_of(**methods: Any) -> Callable[[], nn.Module]:
-    return type("Kind", (Net,), methods)
-
-
 equal("in place", made(lambda self, h: (h + 1).mul_(2).add_(self.last.bias.sum())))
 equal("in place on its input", kind_of(forward=in_place_on_input))
-refused("weights added to its input in place", kind_of(forward=lambda self, x: self.last(self.first(x.add_(self.last.bias.sum())))), "broadcast shape")
+refused(
+    "weights added to its input in place",
+    kind_of(forward=lambda self, x: self.last(self.first(x.add_(self.last.bias.sum())))),
+    "broadcast shape",
+)
 refused("filling a new tensor", made(lambda self, h: torch.zeros(len(h), 6).copy_(h)), "inplace")
 equal("control flow by the input", kind_of(forward=on_sum))
 equal("control flow by the shape", made(lambda self, h: h if len(h) > 9 else 2 * h))
@@ -494,7 +653,15 @@ refused("item", made(lambda self, h: h * h.sum().item()), "item")
 refused("a mask as an index", made(lambda self, h: h + h[h > 0].sum()), "dynamic shape")
 refused("NumPy", made(lambda self, h: h + float(h.detach().numpy().sum())), "access data pointer")
 refused("data", made(lambda self, h: h + self.first.bias.data), "under vmap")
-refused("a checkpoint", made(lambda self, h: checkpoint.checkpoint(torch.sin, self.first(h @ h.T @ torch.ones(len(h), 8)), use_reentrant=False)), "torch.vmap can do")
+refused(
+    "a checkpoint",
+    made(
+        lambda self, h: checkpoint.checkpoint(
+            torch.sin, self.first(h @ h.T @ torch.ones(len(h), 8)), use_reentrant=False
+        )
+    ),
+    "torch.vmap can do",
+)
 refused("a gradient in forward", made(slope), "torch.vmap can do")
 refused("a function without a rule for vmap", made(lambda self, h: Squares.apply(h)), "torch.vmap can do")
 equal("a function with a rule for vmap", made(lambda self, h: MappedSquares.apply(h)))
@@ -502,24 +669,63 @@ equal("Fourier transform", made(lambda self, h: torch.fft.irfft(torch.fft.rfft(h
 equal("sorting and cumulation", made(lambda self, h: h.sort(1).values.cumsum(1) + h.topk(1).values))
 equal("matrix functions", made(lambda self, h: h @ torch.linalg.inv(torch.eye(6) * 5 + self.first.weight[:, :6])))
 equal("no gradient in places", made(lambda self, h: h.detach() * 0.1 + h))
-equal("a closure over the module", made(lambda self, h: self.scaled(h), lambda self: [setattr(self, "scale", nn.Parameter(torch.ones(6))), setattr(self, "scaled", lambda h: h * self.scale)]))
-refused("a closure over a parameter", made(lambda self, h: self.scaled(h), lambda self: setattr(self, "scaled", functools.partial(torch.add, self.first.bias))), "under another name")
+equal(
+    "a closure over the module",
+    made(
+        lambda self, h: self.scaled(h),
+        lambda self: [
+            setattr(self, "scale", nn.Parameter(torch.ones(6))),
+            setattr(self, "scaled", lambda h: h * self.scale),
+        ],
+    ),
+)
+refused(
+    "a closure over a parameter",
+    made(
+        lambda self, h: self.scaled(h),
+        lambda self: setattr(self, "scaled", functools.partial(torch.add, self.first.bias)),
+    ),
+    "under another name",
+)
 refused("scripted", lambda: torch.jit.trace(net(), torch.zeros(1, 8)), "in which no stacked weights can be put")
-refused("scripted in part", lambda: net(torch.jit.trace(nn.Linear(6, 6), torch.zeros(1, 6))), "in which no stacked weights can be put")
+refused(
+    "scripted in part",
+    lambda: net(torch.jit.trace(nn.Linear(6, 6), torch.zeros(1, 6))),
+    "in which no stacked weights can be put",
+)
 equal("random numbers of Python in training", made(lambda self, h: h * (1 + random.random()) if self.training else h))
 equal("random numbers of NumPy in training", made(lambda self, h: h * (1 + np.random.rand()) if self.training else h))
-refused("a random number that decides", made(lambda self, h: h if torch.rand(()) < 0.5 else 2 * h), "data-dependent control flow")
-refused("a tuple", made(None, None) if False else kind_of(forward=lambda self, x: (self.last(self.first(x)), x)), "output must be one tensor, got tuple",
+refused(
+    "a random number that decides",
+    made(lambda self, h: h if torch.rand(()) < 0.5 else 2 * h),
+    "data-dependent control flow",
+)
+refused("a tuple", kind_of(forward=lambda self, x: (self.last(self.first(x)), x)), "output must be one tensor, got tuple",
         loss=lambda o, t: functional.cross_entropy(o[0], t))  # fmt: skip
 refused("a dict", kind_of(forward=lambda self, x: {"logits": self.last(self.first(x))}), "output must be one tensor, got dict",
         loss=lambda o, t: functional.cross_entropy(o["logits"], t))  # fmt: skip
-refused("a loss for each sample", net, r"loss must return one number as a tensor, got shape \(10,\)", loss=nn.CrossEntropyLoss(reduction="none"))
+refused(
+    "a loss for each sample",
+    net,
+    r"loss must return one number as a tensor, got shape \(10,\)",
+    loss=nn.CrossEntropyLoss(reduction="none"),
+)
 
 # --- what makes it
 
 CALLS = itertools.count(1)
-refused("other numbers at each call", lambda: with_attribute(lambda: next(CALLS), lambda self, h: h * self.held)(), r"must make the same module .* model\.held differs")
-refused("other weights at each call", lambda: made(lambda self, h: h * self.held, lambda self: setattr(self, "held", nn.Parameter(torch.tensor(next(CALLS) / 10))))(), r"must make the same module .* model\.held differs")
+refused(
+    "other numbers at each call",
+    lambda: with_attribute(lambda: next(CALLS), lambda self, h: h * self.held)(),
+    r"must make the same module .* model\.held differs",
+)
+refused(
+    "other weights at each call",
+    lambda: made(
+        lambda self, h: h * self.held, lambda self: setattr(self, "held", nn.Parameter(torch.tensor(next(CALLS) / 10)))
+    )(),
+    r"must make the same module .* model\.held differs",
+)
 refused("other layers at each call", lambda: net(*[nn.Tanh()] * (next(CALLS) % 2)), "must make the same module")
 
 
@@ -542,7 +748,7 @@ refused("a loss with a state", net, "changes loss.mean", loss=Running())
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_same_as_alone_or_refused(case: Case) -> None:
     def stacked() -> list[Any]:
-        return VectorizedTrainer(case.model, case.args, TRAIN, EVAL, case.loss, stack_size=3).train(RATES)
+        return VectorizedTrainer(case.model, case.args, TRAIN, EVAL, case.loss, stack_size=2).train(RATES)
 
     if case.refused is not None:
         with pytest.raises(InvalidValue, match=case.refused):
@@ -550,4 +756,6 @@ def test_the_same_as_alone_or_refused(case: Case) -> None:
         return
     for rates, result in zip(RATES, stacked(), strict=True):
         own = hyperparams_to_training_args(case.args, rates)
-        assert result.value == pytest.approx(Trainer(case.model, own, TRAIN, EVAL, case.loss).train()["eval_loss"], rel=1e-4)
+        assert result.value == pytest.approx(
+            Trainer(case.model, own, TRAIN, EVAL, case.loss).train()["eval_loss"], rel=1e-4
+        )

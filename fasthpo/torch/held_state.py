@@ -8,6 +8,7 @@ leads to are not looked into: these may be anything, a study or a logger that ch
 
 from __future__ import annotations
 
+import copy
 import functools
 import io
 import logging
@@ -101,6 +102,7 @@ class _Walk:
         leaves: by path: each value, and what `leaf` says of each tensor.
         tensors: each once.
         references: to tensors: path, tensor, and the dict of a module's parameters or buffers in which it is, if any.
+        of_code: the paths of what classes and functions hold, and not the objects.
         dicts, sequences, sets, cells, slotted, globals: what holds other objects, each kind of it.
         changing: what has a content that may change in place.
     """
@@ -111,6 +113,7 @@ class _Walk:
         self.leaves: dict[str, Any] = {}
         self.tensors: list[torch.Tensor] = []
         self.references: list[tuple[str, torch.Tensor, Any]] = []
+        self.of_code: set[str] = set()
         self.dicts: list[Any] = []
         self.sequences: list[Any] = []
         self.sets: list[Any] = []
@@ -122,9 +125,11 @@ class _Walk:
             self._visit(path, one)
 
     def _visit(self, path: str, one: Any, data_only: bool = False, holder: Any = None) -> None:
-        """Take in what is at the path; `data_only`: nothing but values, containers and functions."""
+        """Take in what is at the path; `data_only`: nothing but values, containers, functions and modules."""
         if isinstance(one, torch.Tensor):
             self.references.append((path, one, holder))
+        if data_only:
+            self.of_code.add(path)
         self.leaves[path] = _name(type(one))
         if isinstance(one, _VALUES):
             self.leaves[path] = _name(type(one)), one if one == one else "nan"
@@ -160,7 +165,7 @@ class _Walk:
         elif (content := _content(one)) is not None:
             self.leaves[path] = content
             self.changing.append(one)
-        elif not data_only:
+        elif not data_only or isinstance(one, nn.Module):
             self._visit_object(path, one)
 
     def _visit_container(self, path: str, one: Any, data_only: bool) -> None:
@@ -250,6 +255,24 @@ def _same(now: Iterable[Any], before: list[Any]) -> bool:
     return all(map(is_, now, before))
 
 
+def _same_items(one: Any, keys: list[Any], values: list[Any]) -> bool:
+    return len(one) == len(keys) and _same(one, keys) and _same(one.values(), values)
+
+
+def _has_memory(one: torch.Tensor) -> bool:
+    try:
+        one.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
+    """The paths at which two looks found something else."""
+    yield from (path for path, leaf in other.items() if one.get(path, _MISSING) != leaf)
+    yield from (path for path in one if path not in other)
+
+
 class Watch:
     """Sees whether what some objects hold has been changed since.
 
@@ -278,7 +301,7 @@ class Watch:
 
     def renew(self) -> None:
         """From now on what is held now is what should be held."""
-        self._keep(_Walk(self._roots, self._leaf, with_code=True))
+        self._keep(self._look())
 
     def _keep(self, walk: _Walk) -> None:
         self._walk, self.references = walk, walk.references
@@ -297,8 +320,7 @@ class Watch:
         """Whether the very same objects are held and none of them was changed in place."""
         return (
             not any(self._empty)
-            and all(len(one) == len(keys) and _same(one, keys) and _same(one.values(), values)
-                    for one, keys, values in self._dicts)
+            and all(_same_items(one, keys, values) for one, keys, values in self._dicts)
             and all(len(one) == len(values) and _same(one, values) for one, values in self._sequences)
             and all(one == values for one, values in self._sets)
             and all(_inside(one) is value for one, value in self._cells)
@@ -312,28 +334,59 @@ class Watch:
         """The path of something that is no longer what it was when this was made or renewed; None: all is."""
         if self._is_same():
             return None
-        before, walk = self._walk.leaves, _Walk(self._roots, self._leaf, with_code=True)
-        for path, leaf in walk.leaves.items():
-            if path not in before or before[path] != leaf:
-                return path
-        for path in before:
-            if path not in walk.leaves:
-                return path
+        walk = self._look()
+        for path in _differences(self._walk.leaves, walk.leaves):
+            return path
         self._keep(walk)  # equal, but other objects
         return None
 
+    def follow(self) -> str | None:
+        """As `changed`, but what `restore` would put back may change, and what is held now is held from now on.
+
+        Such changes are those of attributes, lists, dicts and sets of the objects themselves, not of their classes or
+        functions, which others share; and not to tensors that are there only during a `torch.vmap`.
+        """
+        if self._is_same():
+            return None
+        walk, known = self._look(), set(map(id, self._walk.tensors))
+        different = list(_differences(self._walk.leaves, walk.leaves))
+        for path in different:
+            if path in walk.of_code or path in self._walk.of_code:
+                return path
+        for path, one, _ in walk.references:
+            if id(one) not in known and not _has_memory(one):
+                return path
+        if different:
+            now = copy.copy(self)
+            now._keep(walk)
+            self.restore()
+            path = next(_differences(self._walk.leaves, self._look().leaves), None)
+            now.restore()
+            if path is not None:
+                return path
+        self._keep(walk)
+        return None
+
+    def _look(self) -> _Walk:
+        return _Walk(self._roots, self._leaf, with_code=True)
+
     def restore(self) -> None:
-        """Have dicts and lists, such as a module's attributes, hold again what they held."""
+        """Have dicts, lists and sets, such as a module's attributes, hold again what they held."""
         for one in self._empty:
-            if isinstance(one, (dict, list)):
+            if len(one):
                 one.clear()
         for one, keys, values in self._dicts:
-            if isinstance(one, dict) and not (len(one) == len(keys) and _same(one.values(), values)):
+            if isinstance(one, dict) and not _same_items(one, keys, values):
                 one.clear()
                 one.update(zip(keys, values, strict=True))
         for one, values in self._sequences:
-            one.clear()
-            one.extend(values)
+            if not (len(one) == len(values) and _same(one, values)):
+                one.clear()
+                one.extend(values)
+        for one, values in self._sets:
+            if one != values:
+                one.clear()
+                one.update(values)
 
 
 def contents(one: Any) -> dict[str, Any]:
@@ -343,7 +396,4 @@ def contents(one: Any) -> dict[str, Any]:
 
 def difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
     """The path of something in which two `contents` differ."""
-    for path in one.keys() | other.keys():
-        if one.get(path, _MISSING) != other.get(path, _MISSING):
-            return path
-    return None
+    return next(_differences(one, other), None)

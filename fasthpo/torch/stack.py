@@ -64,9 +64,8 @@ def _of(rows: slice, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
 def changes(path: str) -> str:
     """What is wrong with a model whose forward changes what is at a path of it, and what to do."""
     return (
-        f"calling the model changes {path}, which the models of a stack would share: only registered buffers are each "
-        "model's own; register a buffer for it, or if it is a cache, fill it where the model is made, or train with "
-        "Trainer"
+        f"calling the model changes {path}, of which there is one for all models of a stack: only registered buffers "
+        "are each model's own; register a buffer for it, or train with Trainer"
     )
 
 
@@ -79,7 +78,8 @@ class Stack:
     """Models that begin with the same weights and see the same batches, but differ in their rates.
 
     A model's state is its weights and its buffers, in which a forward may also put new tensors: both are those of each
-    model. Everything else that the module holds is there once, so that no forward may change it.
+    model. Everything else that the module holds is there once: a forward may change it only if that comes to the same
+    for all models (a counter, a mask that is kept), and each is called as often as it would be alone.
 
     Args:
         model: on its device, and `stackable`. Its own weights and buffers stay what they are.
@@ -113,7 +113,7 @@ class Stack:
                     self.buffers[f"{name}.rate" if name else "rate"] = rates
         self._optimizer = StackedOptimizer(self.weights, args)
         self._loss = stackable_loss(loss)
-        self._watch = Watch({"model": model, "loss": loss})
+        self._watch, self._loss_watch = Watch({"model": model}), Watch({"loss": loss})
         self._losses = self._mapped(self._one_loss)
         self._predict = self._mapped(self._one_prediction)
         self._leaves = self._views()
@@ -221,7 +221,7 @@ class Stack:
                     f"the model's buffer {name} keeps the graph of a forward, and gradients would flow into earlier "
                     "steps; detach() what is put there, or train with Trainer"
                 )
-        path = self._watch.changed()
+        path = self._watch.follow() or self._loss_watch.changed()
         if path is not None:
             raise InvalidValue(changes(path))
 
@@ -263,8 +263,10 @@ class Stack:
             replaced = []
             for start in range(0, len(self), at_once):
                 rows = slice(start, start + at_once)
-                # a forward may change its input in place, which would then be that of the next rows
+                # what a forward does to its input or to the module must not be what the next rows begin with
                 mine = batch if at_once >= len(self) else copy.deepcopy(batch)
+                if start:
+                    self._watch.restore()
                 with explained():
                     found, one = self._predict(_of(rows, self._leaves), _of(rows, self.buffers), mine)
                 replaced.append(one)

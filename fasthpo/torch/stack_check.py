@@ -1,8 +1,8 @@
 """Whether a model comes to the same in a stack as alone: looked at, and tried with a batch, before it is trained.
 
-Nothing that is found in a forward is taken on trust. On the first batch the model runs alone, twice with different
-random numbers, and then in a stack of two, with other weights than it has itself. What does not depend on random
-numbers (losses, gradients, buffers) has to agree; dropout is off meanwhile.
+Nothing that is found in a forward is taken on trust. On the first batch the model runs alone, twice with the same
+random numbers and once with others, and then in a stack of two, with other weights than it has itself. What does not
+depend on random numbers (losses, gradients, buffers) has to agree; dropout is off meanwhile.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def check_stackable(
         pass
     _check_memory(model, loss)
     with _no_dropout(model):
-        first, second = (_alone(model, loss, batch, seed) for seed in (args.seed, args.seed + 1))
+        first, again, second = (_alone(model, loss, batch, seed) for seed in (args.seed, args.seed, args.seed + 1))
         seed_all(args.seed)
         with stackable(model, any_rate), explained(always=True):
             stacked = _stacked(model, args, loss, batch, any_rate, device)
@@ -70,17 +70,18 @@ def check_stackable(
     total = sum(float(one.norm()) for name, one in first.items() if one is not None and name.startswith(_GRADIENT))
     for name, expected in first.items():
         floor = 1e-4 * total if name.startswith(_GRADIENT) else _TINY
+        if _differ(expected, again.get(name), close, floor):
+            raise InvalidValue(
+                f"model must come to the same again with the same weights, batch and seed, but {name} was "
+                f"{_shown(expected)}, then {_shown(again.get(name))}: calling it changes something that it does not "
+                "hold itself, which the models of a stack would share; train it with Trainer"
+            )
         random = _differ(expected, second.get(name), close, floor)
         if not random and _differ(expected, stacked.get(name), close, floor):
             raise InvalidValue(
                 f"model must come to the same in a stack as alone, but {name} is {_shown(stacked.get(name))} instead "
                 f"of {_shown(expected)}; train it with Trainer"
             )
-
-
-def _watch(model: nn.Module, loss: Loss) -> Watch:
-    """Of all that a forward may not change: each model of a stack has its own weights and buffers only."""
-    return Watch({"model": model, "loss": loss}, exempt=Places(model).trained.values())
 
 
 def _check_at_sight(model: nn.Module) -> None:
@@ -165,7 +166,7 @@ def _no_dropout(model: nn.Module) -> Iterator[None]:
 def _alone(model: nn.Module, loss: Loss, batch: Any, seed: int) -> dict[str, torch.Tensor | None]:
     """What the model by itself comes to, by name."""
     places = Places(model)
-    before = Watch({"model": model})
+    before, of_loss = Watch({"model": model}), Watch({"loss": loss})
     kept = [(one, one.detach().clone()) for one in model.parameters()]
     copies = {id(one): one.detach().clone() for one in places.buffers.values()}
     buffers = {name: copies[id(one)] for name, one in places.buffers.items()}
@@ -176,7 +177,7 @@ def _alone(model: nn.Module, loss: Loss, batch: Any, seed: int) -> dict[str, tor
         with places.holding(places.trained, buffers) as replaced:
             value = loss(model(*inputs, **named), targets)
         buffers.update(replaced)
-        path = watch.changed()
+        path = watch.follow() or of_loss.changed()
         if path is not None:
             raise InvalidValue(changes(path))
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
@@ -190,7 +191,7 @@ def _alone(model: nn.Module, loss: Loss, batch: Any, seed: int) -> dict[str, tor
                 one.mul_(_SHARES[0])
         seed_all(seed)
         model.train()
-        watch = _watch(model, loss)
+        watch = Watch({"model": model}, places.trained.values())
         value = forward(watch)
         if not value.requires_grad:
             raise InvalidValue("the loss must depend on a trainable parameter of the model, but depends on none")
@@ -202,7 +203,7 @@ def _alone(model: nn.Module, loss: Loss, batch: Any, seed: int) -> dict[str, tor
         found |= {_BUFFER + name: one.detach().clone() for name, one in buffers.items()}
         model.eval()
         with torch.no_grad():
-            found[_EVALUATED] = forward(_watch(model, loss))
+            found[_EVALUATED] = forward(Watch({"model": model}, places.trained.values()))
     finally:
         before.restore()
         with torch.no_grad():

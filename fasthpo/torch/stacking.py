@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from fasthpo.errors import InvalidValue
 from fasthpo.torch.evaluation import Loss
+from fasthpo.torch.held_state import Watch
 
 
 def _front(tensor: torch.Tensor, dim: int | None, copies: int) -> torch.Tensor:
@@ -119,7 +120,7 @@ def stackable(model: nn.Module, any_rate: bool) -> Iterator[None]:
     It is no copy: what hooks, closures or attributes say of a model's parts would be of those of the original.
 
     Args:
-        model: the module; parameters keep their names. After the block it has the classes and modes that it had.
+        model: the module; parameters keep their names. After the block it is what it was.
         any_rate: whether the rates of its `nn.Dropout` modules will differ between the copies.
 
     Raises:
@@ -137,7 +138,7 @@ def stackable(model: nn.Module, any_rate: bool) -> Iterator[None]:
                 )
         if not any(type(one) is nn.Dropout for _, one in modules):
             raise InvalidValue('"dropout" is given, but the model has no nn.Dropout')
-    modes = [(one, one.training) for _, one in modules]
+    before = Watch({"model": model})
     linear = [one for _, one in modules if type(one) is nn.Linear]
     dropout = [one for _, one in modules if any_rate and type(one) is nn.Dropout]
     rates = [torch.tensor(one.p, dtype=torch.float32) for one in dropout]
@@ -152,10 +153,8 @@ def stackable(model: nn.Module, any_rate: bool) -> Iterator[None]:
         for one in linear:
             one.__class__ = nn.Linear
         for one in dropout:
-            one._buffers.pop("rate", None)
             one.__class__ = nn.Dropout
-        for one, mode in modes:
-            one.training = mode
+        before.restore()
 
 
 def stackable_loss(loss: Loss) -> Loss:

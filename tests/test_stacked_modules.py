@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 from torch.utils import checkpoint
-from torch_training import arguments, classes, mlp
+from torch_training import arguments, classes
 
 from fasthpo.errors import InvalidValue
 from fasthpo.torch import Trainer, TrainingArguments, VectorizedTrainer, hyperparams_to_training_args
@@ -339,6 +339,9 @@ class Counter:
         self.n += 1
 
 
+COUNTER = Counter()
+
+
 def count_inside(self: Any, h: torch.Tensor) -> torch.Tensor:
     self.held.n += 1
     return h * self.held.n
@@ -422,7 +425,7 @@ refused("an attribute of the class", type("Seen", (Net,), {"between": of_class, 
 refused("a default of an argument", made(by_default), "changes model.*defaults")
 refused(
     "an object in a closure",
-    made(lambda self, h, seen=Counter(): h * (seen() or seen.n)),
+    made(lambda self, h, seen=COUNTER: h * (seen() or seen.n)),
     "calling it changes something that it does not hold itself",
 )
 equal(

@@ -360,10 +360,10 @@ class Watch:
             now = copy.copy(self)
             now._keep(walk)
             self.restore()
-            path = next(_differences(self._walk.leaves, self._look().leaves), None)
+            left = next(_differences(self._walk.leaves, self._look().leaves), None)
             now.restore()
-            if path is not None:
-                return path
+            if left is not None:
+                return left
         self._keep(walk)
         return None
 
@@ -383,10 +383,10 @@ class Watch:
             if not (len(one) == len(values) and _same(one, values)):
                 one.clear()
                 one.extend(values)
-        for one, values in self._sets:
-            if one != values:
+        for one, members in self._sets:
+            if one != members:
                 one.clear()
-                one.update(values)
+                one.update(members)
 
 
 def contents(one: Any) -> dict[str, Any]:

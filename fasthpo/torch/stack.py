@@ -69,6 +69,12 @@ def changes(path: str) -> str:
     )
 
 
+def watches(model: nn.Module, loss: Loss, places: Places) -> tuple[Watch, Watch]:
+    """Of the model, beside the tensors that it has in `places`, and of the loss."""
+    own = [*places.trained.values(), *places.buffers.values()]
+    return Watch({"model": model}, own), Watch({"loss": loss}, own)
+
+
 def _storage(one: torch.Tensor) -> int:
     pointer: int = one.untyped_storage().data_ptr()
     return pointer
@@ -113,9 +119,8 @@ class Stack:
                     self.buffers[f"{name}.rate" if name else "rate"] = rates
         self._optimizer = StackedOptimizer(self.weights, args)
         self._loss = stackable_loss(loss)
-        self._watch, self._loss_watch = Watch({"model": model}), Watch({"loss": loss})
-        self._losses = self._mapped(self._one_loss)
-        self._predict = self._mapped(self._one_prediction)
+        self._watch, self._loss_watch = watches(model, loss, self._places)
+        self._all: Callable[..., Any] = vmap(self._one, in_dims=(0, 0, None), randomness="different")
         self._leaves = self._views()
         self._grads = torch.empty_like(self.weights)  # kept: fresh memory costs as much as the arithmetic
         self._idle: tuple[str, ...] | None = None
@@ -123,24 +128,17 @@ class Stack:
     def __len__(self) -> int:
         return len(self.rows)
 
-    @staticmethod
-    def _mapped(one: Callable[..., Any]) -> Callable[..., Any]:
-        mapped: Callable[..., Any] = vmap(one, in_dims=(0, 0, None), randomness="different")
-        return mapped
-
-    def _one_prediction(self, weights: Any, buffers: Any, batch: Any) -> Any:
-        """A model's output, and those of its buffers that its forward has replaced."""
-        inputs, named, _ = split_batch(batch)
-        with self._places.holding(weights, buffers) as replaced:
-            output = self._model(*inputs, **named)
-        return output, replaced
-
-    def _one_loss(self, weights: Any, buffers: Any, batch: Any) -> Any:
-        """A model's loss, and those of its buffers that its forward has replaced."""
+    def _one(self, weights: Any, buffers: Any, batch: Any) -> Any:
+        """A model's loss, its output, and those of its buffers that its forward has replaced."""
         inputs, named, targets = split_batch(batch)
-        with self._places.holding(weights, buffers) as replaced:  # the loss may look at the model, too
-            loss = self._loss(self._model(*inputs, **named), targets).reshape(())
-        return loss, replaced
+        with self._places.holding(weights, buffers) as replaced:  # for the loss, too: it may look at the model
+            output = self._model(*inputs, **named)
+            if not isinstance(output, torch.Tensor):
+                raise InvalidValue(
+                    f"the model's output must be one tensor, got {type(output).__name__}; train it with Trainer"
+                )
+            loss = self._loss(output, targets).reshape(())
+        return loss, output, replaced
 
     def _views(self) -> dict[str, torch.Tensor]:
         """The parameters (k, ...) by name, as parts of the matrix that gradients can be taken for."""
@@ -156,7 +154,7 @@ class Stack:
         """
         losses: torch.Tensor
         with explained():
-            losses, replaced = self._losses(self._leaves, self.buffers, batch)
+            losses, _, replaced = self._all(self._leaves, self.buffers, batch)
             self._carry([replaced])
         return losses
 
@@ -245,6 +243,29 @@ class Stack:
         """Put the models into training or evaluation mode."""
         self._model.train(mode)
         self._watch.renew()  # the module keeps its mode
+        self._loss_watch.renew()
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def evaluated(self, batch: Any, at_once: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss (k,) and the output (k, ...) of each model; `at_once` of them share a computation.
+
+        Raises:
+            InvalidValue: as `losses`.
+        """
+        losses, outputs, replaced = [], [], []
+        for start in range(0, len(self), at_once):
+            rows = slice(start, start + at_once)
+            # what a forward does to its input or to the module must not be what the next rows begin with
+            mine = batch if at_once >= len(self) else copy.deepcopy(batch)
+            if start:
+                self._watch.restore()
+            with explained():
+                loss, output, one = self._all(_of(rows, self._leaves), _of(rows, self.buffers), mine)
+            losses.append(loss)
+            outputs.append(output)
+            replaced.append(one)
+        self._carry(replaced)
+        return torch.cat(losses), torch.cat(outputs)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def evaluate(
@@ -255,28 +276,13 @@ class Stack:
         samples = 0
         outputs: list[torch.Tensor] = []
         targets: list[torch.Tensor] = []
-        mean = vmap(self._loss, in_dims=(0, None))
         for batch in batches:
             aims = split_batch(batch)[2]
             samples += len(aims)
-            parts = []
-            replaced = []
-            for start in range(0, len(self), at_once):
-                rows = slice(start, start + at_once)
-                # what a forward does to its input or to the module must not be what the next rows begin with
-                mine = batch if at_once >= len(self) else copy.deepcopy(batch)
-                if start:
-                    self._watch.restore()
-                with explained():
-                    found, one = self._predict(_of(rows, self._leaves), _of(rows, self.buffers), mine)
-                replaced.append(one)
-                if not isinstance(found, torch.Tensor):
-                    raise InvalidValue(f"the model's output must be one tensor, got {type(found).__name__}")
-                total[rows] += mean(found, aims) * len(aims)
-                parts.append(found)
-            self._carry(replaced)
+            losses, found = self.evaluated(batch, at_once)
+            total += losses * len(aims)
             if len(metrics.names) > 1:
-                outputs.append(torch.cat(parts))
+                outputs.append(found)
                 targets.append(aims)
         results = [{LOSS: value} for value in (total / samples).tolist()]
         if outputs:

@@ -18,10 +18,10 @@ from torch import nn
 from fasthpo.errors import InvalidValue
 from fasthpo.torch.arguments import TrainingArguments
 from fasthpo.torch.batches import split_batch
-from fasthpo.torch.evaluation import LOSS, Loss, Metrics
+from fasthpo.torch.evaluation import Loss
 from fasthpo.torch.held_state import Watch
 from fasthpo.torch.randomness import seed_all
-from fasthpo.torch.stack import Stack, changes, explained
+from fasthpo.torch.stack import Stack, changes, explained, watches
 from fasthpo.torch.stacking import stackable
 from fasthpo.torch.swapping import Places
 
@@ -65,7 +65,7 @@ def check_stackable(
         first, again, second = (_alone(model, loss, batch, seed) for seed in (args.seed, args.seed, args.seed + 1))
         seed_all(args.seed)
         with stackable(model, any_rate), explained(always=True):
-            stacked = _stacked(model, args, loss, batch, any_rate, device)
+            stacked = _stacked(model, args, loss, batch, any_rate)
     close = _CLOSE if device.type == "cpu" else _CLOSE_ELSEWHERE
     total = sum(float(one.norm()) for name, one in first.items() if one is not None and name.startswith(_GRADIENT))
     for name, expected in first.items():
@@ -91,6 +91,10 @@ def _check_at_sight(model: nn.Module) -> None:
             raise InvalidValue(
                 f"model must be made of Python code, but {name or 'it'} is a {type(module).__name__}, in which no "
                 "stacked weights can be put; train it with Trainer"
+            )
+        if isinstance(getattr(module, "_orig_mod", None), nn.Module):
+            raise InvalidValue(
+                f"model must not be compiled by torch.compile, but {name or 'it'} is; make the module itself"
             )
         if module._backward_hooks or getattr(module, "_backward_pre_hooks", None):
             raise InvalidValue(
@@ -166,13 +170,13 @@ def _no_dropout(model: nn.Module) -> Iterator[None]:
 def _alone(model: nn.Module, loss: Loss, batch: Any, seed: int) -> dict[str, torch.Tensor | None]:
     """What the model by itself comes to, by name."""
     places = Places(model)
-    before, of_loss = Watch({"model": model}), Watch({"loss": loss})
+    before = Watch({"model": model})
     kept = [(one, one.detach().clone()) for one in model.parameters()]
     copies = {id(one): one.detach().clone() for one in places.buffers.values()}
     buffers = {name: copies[id(one)] for name, one in places.buffers.items()}
     found: dict[str, torch.Tensor | None] = {}
 
-    def forward(watch: Watch) -> torch.Tensor:
+    def forward(watch: Watch, of_loss: Watch) -> torch.Tensor:
         inputs, named, targets = split_batch(copy.deepcopy(batch))
         with places.holding(places.trained, buffers) as replaced:
             value = loss(model(*inputs, **named), targets)
@@ -191,19 +195,19 @@ def _alone(model: nn.Module, loss: Loss, batch: Any, seed: int) -> dict[str, tor
                 one.mul_(_SHARES[0])
         seed_all(seed)
         model.train()
-        watch = Watch({"model": model}, places.trained.values())
-        value = forward(watch)
+        held = watches(model, loss, places)
+        value = forward(*held)
         if not value.requires_grad:
             raise InvalidValue("the loss must depend on a trainable parameter of the model, but depends on none")
         grads = torch.autograd.grad(value, list(places.trained.values()), allow_unused=True)
         found[_TRAINED] = value.detach()
         for name, grad in zip(places.trained, grads, strict=True):
             found[_GRADIENT + name] = grad if grad is None else grad.to_dense()
-        found[_AGAIN] = forward(watch).detach()
+        found[_AGAIN] = forward(*held).detach()
         found |= {_BUFFER + name: one.detach().clone() for name, one in buffers.items()}
         model.eval()
         with torch.no_grad():
-            found[_EVALUATED] = forward(Watch({"model": model}, places.trained.values()))
+            found[_EVALUATED] = forward(*watches(model, loss, places))
     finally:
         before.restore()
         with torch.no_grad():
@@ -213,7 +217,7 @@ def _alone(model: nn.Module, loss: Loss, batch: Any, seed: int) -> dict[str, tor
 
 
 def _stacked(
-    model: nn.Module, args: TrainingArguments, loss: Loss, batch: Any, any_rate: bool, device: torch.device
+    model: nn.Module, args: TrainingArguments, loss: Loss, batch: Any, any_rate: bool
 ) -> dict[str, torch.Tensor | None]:
     """The same of the first model of a stack of two."""
     stack = Stack(model, [args, args], [0.0, 0.0] if any_rate else None, loss)
@@ -227,8 +231,7 @@ def _stacked(
     found[_AGAIN] = stack.losses(copy.deepcopy(batch))[0].detach()
     found |= {_BUFFER + name: one[0].clone() for name, one in stack.buffers.items()}
     stack.train(False)
-    evaluated = stack.evaluate([copy.deepcopy(batch)], Metrics(), device, at_once=1)
-    found[_EVALUATED] = torch.tensor(evaluated[0][LOSS])
+    found[_EVALUATED] = stack.evaluated(copy.deepcopy(batch), at_once=1)[0][0]
     return found
 
 

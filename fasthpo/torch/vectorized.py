@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -208,7 +208,11 @@ class VectorizedTrainer:
             dropout = as_number("dropout", dropout)
             if not 0 <= dropout <= 1:
                 raise InvalidParameters(f"dropout must lie between 0 and 1, got dropout={dropout:g}")
-        return args, dropout, {name: plain(value) for name, value in others.items()}
+        architecture = {name: plain(value) for name, value in others.items()}
+        for name, value in architecture.items():
+            if not isinstance(value, Hashable):
+                raise InvalidParameters(f"a configuration's values must be hashable, got {name}={value!r}")
+        return args, dropout, architecture
 
     def _make(self, architecture: dict[str, Any], seed: int) -> torch.nn.Module:
         seed_all(seed)

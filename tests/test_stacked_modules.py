@@ -6,6 +6,7 @@ import collections
 import copy
 import functools
 import itertools
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from torch_training import arguments, classes
 
 from fasthpo.errors import InvalidValue
 from fasthpo.torch import Trainer, TrainingArguments, VectorizedTrainer, hyperparams_to_training_args
+from fasthpo.torch.stack import Stack
+from fasthpo.torch.stack_check import check_stackable
+from fasthpo.torch.stacking import stackable
 
 TRAIN, EVAL = classes(40), classes(35, seed=1)
 RATES = [{"learning_rate": 0.3}, {"learning_rate": 0.05, "weight_decay": 0.2}, {"learning_rate": 0.0}]
@@ -46,6 +50,7 @@ class Case:
 
 
 CASES: list[Case] = []
+DRAWING: dict[str, Callable[[], nn.Module]] = {}  # these draw other random numbers in a stack than alone
 
 
 def equal(name: str, model: Callable[[], nn.Module], **others: Any) -> None:
@@ -714,6 +719,22 @@ refused(
     loss=nn.CrossEntropyLoss(reduction="none"),
 )
 
+DRAWING |= {
+    "Dropout": lambda: net(nn.Dropout(0.4)),
+    "Dropout of the input": lambda: nn.Sequential(nn.Dropout(0.4), net()),
+    "Dropout1d": lambda: net(nn.Unflatten(1, (2, 3)), nn.Dropout1d(0.4), nn.Flatten()),
+    "AlphaDropout": lambda: net(nn.AlphaDropout(0.4)),
+    "F.dropout": made(lambda self, h: functional.dropout(h, 0.4, self.training)),
+    "noise": made(lambda self, h: h + torch.randn(h.shape) * torch.rand_like(h) if self.training else h),
+    "noise in place": made(lambda self, h: h + torch.empty_like(h).normal_()),
+    "noise in evaluation, too": made(lambda self, h: torch.normal(h, 0.5)),
+    "one of two": made(lambda self, h: h * torch.randint(0, 2, (1,))),
+    "rows in another order": made(lambda self, h: h + 0.5 * h[torch.randperm(len(h))]),
+    "gumbel softmax": made(lambda self, h: h * functional.gumbel_softmax(h, hard=True)),
+}
+refused("noise in place of a new tensor", made(lambda self, h: h + torch.zeros(6).normal_()), "inplace randomness")
+refused("RReLU", lambda: net(nn.RReLU()), "what torch.vmap can do")
+
 # --- what makes it
 
 CALLS = itertools.count(1)
@@ -762,3 +783,21 @@ def test_the_same_as_alone_or_refused(case: Case) -> None:
         assert result.value == pytest.approx(
             Trainer(case.model, own, TRAIN, EVAL, case.loss).train()["eval_loss"], rel=1e-4
         )
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_random_numbers_are_drawn_for_each_model(name: str) -> None:
+    """Losses of 300 models that are alike in all else, in the first step, are spread as those of 300 draws alone."""
+    torch.manual_seed(0)
+    model, batch, count = DRAWING[name](), (TRAIN[0][:16], TRAIN[1][:16]), 300
+    check_stackable(model, args(), LOSS, batch, False, torch.device("cpu"))
+    with stackable(model, any_rate=False):
+        stack = Stack(model, [args()] * count, None, LOSS)
+        stack.train(True)
+        ours = stack.losses(batch).detach()
+    model.train()
+    theirs = torch.tensor([LOSS(model(batch[0]), batch[1]).item() for _ in range(count)])
+    error = math.sqrt((ours.var() + theirs.var()).item() / count)
+    assert abs((ours.mean() - theirs.mean()).item()) < 4 * error
+    assert ours.std().item() == pytest.approx(theirs.std().item(), rel=0.25)
+    assert theirs.std().item() > 0

@@ -170,17 +170,21 @@ class _Walk:
 
     def _visit_container(self, path: str, one: Any, data_only: bool) -> None:
         self.leaves[path] = _name(type(one)), len(one)
-        if isinstance(one, dict):
+        parts = (*one.keys(), *one.values()) if isinstance(one, dict) else one
+        if isinstance(one, (set, frozenset)):
+            self.sets.append(one)
+            values = frozenset(value for value in one if isinstance(value, _VALUES))
+            self.leaves[path] = _name(type(one)), values, len(one)
+        elif all(isinstance(part, _VALUES) for part in parts):  # such as a vocabulary: no path for each of its words
+            (self.dicts if isinstance(one, dict) else self.sequences).append(one)
+            self.leaves[path] = _name(type(one)), repr(one)
+        elif isinstance(one, dict):
             self.dicts.append(one)
             # hooks are registered under numbers that count on for as long as the process runs
             named = not path.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called"))
             for i, (key, value) in enumerate(list(one.items())):
                 self._visit(f"{path}[{key!r}]" if named and isinstance(key, (*_VALUES, tuple)) else f"{path}[#{i}]",
                             value, data_only)  # fmt: skip
-        elif isinstance(one, (set, frozenset)):
-            self.sets.append(one)
-            values = frozenset(value for value in one if isinstance(value, _VALUES))
-            self.leaves[path] = _name(type(one)), values, len(one)
         else:
             self.sequences.append(one)
             for i, value in enumerate(list(one)):

@@ -212,7 +212,7 @@ class Stack:
         for name in parts[0]:
             mine = [part[name] for part in parts]
             # also if there is one part: what is the same for all models is expanded, and may be memory of the batch
-            self.buffers[name] = torch.cat(mine).clone(memory_format=torch.contiguous_format)
+            self.buffers[name] = torch.cat(mine)
         for name, one in self.buffers.items():
             if one.requires_grad:
                 raise InvalidValue(

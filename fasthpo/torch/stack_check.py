@@ -1,8 +1,8 @@
 """Whether a model comes to the same in a stack as alone: looked at, and tried with a batch, before it is trained.
 
-Nothing that is found in a forward is taken on trust. On the first batch the model runs alone, twice with the same
-random numbers and once with others, and then in a stack of two, with other weights than it has itself. What does not
-depend on random numbers (losses, gradients, buffers) has to agree; dropout is off meanwhile.
+Nothing that is found in a forward is taken on trust. On the first batch the model runs alone, twice, and then in a
+stack of two, with other weights than it has itself. What comes out (losses, gradients, buffers) has to be the same both
+times, and the same in the stack, there only if no random numbers are drawn for it; dropout is off meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fasthpo.torch.arguments import TrainingArguments
 from fasthpo.torch.batches import split_batch
 from fasthpo.torch.evaluation import Loss
 from fasthpo.torch.held_state import Watch
-from fasthpo.torch.randomness import seed_all
+from fasthpo.torch.randomness import kept_random_state, random_state, set_random_state
 from fasthpo.torch.stack import Stack, changes, explained, watches
 from fasthpo.torch.stacking import stackable
 from fasthpo.torch.swapping import Places
@@ -42,7 +42,7 @@ def check_stackable(
 ) -> None:
     """Refuse a model that would come to something else in a stack than alone.
 
-    Random states are left somewhere else; the model is left as it is, unless it is refused for what it does to itself.
+    The model and the random states are left as they are, but for what a model that is refused has done to itself.
 
     Args:
         model: on its device.
@@ -62,9 +62,8 @@ def check_stackable(
         pass
     _check_memory(model, loss)
     with _no_dropout(model):
-        first, again, second = (_alone(model, loss, batch, seed) for seed in (args.seed, args.seed, args.seed + 1))
-        seed_all(args.seed)
-        with stackable(model, any_rate), explained(always=True):
+        (first, random), (again, _) = (_alone(model, loss, batch, device) for _ in range(2))
+        with kept_random_state(device), stackable(model, any_rate), explained(always=True):
             stacked = _stacked(model, args, loss, batch, any_rate)
     close = _CLOSE if device.type == "cpu" else _CLOSE_ELSEWHERE
     total = sum(float(one.norm()) for name, one in first.items() if one is not None and name.startswith(_GRADIENT))
@@ -72,12 +71,11 @@ def check_stackable(
         floor = 1e-4 * total if name.startswith(_GRADIENT) else _TINY
         if _differ(expected, again.get(name), close, floor):
             raise InvalidValue(
-                f"model must come to the same again with the same weights, batch and seed, but {name} was "
+                f"model must come to the same again with the same weights, batch and random numbers, but {name} was "
                 f"{_shown(expected)}, then {_shown(again.get(name))}: calling it changes something that it does not "
                 "hold itself, which the models of a stack would share; train it with Trainer"
             )
-        random = _differ(expected, second.get(name), close, floor)
-        if not random and _differ(expected, stacked.get(name), close, floor):
+        if name not in random and _differ(expected, stacked.get(name), close, floor):
             raise InvalidValue(
                 f"model must come to the same in a stack as alone, but {name} is {_shown(stacked.get(name))} instead "
                 f"of {_shown(expected)}; train it with Trainer"
@@ -167,8 +165,13 @@ def _no_dropout(model: nn.Module) -> Iterator[None]:
             setattr(one, name, rate)
 
 
-def _alone(model: nn.Module, loss: Loss, batch: Any, seed: int) -> dict[str, torch.Tensor | None]:
-    """What the model by itself comes to, by name."""
+def _alone(
+    model: nn.Module, loss: Loss, batch: Any, device: torch.device
+) -> tuple[dict[str, torch.Tensor | None], set[str]]:
+    """What the model by itself comes to, by name, and for which of these it has drawn random numbers.
+
+    The next time it will draw the same ones.
+    """
     places = Places(model)
     before = Watch({"model": model})
     kept = [(one, one.detach().clone()) for one in model.parameters()]
@@ -189,11 +192,12 @@ def _alone(model: nn.Module, loss: Loss, batch: Any, seed: int) -> dict[str, tor
             raise InvalidValue(f"loss must return one number as a tensor, got {shown}")
         return value
 
+    random: set[str] = set()
+    state = random_state(device)
     try:
         with torch.no_grad():
             for one in places.trained.values():
                 one.mul_(_SHARES[0])
-        seed_all(seed)
         model.train()
         held = watches(model, loss, places)
         value = forward(*held)
@@ -205,15 +209,30 @@ def _alone(model: nn.Module, loss: Loss, batch: Any, seed: int) -> dict[str, tor
             found[_GRADIENT + name] = grad if grad is None else grad.to_dense()
         found[_AGAIN] = forward(*held).detach()
         found |= {_BUFFER + name: one.detach().clone() for name, one in buffers.items()}
+        trained = random_state(device)
+        if not _equal(state, trained):
+            random.update(found)
         model.eval()
         with torch.no_grad():
             found[_EVALUATED] = forward(*watches(model, loss, places))
+        if not _equal(trained, random_state(device)):
+            random.add(_EVALUATED)
     finally:
+        set_random_state(state, device)
         before.restore()
         with torch.no_grad():
             for one, values in kept:
                 one.copy_(values)
-    return found
+    return found, random
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two random states are the same."""
+    if isinstance(one, dict):
+        return all(_equal(value, other[name]) for name, value in one.items())
+    if isinstance(one, tuple):
+        return all(map(_equal, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
 
 
 def _stacked(

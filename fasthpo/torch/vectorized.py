@@ -60,15 +60,22 @@ class VectorizedTrainer:
     What a step costs besides arithmetic (Python, calls of torch, memory) is paid once for a stack of models, not once
     for each. The models of a stack have one architecture; they begin with the same weights, see the same batches in the
     same order, and may differ in `learning_rate`, `weight_decay`, `momentum` and `dropout`. Each trains as `Trainer`
-    would train it alone with the same arguments (to rounding, and except for the random numbers of dropout).
+    would train it alone with the same arguments (to rounding, and except for random numbers drawn by torch).
+
+    A model's parameters and its registered buffers are its own, also where its forward puts a new tensor into a
+    buffer's place. Whatever else a module holds (counters, lists, masks that it keeps) is there once for a stack; it
+    may change as long as that is the same for all models. Before a model is trained it is tried out on a batch, alone
+    and stacked, and refused if both do not come to the same, or if torch can't compute it stacked (recurrent layers,
+    control flow that depends on activations, `item()`). What can't be seen, and must not change, is the state of other
+    objects than the module and the loss, such as of one that only a closure leads to.
 
     A configuration's other parameters decide in which stack it is: those that are training arguments, such as
     `optimizer` or `batch_size`, and those that are not, which are the architecture and are passed to `model`.
     A trial that is pruned, or whose weights are no longer finite, leaves its stack, which is faster from then on.
 
     Args:
-        model: a function of the architecture's parameters that makes a module; `dropout` is not passed to it, but set
-            in all of its `nn.Dropout` modules.
+        model: a function of the architecture's parameters that makes a module, the same one whenever it is called with
+            the same parameters and seed; `dropout` is not passed to it, but set in all of its `nn.Dropout` modules.
         args: how to train, for what a configuration does not say. Only "fp32", no accumulation, no checkpoints.
         train_data, eval_data, loss, metrics, objective_metric: as `Trainer`; the model's output must be one tensor.
         stack_size: models of a stack, at most; by default what 8 MB hold on a CPU, which fit into its caches, and 1 GB
@@ -166,6 +173,7 @@ class VectorizedTrainer:
 
         Raises:
             InvalidParameters: values that are no training arguments, or that the model's function does not take.
+            InvalidValue: a model that does not come to the same in a stack as alone.
         """
         ends: dict[int, VectorizedResult] = {}
         for ended in self._train_all(list(configurations)):

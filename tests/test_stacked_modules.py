@@ -785,6 +785,7 @@ def test_the_same_as_alone_or_refused(case: Case) -> None:
         )
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("name", DRAWING)
 def test_random_numbers_are_drawn_for_each_model(name: str) -> None:
     """Losses of 300 models that are alike in all else, in the first step, are spread as those of 300 draws alone."""

@@ -23,6 +23,7 @@ from torch_training import arguments, classes
 
 from fasthpo.errors import InvalidValue
 from fasthpo.torch import Trainer, TrainingArguments, VectorizedTrainer, hyperparams_to_training_args
+from fasthpo.torch.held_state import Watch, contents, difference
 from fasthpo.torch.stack import Stack
 from fasthpo.torch.stack_check import check_stackable
 from fasthpo.torch.stacking import stackable
@@ -34,7 +35,7 @@ LOSS = nn.CrossEntropyLoss()
 
 def args(**changed: Any) -> TrainingArguments:
     """Evaluated in larger batches than it is trained in, so that the models of a stack are evaluated one by one."""
-    fields = {"optimizer": "sgd", "num_train_epochs": 3, "gradient_accumulation_steps": 1, "momentum": 0.9,
+    fields = {"optimizer": "sgd", "num_train_epochs": 2, "gradient_accumulation_steps": 1, "momentum": 0.9,
               "per_device_eval_batch_size": 30, **changed}  # fmt: skip
     return arguments(**fields)
 
@@ -312,6 +313,13 @@ def count_in_array(self: Any, h: torch.Tensor) -> torch.Tensor:
     return h * float(self.held[0])
 
 
+def late(self: Any, h: torch.Tensor) -> torch.Tensor:
+    self.n = getattr(self, "n", 0) + 1
+    if self.n == 7:
+        self.held[0] = 1.0
+    return h * float(1 + self.held[0])
+
+
 def keep_input(self: Any, x: torch.Tensor) -> torch.Tensor:
     self.seen, before = x, getattr(self, "seen", x)
     return self.last(self.first(x + before.mean(0)))
@@ -411,6 +419,7 @@ refused(
     with_attribute(lambda: [torch.zeros(())], lambda self, h: h + self.held[0].add_(1)),
     r"changes model\.held",
 )
+refused("an array changed in place after some steps", with_attribute(lambda: np.zeros(1), late), r"changes model\.held")
 refused("an array changed in place", with_attribute(lambda: np.zeros(1), count_in_array), r"changes model\.held")
 equal("an attribute of an object", with_attribute(Counter, count_inside))
 refused("a slot of an object", with_attribute(Slotted, count_inside), r"changes model\.held\.n")
@@ -802,3 +811,41 @@ def test_random_numbers_are_drawn_for_each_model(name: str) -> None:
     assert abs((ours.mean() - theirs.mean()).item()) < 4 * error
     assert ours.std().item() == pytest.approx(theirs.std().item(), rel=0.25)
     assert theirs.std().item() > 0
+
+
+class Deciding(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_a_model_is_left_as_it_was() -> None:
+    """Also if there is only one that is returned again and again, with all that its forward changes."""
+    model = made(lambda self, h: self.rest(append(self, h)))()
+    model.rest = nn.Sequential(nn.Dropout(0.3), nn.BatchNorm1d(6).eval())
+    model.held = []
+    before, parts = contents(model), [type(one) for one in model.modules()]
+    results = VectorizedTrainer(lambda: model, args(), TRAIN, EVAL, LOSS, stack_size=2).train([{"dropout": 0.0}] * 3)
+    assert len({result.value for result in results}) == 1
+    assert difference(before, contents(model)) is None
+    assert [type(one) for one in model.modules()] == parts
+    with pytest.raises(InvalidValue, match="data-dependent control flow"):
+        VectorizedTrainer(lambda: nn.Sequential(model, Deciding()), args(), TRAIN, EVAL, LOSS).train([{}])
+    assert difference(before, contents(model)) is None
+
+
+def test_what_a_call_changes_is_seen_and_put_back() -> None:
+    held = Counter()
+    held.parts = [1, {2}, {"a": [3]}, np.zeros(2)]
+    watch = Watch({"held": held})
+    held.n, held.parts[2] = 0, {"a": [3]}
+    assert watch.changed() is None  # other objects, but equal ones
+    held.parts[2]["a"].append(4)
+    assert watch.changed() == "held.parts[2]['a']"
+    assert watch.follow() is None and watch.changed() is None
+    held.parts[1].add(5)
+    held.parts.pop(0)
+    del held.n
+    watch.restore()
+    assert held.n == 0 and held.parts[:3] == [1, {2}, {"a": [3, 4]}]
+    held.parts[3][0] = 1.0
+    assert watch.follow() == "held.parts[3]"

@@ -298,14 +298,15 @@ class Watch:
     def __init__(self, roots: dict[str, Any], exempt: Iterable[torch.Tensor] = ()) -> None:
         self._roots = roots
         self._exempt = {id(one): one for one in exempt}
-        self.renew()
+        self._keep(self._look())
 
     def _leaf(self, one: torch.Tensor) -> Any:
         return (id(one), one.requires_grad) if id(one) in self._exempt else _by_version(one)
 
     def renew(self) -> None:
         """From now on what is held now is what should be held."""
-        self._keep(self._look())
+        if not self._is_same():
+            self._keep(self._look())
 
     def _keep(self, walk: _Walk) -> None:
         self._walk, self.references = walk, walk.references

@@ -124,6 +124,7 @@ class Stack:
         self._leaves = self._views()
         self._grads = torch.empty_like(self.weights)  # kept: fresh memory costs as much as the arithmetic
         self._idle: tuple[str, ...] | None = None
+        self._modes: list[tuple[nn.Module, bool]] = []
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -240,9 +241,16 @@ class Stack:
         return sum(kept.values()) // len(self) + 4 * row
 
     def train(self, mode: bool) -> None:
-        """Put the models into training or evaluation mode."""
-        self._model.train(mode)
-        self._watch.renew()  # the module keeps its mode
+        """Put the models into evaluation mode, or into training mode again, each part as it was before."""
+        if not mode:
+            self._modes = [(one, one.training) for one in self._model.modules()]
+            self._model.eval()
+        elif self._modes:
+            for one, before in self._modes:  # a forward may have put a part of the model into evaluation mode
+                one.training = before
+        else:
+            self._model.train()
+        self._watch.renew()
         self._loss_watch.renew()
 
     @torch.no_grad()  # type: ignore[untyped-decorator]

@@ -173,18 +173,18 @@ def _alone(
     The next time it will draw the same ones.
     """
     places = Places(model)
-    before = Watch({"model": model})
+    before, held = Watch({"model": model}), watches(model, loss, places)
     kept = [(one, one.detach().clone()) for one in model.parameters()]
     copies = {id(one): one.detach().clone() for one in places.buffers.values()}
     buffers = {name: copies[id(one)] for name, one in places.buffers.items()}
     found: dict[str, torch.Tensor | None] = {}
 
-    def forward(watch: Watch, of_loss: Watch) -> torch.Tensor:
+    def forward() -> torch.Tensor:
         inputs, named, targets = split_batch(copy.deepcopy(batch))
         with places.holding(places.trained, buffers) as replaced:
             value = loss(model(*inputs, **named), targets)
         buffers.update(replaced)
-        path = watch.follow() or of_loss.changed()
+        path = held[0].follow() or held[1].changed()
         if path is not None:
             raise InvalidValue(changes(path))
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
@@ -199,22 +199,25 @@ def _alone(
             for one in places.trained.values():
                 one.mul_(_SHARES[0])
         model.train()
-        held = watches(model, loss, places)
-        value = forward(*held)
+        for watch in held:
+            watch.renew()
+        value = forward()
         if not value.requires_grad:
             raise InvalidValue("the loss must depend on a trainable parameter of the model, but depends on none")
         grads = torch.autograd.grad(value, list(places.trained.values()), allow_unused=True)
         found[_TRAINED] = value.detach()
         for name, grad in zip(places.trained, grads, strict=True):
             found[_GRADIENT + name] = grad if grad is None else grad.to_dense()
-        found[_AGAIN] = forward(*held).detach()
+        found[_AGAIN] = forward().detach()
         found |= {_BUFFER + name: one.detach().clone() for name, one in buffers.items()}
         trained = random_state(device)
         if not _equal(state, trained):
             random.update(found)
         model.eval()
+        for watch in held:
+            watch.renew()
         with torch.no_grad():
-            found[_EVALUATED] = forward(*watches(model, loss, places))
+            found[_EVALUATED] = forward()
         if not _equal(trained, random_state(device)):
             random.add(_EVALUATED)
     finally:

@@ -191,9 +191,8 @@ class VectorizedTrainer:
             dropouts.append(dropout)
             alike = dataclasses.replace(args, learning_rate=0.0, weight_decay=0.0, momentum=0.0)
             stacks.setdefault((alike, dropout is None, tuple(sorted(architecture.items()))), []).append(i)
-        for key, members in stacks.items():
-            _, fixed, architecture = key
-            held = self._check(dict(architecture), arguments[members[0]], not fixed, key)
+        for (_, fixed, architecture), members in stacks.items():
+            held = self._check(dict(architecture), arguments[members[0]], not fixed)
             size = self._stack_size(dict(architecture), arguments[members[0]], not fixed)
             for start in range(0, len(members), size):
                 chosen = members[start : start + size]
@@ -232,8 +231,9 @@ class VectorizedTrainer:
             raise InvalidValue(f"model must make a torch.nn.Module, got {model!r}")
         return model.to(self.device)
 
-    def _check(self, architecture: dict[str, Any], args: TrainingArguments, any_rate: bool, key: Any) -> dict[str, Any]:
+    def _check(self, architecture: dict[str, Any], args: TrainingArguments, any_rate: bool) -> dict[str, Any]:
         """Refuse a model that would come to something else in a stack than alone; what it holds when it is made."""
+        key = tuple(sorted(architecture.items())), any_rate, args.per_device_train_batch_size
         with kept_random_state(self.device), mappable_attention():
             model = self._make(architecture, args.seed)
             held = contents(model)

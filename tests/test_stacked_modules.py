@@ -147,7 +147,12 @@ class Words(nn.Module):
 equal("Embedding", Words)
 equal("Embedding with padding", lambda: Words(padding_idx=0))
 equal("Embedding of adamw", lambda: Words(padding_idx=0), args=args(optimizer="adamw"))
-refused("Embedding with sparse gradients", lambda: Words(sparse=True), "sparse", args=args(max_grad_norm=None))
+refused(
+    "Embedding with sparse gradients",
+    lambda: Words(sparse=True),
+    "model must have dense gradients",
+    args=args(max_grad_norm=None),
+)
 equal("Embedding with a largest norm", lambda: Words(max_norm=0.5))
 equal("Embedding by frequency", lambda: Words(scale_grad_by_freq=True))
 equal("EmbeddingBag", lambda: Words(nn.EmbeddingBag))

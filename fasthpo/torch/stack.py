@@ -162,7 +162,15 @@ class Stack:
     def gradients(self, losses: torch.Tensor) -> dict[str, torch.Tensor | None]:
         """Those of each parameter (k, ...) by name; None: the losses do not depend on it, as torch has it."""
         with explained():
-            grads = torch.autograd.grad(losses.sum(), list(self._leaves.values()), allow_unused=True)
+            try:
+                grads = torch.autograd.grad(losses.sum(), list(self._leaves.values()), allow_unused=True)
+            except RuntimeError as error:
+                if "sparse" not in str(error):
+                    raise
+                raise InvalidValue(
+                    "model must have dense gradients to be trained with many others, but has sparse ones, such as those "
+                    f"of nn.Embedding(..., sparse=True): set sparse=False, or train it with Trainer: {error}"
+                ) from error
         return dict(zip(self._leaves, grads, strict=True))
 
     def step(self, batch: Any, factor: float) -> None:

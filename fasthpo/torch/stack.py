@@ -168,8 +168,8 @@ class Stack:
                 if "sparse" not in str(error):
                     raise
                 raise InvalidValue(
-                    "model must have dense gradients to be trained with many others, but has sparse ones, such as those "
-                    f"of nn.Embedding(..., sparse=True): set sparse=False, or train it with Trainer: {error}"
+                    "model must have dense gradients to be trained with many others, but has sparse ones, such as "
+                    f"those of nn.Embedding(..., sparse=True): set sparse=False, or train it with Trainer: {error}"
                 ) from error
         return dict(zip(self._leaves, grads, strict=True))
 

@@ -120,6 +120,7 @@ class Study(Loading):
         self._gate = None
         self._id = new_id()
         self._loaded = None
+        self._heard = pruner is None  # whether it has shown that the objective reports, or not
         self._start(History(TrialTable(self.space, self.direction)))
         if storage is not None:
             self.keep_at(storage, durability)
@@ -307,7 +308,19 @@ class Study(Loading):
             retired = strategy.take_retired()
         self.checkpoints.after_end(self.table, number, retired)
         self._after_end(number)
+        if not self._heard and state in (TrialState.COMPLETE, TrialState.PAUSED):
+            self._look_for_reports(number)
         return state
+
+    def _look_for_reports(self, number: int) -> None:
+        """Warn of a pruner that hears of nothing; once, when the first trial has come to its end."""
+        self._heard = True
+        if not len(self.table.reports):
+            logger.warning(
+                "trial %d has ended, and no trial has reported a value, so that %s can't prune any: the objective has "
+                "to call trial.report(value, step), or to give its trial to what does, as Trainer(..., trial=trial) "
+                "does when it evaluates", number, type(self.pruner).__name__,
+            )  # fmt: skip
 
     def _charge(self, number: int, state: TrialState) -> int:
         """What a leg has cost: all of it; of a broken off one, as many units as it made reports, if it made any."""
@@ -342,6 +355,8 @@ class Study(Loading):
                 if self._scheduler.log is not None:
                     self._scheduler.log.told_many(asked, final, reached)
                 self._after_many(asked)
+                for number in [] if self._heard else asked[final == TrialState.COMPLETE][:1].tolist():
+                    self._look_for_reports(number)
                 self._hand_over(strict=True)
                 return final
             for i, number in enumerate(asked.tolist()):

@@ -18,7 +18,7 @@ from fasthpo.torch.batches import Batches, as_dataset, split_batch
 from fasthpo.torch.checkpoints import FILE_NAME, check_same, load_training, save_training
 from fasthpo.torch.evaluation import LOSS, Loss, Metrics, evaluate
 from fasthpo.torch.optimizers import Schedule, make_optimizer
-from fasthpo.torch.randomness import kept_random_state, random_state, seed_all, set_random_state
+from fasthpo.torch.randomness import RandomStream, kept_random_state, seed_all
 from fasthpo.trial import as_number
 
 logger = logging.getLogger("fasthpo")
@@ -52,9 +52,13 @@ class Trainer:
     """Trains a model, evaluates it, reports to a trial, stops early, and keeps checkpoints to go on from.
 
     A batch is `(*inputs, targets)`, for `loss(model(*inputs), targets)`, or a mapping with the targets under "labels",
-    for `loss(model(**others), labels)`. With the same seed, data and initial weights a training on the CPU ends with
-    the same weights, bit by bit, however often it was interrupted and resumed. The global random states are
-    afterwards what they were before.
+    for `loss(model(**others), labels)`.
+
+    With the same seed, data and initial weights a training on the CPU ends with the same weights, bit by bit, however
+    often it was interrupted and resumed, and beside whatever other trainings in threads of the process; also if model,
+    loss or data set draw from the global generators of Python, NumPy or torch. These are afterwards where they were
+    before. As all threads of a process share them, only one of the trainings in threads computes at a time: to use
+    several CPUs or GPUs, run them in processes.
 
     Reports carry the number of epochs done as their step, or the number of optimizer steps with `args.eval_steps`.
     Under a multi-fidelity strategy (`trial.resource` is set) the training goes on from what
@@ -149,6 +153,7 @@ class Trainer:
         self._saves = args.save_steps is not None or getattr(trial, "resource", None) is not None
         if args.save_steps is not None and self._checkpoint_path() is None:
             raise InvalidValue("save_steps needs an output_dir, or a trial with a checkpoint_dir, to save to")
+        self._random = RandomStream(self.device)
         self.step = 0
         self.history: list[dict[str, float]] = []
         self._begun = False
@@ -158,7 +163,7 @@ class Trainer:
     def _made(self, model: Any) -> torch.nn.Module:
         if not isinstance(model, torch.nn.Module) and callable(model):
             with kept_random_state(self.device):
-                seed_all(self.args.seed)
+                seed_all(self.args.seed, self.device)
                 try:
                     model = model()
                 except TypeError as error:
@@ -220,8 +225,9 @@ class Trainer:
         if self._begun:
             raise TrialStateError("train was called before; make a new Trainer, which can go on from a checkpoint")
         self._begun = True
-        with kept_random_state(self.device):
-            seed_all(self.args.seed)
+        try:
+            with self._random.use():
+                seed_all(self.args.seed, self.device)
             self._load(resume)
             self.model.train()
             while self.step < self._last_step and not self._stopped:
@@ -230,6 +236,8 @@ class Trainer:
                 self._evaluate()
             if self._saves and self._checkpoint_path() is not None:
                 self.save()
+        finally:
+            self._random.close()
         return self._finish()
 
     @property
@@ -243,7 +251,8 @@ class Trainer:
         sizes = self._batches.sizes()[done * group :]
         batches = self._batches.epoch(epoch, done * group)
         for start in range(0, len(sizes), group):
-            self._train_step(batches, sizes[start : start + group])
+            with self._random.use():
+                self._train_step(batches, sizes[start : start + group])
             self.step += 1
             self._after_step()
             if self.step >= self._last_step or self._stopped:
@@ -312,7 +321,8 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Evaluate, report, and see whether to go on."""
-        metrics = self.evaluate()
+        with self._random.use():
+            metrics = self.evaluate()
         step = self.step if self.args.eval_steps else -(-self.step // self._steps_an_epoch)
         value = metrics[self._objective]
         self.history.append({"step": step, **metrics})
@@ -352,7 +362,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
-            "random": random_state(self.device),
+            "random": self._random.state(),
             "early_stopping": None if stopper is None else stopper.state_dict(),
             "history": self.history,
             **self._identity(),
@@ -389,7 +399,7 @@ class Trainer:
         except (RuntimeError, ValueError, KeyError) as error:
             raise InvalidValue(f"{path} holds the weights of another model: {error}") from error
         self._scaler.load_state_dict(state["scaler"])
-        set_random_state(state["random"], self.device)
+        self._random.set_state(state["random"])
         if self.early_stopping is not None:
             self.early_stopping.load_state_dict(state["early_stopping"])
         self.step, self.history = state["step"], state["history"]

@@ -204,7 +204,7 @@ class VectorizedTrainer:
         return args, dropout, {name: plain(value) for name, value in others.items()}
 
     def _make(self, architecture: dict[str, Any], seed: int) -> torch.nn.Module:
-        seed_all(seed)
+        seed_all(seed, self.device)
         try:
             model = self._model(**architecture)
         except TypeError as error:
@@ -235,7 +235,7 @@ class VectorizedTrainer:
         ends: list[VectorizedResult] = [VectorizedResult(TrialState.FAILED, math.nan)] * len(args)
         with kept_random_state(self.device), mappable_attention():
             stack = Stack(self._make(architecture, common.seed), args, dropouts, self._loss)
-            seed_all(common.seed)
+            seed_all(common.seed, self.device)
             size, drop = common.per_device_train_batch_size, common.dataloader_drop_last
             workers = common.dataloader_num_workers
             batches = Batches(self._train_data, size, self.device, common.seed, drop, workers)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from fasthpo.errors import InvalidValue
 from fasthpo.torch.arguments import TrainingArguments
 
 
@@ -20,6 +21,22 @@ def make_optimizer(parameters: Iterable[torch.nn.Parameter], args: TrainingArgum
         return torch.optim.SGD(chosen, momentum=args.momentum, **common)
     kind = torch.optim.AdamW if args.optimizer == "adamw" else torch.optim.Adam
     return kind(chosen, betas=(args.adam_beta1, args.adam_beta2), eps=args.adam_epsilon, **common)
+
+
+def check_optimizer(optimizer: Any, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer | None:
+    """The optimizer itself, or None.
+
+    Raises:
+        InvalidValue: it is none, or has other parameters than these.
+    """
+    if optimizer is None:
+        return None
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise InvalidValue(f"optimizer must be a torch.optim.Optimizer, got {optimizer!r}")
+    mine = {id(parameter) for parameter in parameters}
+    if any(id(parameter) not in mine for group in optimizer.param_groups for parameter in group["params"]):
+        raise InvalidValue("optimizer must be made of this model's parameters; it has others")
+    return optimizer
 
 
 def rate_factor(step: int, kind: str, warmup: int, total: int) -> float:
@@ -59,15 +76,14 @@ class Schedule:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, args: TrainingArguments, total: int) -> None:
-        self._optimizer = optimizer
         self._kind, self._warmup, self._total = args.lr_scheduler_type, warmup_steps(args, total), total
         self._rates = [group["lr"] for group in optimizer.param_groups]
-        self.set(0)
+        self.set(optimizer, 0)
 
-    def set(self, step: int) -> None:
+    def set(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Set the rates with which step number `step`, counted from 0, is to be done."""
         factor = rate_factor(step, self._kind, self._warmup, self._total)
-        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+        for group, rate in zip(optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from fasthpo.errors import InvalidParameters, InvalidValue
 from fasthpo.parameter import plain
 from fasthpo.study import Study
 from fasthpo.torch.arguments import TrainingArguments
-from fasthpo.torch.batches import Batches, as_dataset
-from fasthpo.torch.evaluation import LOSS, Loss, Metrics
+from fasthpo.torch.batches import Batches, Collate, as_dataset, check_collate_fn
+from fasthpo.torch.evaluation import LOSS, Loss, LossWeight, Metrics, check_loss
 from fasthpo.torch.hyperparams import hyperparams_to_training_args, split_params
 from fasthpo.torch.optimizers import rate_factor, warmup_steps
 from fasthpo.torch.randomness import kept_random_state, seed_all
@@ -66,7 +66,8 @@ class VectorizedTrainer:
         model: a function of the architecture's parameters that makes a module; `dropout` is not passed to it, but set
             in all of its `nn.Dropout` modules.
         args: how to train, for what a configuration does not say. Only "fp32", no accumulation, no checkpoints.
-        train_data, eval_data, loss, metrics, objective_metric: as `Trainer`; the model's output must be one tensor.
+        train_data, eval_data, loss, metrics, objective_metric, collate_fn, loss_weight: as `Trainer`; the model's
+            output must be one tensor.
         stack_size: models of a stack, at most; by default what 8 MB hold on a CPU, which fit into its caches, and 1 GB
             elsewhere.
 
@@ -99,13 +100,14 @@ class VectorizedTrainer:
         *,
         objective_metric: str = LOSS,
         stack_size: int | None = None,
+        collate_fn: Collate | None = None,
+        loss_weight: LossWeight | None = None,
     ) -> None:
         if isinstance(model, torch.nn.Module) or not callable(model):
             raise InvalidValue(f"model must be a function that makes a torch.nn.Module, got {model!r}")
         if not isinstance(args, TrainingArguments):
             raise InvalidValue(f"args must be a fasthpo.torch.TrainingArguments, got {args!r}")
-        if not callable(loss):
-            raise InvalidValue(f"loss must be a function of outputs and targets, got {loss!r}")
+        check_loss(loss, loss_weight)
         _check_stackable(args)
         self._model, self.args = model, args
         self.device = pick_device(args.device)
@@ -118,6 +120,8 @@ class VectorizedTrainer:
         self._objective = objective_metric
         self._train_data = as_dataset("train_data", train_data)
         self._eval_data = as_dataset("eval_data", eval_data)
+        self._collate_fn = check_collate_fn(collate_fn, self._train_data, self._eval_data)
+        self._loss_weight = loss_weight
         self.stack_size = None if stack_size is None else check_count("stack_size", stack_size, 1)
 
     def tune(self, study: Study, n_trials: int, ask: int = _ASK) -> None:
@@ -220,7 +224,8 @@ class VectorizedTrainer:
         with kept_random_state(self.device), mappable_attention():
             rates = [0.5, 0.5] if any_rate else None
             stack = Stack(self._make(architecture, args.seed), [args, args], rates, self._loss)
-            batches = Batches(self._train_data, args.per_device_train_batch_size, self.device)
+            size, collate_fn = args.per_device_train_batch_size, self._collate_fn
+            batches = Batches(self._train_data, size, self.device, collate_fn=collate_fn)
             bytes_a_model = stack.memory(next(batches.epoch(0)))
         return max(1, _MEMORY.get(self.device.type, _MEMORY_ELSEWHERE) // bytes_a_model)
 
@@ -238,8 +243,11 @@ class VectorizedTrainer:
             seed_all(common.seed, self.device)
             size, drop = common.per_device_train_batch_size, common.dataloader_drop_last
             workers = common.dataloader_num_workers
-            batches = Batches(self._train_data, size, self.device, common.seed, drop, workers)
-            held_out = Batches(self._eval_data, common.per_device_eval_batch_size, self.device, workers=workers)
+            collate_fn = self._collate_fn
+            batches = Batches(self._train_data, size, self.device, common.seed, drop, workers, collate_fn)
+            held_size = common.per_device_eval_batch_size
+            held_out = Batches(self._eval_data, held_size, self.device, workers=workers, collate_fn=collate_fn)
+            held_out.check()
             # fewer at a time where batches are larger than in the training: memory is what limits a stack
             at_once = max(1, len(args) * size // common.per_device_eval_batch_size)
             steps = len(batches)
@@ -273,7 +281,7 @@ class VectorizedTrainer:
         """Evaluate all models of the stack, report, and take out those that have ended."""
         stack.train(False)
         with kept_random_state(self.device):
-            measured = stack.evaluate(batches.epoch(0), self._metrics, self.device, at_once)
+            measured = stack.evaluate(batches, self._metrics, at_once, self._loss_weight)
         stack.train(True)
         members = stack.rows.tolist()
         for member, metrics in zip(members, measured, strict=True):  # all report before any is judged

@@ -35,7 +35,7 @@ def check_optimizer(optimizer: Any, parameters: list[torch.nn.Parameter]) -> tor
         raise InvalidValue(f"optimizer must be a torch.optim.Optimizer, got {optimizer!r}")
     mine = {id(parameter) for parameter in parameters}
     if any(id(parameter) not in mine for group in optimizer.param_groups for parameter in group["params"]):
-        raise InvalidValue("optimizer must be made of this model's parameters; it has others")
+        raise InvalidValue("optimizer must be made of this model's parameters (and the loss's); it has others")
     return optimizer
 
 

@@ -15,7 +15,7 @@ from fasthpo.early_stopping import EarlyStopping
 from fasthpo.errors import InvalidValue, TrialPruned, TrialStateError
 from fasthpo.torch.arguments import TrainingArguments
 from fasthpo.torch.batches import Batches, Collate, as_dataset, check_collate_fn, split_batch
-from fasthpo.torch.checkpoints import FILE_NAME, check_same, load_training, save_training
+from fasthpo.torch.checkpoints import FILE_NAME, Weights, check_same, load_training, save_training
 from fasthpo.torch.evaluation import LOSS, Loss, LossWeight, Metrics, batch_weight, check_loss, evaluate, evaluating
 from fasthpo.torch.optimizers import Schedule, check_optimizer, make_optimizer
 from fasthpo.torch.randomness import RandomStream, kept_random_state, seed_all
@@ -60,6 +60,9 @@ class Trainer:
     before. As all threads of a process share them, only one of the trainings in threads computes at a time: to use
     several CPUs or GPUs, run them in processes.
 
+    A `loss` that is a module is trained, too, where its parameters require a gradient: they are optimized, saved, and
+    restored with the best weights as the model's are.
+
     Reports carry the number of epochs done as their step, or the number of optimizer steps with `args.eval_steps`.
     Under a multi-fidelity strategy (`trial.resource` is set) the training goes on from what
     `trial.checkpoint_dir` holds, ends after `trial.resource` epochs in all, and is saved there again. Its schedule runs
@@ -75,7 +78,8 @@ class Trainer:
         metrics: name -> a function of all outputs and all targets, or an object of torchmetrics; or one
             `torchmetrics.MetricCollection`. Other objects with update, compute and reset do as well.
         trial: what is reported to, and asked whether to go on.
-        optimizer: over the model's parameters; by default as `args` say. The schedule multiplies its rates.
+        optimizer: over the model's and the loss's parameters; by default as `args` say. The schedule multiplies its
+            rates.
         objective_metric: which of "eval_loss" and the metrics (with "eval_" before them) is reported and watched.
         early_stopping: a new `EarlyStopping`, such as `tuner.early_stopping()`; its direction is that of the metric.
         collate_fn: makes a batch of a list of samples, for data sets, such as one that pads, or a data collator of
@@ -147,7 +151,10 @@ class Trainer:
         self._loss = loss.to(self.device) if isinstance(loss, torch.nn.Module) else loss
         self._loss_weight = loss_weight
         self.model = self._made(model).to(self.device)
-        parameters = list(self.model.parameters())
+        self._modules = [one for one in (self.model, self._loss) if isinstance(one, torch.nn.Module)]
+        self._weights = Weights(*self._modules)
+        unique = {id(one): one for module in self._modules for one in module.parameters()}  # a loss may hold the model
+        parameters = list(unique.values())
         self._optimizer = check_optimizer(optimizer, parameters) or make_optimizer(parameters, args)
         self._batches = Batches(
             self._train_data,
@@ -324,7 +331,7 @@ class Trainer:
         if data is None and self._eval_data is None:
             raise InvalidValue("evaluate needs data: the trainer was made without eval_data")
         batches = self._batches_to_evaluate() if data is None else self._to_evaluate(as_dataset("data", data))
-        with kept_random_state(self.device), evaluating(self.model), self._autocast():
+        with kept_random_state(self.device), evaluating(*self._modules), self._autocast():
             measured: dict[str, float] = evaluate(self.model, batches, self._loss, self._metrics, self._loss_weight)
         return measured
 
@@ -345,7 +352,7 @@ class Trainer:
         value = metrics[self._objective]
         self.history.append({"step": step, **metrics})
         if self.early_stopping is not None:
-            self.early_stopping.update(value, self.model, step)
+            self.early_stopping.update(value, self._weights, step)
         if self.trial is not None:
             self.trial.report(value, step)
             if self.trial.should_prune():
@@ -357,7 +364,7 @@ class Trainer:
             return {}
         step = self.history[-1]["step"]
         stopper = self.early_stopping
-        if stopper is not None and stopper.restore(self.model):
+        if stopper is not None and stopper.restore(self._weights):
             assert stopper.best_step is not None
             step = stopper.best_step
         reached = next(one for one in reversed(self.history) if one["step"] == step)
@@ -377,7 +384,7 @@ class Trainer:
         stopper = self.early_stopping
         state = {
             "step": self.step,
-            "model": self.model.state_dict(),
+            **self._weights.both(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "random": self._random.state(),
@@ -412,7 +419,7 @@ class Trainer:
         if (state["early_stopping"] is None) != (self.early_stopping is None):
             raise InvalidValue(f"{path} holds a training that differs in having early_stopping")
         try:
-            self.model.load_state_dict(state["model"])
+            self._weights.load_both(state)
             self._optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise InvalidValue(f"{path} holds the weights of another model: {error}") from error

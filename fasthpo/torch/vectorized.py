@@ -67,7 +67,7 @@ class VectorizedTrainer:
             in all of its `nn.Dropout` modules.
         args: how to train, for what a configuration does not say. Only "fp32", no accumulation, no checkpoints.
         train_data, eval_data, loss, metrics, objective_metric, collate_fn, loss_weight: as `Trainer`; the model's
-            output must be one tensor.
+            output must be one tensor, and the loss can't have parameters that require a gradient.
         stack_size: models of a stack, at most; by default what 8 MB hold on a CPU, which fit into its caches, and 1 GB
             elsewhere.
 
@@ -108,6 +108,11 @@ class VectorizedTrainer:
         if not isinstance(args, TrainingArguments):
             raise InvalidValue(f"args must be a fasthpo.torch.TrainingArguments, got {args!r}")
         check_loss(loss, loss_weight)
+        if isinstance(loss, torch.nn.Module) and any(one.requires_grad for one in loss.parameters()):
+            raise InvalidValue(
+                f"loss must have no parameters that require a gradient, which VectorizedTrainer would not train, got "
+                f"{loss!r}; train it with Trainer, or make it a part of the model"
+            )
         _check_stackable(args)
         self._model, self.args = model, args
         self.device = pick_device(args.device)

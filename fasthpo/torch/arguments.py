@@ -80,7 +80,8 @@ class TrainingArguments:
         per_device_eval_batch_size: samples of a batch of the evaluation.
         num_train_epochs: passes over the training data; may be fractional. The schedule runs over them.
         max_steps: steps in all, instead of `num_train_epochs`.
-        optimizer: "adamw", "adam" or "sgd".
+        optimizer: "adamw", "adam" or "sgd". Sparse gradients, as of `nn.Embedding(..., sparse=True)`, stay sparse with
+            plain "sgd", and become dense where there is momentum, weight decay, clipping or Adam.
         lr_scheduler_type: what comes after the warmup: "constant", "linear" (to zero) or "cosine" (half a wave to
             zero).
         warmup_ratio: the share of all steps over which the rate rises linearly from zero, 0 to 1.

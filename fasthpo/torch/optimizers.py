@@ -39,6 +39,29 @@ def check_optimizer(optimizer: Any, parameters: list[torch.nn.Parameter]) -> tor
     return optimizer
 
 
+def accepting(
+    optimizer: torch.optim.Optimizer, args: TrainingArguments, parameters: list[torch.nn.Parameter]
+) -> torch.optim.Optimizer:
+    """What `make_optimizer` made, as an optimizer that can make a step with the gradients that there are.
+
+    torch's optimizers refuse sparse ones, but for SGD if it is neither fused nor has momentum or a penalty. All others
+    change every row of a parameter in each step, so that a gradient of every row costs no more than they do: sparse
+    gradients become dense ones for them, and for clipping.
+
+    Args:
+        optimizer: what was made.
+        args: of what.
+        parameters: with their gradients, which are changed.
+    """
+    sparse = [one for one in parameters if one.grad is not None and one.grad.is_sparse]
+    if sparse and (args.optimizer != "sgd" or args.momentum or args.weight_decay or args.max_grad_norm):
+        for one in sparse:
+            one.grad = one.grad.to_dense()
+    elif sparse and optimizer.param_groups[0]["fused"]:
+        return torch.optim.SGD([{**group, "fused": False} for group in optimizer.param_groups])
+    return optimizer
+
+
 def rate_factor(step: int, kind: str, warmup: int, total: int) -> float:
     """What the learning rate is multiplied with at a step; the same as `transformers.get_scheduler` has.
 

@@ -114,7 +114,15 @@ class Stack:
     def step(self, batch: Any, factor: float) -> None:
         """One step of each model's optimizer, with the schedule's factor."""
         losses = self._losses_of(batch)
-        grads = torch.autograd.grad(losses.sum(), list(self._leaves.values()), materialize_grads=True)
+        try:
+            grads = torch.autograd.grad(losses.sum(), list(self._leaves.values()), materialize_grads=True)
+        except RuntimeError as error:
+            if "sparse" not in str(error):
+                raise
+            raise InvalidValue(
+                "model must have dense gradients to be trained with many others, but has sparse ones, such as those of "
+                f"nn.Embedding(..., sparse=True): set sparse=False, or train it with Trainer: {error}"
+            ) from error
         torch.cat([one.flatten(1) for one in grads], dim=1, out=self._grads)
         self._optimizer.step(self._grads, factor)
 

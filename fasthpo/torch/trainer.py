@@ -17,7 +17,7 @@ from fasthpo.torch.arguments import TrainingArguments
 from fasthpo.torch.batches import Batches, Collate, as_dataset, check_collate_fn, split_batch
 from fasthpo.torch.checkpoints import FILE_NAME, Weights, check_same, load_training, save_training
 from fasthpo.torch.evaluation import LOSS, Loss, LossWeight, Metrics, batch_weight, check_loss, evaluate, evaluating
-from fasthpo.torch.optimizers import Schedule, check_optimizer, make_optimizer
+from fasthpo.torch.optimizers import Schedule, accepting, check_optimizer, make_optimizer
 from fasthpo.torch.randomness import RandomStream, kept_random_state, seed_all
 from fasthpo.trial import as_number
 
@@ -156,6 +156,7 @@ class Trainer:
         unique = {id(one): one for module in self._modules for one in module.parameters()}  # a loss may hold the model
         parameters = list(unique.values())
         self._optimizer = check_optimizer(optimizer, parameters) or make_optimizer(parameters, args)
+        self._made_optimizer = optimizer is None
         self._batches = Batches(
             self._train_data,
             args.per_device_train_batch_size,
@@ -299,6 +300,8 @@ class Trainer:
             for one in parameters:
                 if one.grad is not None:
                     one.grad.mul_(unit / total)
+        if self._made_optimizer:
+            self._optimizer = accepting(self._optimizer, self.args, parameters)
         if self.args.max_grad_norm is not None:
             self._scaler.unscale_(self._optimizer)
             torch.nn.utils.clip_grad_norm_(parameters, self.args.max_grad_norm)
@@ -420,7 +423,10 @@ class Trainer:
             raise InvalidValue(f"{path} holds a training that differs in having early_stopping")
         try:
             self._weights.load_both(state)
+            fused = [group.get("fused") for group in self._optimizer.param_groups]
             self._optimizer.load_state_dict(state["optimizer"])
+            for group, one in zip(self._optimizer.param_groups, fused, strict=True):  # as this one was made, not that
+                group["fused"] = one
         except (RuntimeError, ValueError, KeyError) as error:
             raise InvalidValue(f"{path} holds the weights of another model: {error}") from error
         self._scaler.load_state_dict(state["scaler"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,28 @@ def test_a_loss_that_holds_the_model() -> None:
     assert one.train()["eval_loss"] < 1
 
 
+def test_functions_made_of_a_module() -> None:
+    """They would hide its parameters; those of the model are trained anyway."""
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.loss = mlp(), Tempered()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x)
+
+    for loss in (Tempered().forward, partial(Tempered())):
+        with pytest.raises(
+            InvalidValue, match=r"loss must have no parameters .* not be trained; .* module itself, .*Tempered"
+        ):
+            Trainer(mlp, arguments(), TRAIN, EVAL, loss)
+    model = Own()
+    Trainer(model, arguments(), TRAIN, EVAL, partial(model.loss)).train()
+    assert model.loss.temperature.item() != 2.0
+    Trainer(mlp, arguments(), TRAIN, EVAL, nn.CrossEntropyLoss().forward).train()
+
+
 def test_an_optimizer_of_ones_own_may_have_them() -> None:
     model, loss = mlp(), Tempered()
     optimizer = torch.optim.SGD([{"params": model.parameters()}, {"params": loss.parameters(), "lr": 0.5}], lr=0.05)
@@ -177,6 +200,9 @@ def test_many_at_once_refuse_it() -> None:
     def many(loss: Any) -> VectorizedTrainer:
         return VectorizedTrainer(mlp, arguments(gradient_accumulation_steps=1), TRAIN, EVAL, loss)
 
-    with pytest.raises(InvalidValue, match=r"loss must have no parameters that require a gradient, .*Tempered"):
-        many(Tempered())
+    for loss in (Tempered(), Tempered().forward, partial(Tempered())):
+        with pytest.raises(
+            InvalidValue, match=r"loss must have no parameters that require a gradient but .*: got .*Tempered"
+        ):
+            many(loss)
     many(nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -32,6 +32,23 @@ def check_loss(loss: Any, loss_weight: Any) -> None:
         raise InvalidValue(f"loss must be a function of outputs and targets, got {loss!r}")
     if loss_weight is not None and not callable(loss_weight):
         raise InvalidValue(f"loss_weight must be None or a function of outputs and targets, got {loss_weight!r}")
+
+
+def check_trained(loss: Any, trained: Iterable[torch.nn.Parameter]) -> None:
+    """Refuse a loss with parameters that would be left as they are in silence: a module, or a function made of one.
+
+    Raises:
+        InvalidValue: one of them requires a gradient, and is not among those that are trained.
+    """
+    owner = loss if isinstance(loss, torch.nn.Module) else getattr(loss, "__self__", getattr(loss, "func", None))
+    known = {id(one) for one in trained}
+    if isinstance(owner, torch.nn.Module) and any(
+        one.requires_grad and id(one) not in known for one in owner.parameters()
+    ):
+        raise InvalidValue(
+            "loss must have no parameters that require a gradient but would not be trained; give Trainer the module "
+            f"itself, or make it a part of the model: got {loss!r}"
+        )
 
 
 def is_accumulating(metric: Any) -> bool:

@@ -16,7 +16,17 @@ from fasthpo.errors import InvalidValue, TrialPruned, TrialStateError
 from fasthpo.torch.arguments import TrainingArguments
 from fasthpo.torch.batches import Batches, Collate, as_dataset, check_collate_fn, split_batch
 from fasthpo.torch.checkpoints import FILE_NAME, Weights, check_same, load_training, save_training
-from fasthpo.torch.evaluation import LOSS, Loss, LossWeight, Metrics, batch_weight, check_loss, evaluate, evaluating
+from fasthpo.torch.evaluation import (
+    LOSS,
+    Loss,
+    LossWeight,
+    Metrics,
+    batch_weight,
+    check_loss,
+    check_trained,
+    evaluate,
+    evaluating,
+)
 from fasthpo.torch.optimizers import Schedule, accepting, check_optimizer, make_optimizer
 from fasthpo.torch.randomness import RandomStream, kept_random_state, seed_all
 from fasthpo.trial import as_number
@@ -155,6 +165,7 @@ class Trainer:
         self._weights = Weights(*self._modules)
         unique = {id(one): one for module in self._modules for one in module.parameters()}  # a loss may hold the model
         parameters = list(unique.values())
+        check_trained(loss, parameters)
         self._optimizer = check_optimizer(optimizer, parameters) or make_optimizer(parameters, args)
         self._made_optimizer = optimizer is None
         self._batches = Batches(

@@ -15,7 +15,7 @@ from fasthpo.parameter import plain
 from fasthpo.study import Study
 from fasthpo.torch.arguments import TrainingArguments
 from fasthpo.torch.batches import Batches, Collate, as_dataset, check_collate_fn
-from fasthpo.torch.evaluation import LOSS, Loss, LossWeight, Metrics, check_loss
+from fasthpo.torch.evaluation import LOSS, Loss, LossWeight, Metrics, check_loss, check_trained
 from fasthpo.torch.hyperparams import hyperparams_to_training_args, split_params
 from fasthpo.torch.optimizers import rate_factor, warmup_steps
 from fasthpo.torch.randomness import kept_random_state, seed_all
@@ -108,11 +108,7 @@ class VectorizedTrainer:
         if not isinstance(args, TrainingArguments):
             raise InvalidValue(f"args must be a fasthpo.torch.TrainingArguments, got {args!r}")
         check_loss(loss, loss_weight)
-        if isinstance(loss, torch.nn.Module) and any(one.requires_grad for one in loss.parameters()):
-            raise InvalidValue(
-                f"loss must have no parameters that require a gradient, which VectorizedTrainer would not train, got "
-                f"{loss!r}; train it with Trainer, or make it a part of the model"
-            )
+        check_trained(loss, [])
         _check_stackable(args)
         self._model, self.args = model, args
         self.device = pick_device(args.device)

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from fasthpo.errors import (
     FastHPOError,
@@ -21,7 +21,8 @@ from fasthpo.errors import (
 )
 from fasthpo.exporting import Exporting
 from fasthpo.history import History
-from fasthpo.pruners.base import Pruner
+from fasthpo.paths import absolute, given_path
+from fasthpo.pruners.base import Claim, Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.scheduler import Scheduler
 from fasthpo.search_space import SearchSpace
@@ -64,6 +65,7 @@ class Keeping(Exporting):
     _lock: threading.RLock
     _gate: Gate | None  # what every change has to pass; None for a study in memory
     _id: bytes
+    _claim: Claim  # to its pruner
     _loaded: Loaded | None  # of a study that follows another one
     _stage: int  # of the call under way, or of one that was broken off
     _unobserved: deque[int]  # trials that have ended, of which the sampler is still to be told
@@ -75,10 +77,17 @@ class Keeping(Exporting):
         self._scheduler = Scheduler(history, self.sampler, self.strategy)
         keeper = self._keeper
         self._scheduler.log = None if keeper is None else keeper.recorder
-        if self.pruner is not None:
-            self.pruner.attach(self.table)
+        self._attach_pruner()
         if self._scheduler.strategy is not None:
             self._scheduler.strategy.attach(self.table)
+
+    def _attach_pruner(self) -> None:
+        """Have the pruner take up the table as it is now."""
+        if self.pruner is not None and self._claim.lost is None:
+            from fasthpo.pruners.claims import claimed
+
+            self.pruner = claimed(self.pruner, self._claim)
+            self.pruner.attach(self.table)
 
     def _definition(self) -> str:
         return define(self.space, self.table.direction, Parts(self.sampler, self.pruner, self.strategy))
@@ -124,6 +133,12 @@ class Keeping(Exporting):
                 self.sampler.observe(self.table, self._unobserved.popleft())
         self._history.commit()
         self._stage = IDLE
+
+    def _refuse_lost_pruner(self) -> None:
+        raise TrialStateError(
+            f"this study's {type(self._claim.lost).__name__} follows another study, to which it was given later: make "
+            "a pruner of its own for each study"
+        )
 
     def _hand_over(self, strict: bool = False) -> None:
         """The change is complete in memory; have it written, if the study is kept."""
@@ -210,7 +225,7 @@ class Keeping(Exporting):
             OSError: the files can't be written.
         """
         seconds = check_durability(durability)
-        directory = Path(path).absolute()  # the process may go elsewhere
+        directory = absolute(given_path("path", path))  # the process may go elsewhere
         with self._lock:
             if self._keeper is not None:
                 self._keeper.wait()
@@ -341,16 +356,20 @@ class Keeping(Exporting):
             StudyExists: that directory is where a study is kept.
             OSError: the file can't be written.
         """
-        path = Path(path)
+        path = given_path("path", path)
         target = path / CHECKPOINT_FILE if path.is_dir() else path
         if target.name == CHECKPOINT_FILE and any((target.parent / name).exists() for name in JOURNAL_FILES):
             raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
+        with atomic_file(absolute(target)) as file:
+            self._write(file)
+        return target
+
+    def _write(self, file: BinaryIO) -> None:
+        """Write the whole study, as it is now, as a checkpoint."""
         with self._lock:
             self._settle()
             frozen, head = Frozen(self._history), Head(VERSION, 0, self._id, self._definition())
-        with atomic_file(target) as file:
-            write_snapshot(file, frozen, head)
-        return target
+        write_snapshot(file, frozen, head)
 
 
 class Change:
@@ -374,6 +393,8 @@ class Change:
             study._settle()
         if study._scheduler.strategy is not None:
             study._check_strategy()
+        if study._claim.lost is not None:
+            study._refuse_lost_pruner()
         if study._gate is not None:
             study._gate.open()
         study._stage = CHANGING

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,8 @@ from fasthpo.errors import (
 )
 from fasthpo.history import History
 from fasthpo.keeping import Keeping
+from fasthpo.log import logger
+from fasthpo.paths import absolute, given_path
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
@@ -37,8 +38,6 @@ from fasthpo.storage.rebuilding import fitted, settled
 from fasthpo.storage.syncing import Durability, check_durability
 from fasthpo.strategies.base import Strategy
 from fasthpo.trial import TrialState
-
-logger = logging.getLogger("fasthpo")
 
 _INTERRUPTED = "interrupted: it was running when the study broke off"
 
@@ -94,17 +93,17 @@ class Loading(Keeping):
         seconds = check_durability(durability)
         if space is not None and not isinstance(space, SearchSpace):
             space = SearchSpace(space)
-        path = Path(path).absolute()
+        path = absolute(given_path("path", path))
         writes = path.is_dir() and holds_study(path) and not read_only
         lock = WriterLock(path) if writes else None
         try:
             loaded = read_study(path, recover)
-            study = cls._made(path, loaded, Given(sampler, pruner, strategy), space)
+            study, changed = cls._made(path, loaded, Given(sampler, pruner, strategy), space)
             again = study._requeue() if interrupted == "retry" and not read_only else []
             if not read_only:
                 study._replay_observations()
             if lock is not None:
-                study._go_on(path, lock, loaded, seconds, bool(again), space is not None)
+                study._go_on(path, lock, loaded, seconds, bool(again), changed)
         except BaseException:
             if lock is not None:
                 lock.release()
@@ -126,18 +125,22 @@ class Loading(Keeping):
         return study
 
     @classmethod
-    def _made(cls, path: Path, loaded: Loaded, given: Given, space: SearchSpace | None) -> Self:
-        """The study that was read, with its parts."""
+    def _made(cls, path: Path, loaded: Loaded, given: Given, space: SearchSpace | None) -> tuple[Self, bool]:
+        """The study that was read, with its parts, and whether its trials stand there otherwise than they were read."""
         try:
-            parts = Definition(loaded.replayer.definition).parts(given)
+            definition = Definition(loaded.replayer.definition)
+            parts = definition.parts(given)
         except FastHPOError as error:
             raise type(error)(f"{path}: {error}") from error
         history = loaded.history
-        if space is not None and space != history.table.space:
+        changed = space is not None and space != history.table.space
+        if space is not None and changed:
             history = fitted(history, space)
-            if parts.sampler.draw_limit(space) is not None:  # the cells of a grid have other numbers now
-                history.next_draw = 0
-                history.table.forget_draws()
+        # the cells of a grid have other numbers in another space, or have not been drawn at all
+        is_new = changed or not definition.is_of(parts.sampler)
+        if is_new and parts.sampler.draw_limit(history.table.space) is not None:
+            history.next_draw, changed = 0, True
+            history.table.forget_draws()
         own = None if parts.strategy is not None else parts.sampler
         try:
             made = cls(history.table.space, own, parts.strategy, history.table.direction, parts.pruner)  # type: ignore[call-arg]
@@ -150,7 +153,7 @@ class Loading(Keeping):
         weights = (path if path.is_dir() else path.parent) / DIRECTORY
         if path.is_dir() or weights.exists():
             made.checkpoints.use(weights)
-        return made
+        return made, changed or space is not None
 
     def _take_up(self, path: Path, history: History) -> None:
         """Go on with a history that was read."""
@@ -212,6 +215,8 @@ class Loading(Keeping):
                 newer = follow(loaded)
                 if newer is not None and newer.history is not self._history:
                     self._take_up(directory, newer.history)
+                elif newer is not None:  # the pruner was told of none of it
+                    self._attach_pruner()
                 self._history.commit()
             except BaseException:
                 self._start(settled(self._history))

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.values import number, scalar, shown
 
 Value: TypeAlias = str | bool | int | float | None
 """What a parameter can be: plain Python values only."""
@@ -28,7 +29,7 @@ LARGEST_INTEGER = 2**53  # beyond it float64 columns would merge neighbouring in
 
 def plain(value: Any) -> Any:
     """A NumPy scalar as the Python value it stands for; anything else unchanged."""
-    return value.item() if isinstance(value, np.generic) else value
+    return scalar(value) if isinstance(value, np.generic) else value
 
 
 def check_finite(name: str, value: Any) -> float:
@@ -102,7 +103,8 @@ class Lattice(NamedTuple):
     """Where the values of finite parameters lie: numbers for one parameter, arrays (d,) for those of a space.
 
     Value k is `anchor + (k - shift) * step`, rounded to a multiple of `1 / tens` where that is a `decimal`; the last
-    one is `high`. An anchor in the middle keeps a range of more than 2**53 integers exact.
+    one is `high`, and none is below `low`: both are bounds or, where these were computed, what they mean. An anchor in
+    the middle keeps a range of more than 2**53 integers exact.
     """
 
     low: Any
@@ -239,15 +241,16 @@ class Numeric(Parameter):
         if not math.isfinite(float(self.high) - float(self.low)):
             raise InvalidSearchSpace(f"high - low must be finite, got low={self.low}, high={self.high}")
 
-    def _number(self, value: Any) -> float:
-        value = plain(value)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise InvalidParameters(f"must be a finite number, got {value!r}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InvalidParameters(f"must be a finite number, got {value!r}")
-        if not self.low <= value <= self.high:
-            raise InvalidParameters(f"must lie between {self.low} and {self.high}, got {value!r}")
-        return float(value)
+    def _number(self, value: Any, slack: float = 0.0) -> float:
+        try:
+            found = number(value)
+        except (TypeError, OverflowError):
+            raise InvalidParameters(f"must be a finite number, got {shown(value)}") from None
+        if isinstance(found, float) and not math.isfinite(found):
+            raise InvalidParameters(f"must be a finite number, got {shown(value)}")
+        if not self.low - slack <= found <= self.high + slack:
+            raise InvalidParameters(f"must lie between {self.low} and {self.high}, got {shown(found)}")
+        return float(found)
 
     def _constant(self) -> Lattice:
         return Lattice(self.low, self.high, 0, 1.0, self.low, 0, False, 1.0)

@@ -15,6 +15,7 @@ from fasthpo.execution.desk import Desk
 from fasthpo.execution.devices import Slot, plan_slots
 from fasthpo.execution.inline import Inline
 from fasthpo.execution.pool import Given, check_executor
+from fasthpo.execution.standin import sending_to_worker
 from fasthpo.interrupts import Interrupts
 from fasthpo.objective import Objective
 from fasthpo.trial import as_number, check_count
@@ -204,7 +205,8 @@ def pickle_objective(objective: Objective) -> bytes:
     import cloudpickle
 
     try:
-        pickled: bytes = cloudpickle.dumps(objective)
+        with sending_to_worker():
+            pickled: bytes = cloudpickle.dumps(objective)
     except Exception as error:
         raise InvalidValue(
             f"the objective can't be sent to another process: {error}; make what it needs inside of it, or use "

@@ -16,6 +16,7 @@ from fasthpo.execution.line import Line, RemoteTrial
 from fasthpo.execution.messages import Says, pack_ended
 from fasthpo.execution.tidying import Tidier
 from fasthpo.execution.wire import LOOPBACK, WireLine, connect
+from fasthpo.log import RepeatedWarnings
 from fasthpo.objective import Objective, traceback_text
 from fasthpo.trial import Trial
 
@@ -58,6 +59,7 @@ def work(objective: Objective, job: Job, line: Line, metric: str | None) -> Ende
     return replace(ended, cause=None)
 
 
+@RepeatedWarnings()
 def main() -> None:
     """Serve the run that started this process until it hangs up."""
     order = Order(*pickle.load(sys.stdin.buffer))

@@ -122,6 +122,7 @@ class Study(Loading):
         self._id = new_id()
         self._claim = Claim()
         self._loaded = None
+        self._heard = pruner is None  # whether it has shown that the objective reports, or not
         self._stage = IDLE
         self._unobserved = deque()
         self._start(History(TrialTable(self.space, self.direction)))
@@ -312,6 +313,8 @@ class Study(Loading):
             state = self._finish(number, final, np.nan if result is None else result, kept)
             self._after([number])
             self._hand_over(strict=True)
+            if not self._heard:
+                self._look_for_reports([number])
             return state
 
     def _finish(
@@ -348,6 +351,19 @@ class Study(Loading):
                 pruner.on_end(table, number)
         while self._unobserved:
             self.sampler.observe(table, self._unobserved.popleft())
+
+    def _look_for_reports(self, numbers: list[int]) -> None:
+        """Warn of a pruner that hears of nothing; once, when the first trial has come to its end."""
+        for number in numbers:
+            if self.table.state(number) in (TrialState.COMPLETE, TrialState.PAUSED):
+                self._heard = True
+                if not len(self.table.reports):
+                    logger.warning(
+                        "trial %d has ended, and no trial has reported a value, so that %s can't prune any: the "
+                        "objective has to call trial.report(value, step), or to give its trial to what does, as "
+                        "Trainer(..., trial=trial) does when it evaluates", number, type(self.pruner).__name__,
+                    )  # fmt: skip
+                return
 
     def _charge(self, number: int, state: TrialState) -> int:
         """What a leg has cost: all of it; of a broken off one, as many units as it made reports, if it made any."""
@@ -387,6 +403,8 @@ class Study(Loading):
                     final[i] = self._finish(number, TrialState(int(final[i])), float(reached[i]))
             self._after(asked.tolist())
             self._hand_over(strict=True)
+            if not self._heard:
+                self._look_for_reports(asked.tolist())
             return final
 
     def _finish_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray) -> None:

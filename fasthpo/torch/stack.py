@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fasthpo.errors import FastHPOError, InvalidValue
 from fasthpo.torch.arguments import TrainingArguments
-from fasthpo.torch.batches import split_batch
-from fasthpo.torch.evaluation import LOSS, Loss, Metrics
+from fasthpo.torch.batches import Batches, split_batch
+from fasthpo.torch.evaluation import LOSS, Loss, LossWeight, Metrics, batch_weight, joined_rows
 from fasthpo.torch.held_state import Watch
 from fasthpo.torch.stacked_optimizers import StackedOptimizer
 from fasthpo.torch.stacking import RateDropout, stackable_loss
@@ -285,24 +285,31 @@ class Stack:
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def evaluate(
-        self, batches: Iterable[Any], metrics: Metrics, device: torch.device, at_once: int
+        self, batches: Batches, metrics: Metrics, at_once: int, loss_weight: LossWeight | None = None
     ) -> list[dict[str, float]]:
         """What `evaluation.evaluate` says of each model; `at_once` models share a computation."""
+        device = batches.device
         total = torch.zeros(len(self), dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
-        samples = 0
+        weights = torch.zeros_like(total)
         outputs: list[torch.Tensor] = []
-        targets: list[torch.Tensor] = []
-        for batch in batches:
+        targets: list[Any] = []
+        for samples, batch in zip(batches.sizes(), batches.epoch(0), strict=True):
             aims = split_batch(batch)[2]
-            samples += len(aims)
             losses, found = self.evaluated(batch, at_once)
-            total += losses * len(aims)
+            if loss_weight is None:
+                total += losses * samples
+                weights += samples
+            else:
+                each = [batch_weight(loss_weight, one, aims, samples) for one in found]
+                weight = torch.tensor(each, dtype=total.dtype, device=device)
+                total += torch.where(weight > 0, losses * weight, 0.0)  # a mean over nothing is NaN
+                weights += weight
             if len(metrics.names) > 1:
                 outputs.append(found)
                 targets.append(aims)
-        results = [{LOSS: value} for value in (total / samples).tolist()]
+        results = [{LOSS: value} for value in (total / weights).tolist()]
         if outputs:
-            joined, aims = torch.cat(outputs, dim=1), torch.cat(targets)
+            joined, aims = torch.cat(outputs, dim=1), joined_rows(targets, batches.sizes())
             for i, mine in enumerate(joined):
                 metrics.reset(device)
                 metrics.update(mine, aims)

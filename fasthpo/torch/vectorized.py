@@ -15,8 +15,8 @@ from fasthpo.errors import InvalidParameters, InvalidValue
 from fasthpo.parameter import plain
 from fasthpo.study import Study
 from fasthpo.torch.arguments import TrainingArguments
-from fasthpo.torch.batches import Batches, as_dataset
-from fasthpo.torch.evaluation import LOSS, Loss, Metrics
+from fasthpo.torch.batches import Batches, Collate, as_dataset, check_collate_fn
+from fasthpo.torch.evaluation import LOSS, Loss, LossWeight, Metrics, check_loss, check_trained
 from fasthpo.torch.held_state import contents, difference
 from fasthpo.torch.hyperparams import hyperparams_to_training_args, split_params
 from fasthpo.torch.optimizers import rate_factor, warmup_steps
@@ -77,7 +77,8 @@ class VectorizedTrainer:
         model: a function of the architecture's parameters that makes a module, the same one whenever it is called with
             the same parameters and seed; `dropout` is not passed to it, but set in all of its `nn.Dropout` modules.
         args: how to train, for what a configuration does not say. Only "fp32", no accumulation, no checkpoints.
-        train_data, eval_data, loss, metrics, objective_metric: as `Trainer`; the model's output must be one tensor.
+        train_data, eval_data, loss, metrics, objective_metric, collate_fn, loss_weight: as `Trainer`; the model's
+            output must be one tensor, and the loss can't have parameters that require a gradient.
         stack_size: models of a stack, at most; by default what 8 MB hold on a CPU, which fit into its caches, and 1 GB
             elsewhere.
 
@@ -110,13 +111,15 @@ class VectorizedTrainer:
         *,
         objective_metric: str = LOSS,
         stack_size: int | None = None,
+        collate_fn: Collate | None = None,
+        loss_weight: LossWeight | None = None,
     ) -> None:
         if isinstance(model, torch.nn.Module) or not callable(model):
             raise InvalidValue(f"model must be a function that makes a torch.nn.Module, got {model!r}")
         if not isinstance(args, TrainingArguments):
             raise InvalidValue(f"args must be a fasthpo.torch.TrainingArguments, got {args!r}")
-        if not callable(loss):
-            raise InvalidValue(f"loss must be a function of outputs and targets, got {loss!r}")
+        check_loss(loss, loss_weight)
+        check_trained(loss, [])
         _check_stackable(args)
         self._model, self.args = model, args
         self.device = pick_device(args.device)
@@ -129,6 +132,8 @@ class VectorizedTrainer:
         self._objective = objective_metric
         self._train_data = as_dataset("train_data", train_data)
         self._eval_data = as_dataset("eval_data", eval_data)
+        self._collate_fn = check_collate_fn(collate_fn, self._train_data, self._eval_data)
+        self._loss_weight = loss_weight
         self.stack_size = None if stack_size is None else check_count("stack_size", stack_size, 1)
         self._checked: set[Any] = set()
 
@@ -222,7 +227,7 @@ class VectorizedTrainer:
         return args, dropout, architecture
 
     def _make(self, architecture: dict[str, Any], seed: int) -> torch.nn.Module:
-        seed_all(seed)
+        seed_all(seed, self.device)
         try:
             model = self._model(**architecture)
         except TypeError as error:
@@ -238,7 +243,8 @@ class VectorizedTrainer:
             model = self._make(architecture, args.seed)
             held = contents(model)
             if key not in self._checked:
-                batches = Batches(self._train_data, args.per_device_train_batch_size, self.device, args.seed)
+                size, collate_fn = args.per_device_train_batch_size, self._collate_fn
+                batches = Batches(self._train_data, size, self.device, args.seed, collate_fn=collate_fn)
                 check_stackable(model, args, self._loss, next(batches.epoch(0)), any_rate, self.device)
                 self._checked.add(key)
         return held
@@ -250,7 +256,8 @@ class VectorizedTrainer:
         with kept_random_state(self.device), mappable_attention():
             rates = [0.5, 0.5] if any_rate else None
             model = self._make(architecture, args.seed)
-            batches = Batches(self._train_data, args.per_device_train_batch_size, self.device)
+            size, collate_fn = args.per_device_train_batch_size, self._collate_fn
+            batches = Batches(self._train_data, size, self.device, collate_fn=collate_fn)
             with stackable(model, any_rate):
                 stack = Stack(model, [args, args], rates, self._loss)
                 bytes_a_model = stack.memory(next(batches.epoch(0)))
@@ -278,11 +285,14 @@ class VectorizedTrainer:
                 )
             open_until_the_end.enter_context(stackable(model, dropouts is not None))
             stack = Stack(model, args, dropouts, self._loss)
-            seed_all(common.seed)
+            seed_all(common.seed, self.device)
             size, drop = common.per_device_train_batch_size, common.dataloader_drop_last
             workers = common.dataloader_num_workers
-            batches = Batches(self._train_data, size, self.device, common.seed, drop, workers)
-            held_out = Batches(self._eval_data, common.per_device_eval_batch_size, self.device, workers=workers)
+            collate_fn = self._collate_fn
+            batches = Batches(self._train_data, size, self.device, common.seed, drop, workers, collate_fn)
+            held_size = common.per_device_eval_batch_size
+            held_out = Batches(self._eval_data, held_size, self.device, workers=workers, collate_fn=collate_fn)
+            held_out.check()
             # fewer at a time where batches are larger than in the training: memory is what limits a stack
             at_once = max(1, len(args) * size // common.per_device_eval_batch_size)
             steps = len(batches)
@@ -316,7 +326,7 @@ class VectorizedTrainer:
         """Evaluate all models of the stack, report, and take out those that have ended."""
         stack.train(False)
         with kept_random_state(self.device):
-            measured = stack.evaluate(batches.epoch(0), self._metrics, self.device, at_once)
+            measured = stack.evaluate(batches, self._metrics, at_once, self._loss_weight)
         stack.train(True)
         members = stack.rows.tolist()
         for member, metrics in zip(members, measured, strict=True):  # all report before any is judged

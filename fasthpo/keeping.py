@@ -23,12 +23,15 @@ from fasthpo.samplers.base import Sampler
 from fasthpo.scheduler import Scheduler
 from fasthpo.search_space import SearchSpace
 from fasthpo.storage.atomic import atomic_file, sync_directory
-from fasthpo.storage.checkpoints import DIRECTORY, Keep, trials_in
+from fasthpo.storage.checkpoints import DIRECTORY, Keep, remove_trials, trials_in
 from fasthpo.storage.definition import Parts, define
 from fasthpo.storage.folder import (
     CHECKPOINT_FILE,
     JOURNAL_FILES,
+    DirectoryMark,
     Loaded,
+    directory_mark,
+    exists,
     holds_study,
     present,
     remove_leftovers,
@@ -143,8 +146,25 @@ class Keeping(Exporting):
         strategy = self._scheduler.strategy
         with self._lock:
             self._open()
+            self._check_place()
             may_go_on = (lambda number: True) if strategy is None else strategy.may_go_on
             self.checkpoints.keep(keep, self.table, may_go_on)
+
+    def trial_checkpoint_dir(self, number: int) -> Path:
+        """As `Trial.checkpoint_dir`.
+
+        Raises:
+            StorageError: the study's directory was removed, or is another study's by now.
+            OSError: the trial's directory can't be made.
+        """
+        with self._lock:
+            self._check_place()
+            return self.checkpoints.of(number)
+
+    def _check_place(self) -> None:
+        """Make sure that no other study's weights are overwritten or removed."""
+        if self._keeper is not None:
+            self._keeper.check()
 
     # --- in a directory
 
@@ -169,13 +189,21 @@ class Keeping(Exporting):
             StudyReadOnly: this one follows another process's study, or was closed.
             OSError: the files can't be written.
         """
+        self._keep_at(path, durability, overwrite, overwrite)
+
+    def _keep_at(self, path: str | Path, durability: Durability, overwrite: bool, overwrite_weights: bool) -> None:
+        """As `keep_at`; with `overwrite_weights` also weights are removed that a study has left."""
         seconds = check_durability(durability)
         directory = Path(path).absolute()  # the process may go elsewhere
+        root = directory / DIRECTORY
         with self._lock:
-            if self._keeper is None:
+            before = self._keeper
+            if before is None:
                 self._open()
             else:
-                self._keeper.wait()
+                before.wait()
+            has_place = before is None or before.is_in_place
+            has_weights = before is None and self.checkpoints.is_at(root)  # it was loaded from a file there
             directory.mkdir(parents=True, exist_ok=True)
             sync_directory(directory.parent)
             lock = WriterLock(directory)
@@ -187,45 +215,63 @@ class Keeping(Exporting):
                             "choose another directory"
                         )
                     remove_study(directory)
-                self._refuse_weights(directory / DIRECTORY, overwrite)
                 remove_leftovers(directory)
                 head = Head(VERSION, 0, self._id, self._definition())
                 keeper = Keeper(directory, lock, self._history, self._lock, seconds, head)
-                if len(self.table) or self._history.attributes:
-                    keeper.begin_with_all()
-                else:
-                    keeper.begin()
+                if not has_weights:
+                    self._refuse_weights(root, overwrite_weights)
+                    if has_place:
+                        self.checkpoints.copy_to(root)
+                try:
+                    if len(self.table) or self._history.attributes:
+                        keeper.begin_with_all()
+                    else:
+                        keeper.begin()
+                except BaseException:
+                    if not has_weights:
+                        remove_trials(root)
+                    raise
             except BaseException:
                 lock.release()
                 raise
-            before = self._keeper
             self._kept_by(keeper)
             if before is not None:
                 before.drop()
-            self.checkpoints.move_to(directory / DIRECTORY)
+            self.checkpoints.go_on_at(root, has_place)
 
     def _refuse_weights(self, root: Path, overwrite: bool) -> None:
         """Make sure that no trial finds weights that another study's has left."""
-        if self.checkpoints.is_at(root) or not trials_in(root):
+        if not trials_in(root):
             return
         if not overwrite:
             raise StudyExists(f"{root} holds weights of another study's trials; remove it, or choose another directory")
         shutil.rmtree(root, ignore_errors=True)
 
-    def _keep_again(self, directory: Path) -> None:
-        """Keep the study in a directory that holds an earlier state of it, as `_let_go` left it there."""
+    def _keep_again(self, directory: Path, mark: DirectoryMark) -> None:
+        """Keep the study in a directory that holds an earlier state of it, as `_let_go` left it there.
+
+        Raises:
+            StudyExists: another study is there, or this one has gone on there.
+        """
         with self._lock:
             lock = WriterLock(directory)
             try:
-                remove_leftovers(directory)
                 head, journal = present(directory)
-                head = head._replace(study_id=self._id, definition=self._definition())
+                if head.study_id != self._id or directory_mark(directory) != mark:  # which nobody changes any more
+                    raise StudyExists(f"{directory} holds a study that has changed since this one was kept there")
+                remove_leftovers(directory)
+                head = head._replace(definition=self._definition())
                 keeper = Keeper(directory, lock, self._history, self._lock, check_durability("interval"), head)
                 keeper.begin_with_all(journal)
             except BaseException:
                 lock.release()
                 raise
             self._kept_by(keeper)
+
+    @property
+    def _has_place(self) -> bool:
+        """Whether the directory is still the study's; True for one in memory."""
+        return self._keeper is None or self._keeper.is_in_place
 
     def _let_go(self) -> None:
         """Write everything and let others have the study's directory; the study goes on in memory."""
@@ -255,6 +301,7 @@ class Keeping(Exporting):
         It is made by itself whenever the journal has grown to twice the size of the last one, and on `close`.
 
         Raises:
+            StudyReadOnly: this process was forked from the one that keeps the study.
             StorageError: it can't be written; the journal goes on.
         """
         with self._lock:
@@ -297,7 +344,7 @@ class Keeping(Exporting):
         """
         path = Path(path)
         target = path / CHECKPOINT_FILE if path.is_dir() else path
-        if target.name == CHECKPOINT_FILE and any((target.parent / name).exists() for name in JOURNAL_FILES):
+        if target.name == CHECKPOINT_FILE and any(exists(target.parent / name) for name in JOURNAL_FILES):
             raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
         with self._lock:
             frozen, head = Frozen(self._history), Head(VERSION, 0, self._id, self._definition())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from fasthpo.config import TunerConfig
 from fasthpo.errors import StudyExists
 from fasthpo.results import StopReason, StudyStatistics
 from fasthpo.resuming import resumed
-from fasthpo.storage.checkpoints import DIRECTORY
 from fasthpo.storage.export import export_study
 from fasthpo.storage.folder import CHECKPOINT_FILE, DirectoryMark, directory_mark, holds_study
 from fasthpo.study import Study
@@ -70,12 +68,12 @@ class StudyFiles:
         self._refuse_other(study)
         if self._is_open(study):
             return
-        if holds_study(self._directory) and self._is_as_left:
-            study._keep_again(self._directory)
+        if self._left_at is not None and holds_study(self._directory) and self._is_as_left:
+            study._keep_again(self._directory, self._left_at)
         else:
-            if not len(study):  # weights that a study has left whose files are gone
-                shutil.rmtree(self._directory / DIRECTORY, ignore_errors=True)
-            study.keep_at(self._directory, overwrite=self._config.overwrite)
+            overwrite = self._config.overwrite
+            # weights that a study has left whose files are gone make place for a new one
+            study._keep_at(self._directory, "interval", overwrite, overwrite or not len(study))
 
     def close(self, study: Study) -> None:
         """Write all of the study, and let others have the directory. The study goes on in memory.
@@ -102,11 +100,13 @@ class StudyFiles:
         return self._directory / CHECKPOINT_FILE
 
     def export(self, study: Study, statistics: StudyStatistics, reason: StopReason | None) -> None:
-        """Write the files for people.
+        """Write the files for people, unless the directory is another study's by now.
 
         Raises:
             OSError: one can't be written.
         """
+        if self._is_open(study) and not study._has_place:
+            return
         numbers = {**statistics.to_dict(), "stop_reason": reason}
         name, compress = self._config.study_name, self._config.compress_history
         export_study(self._directory, study.table, name, numbers, compress)

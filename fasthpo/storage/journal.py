@@ -11,6 +11,7 @@ system takes what was not yet synced; that is what `durability` is about (see `S
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ import msgpack
 
 from fasthpo.errors import StorageError
 from fasthpo.storage.atomic import sync_file, write_bytes
-from fasthpo.storage.framing import frame
+from fasthpo.storage.framing import HEAD_SIZE, frame
 from fasthpo.storage.snapshot import Head
 from fasthpo.storage.syncing import Syncer
 
@@ -28,11 +29,23 @@ FORMAT = "fasthpo-journal"
 VERSION = 1
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _COPY = 2**20  # bytes at a time
+_NONE = -1  # no descriptor
 
 
 def journal_head(head: Head) -> bytes:
     """The first frame of a journal."""
     return frame(msgpack.packb([FORMAT, head.version, head.generation, head.study_id, head.definition]))
+
+
+def gone(path: Path) -> StorageError:
+    """What is raised when a file of a study that is open is no longer its own."""
+    return StorageError(
+        errno.ENOENT,
+        "the study can't be kept any more: its files were removed, renamed or replaced, or somebody else wrote to "
+        "them. Nothing is lost: the study in memory is complete. Write it to another place with study.save(path), or "
+        "keep it there with study.keep_at(path). The file was",
+        str(path),
+    )
 
 
 class Journal:
@@ -55,17 +68,17 @@ class Journal:
         self.mirror: Journal | None = None
         self.is_suspect = False
         self._unwritten = b""
-        self._descriptor = os.open(path, _FLAGS)
         self._seconds = seconds
         self._syncer = None if not seconds else Syncer(seconds)
         self._owner = os.getpid()
+        self._descriptor = _NONE
         try:
+            self._open()
+            self._begin = self._read_begin()
             self._mend()
         except BaseException:
-            os.close(self._descriptor)
+            self._close_file()
             raise
-        if self._syncer is not None:
-            self._syncer.use(self._descriptor)
 
     @classmethod
     def create(cls, path: Path, head: Head, seconds: float | None) -> Self:
@@ -76,7 +89,12 @@ class Journal:
         """
         data = journal_head(head)
         write_bytes(path, data)
-        return cls(path, len(data), seconds)
+        try:
+            return cls(path, len(data), seconds)
+        except BaseException:
+            with suppress(OSError):
+                path.unlink()  # or it would be taken for a study that has just begun
+            raise
 
     def append(self, frames: bytes, now: bool = False) -> None:
         """Hand whole frames to the operating system, after whatever could not be handed over before.
@@ -86,7 +104,8 @@ class Journal:
             now: whether it has to be on the disk before this returns, if that is what the journal does at all.
 
         Raises:
-            StorageError: it can't be written; it is kept. The file is as it was before.
+            StorageError: it can't be written, or the file is no longer there (see `check`); it is kept. The file is as
+                it was before.
         """
         rest = self._unwritten
         data = rest + frames if rest else frames
@@ -94,6 +113,7 @@ class Journal:
             return
         # from here to the end of the writing a break, such as Ctrl-C, leaves it unwritten
         self._unwritten = data
+        self.check()
         try:
             if rest:
                 self._mend()
@@ -127,6 +147,48 @@ class Journal:
             self._write(frames)
             self.size, self._unwritten = self.size + len(frames), b""
             self._put_on_disk(now=False)
+
+    def check(self) -> None:
+        """Make sure that the file at the path is this journal, as it was left; takes 1 to 2 us.
+
+        It no longer is once somebody has removed or renamed it or its directory, has put another file in its place,
+        such as that of another study or of a backup, or has written to it.
+
+        Raises:
+            StorageError: it is not, or can't be looked at.
+        """
+        try:
+            if os.name == "nt":  # where an open file can be neither removed nor renamed
+                if self._descriptor == _NONE:  # `move` could not open it again
+                    self._open()
+            else:
+                found = os.stat(self._where)
+                if (found.st_ino, found.st_dev, found.st_size) == (self._inode, self._device, self.size):
+                    return
+            own = os.fstat(self._descriptor)
+            # both looked at now, as there are file systems on which a file's number changes
+            is_there = os.name == "nt" or os.path.samestat(found, own)
+            if is_there and (own.st_size == self.size or self._has_own_tail(own.st_size - self.size)):
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            raise gone(self.path) from None
+        except OSError as error:
+            raise self._error(error) from error
+        raise gone(self.path)
+
+    def check_head(self) -> None:
+        """As `check`, and that the file still begins as it did; for moments at which other files are replaced.
+
+        Raises:
+            StorageError: as `check`.
+        """
+        self.check()
+        try:
+            begin = self._read_begin()
+        except OSError as error:
+            raise self._error(error) from error
+        if begin != self._begin:
+            raise gone(self.path)
 
     def sync(self) -> None:
         """Put what was written on the disk.
@@ -186,13 +248,36 @@ class Journal:
                 os.replace(self.path, path)
                 self.path = path
             finally:
-                self._descriptor = os.open(self.path, _FLAGS)
-                os.lseek(self._descriptor, self.size, os.SEEK_SET)
-                if self._syncer is not None:
-                    self._syncer.use(self._descriptor)
+                self._open()
         else:
-            os.replace(self.path, path)
-            self.path = path
+            before = self.path
+            try:
+                os.replace(before, path)
+            finally:  # also after Ctrl-C
+                self.path = before if os.path.lexists(before) else path
+                self._where = str(self.path)
+
+    def _open(self) -> None:
+        self._descriptor = os.open(self.path, _FLAGS)
+        self._where = str(self.path)
+        status = os.fstat(self._descriptor)
+        self._inode, self._device = status.st_ino, status.st_dev
+        os.lseek(self._descriptor, self.size, os.SEEK_SET)
+        if self._syncer is not None:
+            self._syncer.use(self._descriptor)
+
+    def _read_begin(self) -> bytes:
+        """Bytes that tell studies and generations apart: the head's checksum."""
+        with open(self.path, "rb", buffering=0) as file:
+            return file.read(HEAD_SIZE)
+
+    def _has_own_tail(self, length: int) -> bool:
+        """Whether what follows the intact bytes is the beginning of what is left to be written."""
+        if not 0 < length <= len(self._unwritten) or self._read_begin() != self._begin:
+            return False
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(self.size)
+            return file.read(length) == self._unwritten[:length]
 
     def _write(self, data: bytes) -> None:
         written = os.write(self._descriptor, data)
@@ -217,21 +302,34 @@ class Journal:
     def _close_file(self) -> None:
         if self._syncer is not None:
             self._syncer.use(None)
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, _NONE  # whose number another file may get
+        with suppress(OSError):  # what has to be on the disk was synced
+            os.close(descriptor)
 
     def close(self) -> None:
         """Close the file; whatever could not be written is given up."""
         if self._syncer is not None:
             self._syncer.stop()
-        os.close(self._descriptor)
+        self._close_file()
+
+    def remove(self) -> None:
+        """Close the file and remove it, if it is still there."""
+        try:
+            self.check()
+            is_there = True
+        except StorageError:
+            is_there = False
+        self.close()
+        if is_there:
+            with suppress(OSError):
+                self.path.unlink()
 
     def abandon(self) -> None:
         """Close the file at the end of the program, or when nobody has the study any more; a last try to write it all.
 
-        In a process that was forked off, nothing is written.
+        In a process that was forked off, nothing is done.
         """
         if os.getpid() == self._owner:
             with suppress(OSError):
                 self.append(b"")
-        with suppress(OSError):
             self.close()

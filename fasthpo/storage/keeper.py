@@ -14,7 +14,7 @@ from pathlib import Path
 from fasthpo.errors import StorageError, StudyReadOnly
 from fasthpo.history import History
 from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
-from fasthpo.storage.folder import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE
+from fasthpo.storage.folder import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE, refuse_other
 from fasthpo.storage.freezing import Frozen
 from fasthpo.storage.journal import Journal, journal_head
 from fasthpo.storage.lock import WriterLock
@@ -122,14 +122,17 @@ class Keeper:
             StudyReadOnly: this process was forked from the one that keeps the study.
             StorageError: the journal has gone astray, and no checkpoint can be made to set that right.
         """
-        if self._is_inherited:
-            raise StudyReadOnly(
-                f"{self.directory} is kept by the process that this one was forked from; only that can change the study"
-            )
+        self._refuse_inherited()
         # a call that was broken off, by Ctrl-C or an error in a part of the user's own, may have left a gap
         if self.recorder.extent != self._history.table.extent or (self._journal and self._journal.is_suspect):
             self.wait()
             self._compact_now()
+
+    def _refuse_inherited(self) -> None:
+        if self._is_inherited:
+            raise StudyReadOnly(
+                f"{self.directory} is kept by the process that this one was forked from; only that can change the study"
+            )
 
     def hand_over(self, strict: bool, now: bool = False) -> None:
         """Hand all records to the operating system.
@@ -175,8 +178,27 @@ class Keeper:
             StorageError: that can't be.
         """
         self.hand_over(strict=True)
+        self.check()
         assert self._journal is not None
         self._journal.sync()
+
+    def check(self) -> None:
+        """Make sure that the directory's files are still this study's.
+
+        Raises:
+            StorageError: they are not; see `Journal.check`.
+        """
+        assert self._journal is not None
+        self._journal.check_head()
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the directory's files are still this study's, as far as can be seen."""
+        try:
+            self.check()
+        except StorageError:
+            return False
+        return True
 
     # --- checkpoints
 
@@ -184,8 +206,10 @@ class Keeper:
         """Make a checkpoint of everything, now.
 
         Raises:
+            StudyReadOnly: as `open`.
             StorageError: it can't be written; the journal goes on.
         """
+        self._refuse_inherited()
         with self._idle:
             self.wait()
             self._compact_now()
@@ -231,6 +255,7 @@ class Keeper:
         temporary = temporary_beside(target)
         fresh: Journal | None = None
         old = self._journal
+        self._check_old(old)
         try:
             with open(temporary, "xb") as file:
                 write_snapshot(file, frozen, head)
@@ -239,6 +264,7 @@ class Keeper:
                 size = file.tell()
             present = present if old is None else old.path
             other = NEXT_JOURNAL_FILE if present is not None and present.name == JOURNAL_FILE else JOURNAL_FILE
+            self._check_old(old)
             fresh = Journal.create(self.directory / other, head, self._seconds)
             if begin is not None and old is not None:
                 copied = fresh.copy_from(old, begin)
@@ -248,15 +274,15 @@ class Keeper:
                 fresh.sync()
             with self._idle:
                 fresh.append(b"")
+                self._check_old(old)
+                refuse_other(target, head)
                 os.replace(temporary, target)
         except BaseException:
             with self._idle:
                 if old is not None:
                     old.mirror = None
             if fresh is not None:
-                fresh.close()
-                with suppress(OSError):
-                    fresh.path.unlink()
+                fresh.remove()
             with suppress(OSError):
                 temporary.unlink()
             raise
@@ -269,26 +295,37 @@ class Keeper:
             self._compact_at = max(_LEAST, _GROWTH * size)
             self._tidy()
 
+    def _check_old(self, old: Journal | None) -> None:
+        """Make sure that no other study's files are replaced; without a journal the study's lock was just taken."""
+        if old is not None:
+            with self._idle:  # or its size may just be changing
+                old.check_head()
+
     def _tidy(self) -> None:
         """Give the journal its usual name, if nobody has the old one open (which matters on Windows only)."""
         assert self._journal is not None
-        if self._journal.path.name == NEXT_JOURNAL_FILE:
-            try:
+        try:
+            self._journal.check_head()
+            if self._journal.path.name == NEXT_JOURNAL_FILE:
                 self._journal.move(self.directory / JOURNAL_FILE)
-            except OSError as error:
-                logger.debug("the journal keeps its name: %s", error)
-        else:
-            with suppress(OSError):
+            else:
                 (self.directory / NEXT_JOURNAL_FILE).unlink(missing_ok=True)
+        except OSError as error:
+            logger.debug("the journals keep their names: %s", error)
 
     # --- the end
 
     def close(self) -> None:
         """Write all, make a checkpoint of it if there is anything new, and let others have the study.
 
+        A process that was forked off writes nothing.
+
         Raises:
             StorageError: what was told can't be written; then the study stays open.
         """
+        if self._is_inherited:
+            self.drop()
+            return
         with self._idle:
             self._is_closing = True
             try:
@@ -311,6 +348,7 @@ class Keeper:
             and self.recorder.is_empty
             and not self._journal.is_behind
         ):
+            self.check()
             return
         try:
             self._compact_now()
@@ -322,12 +360,14 @@ class Keeper:
         """Let others have the study, whatever can be written."""
         if self._finalizer is not None:
             self._finalizer.detach()
+        _keepers.discard(self)
+        if self._is_inherited:
+            return
         if self._journal is not None:
             with suppress(StorageError):
                 self._journal.append(self.recorder.take())
             self._journal.close()
         self._lock.release()
-        _keepers.discard(self)
 
 
 class _Background:

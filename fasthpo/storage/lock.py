@@ -49,9 +49,18 @@ class WriterLock:
                 "Study.load(path, read_only=True). The file is",
                 str(directory / LOCK_FILE),
             ) from error
+        self._identity = self._found()
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with suppress(OSError):  # a full disk must not keep a study from being opened
             self._owner_file.write_text(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now}))
+
+    def _found(self) -> tuple[int, int] | None:
+        """Which file is at the lock's path; None if there is none."""
+        try:
+            status = os.stat(self._lock.lock_file)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _owner(self) -> str:
         try:
@@ -65,6 +74,7 @@ class WriterLock:
     def release(self) -> None:
         """Let others have it. In a process that was forked off, does nothing."""
         if os.getpid() == self._process:
-            with suppress(OSError):
-                self._owner_file.unlink()
+            if self._found() == self._identity:  # else the directory is another study's by now
+                with suppress(OSError):
+                    self._owner_file.unlink()
             self._lock.release()

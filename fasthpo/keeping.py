@@ -202,7 +202,6 @@ class Keeping(Exporting):
                 self._open()
             else:
                 before.wait()
-            has_place = before is None or before.is_in_place
             has_weights = before is None and self.checkpoints.is_at(root)  # it was loaded from a file there
             directory.mkdir(parents=True, exist_ok=True)
             sync_directory(directory.parent)
@@ -220,8 +219,10 @@ class Keeping(Exporting):
                 keeper = Keeper(directory, lock, self._history, self._lock, seconds, head)
                 if not has_weights:
                     self._refuse_weights(root, overwrite_weights)
-                    if has_place:
+                    if before is None or self.checkpoints.is_empty or before.is_in_place():
                         self.checkpoints.copy_to(root)
+                    else:  # what is there is another study's
+                        self.checkpoints.forget()
                 try:
                     if len(self.table) or self._history.attributes:
                         keeper.begin_with_all()
@@ -237,7 +238,7 @@ class Keeping(Exporting):
             self._kept_by(keeper)
             if before is not None:
                 before.drop()
-            self.checkpoints.go_on_at(root, has_place)
+            self.checkpoints.go_on_at(root)
 
     def _refuse_weights(self, root: Path, overwrite: bool) -> None:
         """Make sure that no trial finds weights that another study's has left."""
@@ -271,7 +272,7 @@ class Keeping(Exporting):
     @property
     def _has_place(self) -> bool:
         """Whether the directory is still the study's; True for one in memory."""
-        return self._keeper is None or self._keeper.is_in_place
+        return self._keeper is None or self._keeper.is_in_place()
 
     def _let_go(self) -> None:
         """Write everything and let others have the study's directory; the study goes on in memory."""

@@ -98,20 +98,27 @@ class Checkpoints:
             OSError: one can't be copied.
         """
         try:
-            for number in trials_in(self._root) if self._root is not None else ():
+            for number in trials_in(self.root) if self._made else ():
                 name = f"trial-{number}"
                 shutil.copytree(self.root / name, root / name)
         except BaseException:
             remove_trials(root)
             raise
 
-    def go_on_at(self, root: Path, copied: bool) -> None:
-        """They are under `root` from now on, where they were copied to; if they were not, there are none."""
+    def go_on_at(self, root: Path) -> None:
+        """They are under `root` from now on, where they were copied to."""
         if self._is_temporary and self._root is not None:
             shutil.rmtree(self._root, ignore_errors=True)
-        if not copied:
-            self._made.clear()
         self._root, self._is_temporary = root, False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no trial has weights."""
+        return not self._made
+
+    def forget(self) -> None:
+        """No trial has weights any more."""
+        self._made.clear()
 
     def of(self, number: int) -> Path:
         """The directory of one trial, which exists."""

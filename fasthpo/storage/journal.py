@@ -250,12 +250,21 @@ class Journal:
             finally:
                 self._open()
         else:
-            before = self.path
+            moved = False
             try:
-                os.replace(before, path)
-            finally:  # also after Ctrl-C
-                self.path = before if os.path.lexists(before) else path
-                self._where = str(self.path)
+                os.replace(self.path, path)
+                moved = True
+            finally:
+                if moved or self._is_missing():  # after Ctrl-C, or where a network's answer was lost
+                    self.path = path
+                    self._where = str(path)
+
+    def _is_missing(self) -> bool:
+        try:
+            os.lstat(self.path)
+        except OSError as error:
+            return isinstance(error, FileNotFoundError)
+        return False
 
     def _open(self) -> None:
         self._descriptor = os.open(self.path, _FLAGS)
@@ -313,14 +322,14 @@ class Journal:
         self._close_file()
 
     def remove(self) -> None:
-        """Close the file and remove it, if it is still there."""
+        """Close the file and remove it, unless another has its name by now."""
+        is_gone = False
         try:
             self.check()
-            is_there = True
-        except StorageError:
-            is_there = False
+        except StorageError as error:
+            is_gone = error.errno == errno.ENOENT
         self.close()
-        if is_there:
+        if not is_gone:
             with suppress(OSError):
                 self.path.unlink()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -191,12 +192,17 @@ class Keeper:
         assert self._journal is not None
         self._journal.check_head()
 
-    @property
     def is_in_place(self) -> bool:
-        """Whether the directory's files are still this study's, as far as can be seen."""
+        """Whether the directory's files are still this study's.
+
+        Raises:
+            StorageError: that can't be found out.
+        """
         try:
             self.check()
-        except StorageError:
+        except StorageError as error:
+            if error.errno != errno.ENOENT:
+                raise
             return False
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import logging
 import shutil
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from fasthpo.storage.checkpoints import DIRECTORY
 from fasthpo.storage.definition import Definition, Given
 from fasthpo.storage.folder import (
     Loaded,
+    exists,
     holds_study,
     read_study,
     remove_leftovers,
@@ -219,8 +221,10 @@ def _keep_aside(file: Path) -> None:
     number = 1
     while True:
         copy = file.with_name(f"{file.stem}.damaged-{number}{file.suffix}")
-        if not copy.exists():
+        if not exists(copy):
             break
+        if filecmp.cmp(file, copy, shallow=False):  # from a load that failed afterwards
+            return
         number += 1
     with atomic_file(copy) as target, open(file, "rb") as source:
         shutil.copyfileobj(source, target)

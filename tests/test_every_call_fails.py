@@ -6,6 +6,7 @@ each of them has some of the places.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -206,3 +207,40 @@ def test_half_a_record_that_can_not_be_cut_off_at_once_is_cut_off_later(
 def test_a_write_that_takes_a_part_only_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = go_through(tmp_path, monkeypatch, "tell", lambda at, name: name == "write", short=True)
     assert found == {"write"}
+
+
+def test_a_damaged_study_is_recovered_although_the_disk_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with make("random", storage=tmp_path / "study") as study:
+        run(study, study.ask())
+        study.compact()
+        for _ in range(5):
+            run(study, study.ask())
+        study.sync()
+        shutil.copytree(tmp_path / "study", tmp_path / "damaged")
+    journal = tmp_path / "damaged" / "journal.msgpack"
+    data = bytearray(journal.read_bytes())
+    data[-600] ^= 1  # neither in the head nor in the last record
+    journal.write_bytes(data)
+    disk = FailingDisk(monkeypatch, tmp_path)
+    expected, at, count = "", 0, 1
+    while at <= count:
+        with disk.at_rest():
+            where = tmp_path / str(at)
+            shutil.copytree(tmp_path / "damaged", where)
+        disk.fail(at - 1, ERRORS[at % len(ERRORS)])  # the first time none does
+        try:
+            study = fasthpo.Study.load(where, recover=True)
+        except OSError:
+            study = fasthpo.Study.load(where, recover=True)
+        if not at:
+            expected, count = content(study), len(disk.calls)
+        assert content(study) == expected and (not at or disk.failed)
+        with disk.at_rest():
+            study.close()
+            if at:  # what could not be removed goes when the study is next opened
+                fasthpo.Study.load(where).close()
+            assert names(where) == ["checkpoint.msgpack", "journal.damaged-1.msgpack", "journal.msgpack"]
+            assert (where / "journal.damaged-1.msgpack").read_bytes() == data
+            assert content(load(where)) == expected
+        at += 1
+    assert count > 30

@@ -55,7 +55,7 @@ class WriterLock:
             self._owner_file.write_text(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now}))
 
     def _found(self) -> tuple[int, int] | None:
-        """Which file is at the lock's path; None if there is none."""
+        """Which file is at the lock's path; None if that can't be found out."""
         try:
             status = os.stat(self._lock.lock_file)
         except OSError:
@@ -74,7 +74,8 @@ class WriterLock:
     def release(self) -> None:
         """Let others have it. In a process that was forked off, does nothing."""
         if os.getpid() == self._process:
-            if self._found() == self._identity:  # else the directory is another study's by now
+            found = self._found()
+            if None in (found, self._identity) or found == self._identity:  # else the directory is another study's now
                 with suppress(OSError):
                     self._owner_file.unlink()
             self._lock.release()

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from fasthpo import pruners
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import plain
+from fasthpo.parameter import plain, shown
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import check_seed
 from fasthpo.storage.checkpoints import Keep, check_keep
@@ -37,13 +37,13 @@ _LONGEST_NAME = 200  # bytes; file systems end at 255, and temporary names are l
 def _boolean(name: str, value: Any) -> bool:
     answer = plain(value)
     if not isinstance(answer, bool):
-        raise InvalidValue(f"{name} must be True or False, got {name}={value!r}")
+        raise InvalidValue(f"{name} must be True or False, got {name}={shown(value)}")
     return answer
 
 
 def _checked_name(name: Any) -> str:
     if not isinstance(name, str) or not name.strip():
-        raise InvalidValue(f"study_name must be a string that is not empty, got study_name={name!r}")
+        raise InvalidValue(f"study_name must be a string that is not empty, got study_name={shown(name)}")
     why = None
     if found := _FORBIDDEN.search(name):
         why = f"it must not contain {found.group()!r}"
@@ -56,14 +56,14 @@ def _checked_name(name: Any) -> str:
     elif len(name.encode(errors="surrogatepass")) > _LONGEST_NAME:
         why = f"it must not be longer than {_LONGEST_NAME} bytes"
     if why is not None:
-        raise InvalidValue(f"study_name names a directory: {why}, got study_name={name!r}")
+        raise InvalidValue(f"study_name names a directory: {why}, got study_name={shown(name)}")
     return name
 
 
 def _checked_duration(duration: Any) -> float:
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else as_number("max_duration", duration)
     if not seconds > 0:
-        raise InvalidValue(f"max_duration must be a positive number of seconds, got max_duration={duration!r}")
+        raise InvalidValue(f"max_duration must be a positive number of seconds, got max_duration={shown(duration)}")
     return seconds
 
 
@@ -131,7 +131,9 @@ class PruningConfig(_Config):
 
     def __post_init__(self) -> None:
         if not isinstance(self.strategy, str) or self.strategy not in PRUNING_STRATEGIES:
-            raise InvalidValue(f"strategy must be one of {list(PRUNING_STRATEGIES)}, got strategy={self.strategy!r}")
+            raise InvalidValue(
+                f"strategy must be one of {list(PRUNING_STRATEGIES)}, got strategy={shown(self.strategy)}"
+            )
         self._set(percentile=self._checked_share())
         used = PRUNING_STRATEGIES[self.strategy]
         for name, field in type(self).__dataclass_fields__.items():
@@ -139,7 +141,7 @@ class PruningConfig(_Config):
             if name != "strategy" and name not in used and (type(value) is bool or value != field.default):
                 users = [f'strategy="{other}"' for other, names in PRUNING_STRATEGIES.items() if name in names]
                 raise InvalidValue(
-                    f'{name} has no effect for strategy="{self.strategy}", got {name}={value!r}; '
+                    f'{name} has no effect for strategy="{self.strategy}", got {name}={shown(value)}; '
                     f"it is for {' and '.join(users)}"
                 )
         options = self.make_pruner().options()  # the pruner checks what it is given
@@ -264,13 +266,15 @@ class TunerConfig(_Config):
     def __post_init__(self) -> None:
         metric = self.objective_metric
         if metric is not None and (not isinstance(metric, str) or not metric):
-            raise InvalidValue(f"objective_metric must be None or a metric's name, got objective_metric={metric!r}")
+            raise InvalidValue(
+                f"objective_metric must be None or a metric's name, got objective_metric={shown(metric)}"
+            )
         for name, kind in (("pruning", PruningConfig), ("early_stopping", EarlyStoppingConfig)):
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
-                raise InvalidValue(f"{name} must be None or a {kind.__name__}, got {name}={value!r}")
+                raise InvalidValue(f"{name} must be None or a {kind.__name__}, got {name}={shown(value)}")
         if not isinstance(self.output_dir, (str, os.PathLike)) or not os.fspath(self.output_dir):
-            raise InvalidValue(f"output_dir must be the path of a directory, got output_dir={self.output_dir!r}")
+            raise InvalidValue(f"output_dir must be the path of a directory, got output_dir={shown(self.output_dir)}")
         self._set(
             study_name=_checked_name(self.study_name),
             direction=check_direction(self.direction),

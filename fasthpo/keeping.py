@@ -18,6 +18,7 @@ from fasthpo.errors import (
 )
 from fasthpo.exporting import Exporting
 from fasthpo.history import History
+from fasthpo.parameter import shown
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.scheduler import Scheduler
@@ -120,9 +121,9 @@ class Keeping(Exporting):
             text = json.dumps(value)
             same = json.loads(text) == value or value != value
         except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidValue(f"an attribute must be made of plain JSON values, got {value!r}: {error}") from None
+            raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}: {error}") from None
         if not same:
-            raise InvalidValue(f"an attribute must be made of plain JSON values, got {value!r}")
+            raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}")
         with self._lock:
             self._open()
             self._history.attributes[name] = json.loads(text)

@@ -19,7 +19,7 @@ from fasthpo.history import History
 from fasthpo.keeping import new_id
 from fasthpo.loading import Loading
 from fasthpo.outcome import NAN_ERROR, batch_arrays, outcome
-from fasthpo.parameter import FloatArray, plain
+from fasthpo.parameter import FloatArray, plain, shown
 from fasthpo.partial import encode_partial
 from fasthpo.pruners.base import Pruner
 from fasthpo.reports import NONE, IntArray
@@ -35,6 +35,7 @@ from fasthpo.trial import Trial, TrialState, as_number
 logger = logging.getLogger("fasthpo")
 
 _RUNNING = int(TrialState.RUNNING)
+_MOST_AT_ONCE = 10**7  # trials of a batch, each of which takes 100 bytes and more
 
 
 class Study(Loading):
@@ -167,7 +168,7 @@ class Study(Loading):
         """`n` running trials at once: what `n` calls of `ask` would give, or fewer if the space ends.
 
         Args:
-            n: how many, not negative.
+            n: how many, not negative, at most 10 million.
 
         Returns:
             `batch.numbers` (n,), `batch.params` (a column a parameter), `batch[i]` (a dict), and under a multi-fidelity
@@ -175,7 +176,9 @@ class Study(Loading):
         """
         n = plain(n)
         if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-            raise InvalidValue(f"n must be an integer that is not negative, got n={n!r}")
+            raise InvalidValue(f"n must be an integer that is not negative, got n={shown(n)}")
+        if n > _MOST_AT_ONCE:
+            raise InvalidValue(f"n must be at most {_MOST_AT_ONCE}, got n={shown(n)}")
         with self._lock:
             self._open()
             asked = self._scheduler.next_many(n)
@@ -209,7 +212,7 @@ class Study(Loading):
         if type(step) is not int:
             step = plain(step)
         if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**63:
-            raise InvalidValue(f"step must be an integer that is not negative, got step={step!r}")
+            raise InvalidValue(f"step must be an integer that is not negative, got step={shown(step)}")
         table = self.table
         with self._lock:
             if self._gate is not None:
@@ -411,12 +414,12 @@ class Study(Loading):
             return trial.number
         number = plain(trial)
         if isinstance(number, bool) or not isinstance(number, int):
-            raise InvalidValue(f"trial must be a Trial or its number, got {trial!r}")
+            raise InvalidValue(f"trial must be a Trial or its number, got {shown(trial)}")
         return number
 
     def _check_number(self, number: int) -> None:
         if not 0 <= number < len(self.table):
-            raise UnknownTrial(f"the study has no trial {number}; it has given out {len(self.table)} numbers")
+            raise UnknownTrial(f"the study has no trial {shown(number)}; it has given out {len(self.table)} numbers")
 
     def _check_running(self, number: int, call: str) -> None:
         self._check_number(number)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fasthpo.errors import InvalidValue
 from fasthpo.legs import Legs, OpenLeg
-from fasthpo.parameter import FloatArray
+from fasthpo.parameter import FloatArray, shown
 from fasthpo.reports import IntArray, Reports, grow
 from fasthpo.search_space import SearchSpace
 from fasthpo.trial import TrialState
@@ -43,7 +43,7 @@ def check_direction(direction: str) -> Direction:
         InvalidValue: neither "minimize" nor "maximize".
     """
     if direction not in ("minimize", "maximize"):
-        raise InvalidValue(f"direction must be 'minimize' or 'maximize', got direction={direction!r}")
+        raise InvalidValue(f"direction must be 'minimize' or 'maximize', got direction={shown(direction)}")
     return direction  # type: ignore[return-value]
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import FloatArray, Value, plain
+from fasthpo.parameter import FloatArray, Value, plain, shown
 from fasthpo.reports import IntArray
 from fasthpo.search_space import SearchSpace
 from fasthpo.table import TrialTable
@@ -25,7 +25,7 @@ def check_seed(seed: int | None) -> int:
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
     seed = plain(seed)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-        raise InvalidValue(f"seed must be None or an integer from 0 to 2**64 - 1, got seed={seed!r}")
+        raise InvalidValue(f"seed must be None or an integer from 0 to 2**64 - 1, got seed={shown(seed)}")
     return seed
 
 

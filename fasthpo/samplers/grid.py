@@ -8,7 +8,7 @@ import numpy as np
 
 from fasthpo.cells import INACTIVE, LARGEST_INT64, Cells
 from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
-from fasthpo.parameter import FloatArray, Numeric
+from fasthpo.parameter import FloatArray, Numeric, shown
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
@@ -89,7 +89,7 @@ class GridSampler(Sampler):
         cells = self._grid(space)
         if self.shuffle and cells.size > LARGEST_INT64:
             raise InvalidSearchSpace(
-                f"a shuffled grid has at most 2**63 - 1 cells, got {cells.size}; use shuffle=False"
+                f"a shuffled grid has at most 2**63 - 1 cells, got {shown(cells.size)}; use shuffle=False"
             )
 
     def _grid(self, space: SearchSpace) -> Cells:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fasthpo.errors import InvalidSearchSpace, InvalidValue
+from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
@@ -14,11 +14,14 @@ from fasthpo.search_space import SearchSpace
 from fasthpo.table import TrialTable
 
 _BLOCK = 256  # points made at once; a power of two, as Sobol's sequence likes it
+_MOST_POINTS = 2**26  # SciPy goes through all points before the wanted ones, at 50 ns and more each
 _MOST_PARAMETERS = 21201  # direction numbers that SciPy has
 
 
 class QMCSampler(Sampler):
     """Sobol's sequence, scrambled, through the space's prior distributions (`scipy.stats.qmc.Sobol`).
+
+    After 2**26 points (67 million) it ends.
 
     Args:
         seed: of the scrambling, 0 to 2**64 - 1; None draws one.
@@ -66,6 +69,8 @@ class QMCSampler(Sampler):
             self._space = space
             self._block = -1
         engine = self._engine
+        if first + count > _MOST_POINTS:
+            raise SpaceExhausted(f"Sobol's sequence is made up to {_MOST_POINTS} points, and these have been suggested")
         if engine.num_generated > first:
             engine.reset()
         if engine.num_generated < first:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import plain
+from fasthpo.parameter import plain, shown
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 
@@ -37,7 +37,7 @@ def check_keep(keep: Any) -> Keep:
     if keep in ("best", "all") or (isinstance(keep, int) and not isinstance(keep, bool) and keep >= 1):
         return keep  # type: ignore[no-any-return]
     raise InvalidValue(
-        f"keep_checkpoints must be 'best', 'all' or a positive number of trials, got keep_checkpoints={keep!r}"
+        f"keep_checkpoints must be 'best', 'all' or a positive number of trials, got keep_checkpoints={shown(keep)}"
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from fasthpo import pruners, samplers, strategies
 from fasthpo.errors import CorruptCheckpoint, FastHPOError, InvalidValue
+from fasthpo.parameter import shown
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
@@ -80,8 +81,8 @@ class Definition:
             self.space = SearchSpace.from_dict(fields["space"])
             self.direction = check_direction(fields["direction"])
             self._fields = {name: fields[name] for name in ("sampler", "pruner", "strategy")}
-        except (FastHPOError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise CorruptCheckpoint(f"not the definition of a study: {error!r}") from error
+        except (FastHPOError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise CorruptCheckpoint(f"not the definition of a study: {shown(error, 1000)}") from error
 
     def parts(self, given: Given) -> Parts:
         """The parts to go on with: those given, else the saved ones made anew.
@@ -106,7 +107,7 @@ class Definition:
         except _OwnPartNeeded as error:
             raise InvalidValue(str(error)) from None
         except (FastHPOError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise CorruptCheckpoint(f"the {what} can't be made again: {error!r}") from error
+            raise CorruptCheckpoint(f"the {what} can't be made again: {shown(error, 1000)}") from error
 
 
 class _OwnPartNeeded(Exception):

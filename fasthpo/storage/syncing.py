@@ -7,7 +7,7 @@ import threading
 from typing import Any, Literal
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import plain
+from fasthpo.parameter import plain, shown
 from fasthpo.storage.atomic import sync_file
 
 logger = logging.getLogger("fasthpo")
@@ -30,7 +30,7 @@ def check_durability(durability: Any) -> float | None:
         return float(seconds)
     raise InvalidValue(
         "durability must be 'tell', 'interval', 'system' or a positive number of seconds, got "
-        f"durability={durability!r}"
+        f"durability={shown(durability)}"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import LARGEST_INTEGER, plain
+from fasthpo.parameter import LARGEST_INTEGER, plain, shown
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.random import RandomSampler
 from fasthpo.strategies.base import NextLeg, Strategy
@@ -29,7 +29,7 @@ def check_resource(name: str, value: Any, least: int = 1) -> int:
     if isinstance(number, float) and number.is_integer():
         number = int(number)
     if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= LARGEST_INTEGER:
-        raise InvalidValue(f"{name} must be an integer from {least} to 2**53, got {name}={value!r}")
+        raise InvalidValue(f"{name} must be an integer from {least} to 2**53, got {name}={shown(value)}")
     return number
 
 
@@ -164,5 +164,5 @@ def check_flag(name: str, value: Any) -> bool:
     """
     flag = plain(value)
     if not isinstance(flag, bool):
-        raise InvalidValue(f"{name} must be True or False, got {name}={value!r}")
+        raise InvalidValue(f"{name} must be True or False, got {name}={shown(value)}")
     return flag

@@ -25,6 +25,7 @@ from fasthpo.scheduler import Scheduler
 from fasthpo.search_space import SearchSpace
 from fasthpo.storage.atomic import atomic_file, sync_directory
 from fasthpo.storage.checkpoints import DIRECTORY, Keep, remove_trials, trials_in
+from fasthpo.storage.checks import MOST_NESTED, is_flat
 from fasthpo.storage.definition import Parts, define
 from fasthpo.storage.folder import (
     CHECKPOINT_FILE,
@@ -110,7 +111,7 @@ class Keeping(Exporting):
 
         Args:
             name: a string.
-            value: None, a bool, int, float or str, or lists and string-keyed dicts of these.
+            value: None, a bool, int, float or str, or lists and string-keyed dicts of these, at most 100 in each other.
 
         Raises:
             InvalidValue: it is none of these.
@@ -124,6 +125,10 @@ class Keeping(Exporting):
             raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}: {error}") from None
         if not same:
             raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}")
+        if not is_flat(value):
+            raise InvalidValue(
+                f"an attribute must not be nested more than {MOST_NESTED} levels deep, got {shown(value)}"
+            )
         with self._lock:
             self._open()
             self._history.attributes[name] = json.loads(text)

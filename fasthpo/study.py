@@ -53,7 +53,9 @@ class Study(Loading):
     - "system": what the system has not yet written by itself, which may be all of the last half minute.
 
     If the disk is full, `tell` raises `StorageError`. The study in memory has what was told, the files can be loaded,
-    and what is missing in them is written as soon as that works again.
+    and what is missing in them is written as soon as that works again. The same happens if the directory or the files
+    were removed, renamed or replaced, by another study or a backup: these are left alone, and `save` or `keep_at` has
+    the study kept elsewhere.
 
     Args:
         space: what to search.

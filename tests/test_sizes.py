@@ -271,3 +271,25 @@ def test_a_quasi_random_sequence_ends_before_it_takes_minutes(tmp_path: Path) ->
         for call in (again.ask, lambda again=again: again.ask_batch(2)):
             with pytest.raises(fasthpo.SpaceExhausted, match="Sobol's sequence is made up to 67108864 points"):
                 call()
+
+
+def test_attributes_are_nested_no_deeper_than_can_always_be_written_and_read(tmp_path: Path) -> None:
+    def within(depth: int, inside: Any) -> Any:
+        for i in range(depth):
+            inside = {"a": inside} if i % 2 else [inside]
+        return inside
+
+    with fasthpo.Study(SPACE, storage=tmp_path / "study") as study:
+        study.set_attribute("a", within(100, 1))
+        study.set_attribute("b", [{}] * 3)
+        for depth in (101, 500, 900, 5000):
+            with pytest.raises(fasthpo.InvalidValue, match="an attribute must"):
+                study.set_attribute("c", within(depth, 1))
+        data = (tmp_path / "study" / "journal.msgpack").read_bytes()
+        study.compact()
+    assert fasthpo.Study.load(tmp_path / "study").attributes == {"a": within(100, 1), "b": [{}] * 3}
+    for depth in (101, 500, 900, 5000, 10**5):
+        record = msgpack.packb([10, "a", "[" * depth + "]" * depth])
+        (tmp_path / "made.msgpack").write_bytes(data + frame(record))
+        with pytest.raises(fasthpo.CorruptCheckpoint):
+            fasthpo.Study.load(tmp_path / "made.msgpack")

@@ -410,6 +410,7 @@ def _disown() -> None:
     """In a process that was just forked off."""
     for keeper in list(_keepers):
         keeper._is_inherited = True
+        keeper._is_compacting = False  # here, no thread does
 
 
 if hasattr(os, "register_at_fork"):  # all but Windows

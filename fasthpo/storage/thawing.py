@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fasthpo.errors import CorruptCheckpoint
 from fasthpo.history import History
 from fasthpo.reports import IntArray
-from fasthpo.storage.checks import FINISHED, LARGEST, check_reports, check_rows, check_trials
+from fasthpo.storage.checks import FINISHED, LARGEST, check_attribute, check_reports, check_rows, check_trials
 from fasthpo.storage.definition import Definition
 from fasthpo.storage.framing import Broken, read_frames
 from fasthpo.storage.freezing import Columns
@@ -158,6 +158,8 @@ def _read_head(unpacker: Any) -> tuple[Head, _Counts, _Rest]:
         raise CorruptCheckpoint("the attributes are nested too deeply") from error
     if type(attributes) is not dict:
         raise CorruptCheckpoint("the attributes must be an object")
+    for attribute in attributes.values():
+        check_attribute(attribute)
     waiting = _column(unpacker, "waiting", "<i8", more[2])
     return head, counts, _Rest(more[0], attributes, waiting, _columns(unpacker, OPEN_LEG_TYPES, more[3]))
 

@@ -21,16 +21,12 @@ END_OF_TIME = 253402300800.0  # the year 10000, in seconds since the epoch
 
 def is_flat(value: Any) -> bool:
     """Whether a JSON value is nested no deeper than can always be written and read again."""
-    level: list[Any] = [value]
+    level = [value]
     for _ in range(MOST_NESTED + 1):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, (dict, list))
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
+        level = [one for one in level if isinstance(one, (dict, list))]
         if not level:
             return True
+        level = [inside for one in level for inside in (one.values() if isinstance(one, dict) else one)]
     return False
 
 

@@ -182,7 +182,8 @@ class Keeping(Exporting):
     def keep_at(self, path: str | Path, durability: Durability = "interval", overwrite: bool = False) -> None:
         """From now on keep the study in a directory, with all that it has so far; as `Study(..., storage=path)`.
 
-        A study that was kept elsewhere is left there as it is: so a study goes on whose disk is full or has failed.
+        A study that was kept elsewhere is left there as it is, and its trials' weights are copied: so a study goes on
+        whose disk is full or has failed. If weights can't be read any more, `save` and `Study.load` go on without them.
 
         Args:
             path: the directory; made if it is missing.
@@ -193,7 +194,7 @@ class Keeping(Exporting):
             StudyExists: the directory holds a study, or weights that one has left.
             StudyInUse: another study has the directory.
             StudyReadOnly: this one follows another process's study, or was closed.
-            OSError: the files can't be written.
+            OSError: the files can't be written, or weights can't be copied; the study stays where it was.
         """
         self._keep_at(path, durability, overwrite, overwrite)
 

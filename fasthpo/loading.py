@@ -202,7 +202,8 @@ class Loading(Keeping):
 
         Raises:
             InvalidValue: the study was not opened with `read_only=True` from a directory.
-            CorruptCheckpoint: a file is damaged.
+            FileNotFoundError: there is no study any more.
+            CorruptCheckpoint: a file is damaged, or of another study.
         """
         with self._lock:
             if self._loaded is None or self._loaded.directory is None:

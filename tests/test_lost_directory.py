@@ -298,6 +298,23 @@ def test_file_numbers_that_change_are_no_loss(tmp_path: Path) -> None:
     assert content(load(tmp_path / "study")) == content(study)
 
 
+@pytest.mark.parametrize("lose", [made_anew, made_anew_and_gone_on_with, moved_there])
+def test_a_reader_does_not_go_over_to_another_study(lose: Callable[[Path], None], tmp_path: Path) -> None:
+    study = begun(tmp_path / "study")
+    reader = load(tmp_path / "study")
+    seen = content(reader)
+    lose(tmp_path / "study")
+    for _ in range(2):
+        with pytest.raises(fasthpo.CorruptCheckpoint, match="holds another study by now"):
+            reader.refresh()
+        assert content(reader) == seen
+    shutil.rmtree(tmp_path / "study")
+    with pytest.raises(FileNotFoundError):
+        reader.refresh()
+    study.keep_at(tmp_path / "study")  # where the reader finds it again
+    assert reader.refresh() and content(reader) == content(study)
+
+
 # --- tuners
 
 

@@ -19,6 +19,7 @@ from fasthpo.samplers.base import check_seed
 from fasthpo.storage.checkpoints import Keep, check_keep
 from fasthpo.table import check_direction
 from fasthpo.trial import as_number, check_count
+from fasthpo.values import shown
 
 # by strategy, which is also the pruner's name: the fields that it uses, which are arguments of the pruner
 PRUNING_STRATEGIES: dict[str, tuple[str, ...]] = {
@@ -37,13 +38,13 @@ _LONGEST_NAME = 200  # bytes; file systems end at 255, and temporary names are l
 def _boolean(name: str, value: Any) -> bool:
     answer = plain(value)
     if not isinstance(answer, bool):
-        raise InvalidValue(f"{name} must be True or False, got {name}={value!r}")
+        raise InvalidValue(f"{name} must be True or False, got {name}={shown(value)}")
     return answer
 
 
 def _checked_name(name: Any) -> str:
     if not isinstance(name, str) or not name.strip():
-        raise InvalidValue(f"study_name must be a string that is not empty, got study_name={name!r}")
+        raise InvalidValue(f"study_name must be a string that is not empty, got study_name={shown(name)}")
     why = None
     if found := _FORBIDDEN.search(name):
         why = f"it must not contain {found.group()!r}"
@@ -56,14 +57,14 @@ def _checked_name(name: Any) -> str:
     elif len(name.encode(errors="surrogatepass")) > _LONGEST_NAME:
         why = f"it must not be longer than {_LONGEST_NAME} bytes"
     if why is not None:
-        raise InvalidValue(f"study_name names a directory: {why}, got study_name={name!r}")
+        raise InvalidValue(f"study_name names a directory: {why}, got study_name={shown(name)}")
     return name
 
 
 def _checked_duration(duration: Any) -> float:
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else as_number("max_duration", duration)
     if not seconds > 0:
-        raise InvalidValue(f"max_duration must be a positive number of seconds, got max_duration={duration!r}")
+        raise InvalidValue(f"max_duration must be a positive number of seconds, got max_duration={shown(duration)}")
     return seconds
 
 
@@ -131,7 +132,9 @@ class PruningConfig(_Config):
 
     def __post_init__(self) -> None:
         if not isinstance(self.strategy, str) or self.strategy not in PRUNING_STRATEGIES:
-            raise InvalidValue(f"strategy must be one of {list(PRUNING_STRATEGIES)}, got strategy={self.strategy!r}")
+            raise InvalidValue(
+                f"strategy must be one of {list(PRUNING_STRATEGIES)}, got strategy={shown(self.strategy)}"
+            )
         self._set(percentile=self._checked_share())
         used = PRUNING_STRATEGIES[self.strategy]
         for name, field in type(self).__dataclass_fields__.items():
@@ -139,7 +142,7 @@ class PruningConfig(_Config):
             if name != "strategy" and name not in used and (type(value) is bool or value != field.default):
                 users = [f'strategy="{other}"' for other, names in PRUNING_STRATEGIES.items() if name in names]
                 raise InvalidValue(
-                    f'{name} has no effect for strategy="{self.strategy}", got {name}={value!r}; '
+                    f'{name} has no effect for strategy="{self.strategy}", got {name}={shown(value)}; '
                     f"it is for {' and '.join(users)}"
                 )
         options = self.make_pruner().options()  # the pruner checks what it is given
@@ -272,11 +275,13 @@ class TunerConfig(_Config):
     def __post_init__(self) -> None:
         metric = self.objective_metric
         if metric is not None and (not isinstance(metric, str) or not metric):
-            raise InvalidValue(f"objective_metric must be None or a metric's name, got objective_metric={metric!r}")
+            raise InvalidValue(
+                f"objective_metric must be None or a metric's name, got objective_metric={shown(metric)}"
+            )
         for name, kind in (("pruning", PruningConfig), ("early_stopping", EarlyStoppingConfig)):
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
-                raise InvalidValue(f"{name} must be None or a {kind.__name__}, got {name}={value!r}")
+                raise InvalidValue(f"{name} must be None or a {kind.__name__}, got {name}={shown(value)}")
         self._set(
             study_name=_checked_name(self.study_name),
             direction=check_direction(self.direction),

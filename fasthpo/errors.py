@@ -51,7 +51,10 @@ class CorruptCheckpoint(FastHPOError, ValueError):
 
 
 class StorageError(FastHPOError, OSError):
-    """A study's files can't be written, for instance because the disk is full. The study in memory is complete."""
+    """A study's files can't be written, for instance because the disk is full, or were removed or replaced.
+
+    The study in memory is complete.
+    """
 
 
 class StudyInUse(FastHPOError, RuntimeError):

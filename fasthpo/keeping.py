@@ -7,6 +7,7 @@ import secrets
 import shutil
 import threading
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -27,12 +28,16 @@ from fasthpo.samplers.base import Sampler
 from fasthpo.scheduler import Scheduler
 from fasthpo.search_space import SearchSpace
 from fasthpo.storage.atomic import atomic_file, sync_directory
-from fasthpo.storage.checkpoints import DIRECTORY, Keep, trials_in
+from fasthpo.storage.checkpoints import DIRECTORY, Keep, remove_trials, trials_in
+from fasthpo.storage.checks import MOST_NESTED, is_flat
 from fasthpo.storage.definition import Parts, define
 from fasthpo.storage.folder import (
     CHECKPOINT_FILE,
     JOURNAL_FILES,
+    DirectoryMark,
     Loaded,
+    directory_mark,
+    exists,
     holds_study,
     present,
     remove_leftovers,
@@ -46,6 +51,7 @@ from fasthpo.storage.rebuilding import settled
 from fasthpo.storage.snapshot import ID_SIZE, VERSION, Head, write_snapshot
 from fasthpo.storage.syncing import Durability, check_durability
 from fasthpo.strategies.base import Strategy
+from fasthpo.values import shown
 
 # where a call stands that changes the study
 IDLE = 0  # there is none
@@ -165,7 +171,7 @@ class Keeping(Exporting):
 
         Args:
             name: a string.
-            value: None, a bool, int, float or str, or lists and string-keyed dicts of these.
+            value: None, a bool, int, float or str, or lists and string-keyed dicts of these, at most 100 in each other.
 
         Raises:
             InvalidValue: it is none of these.
@@ -176,9 +182,13 @@ class Keeping(Exporting):
             text = json.dumps(value)
             same = json.loads(text) == value or value != value
         except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidValue(f"an attribute must be made of plain JSON values, got {value!r}: {error}") from None
+            raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}: {error}") from None
         if not same:
-            raise InvalidValue(f"an attribute must be made of plain JSON values, got {value!r}")
+            raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}")
+        if not is_flat(value):
+            raise InvalidValue(
+                f"an attribute must not be nested more than {MOST_NESTED} levels deep, got {shown(value)}"
+            )
         with self._lock, Change(self):
             self._history.attributes[name] = json.loads(text)
             if self._scheduler.log is not None:
@@ -199,7 +209,24 @@ class Keeping(Exporting):
             InvalidValue: `keep` is something else.
         """
         with self._lock, Change(self):
+            self._check_place()
             self.checkpoints.keep(keep, self.table, self._may_go_on)
+
+    def trial_checkpoint_dir(self, number: int) -> Path:
+        """As `Trial.checkpoint_dir`.
+
+        Raises:
+            StorageError: the study's directory was removed, or is another study's by now.
+            OSError: the trial's directory can't be made.
+        """
+        with self._lock:
+            self._check_place()
+            return self.checkpoints.of(number)
+
+    def _check_place(self) -> None:
+        """Make sure that no other study's weights are overwritten or removed."""
+        if self._keeper is not None:
+            self._keeper.check()
 
     # --- in a directory
 
@@ -211,7 +238,8 @@ class Keeping(Exporting):
     def keep_at(self, path: str | Path, durability: Durability = "interval", overwrite: bool = False) -> None:
         """From now on keep the study in a directory, with all that it has so far; as `Study(..., storage=path)`.
 
-        A study that was kept elsewhere is left there as it is: so a study goes on whose disk is full or has failed.
+        A study that was kept elsewhere is left there as it is, and its trials' weights are copied: so a study goes on
+        whose disk is full or has failed. If weights can't be read any more, `save` and `Study.load` go on without them.
 
         Args:
             path: the directory; made if it is missing.
@@ -222,21 +250,28 @@ class Keeping(Exporting):
             StudyExists: the directory holds a study, or weights that one has left.
             StudyInUse: another study has the directory.
             StudyReadOnly: this one follows another process's study, or was closed.
-            OSError: the files can't be written.
+            OSError: the files can't be written, or weights can't be copied; the study stays where it was.
         """
+        self._keep_at(path, durability, overwrite, overwrite)
+
+    def _keep_at(self, path: str | Path, durability: Durability, overwrite: bool, overwrite_weights: bool) -> None:
+        """As `keep_at`; with `overwrite_weights` also weights are removed that a study has left."""
         seconds = check_durability(durability)
         directory = absolute(given_path("path", path))  # the process may go elsewhere
         with self._lock:
             if self._keeper is not None:
                 self._keeper.wait()
             with Change(self):
-                self._begin_at(directory, seconds, overwrite)
+                self._move(directory, seconds, overwrite, overwrite_weights)
 
-    def _begin_at(self, directory: Path, seconds: float | None, overwrite: bool) -> None:
-        """As `keep_at`."""
+    def _move(self, directory: Path, seconds: float | None, overwrite: bool, overwrite_weights: bool) -> None:
+        """As `_keep_at`; if it is broken off, the study stays where it was, and the directory as it was."""
+        root, before = directory / DIRECTORY, self._keeper
+        has_weights = before is None and self.checkpoints.is_at(root)  # it was loaded from a file there
         directory.mkdir(parents=True, exist_ok=True)
         sync_directory(directory.parent)
         lock = WriterLock(directory)
+        begun: Keeper | None = None
         try:
             if holds_study(directory):
                 if not overwrite:
@@ -245,45 +280,68 @@ class Keeping(Exporting):
                         "choose another directory"
                     )
                 remove_study(directory)
-            self._refuse_weights(directory / DIRECTORY, overwrite)
             remove_leftovers(directory)
             head = Head(VERSION, 0, self._id, self._definition())
             keeper = Keeper(directory, lock, self._history, self._lock, seconds, head)
+            if not has_weights:
+                self._refuse_weights(root, overwrite_weights)
+                if before is None or self.checkpoints.is_empty or before.is_in_place():
+                    self.checkpoints.copy_to(root)
+                else:  # what is there is another study's
+                    self.checkpoints.forget()
+            begun = keeper
             if len(self.table) or self._history.attributes:
                 keeper.begin_with_all()
             else:
                 keeper.begin()
+            self._kept_by(keeper)
         except BaseException:
+            if begun is not None:
+                if not has_weights:
+                    remove_trials(root)
+                self._kept_by(before)
+                begun.drop()
+                with suppress(OSError):
+                    remove_study(directory)
             lock.release()
             raise
-        before = self._keeper
-        self._kept_by(keeper)
         if before is not None:
             before.drop()
-        self.checkpoints.move_to(directory / DIRECTORY)
+        self.checkpoints.go_on_at(root)
 
     def _refuse_weights(self, root: Path, overwrite: bool) -> None:
         """Make sure that no trial finds weights that another study's has left."""
-        if self.checkpoints.is_at(root) or not trials_in(root):
+        if not trials_in(root):
             return
         if not overwrite:
             raise StudyExists(f"{root} holds weights of another study's trials; remove it, or choose another directory")
         shutil.rmtree(root, ignore_errors=True)
 
-    def _keep_again(self, directory: Path) -> None:
-        """Keep the study in a directory that holds an earlier state of it, as `_let_go` left it there."""
+    def _keep_again(self, directory: Path, mark: DirectoryMark) -> None:
+        """Keep the study in a directory that holds an earlier state of it, as `_let_go` left it there.
+
+        Raises:
+            StudyExists: another study is there, or this one has gone on there.
+        """
         with self._lock:
             lock = WriterLock(directory)
             try:
-                remove_leftovers(directory)
                 head, journal = present(directory)
-                head = head._replace(study_id=self._id, definition=self._definition())
+                if head.study_id != self._id or directory_mark(directory) != mark:  # which nobody changes any more
+                    raise StudyExists(f"{directory} holds a study that has changed since this one was kept there")
+                remove_leftovers(directory)
+                head = head._replace(definition=self._definition())
                 keeper = Keeper(directory, lock, self._history, self._lock, check_durability("interval"), head)
                 keeper.begin_with_all(journal)
             except BaseException:
                 lock.release()
                 raise
             self._kept_by(keeper)
+
+    @property
+    def _has_place(self) -> bool:
+        """Whether the directory is still the study's; True for one in memory."""
+        return self._keeper is None or self._keeper.is_in_place()
 
     def _let_go(self) -> None:
         """Write everything and let others have the study's directory; the study goes on in memory."""
@@ -315,6 +373,7 @@ class Keeping(Exporting):
         It is made by itself whenever the journal has grown to twice the size of the last one, and on `close`.
 
         Raises:
+            StudyReadOnly: this process was forked from the one that keeps the study.
             StorageError: it can't be written; the journal goes on.
         """
         with self._lock:
@@ -358,7 +417,7 @@ class Keeping(Exporting):
         """
         path = given_path("path", path)
         target = path / CHECKPOINT_FILE if path.is_dir() else path
-        if target.name == CHECKPOINT_FILE and any((target.parent / name).exists() for name in JOURNAL_FILES):
+        if target.name == CHECKPOINT_FILE and any(exists(target.parent / name) for name in JOURNAL_FILES):
             raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
         with atomic_file(absolute(target)) as file:
             self._write(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ from fasthpo.storage.checkpoints import DIRECTORY
 from fasthpo.storage.definition import Definition, Given
 from fasthpo.storage.folder import (
     Loaded,
+    exists,
     holds_study,
     read_study,
     remove_leftovers,
@@ -203,7 +205,8 @@ class Loading(Keeping):
 
         Raises:
             InvalidValue: the study was not opened with `read_only=True` from a directory.
-            CorruptCheckpoint: a file is damaged.
+            FileNotFoundError: there is no study any more.
+            CorruptCheckpoint: a file is damaged, or of another study.
         """
         with self._lock:
             if self._loaded is None or self._loaded.directory is None:
@@ -230,8 +233,10 @@ def _keep_aside(file: Path) -> None:
     number = 1
     while True:
         copy = file.with_name(f"{file.stem}.damaged-{number}{file.suffix}")
-        if not copy.exists():
+        if not exists(copy):
             break
+        if filecmp.cmp(file, copy, shallow=False):  # from a load that failed afterwards
+            return
         number += 1
     with atomic_file(copy) as target, open(file, "rb") as source:
         shutil.copyfileobj(source, target)

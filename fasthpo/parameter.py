@@ -36,13 +36,13 @@ def check_finite(name: str, value: Any) -> float:
     """The number itself, as a float; `InvalidSearchSpace` if it is none, or not finite."""
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidSearchSpace(f"{name} must be a number, got {name}={value!r}")
+        raise InvalidSearchSpace(f"{name} must be a number, got {name}={shown(value)}")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise InvalidSearchSpace(f"{name} must be finite, got {name}={value!r}")
+        raise InvalidSearchSpace(f"{name} must be finite, got {name}={shown(value)}")
     return number + 0.0  # -0.0 is 0.0
 
 
@@ -52,13 +52,13 @@ def check_integer(name: str, value: Any) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise InvalidSearchSpace(f"{name} must be an integer, got {name}={value!r}")
+        raise InvalidSearchSpace(f"{name} must be an integer, got {name}={shown(value)}")
     try:
         number = operator.index(value)
     except TypeError:  # an array of one element has __index__, but no index
-        raise InvalidSearchSpace(f"{name} must be an integer, got {name}={value!r}") from None
+        raise InvalidSearchSpace(f"{name} must be an integer, got {name}={shown(value)}") from None
     if abs(number) > LARGEST_INTEGER:
-        raise InvalidSearchSpace(f"{name} must lie within -2**53 and 2**53, got {name}={number}")
+        raise InvalidSearchSpace(f"{name} must lie within -2**53 and 2**53, got {name}={shown(number)}")
     return number
 
 
@@ -66,7 +66,7 @@ def check_boolean(name: str, value: Any) -> bool:
     """The boolean itself; `InvalidSearchSpace` if it is none."""
     value = plain(value)
     if not isinstance(value, bool):
-        raise InvalidSearchSpace(f"{name} must be True or False, got {name}={value!r}")
+        raise InvalidSearchSpace(f"{name} must be True or False, got {name}={shown(value)}")
     return value
 
 
@@ -76,7 +76,7 @@ def check_points(value: Any) -> int | None:
         return None
     number = check_integer("n_points", value)
     if number < 1:
-        raise InvalidSearchSpace(f"n_points must be at least 1, got n_points={number}")
+        raise InvalidSearchSpace(f"n_points must be at least 1, got n_points={shown(number)}")
     return number
 
 
@@ -85,12 +85,12 @@ def _normal_when(when: When | None) -> dict[str, tuple[Value, ...]]:
         return {}
     if not isinstance(when, Mapping):
         raise InvalidSearchSpace(
-            f"when must map a parameter's name to its values, such as {{'optimizer': ['sgd']}}, got when={when!r}"
+            f"when must map a parameter's name to its values, such as {{'optimizer': ['sgd']}}, got when={shown(when)}"
         )
     normal: dict[str, tuple[Value, ...]] = {}
     for parent, values in when.items():
         if not isinstance(parent, str) or not parent:
-            raise InvalidSearchSpace(f"when must name a parameter, got {parent!r}")
+            raise InvalidSearchSpace(f"when must name a parameter, got {shown(parent)}")
         several = isinstance(values, (list, tuple, set, frozenset, range, np.ndarray))
         listed = tuple(plain(v) for v in values) if several else (plain(values),)  # type: ignore[union-attr]
         if not listed:

@@ -33,6 +33,13 @@ _MOST_DIGITS = 22  # decimals that rounding can give; larger powers of ten are n
 _SLACK = 1e-6  # of a step, that a value may be off
 
 
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # of an integer
+        return False
+
+
 class Continuous(Numeric):
     """A float between `low` and `high`, both included, on a linear scale.
 
@@ -124,7 +131,7 @@ class Continuous(Numeric):
         number = self._number(value, slack)
         nearest = float(self.at(self.cell(np.array(number))))
         if abs(nearest - number) > slack:
-            raise InvalidParameters(f"must be low + k * step (low={self.low}, step={self.step}), got {value!r}")
+            raise InvalidParameters(f"must be low + k * step (low={self.low}, step={self.step}), got {shown(value)}")
         return nearest
 
     def decode(self, column_value: float) -> Value:
@@ -230,7 +237,7 @@ class Discrete(Numeric):
         number = self._number(value)
         assert self.step is not None
         if not number.is_integer() or (int(number) - self.low) % self.step:
-            raise InvalidParameters(f"must be low + k * step (low={self.low}, step={self.step}), got {value!r}")
+            raise InvalidParameters(f"must be low + k * step (low={self.low}, step={self.step}), got {shown(value)}")
         return number
 
     def decode(self, column_value: float) -> Value:
@@ -263,7 +270,7 @@ class Categorical(Parameter):
         # the order of a set differs from run to run
         no_list = isinstance(choices, (str, bytes, set, frozenset, Mapping)) or not hasattr(choices, "__iter__")
         if no_list:
-            raise InvalidSearchSpace(f"choices must be a list of values, got choices={choices!r}")
+            raise InvalidSearchSpace(f"choices must be a list of values, got choices={shown(choices)}")
         listed = tuple(plain(c) for c in choices)
         if not listed:
             raise InvalidSearchSpace("choices must hold at least one value, got none")
@@ -271,13 +278,13 @@ class Categorical(Parameter):
         for i, choice in enumerate(listed):
             if type(choice) not in _PLAIN:  # an enumeration's member would come back from a file as something else
                 raise InvalidSearchSpace(
-                    f"a choice must be a str, bool, int, float or None, got {choice!r} of type "
+                    f"a choice must be a str, bool, int, float or None, got {shown(choice)} of type "
                     f"{type(choice).__name__}; use a string and look the object up in your objective"
                 )
-            if isinstance(choice, float) and not math.isfinite(choice):
-                raise InvalidSearchSpace(f"a choice must be finite, got {choice!r}")
+            if isinstance(choice, (int, float)) and not _is_finite(choice):
+                raise InvalidSearchSpace(f"a choice must be finite, got {shown(choice)}")
             if index.setdefault((type(choice), choice), i) != i:
-                raise InvalidSearchSpace(f"choices must differ from each other, got {choice!r} twice")
+                raise InvalidSearchSpace(f"choices must differ from each other, got {shown(choice)} twice")
         self._set("choices", listed)
         self._set("_index", index)
         self._set("lattice", Lattice(0.0, len(listed) - 1.0, len(listed) - 1, 1.0, 0.0, 0, False, 1.0))
@@ -294,10 +301,10 @@ class Categorical(Parameter):
             found = None
         if found is None and isinstance(value, (int, float)) and not isinstance(value, bool):
             # 1 for the choice 1.0 is meant; True for it is not
-            equal = [i for (kind, choice), i in self._index.items() if kind in (int, float) and choice == value]
-            found = equal[0] if equal else None
+            equal = (self._index.get((kind, value)) for kind in (int, float))
+            found = min((i for i in equal if i is not None), default=None)
         if found is None:
-            listed = ", ".join(map(repr, self.choices[:_MAX_LISTED])) + (", ..." if self.count > _MAX_LISTED else "")
+            listed = ", ".join(map(shown, self.choices[:_MAX_LISTED])) + (", ..." if self.count > _MAX_LISTED else "")
             raise InvalidParameters(f"must be one of [{listed}], got {shown(value)}")
         return float(found)
 
@@ -318,7 +325,7 @@ def parameter_from_dict(definition: Mapping[str, Any]) -> Parameter:
         InvalidSearchSpace: not such a description.
     """
     if not isinstance(definition, Mapping) or definition.get("type") not in list(_KINDS):
-        raise InvalidSearchSpace(f"a parameter's type must be one of {sorted(_KINDS)}, got {definition!r}")
+        raise InvalidSearchSpace(f"a parameter's type must be one of {sorted(_KINDS)}, got {shown(definition)}")
     kind = _KINDS[definition["type"]]
     arguments = {str(k): v for k, v in definition.items() if k != "type"}
     unknown = set(arguments) - set(kind.fields) - {"when"}

@@ -33,6 +33,9 @@ __all__ = [
 ]
 
 
+_MOST_PARAMETERS = 2**15
+
+
 class Condition(NamedTuple):
     """Parameter `child` is active only if the column of `parent` holds one of `allowed`."""
 
@@ -61,6 +64,8 @@ class SearchSpace(Mapping[str, Parameter]):
             raise InvalidSearchSpace(f"a search space is a mapping of name to parameter, got {parameters!r}")
         if not parameters:
             raise InvalidSearchSpace("a search space needs at least one parameter, got none")
+        if len(parameters) > _MOST_PARAMETERS:
+            raise InvalidSearchSpace(f"a search space has at most {_MOST_PARAMETERS} parameters, got {len(parameters)}")
         for name, parameter in parameters.items():
             if not isinstance(name, str) or not name.strip():
                 raise InvalidSearchSpace(f"a parameter's name must be a string that is not empty, got {name!r}")
@@ -96,7 +101,7 @@ class SearchSpace(Mapping[str, Parameter]):
                     column_value = source.encode(value)
                 except InvalidParameters as error:
                     raise InvalidSearchSpace(
-                        f"{name!r} depends on {parent!r}={value!r}, but {parent!r} {error}"
+                        f"{name!r} depends on {parent!r}={shown(value)}, but {parent!r} {error}"
                     ) from None
                 if column_value in allowed:
                     raise InvalidSearchSpace(f"{name!r} lists {parent!r}={value!r} twice in its condition")
@@ -274,7 +279,7 @@ class SearchSpace(Mapping[str, Parameter]):
             InvalidSearchSpace: not such a description.
         """
         if not isinstance(definition, Mapping):
-            raise InvalidSearchSpace(f"a search space is a mapping of name to parameter, got {definition!r}")
+            raise InvalidSearchSpace(f"a search space is a mapping of name to parameter, got {shown(definition)}")
         return cls({name: parameter_from_dict(one) for name, one in definition.items()})
 
     def to_json(self) -> str:
@@ -290,7 +295,7 @@ class SearchSpace(Mapping[str, Parameter]):
         """
         try:
             definition = json.loads(text)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InvalidSearchSpace(f"not JSON: {error}") from error
         return cls.from_dict(definition)
 

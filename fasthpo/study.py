@@ -35,6 +35,7 @@ from fasthpo.trial import Trial, TrialState, as_number
 from fasthpo.values import element, shown, whole
 
 _RUNNING = int(TrialState.RUNNING)
+_MOST_AT_ONCE = 10**7  # trials of a batch, each of which takes 100 bytes and more
 
 
 class Study(Loading):
@@ -52,7 +53,9 @@ class Study(Loading):
     - "system": what the system has not yet written by itself, which may be all of the last half minute.
 
     If the disk is full, `tell` raises `StorageError`. The study in memory has what was told, the files can be loaded,
-    and what is missing in them is written as soon as that works again.
+    and what is missing in them is written as soon as that works again. The same happens if the directory or the files
+    were removed, renamed or replaced, by another study or a backup: these are left alone, and `save` or `keep_at` has
+    the study kept elsewhere.
 
     Args:
         space: what to search.
@@ -172,7 +175,7 @@ class Study(Loading):
         """`n` running trials at once: what `n` calls of `ask` would give, or fewer if the space ends.
 
         Args:
-            n: how many, not negative.
+            n: how many, not negative, at most 10 million.
 
         Returns:
             `batch.numbers` (n,), `batch.params` (a column a parameter), `batch[i]` (a dict), and under a multi-fidelity
@@ -180,7 +183,9 @@ class Study(Loading):
         """
         n = plain(n)
         if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-            raise InvalidValue(f"n must be an integer that is not negative, got n={n!r}")
+            raise InvalidValue(f"n must be an integer that is not negative, got n={shown(n)}")
+        if n > _MOST_AT_ONCE:
+            raise InvalidValue(f"n must be at most {_MOST_AT_ONCE}, got n={shown(n)}")
         with self._lock, Change(self):
             asked = self._scheduler.next_many(n)
             self._history.commit()

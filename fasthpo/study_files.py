@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +12,6 @@ from fasthpo.paths import absolute
 from fasthpo.results import StopReason, StudyStatistics
 from fasthpo.resuming import resumed
 from fasthpo.storage.atomic import storage_error
-from fasthpo.storage.checkpoints import DIRECTORY
 from fasthpo.storage.export import export_study
 from fasthpo.storage.folder import CHECKPOINT_FILE, DirectoryMark, directory_mark, holds_study
 from fasthpo.study import Study
@@ -85,12 +83,12 @@ class StudyFiles:
         if self._is_open(study):
             return
         with self._writing("the study can't be kept"):
-            if holds_study(self._directory) and self._is_as_left:
-                study._keep_again(self._directory)
+            if self._left_at is not None and holds_study(self._directory) and self._is_as_left:
+                study._keep_again(self._directory, self._left_at)
             else:
-                if not len(study):  # weights that a study has left whose files are gone
-                    shutil.rmtree(self._directory / DIRECTORY, ignore_errors=True)
-                study.keep_at(self._directory, overwrite=self._config.overwrite)
+                overwrite = self._config.overwrite
+                # weights that a study has left whose files are gone make place for a new one
+                study._keep_at(self._directory, "interval", overwrite, overwrite or not len(study))
 
     @contextmanager
     def _writing(self, failure: str) -> Iterator[None]:
@@ -127,11 +125,13 @@ class StudyFiles:
         return self._directory / CHECKPOINT_FILE
 
     def export(self, study: Study, statistics: StudyStatistics, reason: StopReason | None) -> None:
-        """Write the files for people.
+        """Write the files for people, unless the directory is another study's by now.
 
         Raises:
             StorageError: one can't be written.
         """
+        if self._is_open(study) and not study._has_place:
+            return
         numbers = {**statistics.to_dict(), "stop_reason": reason}
         name, compress = self._config.study_name, self._config.compress_history
         with self._writing("the files that sum up the study can't be written"):

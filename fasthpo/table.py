@@ -20,6 +20,7 @@ from fasthpo.savepoint import Savepoint
 from fasthpo.search_space import SearchSpace
 from fasthpo.trial import TrialState
 from fasthpo.tried import TriedPoints
+from fasthpo.values import shown
 
 Direction = Literal["minimize", "maximize"]
 NO_DRAW = -1  # of a trial whose parameters no sampler drew
@@ -45,7 +46,7 @@ def check_direction(direction: str) -> Direction:
         InvalidValue: neither "minimize" nor "maximize".
     """
     if direction not in ("minimize", "maximize"):
-        raise InvalidValue(f"direction must be 'minimize' or 'maximize', got direction={direction!r}")
+        raise InvalidValue(f"direction must be 'minimize' or 'maximize', got direction={shown(direction)}")
     return direction  # type: ignore[return-value]
 
 

@@ -248,15 +248,22 @@ def as_number(what: str, value: Any) -> float:
         raise InvalidValue(f"{what} must be a number, got {shown(value)} of type {type(value).__name__}") from None
 
 
-def check_count(name: str, value: Any, least: int = 0) -> int:
+def check_count(name: str, value: Any, least: int = 0, most: int = 2**63 - 1) -> int:
     """The integer itself.
 
+    Args:
+        name: what it is, for the message.
+        value: what was given.
+        least, most: the bounds. What takes memory or time for each one counted has a `most` of its own.
+
     Raises:
-        InvalidValue: it is none, or less than `least`.
+        InvalidValue: it is none, or out of bounds.
     """
     number = plain(value)
     if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise InvalidValue(f"{name} must be an integer of at least {least}, got {name}={value!r}")
+        raise InvalidValue(f"{name} must be an integer of at least {least}, got {name}={shown(value)}")
+    if number > most:
+        raise InvalidValue(f"{name} must be at most {most}, got {name}={shown(value)}")
     return number
 
 
@@ -294,7 +301,7 @@ class TrialMetrics:
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", as_number("value", self.value))  # not the tensor, which may hold a graph
         if not isinstance(self.metrics, Mapping):
-            raise InvalidValue(f"metrics must map names to numbers, got metrics={self.metrics!r}")
+            raise InvalidValue(f"metrics must map names to numbers, got metrics={shown(self.metrics)}")
 
     def objective_value(self) -> float:
         """The same as `value`."""

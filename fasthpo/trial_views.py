@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +109,3 @@ class TrialViews(TrialSource):
 
     def trial_rungs(self, number: int) -> dict[int, float]:
         return self.table.legs.values_of(number)
-
-    def trial_checkpoint_dir(self, number: int) -> Path:
-        return self.checkpoints.of(number)

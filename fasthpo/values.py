@@ -20,13 +20,19 @@ _UNORDERED = (str, bytes, bytearray, Mapping, Set)  # what can be iterated over,
 _SHOWN = 200  # characters of a value in an error message
 
 
-def shown(value: Any) -> str:
-    """A value as an error message shows it, which has to be short, and possible."""
+def shown(value: Any, most: int = _SHOWN) -> str:
+    """A value as an error message shows it, in at most about `most` characters, however long, large or deep it is."""
     try:
         text = " ".join(repr(value).split())
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deeply to be shown"
+    except ValueError:  # Python writes no integer of more than some thousand digits
+        if not isinstance(value, int):
+            return f"a {type(value).__name__} that holds too large an integer to be shown"
+        return f"an integer of about {int(value.bit_length() * math.log10(2)) + 1} digits"
     except Exception:  # whatever another library raises, of a deleted array for instance
         return f"<{type(value).__name__}>"
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
 def element(value: Any) -> Any:

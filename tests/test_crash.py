@@ -17,7 +17,7 @@ import crashing
 import pytest
 
 import fasthpo
-from tests.studies import content, make, run
+from tests.studies import content, load, make, run
 
 POSIX = os.name == "posix"
 # a server that has imported everything forks each process; where there is none, each is a fresh interpreter
@@ -115,6 +115,21 @@ def test_a_killed_process_leaves_the_lock_even_if_its_children_live_on(tmp_path:
         assert [trial.number for trial in (study.ask(), study.ask())] == [1, 2]
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not POSIX, reason="processes fork on POSIX only")
+def test_a_forked_process_that_ends_leaves_the_study_to_the_one_that_has_it(tmp_path: Path) -> None:
+    process, connection = start(crashing.let_a_child_end, tmp_path)
+    try:
+        assert connection.recv() == 0  # the child's exit status
+        with pytest.raises(fasthpo.StudyInUse):
+            fasthpo.Study.load(tmp_path / "study")
+        seen = connection.recv()
+        assert content(load(tmp_path / "study")) == seen
+        assert len(load(tmp_path / "child")) == 3
+    finally:
+        process.kill()
+        process.join()
 
 
 # --- a full disk

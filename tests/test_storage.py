@@ -349,6 +349,37 @@ def test_a_journal_is_renamed_on_windows_by_closing_it(tmp_path: Path, monkeypat
     assert content(load(tmp_path)) == content(study)
 
 
+def test_a_journal_that_can_not_be_opened_again_on_windows_is_opened_with_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make("random", storage=tmp_path)
+    run(study, study.ask())
+    windows = SimpleNamespace(**{name: getattr(os, name) for name in dir(os) if not name.startswith("__")})
+    windows.name = "nt"
+    failures = 0
+
+    def replace(source: Path, target: Path) -> None:
+        nonlocal failures
+        failures = 2
+        os.replace(source, target)
+
+    def opened(path: Path, flags: int) -> int:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise PermissionError(13, "a virus scanner has it open")
+        return os.open(path, flags)
+
+    windows.replace, windows.open = replace, opened
+    monkeypatch.setattr(journal, "os", windows)
+    study.compact()
+    trial = study.ask()
+    study.tell(trial, 0.5)
+    assert not failures
+    assert content(load(tmp_path)) == content(study)
+    study.close()
+
+
 def test_what_a_crash_left_half_written_goes(tmp_path: Path) -> None:
     make("random", storage=tmp_path).close()
     leftover = tmp_path / ".checkpoint.msgpack.123-0a1b2c3d.tmp"

@@ -15,6 +15,8 @@ from fasthpo.table import TrialTable
 from fasthpo.trial import as_number, check_count
 
 _FIRST_ROWS = 4
+_MOST_PATIENCE = 100_000  # reports, each of which takes 16 bytes a running trial
+_MOST_WRAPPED = 32
 
 
 class PatientPruner(Pruner):
@@ -33,7 +35,7 @@ class PatientPruner(Pruner):
 
     Args:
         wrapped_pruner: the pruner that has to agree; None: patience decides alone.
-        patience: how many reports may pass without getting better, 0 or more.
+        patience: how many reports may pass without getting better, 0 to 100,000.
         min_delta: the trial gets better only by more than this, in the unit of the reported values.
 
     Raises:
@@ -54,6 +56,7 @@ class PatientPruner(Pruner):
     """
 
     name = "patient"
+    _depth: int  # how many patient pruners are wrapped in each other
 
     def __init__(self, wrapped_pruner: Pruner | None, patience: int, min_delta: float = 0.0) -> None:
         if wrapped_pruner is not None and not isinstance(wrapped_pruner, Pruner):
@@ -61,8 +64,11 @@ class PatientPruner(Pruner):
         delta = as_number("min_delta", min_delta)
         if not 0 <= delta < math.inf:
             raise InvalidValue(f"min_delta must be finite and not negative, got min_delta={delta}")
+        self._depth = 1 + (wrapped_pruner._depth if isinstance(wrapped_pruner, PatientPruner) else 0)
+        if self._depth > _MOST_WRAPPED:
+            raise InvalidValue(f"at most {_MOST_WRAPPED} patient pruners can be wrapped in each other, got more")
         self.wrapped_pruner = wrapped_pruner
-        self.patience = check_count("patience", patience)
+        self.patience = check_count("patience", patience, most=_MOST_PATIENCE)
         self.min_delta = delta
         self._forget()
 

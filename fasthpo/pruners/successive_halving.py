@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.parameter import FloatArray
+from fasthpo.parameter import LARGEST_INTEGER, FloatArray
 from fasthpo.pruners.base import Pruner
 from fasthpo.reports import grow
 from fasthpo.table import TrialTable
@@ -165,8 +165,8 @@ class SuccessiveHalvingPruner(Pruner):
     name = "successive_halving"
 
     def __init__(self, min_resource: int = 1, reduction_factor: int = 3) -> None:
-        self.min_resource = check_count("min_resource", min_resource, 1)
-        self.reduction_factor = check_count("reduction_factor", reduction_factor, 2)
+        self.min_resource = check_count("min_resource", min_resource, 1, LARGEST_INTEGER)
+        self.reduction_factor = check_count("reduction_factor", reduction_factor, 2, LARGEST_INTEGER)
         levels = [self.min_resource]
         while levels[-1] < _BEYOND:
             levels.append(levels[-1] * self.reduction_factor)

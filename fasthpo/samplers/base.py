@@ -13,6 +13,7 @@ from fasthpo.parameter import FloatArray, Value, plain
 from fasthpo.reports import IntArray
 from fasthpo.search_space import SearchSpace
 from fasthpo.table import TrialTable
+from fasthpo.values import shown
 
 
 def check_seed(seed: int | None) -> int:
@@ -25,7 +26,7 @@ def check_seed(seed: int | None) -> int:
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
     seed = plain(seed)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-        raise InvalidValue(f"seed must be None or an integer from 0 to 2**64 - 1, got seed={seed!r}")
+        raise InvalidValue(f"seed must be None or an integer from 0 to 2**64 - 1, got seed={shown(seed)}")
     return seed
 
 

@@ -17,6 +17,7 @@ from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
 from fasthpo.table import NO_DRAW, TrialTable
 from fasthpo.tried import TriedPoints
+from fasthpo.values import shown
 
 _ERROR = 4 * math.ulp(1.0)  # of a computed point, relative to what it is computed from
 _SLACK = 1e-6  # of the distance between two points of a continuum, that a known value may be off
@@ -120,7 +121,9 @@ class GridSampler(Sampler):
     def check_space(self, space: SearchSpace) -> None:
         size = self.grid_size(space)
         if self.shuffle and size > LARGEST_INT64:
-            raise InvalidSearchSpace(f"a shuffled grid has at most 2**63 - 1 cells, got {size}; use shuffle=False")
+            raise InvalidSearchSpace(
+                f"a shuffled grid has at most 2**63 - 1 cells, got {shown(size)}; use shuffle=False"
+            )
 
     def _grid_of(self, space: SearchSpace) -> Grid:
         grid = self._grid

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fasthpo.errors import InvalidSearchSpace, InvalidValue
+from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
@@ -17,11 +17,14 @@ from fasthpo.uninterrupted import import_whole
 
 _BLOCK = 256  # points made at once; a power of two, as Sobol's sequence likes it
 _ENGINE = threading.Lock()  # an engine is one sequence, which several studies may share
+_MOST_POINTS = 2**26  # SciPy goes through all points before the wanted ones, at 50 ns and more each
 _MOST_PARAMETERS = 21201  # direction numbers that SciPy has
 
 
 class QMCSampler(Sampler):
     """Sobol's sequence, scrambled, through the space's prior distributions (`scipy.stats.qmc.Sobol`).
+
+    After 2**26 points (67 million) it ends.
 
     Args:
         seed: of the scrambling, 0 to 2**64 - 1; None draws one.
@@ -65,6 +68,8 @@ class QMCSampler(Sampler):
 
     def _unit(self, space: SearchSpace, first: int, count: int) -> FloatArray:
         """Points first ... first + count - 1 of the sequence, (count, d)."""
+        if first + count > _MOST_POINTS:
+            raise SpaceExhausted(f"Sobol's sequence is made up to {_MOST_POINTS} points, and these have been suggested")
         qmc = import_whole("scipy.stats.qmc")
         with _ENGINE:
             d = len(space)

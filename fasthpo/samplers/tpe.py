@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fasthpo.errors import InvalidValue
+from fasthpo.errors import InvalidSearchSpace, InvalidValue
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.latin import LatinDraws
 from fasthpo.samplers.model import Model
+from fasthpo.search_space import SearchSpace
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState, check_count
 
@@ -20,6 +21,8 @@ _ONE_FINISHED_OF = 4  # startup trials, before the model is used while others of
 _OWN_EVERY = 8  # draws: one of them is TPE's own choice, where the Gaussian process makes the others
 _OWN_OF_LEVELS = 2  # the same, under a multi-fidelity strategy
 _MOST_AT_ONCE = 1000  # suggestions; then Ctrl-C is heard
+_MOST_STARTUP_TRIALS, _MOST_CANDIDATES = 100_000, 10_000  # which are drawn at once
+_MOST_NUMBERS = 5_000_000  # the same, times the parameters; 100 MB and more
 _RANDOM_EVERY = 10  # draws: one of them is random under a multi-fidelity strategy
 
 
@@ -58,10 +61,10 @@ class TPESampler(Sampler):
     them all, and one suggestion in eight costs about 0.04 us a trial at 20 parameters.
 
     Args:
-        n_startup_trials: finished trials before the model is used, at least 1. Their points are chosen together, to
+        n_startup_trials: finished trials before the model is used, 1 to 100,000. Their points are chosen together, to
             cover the range of each parameter evenly. Once so many were drawn, a quarter of them finished is enough:
             others may still run, or have failed.
-        n_ei_candidates: candidates an ask, at least 1; the Gaussian process compares three times as many. More are not
+        n_ei_candidates: candidates an ask, 1 to 10,000; the Gaussian process compares three times as many. More are not
             better: they only sharpen the models' errors.
         multivariate: model parameters jointly, and compare candidates by a Gaussian process; else neither.
         seed: 0 to 2**64 - 1; None draws one.
@@ -96,8 +99,8 @@ class TPESampler(Sampler):
         exact: bool = False,
     ) -> None:
         super().__init__(seed)
-        self.n_startup_trials = check_count("n_startup_trials", n_startup_trials, 1)
-        self.n_ei_candidates = check_count("n_ei_candidates", n_ei_candidates, 1)
+        self.n_startup_trials = check_count("n_startup_trials", n_startup_trials, 1, _MOST_STARTUP_TRIALS)
+        self.n_ei_candidates = check_count("n_ei_candidates", n_ei_candidates, 1, _MOST_CANDIDATES)
         for name, value in (("multivariate", multivariate), ("exact", exact)):
             if not isinstance(value, bool):
                 raise InvalidValue(f"{name} must be True or False, got {name}={value!r}")
@@ -117,6 +120,15 @@ class TPESampler(Sampler):
             "exact": self.exact,
             "seed": self.seed,
         }
+
+    def check_space(self, space: SearchSpace) -> None:
+        for name in ("n_startup_trials", "n_ei_candidates"):
+            most = _MOST_NUMBERS // len(space)
+            if getattr(self, name) > most:
+                raise InvalidSearchSpace(
+                    f"{name} must be at most {most} for a search space of {len(space)} parameters, got "
+                    f"{name}={getattr(self, name)}"
+                )
 
     def suggest(self, table: TrialTable, draw: int) -> FloatArray:
         model = self._ready_model(table, draw)

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from fasthpo.parameter import plain
 from fasthpo.storage.atomic import storage_error
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
+from fasthpo.values import shown
 
 DIRECTORY = "checkpoints"
 _NAME = re.compile(r"trial-(0|[1-9][0-9]{0,17})")
@@ -35,14 +37,25 @@ def check_keep(keep: Any) -> Keep:
     if keep in ("best", "all") or (isinstance(keep, int) and not isinstance(keep, bool) and keep >= 1):
         return keep  # type: ignore[no-any-return]
     raise InvalidValue(
-        f"keep_checkpoints must be 'best', 'all' or a positive number of trials, got keep_checkpoints={keep!r}"
+        f"keep_checkpoints must be 'best', 'all' or a positive number of trials, got keep_checkpoints={shown(keep)}"
     )
 
 
 def trials_in(root: Path) -> list[int]:
     """Numbers of the trials that have a directory under `root`."""
-    names = (_NAME.fullmatch(entry.name) for entry in root.iterdir()) if root.exists() else ()
+    try:
+        names = [_NAME.fullmatch(entry.name) for entry in root.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     return [int(name[1]) for name in names if name is not None]
+
+
+def remove_trials(root: Path) -> None:
+    """Remove the trials' directories under `root`, as far as that goes, and `root` if nothing else is there."""
+    with suppress(OSError):
+        for number in trials_in(root):
+            shutil.rmtree(root / f"trial-{number}", ignore_errors=True)
+        root.rmdir()
 
 
 class Checkpoints:
@@ -76,24 +89,41 @@ class Checkpoints:
 
     def use(self, root: Path) -> None:
         """They are under `root`."""
-        self._root, self._is_temporary = root, False
         self._made = set(trials_in(root))
+        self._root, self._is_temporary = root, False
 
     def is_at(self, root: Path) -> bool:
         """Whether they are under `root`."""
         return self._root == root
 
-    def move_to(self, root: Path) -> None:
-        """Keep them under `root` from now on. Those in a temporary directory move there, others are copied."""
-        before, was_temporary = self._root, self._is_temporary
-        if before is not None and before != root and before.exists():
-            root.mkdir(parents=True, exist_ok=True)
-            for directory in before.iterdir():
-                if was_temporary:
-                    shutil.move(directory, root / directory.name)
-                else:
-                    shutil.copytree(directory, root / directory.name, dirs_exist_ok=True)
-        self.use(root)
+    def copy_to(self, root: Path) -> None:
+        """Copy them to `root`, where there are none: all of them, or none at all.
+
+        Raises:
+            OSError: one can't be copied.
+        """
+        try:
+            for number in trials_in(self.root) if self._made else ():
+                name = f"trial-{number}"
+                shutil.copytree(self.root / name, root / name)
+        except BaseException:
+            remove_trials(root)
+            raise
+
+    def go_on_at(self, root: Path) -> None:
+        """They are under `root` from now on, where they were copied to."""
+        if self._is_temporary and self._root is not None:
+            shutil.rmtree(self._root, ignore_errors=True)
+        self._root, self._is_temporary = root, False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no trial has weights."""
+        return not self._made
+
+    def forget(self) -> None:
+        """No trial has weights any more."""
+        self._made.clear()
 
     def of(self, number: int) -> Path:
         """The directory of one trial, which exists.

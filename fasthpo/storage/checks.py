@@ -16,7 +16,30 @@ from fasthpo.trial import TrialState
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 LARGEST = 2**62  # of draws
+MOST_NESTED = 100  # lists and dicts in each other, in an attribute; Python's limit depends on the caller's depth
 END_OF_TIME = 253402300800.0  # the year 10000, in seconds since the epoch
+
+
+def is_flat(value: Any) -> bool:
+    """Whether a JSON value is nested no deeper than can always be written and read again."""
+    level = [value]
+    for _ in range(MOST_NESTED + 1):
+        level = [one for one in level if isinstance(one, (dict, list))]
+        if not level:
+            return True
+        level = [inside for one in level for inside in (one.values() if isinstance(one, dict) else one)]
+    return False
+
+
+def check_attribute(value: Any) -> Any:
+    """An attribute of a study, which JSON has been read from.
+
+    Raises:
+        CorruptCheckpoint: it is nested too deeply.
+    """
+    if not is_flat(value):
+        raise CorruptCheckpoint(f"an attribute is nested more than {MOST_NESTED} levels deep")
+    return value
 
 
 def check_trials(columns: dict[str, npt.NDArray[Any]]) -> None:

@@ -20,6 +20,7 @@ from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
 from fasthpo.strategies.base import Strategy
 from fasthpo.table import Direction, check_direction
+from fasthpo.values import shown
 
 
 class Parts(NamedTuple):
@@ -80,8 +81,8 @@ class Definition:
             self.space = SearchSpace.from_dict(fields["space"])
             self.direction = check_direction(fields["direction"])
             self._fields = {name: fields[name] for name in ("sampler", "pruner", "strategy")}
-        except (FastHPOError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise CorruptCheckpoint(f"not the definition of a study: {error!r}") from error
+        except (FastHPOError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise CorruptCheckpoint(f"not the definition of a study: {shown(error, 1000)}") from error
 
     def is_of(self, sampler: Sampler) -> bool:
         """Whether the study's sampler was made as this one was."""
@@ -111,7 +112,7 @@ class Definition:
         except _OwnPartNeeded as error:
             raise InvalidValue(str(error)) from None
         except (FastHPOError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise CorruptCheckpoint(f"the {what} can't be made again: {error!r}") from error
+            raise CorruptCheckpoint(f"the {what} can't be made again: {shown(error, 1000)}") from error
 
 
 class _OwnPartNeeded(Exception):

@@ -108,20 +108,53 @@ def present(directory: Path) -> tuple[Head, Path | None]:
         FileNotFoundError: there is no study.
         CorruptCheckpoint: no file has a head.
     """
-    heads: list[tuple[Head, Path | None]] = []
-    for path in (directory / name for name in STUDY_FILES):
-        if not path.exists():
-            continue
-        with open(path, "rb") as file:
-            payload = payload_at(_first_frame(file), 0)
-        if not isinstance(payload, str):
-            is_checkpoint = path.name == CHECKPOINT_FILE
-            head = peek_head(payload) if is_checkpoint else _journal_head(path, frame(payload))
-            assert isinstance(head, Head)
-            heads.append((head, None if is_checkpoint else path))
+    heads = [
+        (head, None if path.name == CHECKPOINT_FILE else path)
+        for path in (directory / name for name in STUDY_FILES)
+        if exists(path) and (head := _head_of(path)) is not None
+    ]
     if not heads:
         raise CorruptCheckpoint(f"{directory} holds no file of a study with an intact head")
     return max(heads, key=lambda found: (found[0].generation, found[1] is not None))
+
+
+def _head_of(path: Path) -> Head | None:
+    """The head of a study's file; None if it is damaged."""
+    with open(path, "rb") as file:
+        payload = payload_at(_first_frame(file), 0)
+    if isinstance(payload, str):
+        return None
+    head = peek_head(payload) if path.name == CHECKPOINT_FILE else _journal_head(path, frame(payload))
+    assert isinstance(head, Head)
+    return head
+
+
+def refuse_other(checkpoint: Path, mine: Head) -> None:
+    """Make sure that a checkpoint which is to be replaced is no other study's.
+
+    Raises:
+        StorageError: it is.
+        OSError: it can't be read.
+    """
+    try:
+        found = _head_of(checkpoint)
+    except (FileNotFoundError, CorruptCheckpoint):
+        return
+    if found is not None and found.study_id != mine.study_id:
+        raise journal.gone(checkpoint)
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something at a path. Unlike `Path.exists`, does not take a failing disk for a missing file.
+
+    Raises:
+        OSError: that can't be found out.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _first_frame(file: BinaryIO) -> bytes:
@@ -132,7 +165,7 @@ def _first_frame(file: BinaryIO) -> bytes:
 
 def holds_study(directory: Path) -> bool:
     """Whether there is a study in a directory."""
-    return any((directory / name).exists() for name in STUDY_FILES)
+    return any(exists(directory / name) for name in STUDY_FILES)
 
 
 def remove_study(directory: Path) -> None:
@@ -160,13 +193,13 @@ def read_study(path: Path, partly: bool = False) -> Loaded:
         CorruptCheckpoint: a file is damaged, of an unknown version, or missing.
         OSError: a file can't be read.
     """
-    if not path.exists():
+    if not exists(path):
         raise FileNotFoundError(f"there is no study at {path}")
     if path.is_dir():
         if not holds_study(path):
             raise FileNotFoundError(f"there is no study in {path}: it has neither {CHECKPOINT_FILE} nor {JOURNAL_FILE}")
         return _read_directory(path, partly)
-    if path.name in STUDY_FILES and any((path.parent / name).exists() for name in JOURNAL_FILES):
+    if path.name in STUDY_FILES and any(exists(path.parent / name) for name in JOURNAL_FILES):
         return _read_directory(path.parent, partly)
     data = path.read_bytes()
     if _is_journal(data):
@@ -187,7 +220,7 @@ def _read_directory(directory: Path, partly: bool) -> Loaded:
 
 def _read_together(directory: Path, partly: bool) -> Loaded:
     path = directory / CHECKPOINT_FILE
-    data = path.read_bytes() if path.exists() else None
+    data = path.read_bytes() if exists(path) else None
 
     def read_base() -> Loaded | None:
         return None if data is None else _read_checkpoint(path, data, partly)
@@ -196,10 +229,10 @@ def _read_together(directory: Path, partly: bool) -> Loaded:
     wanted = FIRST_GENERATION if base is None else base.head.generation
     if base is not None and base.damage is not None:
         others = (directory / name for name in JOURNAL_FILES)
-        return base._replace(damaged=(*base.damaged, *(other for other in others if other.exists())))
+        return base._replace(damaged=(*base.damaged, *(other for other in others if exists(other))))
     unreadable, newer = [], []
     for journal_path in (directory / name for name in JOURNAL_FILES):
-        if not journal_path.exists():
+        if not exists(journal_path):
             continue
         written = journal_path.read_bytes()
         head = _journal_head(journal_path, written)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fasthpo.errors import CorruptCheckpoint
 from fasthpo.storage.folder import JOURNAL_FILES, Loaded, checkpoint_mark, read_study
 from fasthpo.storage.framing import read_frames
@@ -18,12 +20,13 @@ def follow(loaded: Loaded) -> Loaded | None:
         loaded: the study as it was read last; its history is changed.
 
     Raises:
-        CorruptCheckpoint: a file is damaged.
+        FileNotFoundError: there is no study any more.
+        CorruptCheckpoint: a file is damaged, or of another study.
     """
     directory = loaded.directory
     assert directory is not None
     if loaded.journal is None or checkpoint_mark(directory) != loaded.mark:
-        return read_study(directory)
+        return _read_again(loaded, directory)
     head = journal_head(loaded.head)
     for name in JOURNAL_FILES:
         try:
@@ -45,4 +48,11 @@ def follow(loaded: Loaded) -> Loaded | None:
         loaded.replayer.check()
         # what is just being written is read next time
         return loaded._replace(end=loaded.end + (len(data) if broken is None else broken.position)) if frames else None
-    return read_study(directory)
+    return _read_again(loaded, directory)
+
+
+def _read_again(loaded: Loaded, directory: Path) -> Loaded:
+    newer = read_study(directory)
+    if newer.head.study_id != loaded.head.study_id:
+        raise CorruptCheckpoint(f"{directory} holds another study by now")
+    return newer

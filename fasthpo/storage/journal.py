@@ -11,6 +11,7 @@ system takes what was not yet synced; that is what `durability` is about (see `S
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ import msgpack
 
 from fasthpo.errors import StorageError
 from fasthpo.storage.atomic import sync_file, write_bytes
-from fasthpo.storage.framing import frame
+from fasthpo.storage.framing import HEAD_SIZE, frame
 from fasthpo.storage.snapshot import Head
 from fasthpo.storage.syncing import Syncer
 
@@ -28,12 +29,23 @@ FORMAT = "fasthpo-journal"
 VERSION = 1
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _COPY = 2**20  # bytes at a time
-_CLOSED = -1  # as a descriptor
+_NONE = -1  # no descriptor
 
 
 def journal_head(head: Head) -> bytes:
     """The first frame of a journal."""
     return frame(msgpack.packb([FORMAT, VERSION, head.generation, head.study_id, head.definition]))
+
+
+def gone(path: Path) -> StorageError:
+    """What is raised when a file of a study that is open is no longer its own."""
+    return StorageError(
+        errno.ENOENT,
+        "the study can't be kept any more: its files were removed, renamed or replaced, or somebody else wrote to "
+        "them. Nothing is lost: the study in memory is complete. Write it to another place with study.save(path), or "
+        "keep it there with study.keep_at(path). The file was",
+        str(path),
+    )
 
 
 class Journal:
@@ -55,17 +67,17 @@ class Journal:
         self._tail = (size, b"")  # how many bytes are intact, and what is to follow them: one attribute, set at once
         self.mirror: Journal | None = None
         self.is_suspect = False
-        self._descriptor = os.open(path, _FLAGS)
         self._seconds = seconds
         self._syncer = None if not seconds else Syncer(seconds)
         self._owner = os.getpid()
+        self._descriptor = _NONE
         try:
+            self._open()
+            self._begin = self._read_begin()
             self._mend()
         except BaseException:
-            os.close(self._descriptor)
+            self._close_file()
             raise
-        if self._syncer is not None:
-            self._syncer.use(self._descriptor)
 
     @classmethod
     def create(cls, path: Path, head: Head, seconds: float | None) -> Self:
@@ -76,7 +88,12 @@ class Journal:
         """
         data = journal_head(head)
         write_bytes(path, data)
-        return cls(path, len(data), seconds)
+        try:
+            return cls(path, len(data), seconds)
+        except BaseException:
+            with suppress(OSError):
+                path.unlink()  # or it would be taken for a study that has just begun
+            raise
 
     @property
     def size(self) -> int:
@@ -91,7 +108,8 @@ class Journal:
             now: whether it has to be on the disk before this returns, if that is what the journal does at all.
 
         Raises:
-            StorageError: it can't be written; it is kept. The file is as it was before.
+            StorageError: it can't be written, or the file is no longer there (see `check`); it is kept. The file is as
+                it was before.
         """
         size, rest = self._tail
         data = rest + frames if rest else frames
@@ -99,6 +117,7 @@ class Journal:
             return
         # from here to the end of the writing a break, such as Ctrl-C, leaves it unwritten
         self._tail = (size, data)
+        self.check()
         try:
             if rest:
                 self._mend()
@@ -132,6 +151,48 @@ class Journal:
             self._write(frames)
             self._tail = (size + len(frames), b"")
             self._put_on_disk(now=False)
+
+    def check(self) -> None:
+        """Make sure that the file at the path is this journal, as it was left; takes 1 to 2 us.
+
+        It no longer is once somebody has removed or renamed it or its directory, has put another file in its place,
+        such as that of another study or of a backup, or has written to it.
+
+        Raises:
+            StorageError: it is not, or can't be looked at.
+        """
+        try:
+            if os.name == "nt":  # where an open file can be neither removed nor renamed
+                if self._descriptor == _NONE:  # `move` could not open it again
+                    self._open()
+            else:
+                found = os.stat(self._where)
+                if (found.st_ino, found.st_dev, found.st_size) == (self._inode, self._device, self.size):
+                    return
+            own = os.fstat(self._descriptor)
+            # both looked at now, as there are file systems on which a file's number changes
+            is_there = os.name == "nt" or os.path.samestat(found, own)
+            if is_there and (own.st_size == self.size or self._has_own_tail(own.st_size - self.size)):
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            raise gone(self.path) from None
+        except OSError as error:
+            raise self._error(error) from error
+        raise gone(self.path)
+
+    def check_head(self) -> None:
+        """As `check`, and that the file still begins as it did; for moments at which other files are replaced.
+
+        Raises:
+            StorageError: as `check`.
+        """
+        self.check()
+        try:
+            begin = self._read_begin()
+        except OSError as error:
+            raise self._error(error) from error
+        if begin != self._begin:
+            raise gone(self.path)
 
     def sync(self) -> None:
         """Put what was written on the disk.
@@ -191,18 +252,46 @@ class Journal:
                 os.replace(self.path, path)
                 self.path = path
             finally:
-                self._descriptor = os.open(self.path, _FLAGS)
-                os.lseek(self._descriptor, self.size, os.SEEK_SET)
-                if self._syncer is not None:
-                    self._syncer.use(self._descriptor)
+                self._open()
         else:
+            moved = False
             try:
                 os.replace(self.path, path)
-                self.path = path
-            except BaseException:
-                if not self.path.exists():  # it has its new name already
+                moved = True
+            finally:
+                if moved or self._is_missing():  # after Ctrl-C, or where a network's answer was lost
                     self.path = path
-                raise
+                    self._where = str(path)
+
+    def _is_missing(self) -> bool:
+        try:
+            os.lstat(self.path)
+        except OSError as error:
+            return isinstance(error, FileNotFoundError)
+        return False
+
+    def _open(self) -> None:
+        self._descriptor = os.open(self.path, _FLAGS)
+        self._where = str(self.path)
+        status = os.fstat(self._descriptor)
+        self._inode, self._device = status.st_ino, status.st_dev
+        os.lseek(self._descriptor, self.size, os.SEEK_SET)
+        if self._syncer is not None:
+            self._syncer.use(self._descriptor)
+
+    def _read_begin(self) -> bytes:
+        """Bytes that tell studies and generations apart: the head's checksum."""
+        with open(self.path, "rb", buffering=0) as file:
+            return file.read(HEAD_SIZE)
+
+    def _has_own_tail(self, length: int) -> bool:
+        """Whether what follows the intact bytes is the beginning of what is left to be written."""
+        size, unwritten = self._tail
+        if not 0 < length <= len(unwritten) or self._read_begin() != self._begin:
+            return False
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(size)
+            return file.read(length) == unwritten[:length]
 
     def _write(self, data: bytes) -> None:
         written = os.write(self._descriptor, data)
@@ -227,26 +316,38 @@ class Journal:
     def _close_file(self) -> None:
         if self._syncer is not None:
             self._syncer.use(None)
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, _NONE  # whose number another file may get
+        with suppress(OSError):  # what has to be on the disk was synced
+            os.close(descriptor)
 
     def close(self) -> None:
         """Close the file; whatever could not be written is given up. Once is enough."""
         if self._syncer is not None:
             self._syncer.stop()
-        descriptor, self._descriptor = self._descriptor, _CLOSED
-        if descriptor != _CLOSED:
-            os.close(descriptor)
+        self._close_file()
+
+    def remove(self) -> None:
+        """Close the file and remove it, unless another has its name by now."""
+        is_gone = False
+        try:
+            self.check()
+        except StorageError as error:
+            is_gone = error.errno == errno.ENOENT
+        self.close()
+        if not is_gone:
+            with suppress(OSError):
+                self.path.unlink()
 
     def abandon(self, frames: bytes) -> None:
         """Close the file at the end of the program, or when nobody has the study any more; a last try to write it all.
 
-        In a process that was forked off, nothing is written.
+        In a process that was forked off, nothing is done.
 
         Args:
             frames: what has happened last.
         """
-        if os.getpid() == self._owner and not self.is_suspect:
-            with suppress(OSError):
-                self.append(frames)
-        with suppress(OSError):
+        if os.getpid() == self._owner:
+            if not self.is_suspect:
+                with suppress(OSError):
+                    self.append(frames)
             self.close()

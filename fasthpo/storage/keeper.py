@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import threading
 import time
@@ -15,7 +16,7 @@ from fasthpo.errors import StorageError, StudyClosed, StudyReadOnly
 from fasthpo.history import History
 from fasthpo.log import logger
 from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
-from fasthpo.storage.folder import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE
+from fasthpo.storage.folder import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE, refuse_other
 from fasthpo.storage.freezing import Frozen
 from fasthpo.storage.journal import Journal, journal_head
 from fasthpo.storage.lock import WriterLock
@@ -136,14 +137,17 @@ class Keeper:
             StudyReadOnly: this process was forked from the one that keeps the study.
             StudyClosed: the program is ending, or `close` was broken off when it was all but done.
         """
-        if self._is_inherited:
-            raise StudyReadOnly(
-                f"{self.directory} is kept by the process that this one was forked from; only that can change the study"
-            )
+        self._refuse_inherited()
         if self._is_ended:
             raise StudyClosed(f"the program is ending; the study in {self.directory} can't be changed any more")
         if self._is_dropped:
             raise StudyClosed("the study was closed; load it again to change it")
+
+    def _refuse_inherited(self) -> None:
+        if self._is_inherited:
+            raise StudyReadOnly(
+                f"{self.directory} is kept by the process that this one was forked from; only that can change the study"
+            )
 
     def hand_over(self, strict: bool, now: bool = False) -> None:
         """Hand all records to the operating system.
@@ -195,8 +199,32 @@ class Keeper:
             StorageError: that can't be.
         """
         self.hand_over(strict=True)
+        self.check()
         assert self._journal is not None
         self._journal.sync()
+
+    def check(self) -> None:
+        """Make sure that the directory's files are still this study's.
+
+        Raises:
+            StorageError: they are not; see `Journal.check`.
+        """
+        assert self._journal is not None
+        self._journal.check_head()
+
+    def is_in_place(self) -> bool:
+        """Whether the directory's files are still this study's.
+
+        Raises:
+            StorageError: that can't be found out.
+        """
+        try:
+            self.check()
+        except StorageError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return False
+        return True
 
     # --- checkpoints
 
@@ -204,8 +232,10 @@ class Keeper:
         """Make a checkpoint of everything, now.
 
         Raises:
+            StudyReadOnly: as `open`.
             StorageError: it can't be written; the journal goes on.
         """
+        self._refuse_inherited()
         with self._idle:
             self.wait()
             self._compact_now()
@@ -259,6 +289,7 @@ class Keeper:
         temporary = temporary_beside(target)
         fresh: Journal | None = None
         old = self._journal
+        self._check_old(old)
         try:
             with open(temporary, "xb") as file:
                 write_snapshot(file, frozen, head)
@@ -267,6 +298,7 @@ class Keeper:
                 size = file.tell()
             present = present if old is None else old.path
             other = NEXT_JOURNAL_FILE if present is not None and present.name == JOURNAL_FILE else JOURNAL_FILE
+            self._check_old(old)
             fresh = Journal.create(self.directory / other, head, self._seconds)
             if begin is not None and old is not None:
                 copied = fresh.copy_from(old, begin)
@@ -277,16 +309,18 @@ class Keeper:
             with self._idle:
                 self._check_not_ended()
                 fresh.append(b"")
+                self._check_old(old)
+                refuse_other(target, head)
                 os.replace(temporary, target)
         except BaseException:
             with self._idle:
                 if old is not None:
                     old.mirror = None
             if fresh is not None:
-                fresh.close()
-                if temporary.exists():  # else it has taken the old checkpoint's place, and the journal has to stay
-                    with suppress(OSError):
-                        fresh.path.unlink()
+                if temporary.exists():
+                    fresh.remove()
+                else:  # it has taken the old checkpoint's place, and this journal has to stay beside it
+                    fresh.close()
             with suppress(OSError):
                 temporary.unlink()
             raise
@@ -301,26 +335,37 @@ class Keeper:
             self._compact_at = max(_LEAST, _GROWTH * size)
             self._tidy()
 
+    def _check_old(self, old: Journal | None) -> None:
+        """Make sure that no other study's files are replaced; without a journal the study's lock was just taken."""
+        if old is not None:
+            with self._idle:  # or its size may just be changing
+                old.check_head()
+
     def _tidy(self) -> None:
         """Give the journal its usual name, if nobody has the old one open (which matters on Windows only)."""
         assert self._journal is not None
-        if self._journal.path.name == NEXT_JOURNAL_FILE:
-            try:
+        try:
+            self._journal.check_head()
+            if self._journal.path.name == NEXT_JOURNAL_FILE:
                 self._journal.move(self.directory / JOURNAL_FILE)
-            except OSError as error:
-                logger.debug("the journal keeps its name: %s", error)
-        else:
-            with suppress(OSError):
+            else:
                 (self.directory / NEXT_JOURNAL_FILE).unlink(missing_ok=True)
+        except OSError as error:
+            logger.debug("the journals keep their names: %s", error)
 
     # --- the end
 
     def close(self) -> None:
         """Write all, make a checkpoint of it if there is anything new, and let others have the study.
 
+        A process that was forked off writes nothing.
+
         Raises:
             StorageError: what was told can't be written; then the study stays open.
         """
+        if self._is_inherited:
+            self.drop()
+            return
         with self._idle:
             if not self._is_dropped:
                 self._is_closing = True
@@ -345,6 +390,7 @@ class Keeper:
             and not self._journal.is_behind
             and not self._journal.is_suspect
         ):
+            self.check()
             return
         try:
             self._compact_now()
@@ -357,10 +403,12 @@ class Keeper:
         self._is_dropped = True
         if self._finalizer is not None:
             self._finalizer.detach()
+        _keepers.discard(self)
+        if self._is_inherited:
+            return
         if self._journal is not None:
             self._journal.abandon(self.recorder.take())
         self._lock.release()
-        _keepers.discard(self)
 
     def end(self) -> None:
         """The program ends, while other threads may go on for a moment: write all, and let nothing change any more.
@@ -433,6 +481,7 @@ def _disown() -> None:
     """In a process that was just forked off."""
     for keeper in list(_keepers):
         keeper._is_inherited = True
+        keeper._is_compacting = False  # here, no thread does
 
 
 if hasattr(os, "register_at_fork"):  # all but Windows

@@ -49,9 +49,18 @@ class WriterLock:
                 "Study.load(path, read_only=True). The file is",
                 str(directory / LOCK_FILE),
             ) from error
+        self._identity = self._found()
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with suppress(OSError):  # a full disk must not keep a study from being opened
             self._owner_file.write_text(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now}))
+
+    def _found(self) -> tuple[int, int] | None:
+        """Which file is at the lock's path; None if that can't be found out."""
+        try:
+            status = os.stat(self._lock.lock_file)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _owner(self) -> str:
         try:
@@ -65,6 +74,8 @@ class WriterLock:
     def release(self) -> None:
         """Let others have it; once is enough. In a process that was forked off, does nothing."""
         if os.getpid() == self._process and self._lock.is_locked:
-            with suppress(OSError):
-                self._owner_file.unlink()
+            found = self._found()
+            if None in (found, self._identity) or found == self._identity:  # else the directory is another study's now
+                with suppress(OSError):
+                    self._owner_file.unlink()
             self._lock.release()

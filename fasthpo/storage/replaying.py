@@ -16,7 +16,7 @@ from fasthpo.history import History
 from fasthpo.outcome import NAN_ERROR
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import NONE, IntArray
-from fasthpo.storage.checks import END_OF_TIME, LARGEST, SteppedParents, check_rows
+from fasthpo.storage.checks import END_OF_TIME, LARGEST, SteppedParents, check_attribute, check_rows
 from fasthpo.storage.records import Kind
 from fasthpo.table import MOST_METRICS, NO_DRAW
 from fasthpo.trial import TrialState
@@ -220,7 +220,7 @@ class Replayer:
         self.history.requeue_running()
 
     def _attribute(self, name: str, text: str) -> None:
-        self.history.attributes[_string(name)] = json.loads(_string(text))
+        self.history.attributes[_string(name)] = check_attribute(json.loads(_string(text)))
 
     def _define(self, text: str) -> None:
         self.definition = _string(text)

@@ -9,6 +9,7 @@ from fasthpo.errors import InvalidValue
 from fasthpo.log import logger
 from fasthpo.parameter import plain
 from fasthpo.storage.atomic import sync_file
+from fasthpo.values import shown
 
 Durability = Literal["tell", "interval", "system"] | float
 _INTERVAL = 1.0  # seconds
@@ -28,7 +29,7 @@ def check_durability(durability: Any) -> float | None:
         return float(seconds)
     raise InvalidValue(
         "durability must be 'tell', 'interval', 'system' or a positive number of seconds, got "
-        f"durability={durability!r}"
+        f"durability={shown(durability)}"
     )
 
 

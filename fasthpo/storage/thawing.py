@@ -17,6 +17,7 @@ from fasthpo.storage.checks import (
     FINISHED,
     LARGEST,
     SteppedParents,
+    check_attribute,
     check_failures,
     check_reports,
     check_rows,
@@ -167,6 +168,8 @@ def _read_head(unpacker: Any) -> tuple[Head, _Counts, _Rest]:
         raise CorruptCheckpoint("the attributes are nested too deeply") from error
     if type(attributes) is not dict:
         raise CorruptCheckpoint("the attributes must be an object")
+    for attribute in attributes.values():
+        check_attribute(attribute)
     waiting = _column(unpacker, "waiting", "<i8", more[2])
     return head, counts, _Rest(more[0], attributes, waiting, _columns(unpacker, OPEN_LEG_TYPES, more[3]))
 

@@ -17,6 +17,7 @@ from fasthpo.strategies.rungs import Plan
 from fasthpo.strategies.summary import RungStatistics, progress, rung_statistics, schedule
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
+from fasthpo.values import shown
 
 
 def check_resource(name: str, value: Any, least: int = 1) -> int:
@@ -29,7 +30,7 @@ def check_resource(name: str, value: Any, least: int = 1) -> int:
     if isinstance(number, float) and number.is_integer():
         number = int(number)
     if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= LARGEST_INTEGER:
-        raise InvalidValue(f"{name} must be an integer from {least} to 2**53, got {name}={value!r}")
+        raise InvalidValue(f"{name} must be an integer from {least} to 2**53, got {name}={shown(value)}")
     return number
 
 
@@ -164,5 +165,5 @@ def check_flag(name: str, value: Any) -> bool:
     """
     flag = plain(value)
     if not isinstance(flag, bool):
-        raise InvalidValue(f"{name} must be True or False, got {name}={value!r}")
+        raise InvalidValue(f"{name} must be True or False, got {name}={shown(value)}")
     return flag

@@ -100,6 +100,10 @@ class Trial(Mapping[str, Value]):
     def __repr__(self) -> str:
         return f"Trial(number={self.number}, state={self.state.name}, value={self.value}, params={self._mapping()})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, and what is unpickled in another process, is a dict of the parameters: the study knows one trial."""
+        return dict, (self.params,)
+
     # --- what the objective uses
 
     def report(self, value: float, step: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -46,6 +47,11 @@ def trials_in(root: Path) -> list[int]:
     return [int(name[1]) for name in names if name is not None]
 
 
+def _remove(root: Path, process: int) -> None:
+    if os.getpid() == process:  # a process that was forked off leaves it to its parent
+        shutil.rmtree(root, ignore_errors=True)
+
+
 class Checkpoints:
     """The directories of a study's trials, made when they are first asked for.
 
@@ -67,7 +73,7 @@ class Checkpoints:
         if self._root is None:
             self._root = Path(tempfile.mkdtemp(prefix="fasthpo-"))
             self._is_temporary = True
-            weakref.finalize(self, shutil.rmtree, self._root, ignore_errors=True)
+            weakref.finalize(self, _remove, self._root, os.getpid())
         return self._root
 
     def use(self, root: Path) -> None:

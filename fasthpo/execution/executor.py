@@ -14,13 +14,15 @@ from fasthpo.errors import TrialStateError, WorkersFailed
 from fasthpo.execution.base import Backend, Ended, FailureKind, Job, Limits
 from fasthpo.execution.desk import Desk
 from fasthpo.execution.devices import Slot
+from fasthpo.execution.main_module import Source, remove_files
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
 from fasthpo.execution.pool import Given, Pool, in_a_line, is_local, workers_of
 from fasthpo.execution.processes import Processes
 from fasthpo.execution.tidying import Tidier
 from fasthpo.execution.turns import Turns
-from fasthpo.execution.wire import LOOPBACK, Gone, Said, Switchboard, Wire, WireLine, connect
-from fasthpo.execution.worker import Unloadable, load, work
+from fasthpo.execution.unpickling import Unloadable, load
+from fasthpo.execution.wire import LOOPBACK, Gone, Said, Switchboard, Wire, WireLine, connect, fetch
+from fasthpo.execution.worker import work
 from fasthpo.trial import Trial
 
 _SMALL = 2**14  # bytes of a pickled objective that goes along with each job; a larger one is fetched once a process
@@ -45,6 +47,7 @@ class Task(NamedTuple):
 
 
 _objective: tuple[bytes, bool, Any] = (b"", False, None)  # the latest: its digest, whether it is loaded, itself
+_loading = threading.Lock()  # Dask's workers have several threads
 _tidier = Tidier()
 _wires = threading.local()  # .wire: the connection that this thread has; .run: the key of the run it leads to
 
@@ -86,16 +89,22 @@ def run_task(packed: bytes) -> None:
 
 def _load(task: Task) -> Any:
     """The objective; its pickle, if trials are to run in processes of their own."""
+    with _loading:
+        return _load_once(task)
+
+
+def _load_once(task: Task) -> Any:
     global _objective  # noqa: PLW0603  (one a process, for all trials of a run)
+
+    def get() -> bytes:
+        return fetch(task.hosts, task.port, task.key, task.size)
+
     digest, loaded, objective = _objective
     if digest != task.digest or loaded == bool(task.limits):
         pickled = task.objective
         if pickled is None:
-            wire = connect(task.hosts, task.port, task.key)
-            wire.send([Says.FETCH])
-            pickled = wire.receive_bytes(task.size)
-            wire.close()
-        objective = pickled if task.limits else load(pickled)
+            pickled = get()
+        objective = pickled if task.limits else load(pickled, Source(task.key, get))
         _objective = task.digest, not task.limits, objective
     return objective
 
@@ -286,7 +295,7 @@ class Tasks(Backend):
         reply: Message | None = [Told.REPLY, True]
         match message:
             case [Says.UNLOADABLE, str(why)]:
-                raise WorkersFailed(f"a worker can't load the objective:\n{why}")
+                raise WorkersFailed(f"a worker {why}")
             case [Says.DONE, result]:
                 self._end(ticket, unpack_ended(result, number))
             case _:
@@ -314,6 +323,7 @@ class Tasks(Backend):
         self.abort()
         self._board.close()  # what still runs ends at its next report
         self._pool.close(at_once=bool(self._running))
+        remove_files(self._board.key)
 
 
 def _why_lost(future: Future[Any]) -> str:

@@ -23,10 +23,12 @@ from fasthpo.errors import TrialStateError, WorkersFailed
 from fasthpo.execution.base import Backend, Ended, FailureKind, Job, Limits
 from fasthpo.execution.desk import Desk
 from fasthpo.execution.line import read_reply
+from fasthpo.execution.main_module import Source, remove_files
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
 from fasthpo.execution.tidying import Tidier
+from fasthpo.execution.unpickling import Unloadable, load
 from fasthpo.execution.watch import over_memory
-from fasthpo.execution.worker import Unloadable, load, work
+from fasthpo.execution.worker import work
 from fasthpo.trial import Trial
 
 _WAIT = 0.2  # seconds that Ray is waited for at a time, so that Ctrl-C is noticed
@@ -142,7 +144,8 @@ def run_task(call: tuple[bytes, Any, tuple[Any, ...]]) -> Message:
     if _loaded is None or _loaded.run != run:
         fetched: Order = ray.get(reference)
         try:
-            _loaded = _Loaded(run, fetched._replace(objective=b""), load(fetched.objective))
+            source = Source(run, lambda: bytes(ray.get(reference).objective))
+            _loaded = _Loaded(run, fetched._replace(objective=b""), load(fetched.objective, source))
         except Unloadable as error:
             return [Says.UNLOADABLE, str(error)]
     order = _loaded.order
@@ -345,7 +348,7 @@ class RayTasks(Backend):
         try:
             match result:
                 case [Says.UNLOADABLE, str(why)]:
-                    raise WorkersFailed(f"a worker can't load the objective:\n{why}")
+                    raise WorkersFailed(f"a worker {why}")
             ended = unpack_ended(result, number)
         except CorruptMessage as error:
             return Ended(number, failure=FailureKind.LOST, error=f"its Ray task was given up, because {error}")
@@ -360,6 +363,7 @@ class RayTasks(Backend):
         ray.kill(self._mailbox)
         if self._owns_ray:
             ray.shutdown()
+        remove_files(self._run)
 
 
 def _result(reference: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fasthpo.reports import Reports
+from fasthpo.savepoint import Extent
 from fasthpo.table import TrialTable
 
 
@@ -31,6 +32,33 @@ class History:
         self.waiting: deque[int] = deque()
         self.next_draw = 0
         self.attributes: dict[str, Any] = {}
+
+    @property
+    def extent(self) -> Extent:
+        """How much of everything there is."""
+        table = self.table
+        return table._length, table._told, table.reports._length, table.legs._length, self.next_draw
+
+    def begin(self) -> None:
+        """A call begins to change the history; see `Savepoint`."""
+        self.table.savepoint.begin(self.extent)
+
+    def commit(self) -> None:
+        """The call's change is complete."""
+        self.table.savepoint.extent = None
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether the call that has begun has changed nothing that counts, or its change is complete."""
+        savepoint = self.table.savepoint
+        before = savepoint.extent
+        return before is None or (savepoint.is_empty and before[:4] == self.extent[:4])
+
+    def take_waiting(self) -> int:
+        """Take the first of those that wait from the queue; its number."""
+        if self.table.savepoint.extent is not None:
+            self.table.savepoint.started.append(self.waiting[0])
+        return self.waiting.popleft()
 
     def requeue_running(self) -> list[int]:
         """Have every running trial asked anew, before any other; the reports of its broken off leg are dropped.

@@ -6,12 +6,15 @@ import json
 import secrets
 import shutil
 import threading
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from fasthpo.errors import (
+    FastHPOError,
     InvalidValue,
+    StorageError,
     StudyClosed,
     StudyExists,
     TrialStateError,
@@ -38,9 +41,15 @@ from fasthpo.storage.freezing import Frozen
 from fasthpo.storage.gate import Barred, Gate
 from fasthpo.storage.keeper import Keeper
 from fasthpo.storage.lock import WriterLock
+from fasthpo.storage.rebuilding import settled
 from fasthpo.storage.snapshot import ID_SIZE, VERSION, Head, write_snapshot
 from fasthpo.storage.syncing import Durability, check_durability
 from fasthpo.strategies.base import Strategy
+
+# where a call stands that changes the study
+IDLE = 0  # there is none
+CHANGING = 1  # the history, and what follows it
+WRITING = 2  # in memory all is done
 
 
 class Keeping(Exporting):
@@ -56,6 +65,8 @@ class Keeping(Exporting):
     _gate: Gate | None  # what every change has to pass; None for a study in memory
     _id: bytes
     _loaded: Loaded | None  # of a study that follows another one
+    _stage: int  # of the call under way, or of one that was broken off
+    _unobserved: deque[int]  # trials that have ended, of which the sampler is still to be told
 
     def _start(self, history: History) -> None:
         """Take up a history, and have the parts that follow it do so."""
@@ -72,27 +83,60 @@ class Keeping(Exporting):
     def _definition(self) -> str:
         return define(self.space, self.table.direction, Parts(self.sampler, self.pruner, self.strategy))
 
-    # --- the gate: called, with the lock, before and after anything changes
+    # --- changing: all with the lock held
 
     @property
     def _keeper(self) -> Keeper | None:
         return self._gate if isinstance(self._gate, Keeper) else None
 
-    def _open(self) -> None:
+    def _settle(self) -> None:
+        """Make good whatever a call that was broken off has left."""
+        if self._stage != IDLE:
+            self._break_off()
+
+    def _check_strategy(self) -> None:
         strategy = self._scheduler.strategy
         if strategy is not None and not strategy.follows(self.table):
             raise TrialStateError(
                 f"this study's {type(strategy).__name__} follows another study, to which it was given later: make a "
                 "strategy of its own for each study"
             )
-        if self._gate is not None:
-            self._gate.open()
+
+    def _break_off(self, error: BaseException | None = None) -> None:
+        """A call does not come to its end: what it has begun is taken back; what was complete stands.
+
+        Whoever follows the history takes it up anew, as if the study had been loaded.
+        """
+        keeper = self._keeper
+        if self._stage == WRITING:
+            if keeper is not None and not isinstance(error, StorageError):
+                keeper.must_catch_up()
+        elif not (isinstance(error, FastHPOError) and self._history.is_untouched):
+            if self._history.table.savepoint.extent is not None:
+                self._unobserved.clear()
+            history = settled(self._history)
+            if keeper is not None:
+                keeper.follow(history)
+            self.sampler.forget()
+            self._start(history)
+            self.checkpoints.recount(self.table, self._may_go_on)
+            while self._unobserved:
+                self.sampler.observe(self.table, self._unobserved.popleft())
+        self._history.commit()
+        self._stage = IDLE
 
     def _hand_over(self, strict: bool = False) -> None:
+        """The change is complete in memory; have it written, if the study is kept."""
+        self._stage = WRITING
         if self._gate is not None:
             self._gate.hand_over(strict, now=strict)
         if strict and self.checkpoints.limited:
             self.checkpoints.clean()  # not before what makes weights useless has been written
+
+    def _may_go_on(self, number: int) -> bool:
+        """Whether a paused trial may still be promoted."""
+        strategy = self._scheduler.strategy
+        return strategy is None or strategy.may_go_on(number)
 
     # --- attributes
 
@@ -120,8 +164,7 @@ class Keeping(Exporting):
             raise InvalidValue(f"an attribute must be made of plain JSON values, got {value!r}: {error}") from None
         if not same:
             raise InvalidValue(f"an attribute must be made of plain JSON values, got {value!r}")
-        with self._lock:
-            self._open()
+        with self._lock, Change(self):
             self._history.attributes[name] = json.loads(text)
             if self._scheduler.log is not None:
                 self._scheduler.log.attribute(name, text)
@@ -140,11 +183,8 @@ class Keeping(Exporting):
         Raises:
             InvalidValue: `keep` is something else.
         """
-        strategy = self._scheduler.strategy
-        with self._lock:
-            self._open()
-            may_go_on = (lambda number: True) if strategy is None else strategy.may_go_on
-            self.checkpoints.keep(keep, self.table, may_go_on)
+        with self._lock, Change(self):
+            self.checkpoints.keep(keep, self.table, self._may_go_on)
 
     # --- in a directory
 
@@ -171,10 +211,8 @@ class Keeping(Exporting):
         """
         seconds = check_durability(durability)
         directory = Path(path).absolute()  # the process may go elsewhere
-        with self._lock:
-            if self._keeper is None:
-                self._open()
-            else:
+        with self._lock, Change(self):
+            if self._keeper is not None:
                 self._keeper.wait()
             directory.mkdir(parents=True, exist_ok=True)
             sync_directory(directory.parent)
@@ -230,6 +268,7 @@ class Keeping(Exporting):
     def _let_go(self) -> None:
         """Write everything and let others have the study's directory; the study goes on in memory."""
         with self._lock:
+            self._settle()
             if self._keeper is not None:
                 self._keeper.close()
                 self._kept_by(None)
@@ -245,6 +284,7 @@ class Keeping(Exporting):
             StorageError: it can't be written.
         """
         with self._lock:
+            self._settle()
             if self._keeper is not None:
                 self._keeper.open()
                 self._keeper.sync()
@@ -258,6 +298,7 @@ class Keeping(Exporting):
             StorageError: it can't be written; the journal goes on.
         """
         with self._lock:
+            self._settle()
             if self._keeper is not None:
                 self._keeper.compact()
 
@@ -300,10 +341,48 @@ class Keeping(Exporting):
         if target.name == CHECKPOINT_FILE and any((target.parent / name).exists() for name in JOURNAL_FILES):
             raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
         with self._lock:
+            self._settle()
             frozen, head = Frozen(self._history), Head(VERSION, 0, self._id, self._definition())
         with atomic_file(target) as file:
             write_snapshot(file, frozen, head)
         return target
+
+
+class Change:
+    """A call that changes a study: what it does is done wholly or not at all. Used with the study's lock held.
+
+    Args:
+        study: the study.
+
+    Raises:
+        TrialStateError, StudyClosed, StudyReadOnly: it can't be changed.
+    """
+
+    __slots__ = ("_study",)
+
+    def __init__(self, study: Keeping) -> None:
+        self._study = study
+
+    def __enter__(self) -> None:
+        study = self._study
+        if study._stage != IDLE:
+            study._settle()
+        if study._scheduler.strategy is not None:
+            study._check_strategy()
+        if study._gate is not None:
+            study._gate.open()
+        study._stage = CHANGING
+        study._history.begin()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        study = self._study
+        if error is None:
+            study._history.commit()
+            study._stage = IDLE
+        else:
+            study._break_off(error)
 
 
 def new_id() -> bytes:

@@ -33,7 +33,7 @@ from fasthpo.storage.following import follow
 from fasthpo.storage.gate import Barred
 from fasthpo.storage.keeper import Keeper
 from fasthpo.storage.lock import WriterLock
-from fasthpo.storage.rebuilding import fitted
+from fasthpo.storage.rebuilding import fitted, settled
 from fasthpo.storage.syncing import Durability, check_durability
 from fasthpo.strategies.base import Strategy
 from fasthpo.trial import TrialState
@@ -205,13 +205,19 @@ class Loading(Keeping):
         with self._lock:
             if self._loaded is None or self._loaded.directory is None:
                 raise InvalidValue("refresh is for a study that was loaded from a directory with read_only=True")
-            newer = follow(self._loaded)
-            if newer is None:
-                return False
-            if newer.history is not self._history:
-                self._take_up(self._loaded.directory, newer.history)
-            self._loaded = newer
-            return True
+            loaded, directory = self._loaded, self._loaded.directory
+            self._loaded = loaded._replace(journal=None)  # if this is broken off, all of it is read the next time
+            self._history.begin()
+            try:
+                newer = follow(loaded)
+                if newer is not None and newer.history is not self._history:
+                    self._take_up(directory, newer.history)
+                self._history.commit()
+            except BaseException:
+                self._start(settled(self._history))
+                raise
+            self._loaded = newer or loaded
+            return newer is not None
 
 
 def _keep_aside(file: Path) -> None:

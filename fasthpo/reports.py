@@ -133,6 +133,20 @@ class Reports:
         owner[first[self.last[trials]]] = trials
         return owner[first]
 
+    def until(self, count: int) -> dict[str, npt.NDArray[np.generic]]:
+        """The first `count` reports as columns trial, step and value; copies. A report may be half appended."""
+        last = self.last.copy()
+        for number in np.flatnonzero(last >= count).tolist():
+            i = int(last[number])
+            while i >= count:
+                gap = int(self.gap[i])
+                i = i - gap if gap else NONE
+            last[number] = i
+        kept = Reports()
+        kept._length, kept.last, kept.gap = count, last, self.gap
+        value = np.concatenate([np.empty(0), *self._chunks])[:count]
+        return {"trial": kept.trial, "step": self.step[:count].astype(np.int64), "value": value}
+
     def frozen(self) -> Reports:
         """The reports as they are now, for reading `step`, `gap`, `value` and `trial` while others are appended.
 

@@ -62,9 +62,10 @@ class Scheduler:
         Raises:
             SpaceExhausted: no point is left for a new trial.
         """
+        count = len(self.table)
         number = self._next(budget, new)
         if number is not None and self.log is not None:
-            self.log.asked(number)
+            self.log.asked(number, number == count)
         return number
 
     def _next(self, budget: float, new: bool) -> int | None:
@@ -130,7 +131,7 @@ class Scheduler:
             leg = again or self.strategy.new_leg()
             if self.charge(leg) > budget:
                 return None
-        self.waiting.popleft()
+        self.history.take_waiting()
         row = complete_row(self.table.space, self.table.params[:, number], self.sampler.seed, number)
         start = time.time()
         if again is not None and self.table.legs.reached(number):

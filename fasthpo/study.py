@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from fasthpo.columns import Batch, encode_columns
 from fasthpo.errors import InvalidValue, StudyExists, TrialStateError, UnknownTrial
 from fasthpo.history import History
-from fasthpo.keeping import new_id
+from fasthpo.keeping import CHANGING, IDLE, WRITING, Change, new_id
 from fasthpo.loading import Loading
 from fasthpo.outcome import NAN_ERROR, batch_arrays, outcome
 from fasthpo.parameter import FloatArray, plain
@@ -29,7 +30,7 @@ from fasthpo.storage.checkpoints import Checkpoints
 from fasthpo.storage.folder import holds_study
 from fasthpo.storage.syncing import Durability
 from fasthpo.strategies.base import Strategy
-from fasthpo.table import MOST_METRICS, NO_DRAW, TrialTable, check_direction
+from fasthpo.table import MOST_METRICS, NO_BRACKET, NO_DRAW, TrialTable, check_direction
 from fasthpo.trial import Trial, TrialState, as_number
 
 logger = logging.getLogger("fasthpo")
@@ -120,6 +121,8 @@ class Study(Loading):
         self._gate = None
         self._id = new_id()
         self._loaded = None
+        self._stage = IDLE
+        self._unobserved = deque()
         self._start(History(TrialTable(self.space, self.direction)))
         if storage is not None:
             self.keep_at(storage, durability)
@@ -135,10 +138,10 @@ class Study(Loading):
         Raises:
             SpaceExhausted: every point of a finite space, or of the grid, has been suggested.
         """
-        with self._lock:
-            self._open()
+        with self._lock, Change(self):
             number = self._scheduler.next()
             assert number is not None  # there is no limit
+            self._history.commit()
             self._hand_over()
             return Trial(number, self)
 
@@ -157,9 +160,9 @@ class Study(Loading):
         Raises:
             SpaceExhausted: as `ask`.
         """
-        with self._lock:
-            self._open()
+        with self._lock, Change(self):
             number = self._scheduler.next(budget, new)
+            self._history.commit()
             self._hand_over()
             return None if number is None else Trial(number, self)
 
@@ -176,9 +179,9 @@ class Study(Loading):
         n = plain(n)
         if isinstance(n, bool) or not isinstance(n, int) or n < 0:
             raise InvalidValue(f"n must be an integer that is not negative, got n={n!r}")
-        with self._lock:
-            self._open()
+        with self._lock, Change(self):
             asked = self._scheduler.next_many(n)
+            self._history.commit()
             self._hand_over()
             if len(asked) < n:
                 logger.info("ask_batch(%d) returns %d trials: no further point is left", n, len(asked))
@@ -195,9 +198,9 @@ class Study(Loading):
             InvalidParameters: a value outside the space, or two that exclude each other.
         """
         row = encode_partial(self.space, params)
-        with self._lock:
-            self._open()
+        with self._lock, Change(self):
             number = self._scheduler.enqueue(row)
+            self._history.commit()
             self._hand_over()
             return number
 
@@ -210,33 +213,54 @@ class Study(Loading):
             step = plain(step)
         if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**63:
             raise InvalidValue(f"step must be an integer that is not negative, got step={step!r}")
-        table = self.table
         with self._lock:
-            if self._gate is not None:
-                self._gate.open()
+            if self._stage != IDLE:
+                self._settle()
+            table, gate = self.table, self._gate
+            if gate is not None:
+                gate.open()
             # the check itself is slower: it is for saying what is wrong
             if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
                 self._check_running(number, "report")
-            earlier = table.reports.append(number, step, reported)
-            if earlier != NONE:
-                kept = table.reports.value_at(earlier)
-                if not (kept == reported or (kept != kept and reported != reported)):
-                    logger.warning("trial %d has reported %s at step %d; %s is ignored", number, kept, step, value)
-                return
-            if self._scheduler.log is not None:
-                self._scheduler.log.reported(number, step, reported)
-            if self.pruner is not None:
-                self.pruner.on_report(table, number, step, reported)
-            if self._gate is not None:
-                self._gate.hand_over_soon()
+            self._stage = CHANGING  # a report is there as soon as it is counted: nothing is noted down to go back
+            try:
+                earlier = table.reports.append(number, step, reported)
+                if earlier != NONE:
+                    self._stage = IDLE
+                    kept = table.reports.value_at(earlier)
+                    if not (kept == reported or (kept != kept and reported != reported)):
+                        logger.warning("trial %d has reported %s at step %d; %s is ignored", number, kept, step, value)
+                    return
+                if self._scheduler.log is not None:
+                    self._scheduler.log.reported(number, step, reported)
+                if self.pruner is not None:
+                    self.pruner.on_report(table, number, step, reported)
+                if gate is not None:
+                    self._stage = WRITING
+                    gate.hand_over_soon()
+                self._stage = IDLE
+            except BaseException as error:
+                self._break_off(error)
+                raise
 
     def should_prune(self, number: int) -> bool:
         """As `Trial.should_prune`."""
-        table = self.table
         with self._lock:
+            if self._stage != IDLE:
+                self._settle()
+            table = self.table
             if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
                 self._check_running(number, "should_prune")
-            return self.pruner is not None and self.pruner.should_prune(table, number)
+            if self.pruner is None:
+                return False
+            self._stage = CHANGING  # what the pruner keeps
+            try:
+                answer = self.pruner.should_prune(table, number)
+                self._stage = IDLE
+                return answer
+            except BaseException as error:
+                self._break_off(error)
+                raise
 
     # --- tell
 
@@ -269,8 +293,7 @@ class Study(Loading):
         number = self._number(trial)
         final, result = outcome(value, state)
         kept = {str(name): as_number(f"metric {name!r}", one) for name, one in (metrics or {}).items()}
-        with self._lock:
-            self._open()
+        with self._lock, Change(self):
             self._check_running(number, "tell")
             if final == TrialState.PRUNED and result is None:
                 result = self._last_valid_report(number)
@@ -281,11 +304,12 @@ class Study(Loading):
                 self.table.set_metrics(number, kept)
             if final == TrialState.FAILED:
                 self.table.errors[number] = error or f"the objective's value was {value}"
-            state = self._end(number, final, np.nan if result is None else result, kept)
+            state = self._finish(number, final, np.nan if result is None else result, kept)
+            self._after([number])
             self._hand_over(strict=True)
             return state
 
-    def _end(
+    def _finish(
         self, number: int, state: TrialState, value: float, metrics: Mapping[str, float] | None = None
     ) -> TrialState:
         """A running trial ends, or pauses if the strategy has further rungs for it; the state it got."""
@@ -301,13 +325,24 @@ class Study(Loading):
         if log is not None:
             error = self.table.errors[number] if state == TrialState.FAILED else None
             log.told(number, int(state), float(value), charge, metrics, error)
-        retired: list[int] = []
-        if strategy is not None:
-            strategy.on_end(number)
-            retired = strategy.take_retired()
-        self.checkpoints.after_end(self.table, number, retired)
-        self._after_end(number)
         return state
+
+    def _after(self, numbers: list[int]) -> None:
+        """Trials have ended or paused: that stands, and all who follow the history hear of it."""
+        if type(self.sampler).observe is not Sampler.observe:
+            self._unobserved.extend(numbers)
+        self._history.commit()
+        table, strategy, pruner = self.table, self._scheduler.strategy, self.pruner
+        for number in numbers if strategy is not None or pruner is not None or self.checkpoints.limited else ():
+            retired: list[int] = []
+            if strategy is not None and table.bracket(number) != NO_BRACKET:
+                strategy.on_end(number)
+                retired = strategy.take_retired()
+            self.checkpoints.after_end(table, number, retired)
+            if pruner is not None and table.state(number) != TrialState.PAUSED:
+                pruner.on_end(table, number)
+        while self._unobserved:
+            self.sampler.observe(table, self._unobserved.popleft())
 
     def _charge(self, number: int, state: TrialState) -> int:
         """What a leg has cost: all of it; of a broken off one, as many units as it made reports, if it made any."""
@@ -329,8 +364,7 @@ class Study(Loading):
             StorageError: as `tell`.
         """
         asked, reached = batch_arrays(numbers, values)
-        with self._lock:
-            self._open()
+        with self._lock, Change(self):
             for number in asked[(asked < 0) | (asked >= len(self.table))][:1]:
                 raise UnknownTrial(f"the study has no trial {number}; it has given out {len(self.table)} numbers")
             states = self.table.states[asked]
@@ -341,13 +375,12 @@ class Study(Loading):
                 self._finish_many(asked, final, reached)
                 if self._scheduler.log is not None:
                     self._scheduler.log.told_many(asked, final, reached)
-                self._after_many(asked)
-                self._hand_over(strict=True)
-                return final
-            for i, number in enumerate(asked.tolist()):
-                if final[i] == TrialState.FAILED:
-                    self.table.errors[number] = NAN_ERROR
-                final[i] = self._end(number, TrialState(int(final[i])), float(reached[i]))
+            else:
+                for i, number in enumerate(asked.tolist()):
+                    if final[i] == TrialState.FAILED:
+                        self.table.errors[number] = NAN_ERROR
+                    final[i] = self._finish(number, TrialState(int(final[i])), float(reached[i]))
+            self._after(asked.tolist())
             self._hand_over(strict=True)
             return final
 
@@ -355,13 +388,6 @@ class Study(Loading):
         self.table.finish_many(numbers, states, values, time.time())
         for number in numbers[states == TrialState.FAILED].tolist():
             self.table.errors[number] = NAN_ERROR
-        for number in numbers.tolist() if self.checkpoints.limited else ():
-            self.checkpoints.after_end(self.table, number, ())
-
-    def _after_many(self, numbers: IntArray) -> None:
-        if self.pruner is not None or type(self.sampler).observe is not Sampler.observe:
-            for number in numbers.tolist():
-                self._after_end(number)
 
     def add_trials(self, params: Mapping[str, Any], values: Any) -> IntArray:
         """Add trials whose results are known, in bulk; their numbers, int64 (n,).
@@ -380,8 +406,7 @@ class Study(Loading):
         """
         rows = encode_columns(self.space, params)
         numbers, reached = batch_arrays(np.arange(len(rows)), values)
-        with self._lock:
-            self._open()
+        with self._lock, Change(self):
             first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, time.time())
             numbers = numbers + first
             final = np.where(np.isnan(reached), np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
@@ -391,14 +416,9 @@ class Study(Loading):
             self._finish_many(numbers, final, reached)
             if self._scheduler.log is not None:
                 self._scheduler.log.added(first, reached, resource)
-            self._after_many(numbers)
+            self._after(numbers.tolist())
             self._hand_over(strict=True)
         return numbers
-
-    def _after_end(self, number: int) -> None:
-        if self.pruner is not None and self.table.state(number) != TrialState.PAUSED:
-            self.pruner.on_end(self.table, number)
-        self.sampler.observe(self.table, number)
 
     def _last_valid_report(self, number: int) -> float | None:
         valid = [value for value in self.table.reports.of(number).values() if value == value]

@@ -16,6 +16,7 @@ from fasthpo.errors import InvalidValue
 from fasthpo.legs import Legs, OpenLeg
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray, Reports, grow
+from fasthpo.savepoint import Savepoint
 from fasthpo.search_space import SearchSpace
 from fasthpo.trial import TrialState
 from fasthpo.tried import TriedPoints
@@ -24,6 +25,7 @@ Direction = Literal["minimize", "maximize"]
 NO_DRAW = -1  # of a trial whose parameters no sampler drew
 NO_BRACKET = -1  # of a trial that no multi-fidelity strategy has started
 MOST_METRICS = 1000  # names; each takes as much memory as a parameter
+TRIAL_COLUMNS = ("values", "states", "starts", "ends", "resources", "draws", "brackets")
 _FIRST_CAPACITY = 64
 _STATES = tuple(TrialState)  # by number: an index costs a third of what the enumeration's own look-up costs
 _FILL = {
@@ -67,6 +69,7 @@ class TrialTable:
         self.tried = None if space.cells is None else TriedPoints(space.cells)
         self.counts = dict.fromkeys(TrialState, 0)
         self.best_number: int | None = None
+        self.savepoint = Savepoint()
         self._length = 0
         self._told = 0
         self._params: FloatArray = np.full((len(space), _FIRST_CAPACITY), np.nan)
@@ -143,11 +146,6 @@ class TrialTable:
         """Numbers of the running trials, ascending (a copy; costs as much as there are running trials)."""
         return np.sort(self._running[: self._running_length])
 
-    @property
-    def extent(self) -> tuple[int, int, int, int, int]:
-        """How many trials there are, were told and run, how many reports, and how many legs: any change shows here."""
-        return self._length, self._told, self._running_length, self.reports._length, self.legs._length
-
     def state(self, number: int) -> TrialState:
         """The state of one trial."""
         return _STATES[self._states.item(number)]
@@ -169,6 +167,24 @@ class TrialTable:
         return start, end, float((self.legs.end[legs] - self.legs.start[legs]).sum())
 
     # --- writing; only the study calls these
+
+    def _note(self, number: int, with_params: bool = False) -> None:
+        """Remember what a trial's entries were before the call that is about to change them."""
+        savepoint = self.savepoint
+        extent = savepoint.extent
+        if extent is None or number >= extent[0] or number in savepoint.entries:
+            return
+        columns = (  # in the order of TRIAL_COLUMNS
+            self._values.item(number),
+            self._states.item(number),
+            self._starts.item(number),
+            self._ends.item(number),
+            self._resources.item(number),
+            self._draws.item(number),
+            self._brackets.item(number),
+        )
+        params = self._params[:, number].copy() if with_params else None
+        savepoint.entries[number] = columns, params, self.legs.open.get(number)
 
     def _make_room(self, extra: int) -> None:
         needed = self._length + extra
@@ -213,6 +229,7 @@ class TrialTable:
 
     def start(self, number: int, row: FloatArray, start: float) -> None:
         """A WAITING trial begins to run with the parameters `row` (d,)."""
+        self._note(number, with_params=True)
         self._params[:, number] = row
         self._starts[number] = start
         self._move(number, TrialState.RUNNING)
@@ -220,6 +237,7 @@ class TrialTable:
 
     def open_leg(self, number: int, bracket: int, resource: int, start: float) -> None:
         """A new RUNNING trial, or a PAUSED one that runs again, is to be trained to `resource`."""
+        self._note(number)
         self._resources[number] = resource
         self._brackets[number] = bracket
         self.legs.open[number] = OpenLeg(start, len(self.reports))
@@ -229,6 +247,7 @@ class TrialTable:
 
     def close_leg(self, number: int, state: TrialState, value: float, charge: int, end: float) -> None:
         """The leg of a RUNNING trial has ended and left it in `state`; of PAUSED trials this is all, see `finish`."""
+        self._note(number)
         resource = self.resource(number)
         start = self.legs.open.pop(number).start
         self.legs.append(number, resource, value, charge, state, start, end)
@@ -247,6 +266,7 @@ class TrialTable:
 
     def requeue(self, number: int) -> None:
         """A RUNNING trial was broken off; it is WAITING to be asked again."""
+        self._note(number)
         self.legs.open.pop(number, None)
         self._leave_running(number)
         self._move(number, TrialState.WAITING)
@@ -282,6 +302,7 @@ class TrialTable:
 
     def finish(self, number: int, state: TrialState, value: float, end: float) -> None:
         """A RUNNING trial ends; `value` is NaN if it has none."""
+        self._note(number)
         self._leave_running(number)
         self._move(number, state)
         self._values[number] = value
@@ -310,16 +331,23 @@ class TrialTable:
 
     def set_metrics(self, number: int, metrics: dict[str, float]) -> None:
         """Keep further metrics of a trial, one column a name."""
+        changes = self.savepoint.extent is not None
         for name, value in metrics.items():
             column = self.metrics.get(name)
+            if changes:
+                old = None if column is None else column.item(number) if number < len(column) else np.nan
+                self.savepoint.metrics.append((name, number, old))
             if column is None or len(column) <= number:
-                old = np.empty(0) if column is None else column
-                column = self.metrics[name] = grow(old, len(self._values), np.nan)  # type: ignore[assignment]
+                shorter = np.empty(0) if column is None else column
+                column = self.metrics[name] = grow(shorter, len(self._values), np.nan)  # type: ignore[assignment]
             assert column is not None
             column[number] = value
 
     def finish_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray, end: float) -> None:
         """RUNNING trials end together, as `finish` would end them one after the other."""
+        if self.savepoint.extent is not None:
+            old = {name: getattr(self, f"_{name}")[numbers] for name in ("values", "states", "ends")}
+            self.savepoint.columns.append((numbers, old))
         self._states[numbers] = states
         self._values[numbers] = values
         self._ends[numbers] = end

@@ -6,13 +6,19 @@ file leaves a stale binary in use (numba issue 1833). Here the key carries a fin
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numba
-from numba.core.caching import FunctionCache
+from fasthpo.uninterrupted import import_whole, uninterrupted
+
+import_whole("numba.core.caching")
+
+# isort: split
+import numba  # noqa: E402
+from numba.core.caching import FunctionCache  # noqa: E402
 
 # fastmath under which sums may be reordered, products and sums contracted; NaN and infinities keep their meaning
 REORDER = {"reassoc", "contract", "nsz", "arcp"}
@@ -47,4 +53,6 @@ def kernel(function: Callable[..., Any] | None = None, *, fastmath: Any = False,
     dispatcher = numba.njit(function, nogil=True, fastmath=fastmath, error_model="numpy", forceinline=inline)
     if isinstance(dispatcher, numba.core.registry.CPUDispatcher):  # with NUMBA_DISABLE_JIT=1 it is the function
         dispatcher._cache = _FingerprintedCache(dispatcher.py_func)
+        # numba is of no use to the process once its first compile, or look into the cache, was broken off
+        dispatcher.compile = functools.partial(uninterrupted, dispatcher.compile)
     return dispatcher

@@ -13,12 +13,13 @@ import math
 import struct
 from typing import Any
 
+from .compiling import kernel  # before numba, which it imports in a way that nothing can break off
+
+# isort: split
 import numba
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-
-from .compiling import kernel
 
 _LOWEST = -708.0
 _HIGHEST = 709.0

@@ -131,7 +131,10 @@ def content(study: fasthpo.Study) -> str:
     return repr(
         [column.tolist() for column in (*columns, *reports, *legs)]
         + [dict(t.counts), t.best_number, t.legs.spent, sorted(t.errors.items())]
-        + [[trial.metrics for trial in study.trials], {number: leg.reports for number, leg in t.legs.open.items()}]
+        + [
+            [trial.metrics for trial in study.trials],
+            {number: leg.reports for number, leg in sorted(t.legs.open.items())},
+        ]
         + [list(study._history.waiting), study._history.next_draw, study.attributes]
     )
 

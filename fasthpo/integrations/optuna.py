@@ -31,11 +31,11 @@ from fasthpo.partial import encode_partial
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
-from fasthpo.storage.freezing import TRIAL_COLUMNS, Columns
+from fasthpo.storage.freezing import Columns
 from fasthpo.storage.rebuilding import rebuild
 from fasthpo.storage.snapshot import LEG_TYPES, TRIAL_TYPES
 from fasthpo.study import Study
-from fasthpo.table import MOST_METRICS, NO_BRACKET, NO_DRAW
+from fasthpo.table import MOST_METRICS, NO_BRACKET, NO_DRAW, TRIAL_COLUMNS
 from fasthpo.trial import Trial, TrialState
 
 if TYPE_CHECKING:

@@ -73,6 +73,9 @@ class Sampler(ABC):
     def observe(self, table: TrialTable, number: int) -> None:  # noqa: B027  (a stateless sampler needs none)
         """Called after trial `number` has ended, and again in the same order when a study is loaded."""
 
+    def forget(self) -> None:  # noqa: B027  (what a sampler of the user's own keeps is its own business)
+        """Called after a call was broken off, by Ctrl-C or an error: what is derived may be half done, and goes."""
+
     def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
         """Rows (k, d) for the first k of several draws, k at least 1: as many as are made at once.
 

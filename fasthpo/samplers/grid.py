@@ -78,6 +78,9 @@ class GridSampler(Sampler):
         if not isinstance(shuffle, bool):
             raise InvalidValue(f"shuffle must be True or False, got shuffle={shuffle!r}")
         self.shuffle = shuffle
+        self.forget()
+
+    def forget(self) -> None:
         self._space: SearchSpace | None = None
         self._cells: Cells | None = None
         self._continua: dict[int, _Continuum] = {}

@@ -12,6 +12,7 @@ from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
 from fasthpo.table import TrialTable
+from fasthpo.uninterrupted import import_whole
 
 _BLOCK = 256  # points made at once; a power of two, as Sobol's sequence likes it
 _MOST_PARAMETERS = 21201  # direction numbers that SciPy has
@@ -45,6 +46,9 @@ class QMCSampler(Sampler):
         if not isinstance(scramble, bool):
             raise InvalidValue(f"scramble must be True or False, got scramble={scramble!r}")
         self.scramble = scramble
+        self.forget()
+
+    def forget(self) -> None:
         self._space: SearchSpace | None = None
         self._engine: Any = None
         self._block = -1
@@ -59,8 +63,7 @@ class QMCSampler(Sampler):
 
     def _unit(self, space: SearchSpace, first: int, count: int) -> FloatArray:
         """Points first ... first + count - 1 of the sequence, (count, d)."""
-        from scipy.stats import qmc
-
+        qmc = import_whole("scipy.stats.qmc")
         if self._engine is None or space is not self._space:
             self._engine = qmc.Sobol(len(space), scramble=self.scramble, rng=np.random.default_rng(self.seed), bits=32)
             self._space = space

@@ -103,6 +103,9 @@ class TPESampler(Sampler):
                 raise InvalidValue(f"{name} must be True or False, got {name}={value!r}")
         self.multivariate = multivariate
         self.exact = exact
+        self.forget()
+
+    def forget(self) -> None:
         self._startup = LatinDraws(self.seed, _STARTUP_STREAM, self.n_startup_trials)
         self._model: Model | None = None
 

@@ -127,6 +127,11 @@ class Checkpoints:
         """
         keep = check_keep(keep)
         self._most = math.inf if keep == "all" else 1 if keep == "best" else int(keep)
+        self.recount(table, may_go_on)
+        self.clean()
+
+    def recount(self, table: TrialTable, may_go_on: Callable[[int], bool]) -> None:
+        """Find out from the table whose weights may go; nothing is removed before `clean`."""
         self._best, self._due = [], []
         if not self.limited:
             return
@@ -136,7 +141,6 @@ class Checkpoints:
                 self._due.append(number)
             else:
                 self._ended(table, number, state)
-        self.clean()
 
     def after_end(self, table: TrialTable, number: int, retired: Iterable[int]) -> None:
         """Note that a trial has ended or paused, and which paused ones will never go on; O(log n) in what is kept.
@@ -162,11 +166,12 @@ class Checkpoints:
     def clean(self) -> None:
         """Remove what may go."""
         while self._due:
-            number = self._due.pop()
+            number = self._due[-1]
             if number in self._made:
-                self._made.discard(number)
                 directory = self.root / f"trial-{number}"
                 try:
                     shutil.rmtree(directory)
                 except OSError as error:  # such as a file that is open on Windows; the next run tries again
                     logger.warning("the weights in %s were not removed: %s", directory, error)
+                self._made.discard(number)
+            self._due.pop()

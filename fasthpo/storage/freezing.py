@@ -14,9 +14,8 @@ import numpy.typing as npt
 from fasthpo.history import History
 from fasthpo.legs import COLUMNS as LEG_COLUMNS
 from fasthpo.reports import IntArray
+from fasthpo.table import TRIAL_COLUMNS
 from fasthpo.trial import TrialState
-
-TRIAL_COLUMNS = ("values", "states", "starts", "ends", "resources", "draws", "brackets")
 
 
 class Columns(NamedTuple):

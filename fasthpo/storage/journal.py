@@ -28,6 +28,7 @@ FORMAT = "fasthpo-journal"
 VERSION = 1
 _FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _COPY = 2**20  # bytes at a time
+_CLOSED = -1  # as a descriptor
 
 
 def journal_head(head: Head) -> bytes:
@@ -44,17 +45,16 @@ class Journal:
         seconds: after how many seconds what was written is synced at the latest; 0 for at once, None for never.
 
     Attributes:
-        size: how many bytes are intact.
         mirror: another journal that gets the same frames, while one takes the place of the other.
-        is_suspect: what was written may not be in the file, because syncing it failed.
+        is_suspect: what was written may not be in the file, because syncing it failed, or what happened was not
+            written, because a call was broken off. Then only a checkpoint of everything helps.
     """
 
     def __init__(self, path: Path, size: int, seconds: float | None) -> None:
         self.path = path
-        self.size = size
+        self._tail = (size, b"")  # how many bytes are intact, and what is to follow them: one attribute, set at once
         self.mirror: Journal | None = None
         self.is_suspect = False
-        self._unwritten = b""
         self._descriptor = os.open(path, _FLAGS)
         self._seconds = seconds
         self._syncer = None if not seconds else Syncer(seconds)
@@ -78,6 +78,11 @@ class Journal:
         write_bytes(path, data)
         return cls(path, len(data), seconds)
 
+    @property
+    def size(self) -> int:
+        """How many bytes are intact."""
+        return self._tail[0]
+
     def append(self, frames: bytes, now: bool = False) -> None:
         """Hand whole frames to the operating system, after whatever could not be handed over before.
 
@@ -88,12 +93,12 @@ class Journal:
         Raises:
             StorageError: it can't be written; it is kept. The file is as it was before.
         """
-        rest = self._unwritten
+        size, rest = self._tail
         data = rest + frames if rest else frames
         if not data:
             return
         # from here to the end of the writing a break, such as Ctrl-C, leaves it unwritten
-        self._unwritten = data
+        self._tail = (size, data)
         try:
             if rest:
                 self._mend()
@@ -102,7 +107,7 @@ class Journal:
             with suppress(OSError):
                 self._mend()  # half a record is not left behind
             raise self._error(error) from error
-        self.size, self._unwritten = self.size + len(data), b""
+        self._tail = (size + len(data), b"")
         if self.mirror is not None:
             self.mirror.append_quietly(data)
         self._put_on_disk(now)
@@ -119,13 +124,13 @@ class Journal:
 
     def append_quietly(self, frames: bytes) -> None:
         """Append whole frames; if that can't be done, they are left for the next `append`."""
-        if self._unwritten:
-            self._unwritten += frames
+        size, rest = self._tail
+        self._tail = (size, rest + frames)
+        if rest:
             return
-        self._unwritten = frames
         with suppress(OSError):
             self._write(frames)
-            self.size, self._unwritten = self.size + len(frames), b""
+            self._tail = (size + len(frames), b"")
             self._put_on_disk(now=False)
 
     def sync(self) -> None:
@@ -151,12 +156,12 @@ class Journal:
     @property
     def is_behind(self) -> bool:
         """Whether something is left to be written."""
-        return bool(self._unwritten)
+        return bool(self._tail[1])
 
     def take_over(self, other: Journal) -> None:
         """Go on for another journal, of which this one is the mirror, also with what that could not write."""
-        if other._unwritten:
-            self.append_quietly(other._unwritten)
+        if other.is_behind:
+            self.append_quietly(other._tail[1])
         self.is_suspect |= other.is_suspect
 
     def copy_from(self, other: Journal, begin: int) -> int:
@@ -171,7 +176,7 @@ class Journal:
                     raise OSError(f"{other.path} ends at byte {position}, not at {end}")
                 self._write(data)
                 position += len(data)
-                self.size += len(data)
+                self._tail = (self.size + len(data), self._tail[1])
         return end
 
     def move(self, path: Path) -> None:
@@ -191,8 +196,13 @@ class Journal:
                 if self._syncer is not None:
                     self._syncer.use(self._descriptor)
         else:
-            os.replace(self.path, path)
-            self.path = path
+            try:
+                os.replace(self.path, path)
+                self.path = path
+            except BaseException:
+                if not self.path.exists():  # it has its new name already
+                    self.path = path
+                raise
 
     def _write(self, data: bytes) -> None:
         written = os.write(self._descriptor, data)
@@ -220,18 +230,23 @@ class Journal:
         os.close(self._descriptor)
 
     def close(self) -> None:
-        """Close the file; whatever could not be written is given up."""
+        """Close the file; whatever could not be written is given up. Once is enough."""
         if self._syncer is not None:
             self._syncer.stop()
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, _CLOSED
+        if descriptor != _CLOSED:
+            os.close(descriptor)
 
-    def abandon(self) -> None:
+    def abandon(self, frames: bytes) -> None:
         """Close the file at the end of the program, or when nobody has the study any more; a last try to write it all.
 
         In a process that was forked off, nothing is written.
+
+        Args:
+            frames: what has happened last.
         """
-        if os.getpid() == self._owner:
+        if os.getpid() == self._owner and not self.is_suspect:
             with suppress(OSError):
-                self.append(b"")
+                self.append(frames)
         with suppress(OSError):
             self.close()

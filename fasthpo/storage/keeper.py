@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from fasthpo.errors import StorageError, StudyReadOnly
+from fasthpo.errors import StorageError, StudyClosed, StudyReadOnly
 from fasthpo.history import History
 from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
 from fasthpo.storage.folder import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE
@@ -26,6 +27,7 @@ logger = logging.getLogger("fasthpo")
 _LEAST = 2**20  # bytes of a journal that are worth a checkpoint
 _REPORTS_WAIT = 0.05  # seconds that reports are held back at most, if others follow
 _GROWTH = 2  # a checkpoint is made when the journal is so many times as large as the last one
+_PATIENCE = 5.0  # seconds that the end of the program waits for a call in another thread
 
 _keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
 
@@ -67,6 +69,8 @@ class Keeper:
         self._is_closing = False
         self._compact_at = _LEAST
         self._is_inherited = False
+        self._is_ended = False
+        self._is_dropped = False
         self._warned = False
         self._handed_over = 0.0
         self._finalizer: weakref.finalize | None = None  # type: ignore[type-arg]
@@ -109,27 +113,39 @@ class Keeper:
         old, self._journal = self._journal, journal
         if self._finalizer is not None:
             self._finalizer.detach()
-        self._finalizer = weakref.finalize(self, _abandon, journal, self._lock)
+        self._finalizer = weakref.finalize(self, _abandon, journal, self.recorder, self._lock)
+        self._finalizer.atexit = False  # see `end`
         if old is not None:
             old.close()
 
     # --- going on
+
+    def follow(self, history: History) -> None:
+        """Keep another history of the same study, which went back to before a call that was broken off."""
+        self.must_catch_up()
+        self._history = history
+        self.recorder = Recorder(history)
+
+    def must_catch_up(self) -> None:
+        """A call was broken off: the journal may lack what the study has. The next call makes a checkpoint of all."""
+        if self._journal is not None:
+            self._journal.is_suspect = True
 
     def open(self) -> None:
         """Called before anything changes.
 
         Raises:
             StudyReadOnly: this process was forked from the one that keeps the study.
-            StorageError: the journal has gone astray, and no checkpoint can be made to set that right.
+            StudyClosed: the program is ending, or `close` was broken off when it was all but done.
         """
         if self._is_inherited:
             raise StudyReadOnly(
                 f"{self.directory} is kept by the process that this one was forked from; only that can change the study"
             )
-        # a call that was broken off, by Ctrl-C or an error in a part of the user's own, may have left a gap
-        if self.recorder.extent != self._history.table.extent or (self._journal and self._journal.is_suspect):
-            self.wait()
-            self._compact_now()
+        if self._is_ended:
+            raise StudyClosed(f"the program is ending; the study in {self.directory} can't be changed any more")
+        if self._is_dropped:
+            raise StudyClosed("the study was closed; load it again to change it")
 
     def hand_over(self, strict: bool, now: bool = False) -> None:
         """Hand all records to the operating system.
@@ -144,6 +160,12 @@ class Keeper:
         journal = self._journal
         assert journal is not None
         try:
+            if journal.is_suspect:
+                self.wait()  # for a checkpoint that was begun before
+                if self._journal is journal:
+                    self._compact_now()
+                journal = self._journal
+                assert journal is not None
             journal.append(self.recorder.take(), now)
             failure = journal.failure()
             if failure is not None:
@@ -156,7 +178,7 @@ class Keeper:
                 self._warned = True
             return
         except BaseException:  # Ctrl-C between taking the records and having them written
-            journal.is_suspect = True
+            self.must_catch_up()
             raise
         self._warned = False
         self._handed_over = time.monotonic()
@@ -196,9 +218,14 @@ class Keeper:
             self._idle.wait()
 
     def _compact_now(self, present: Path | None = None) -> None:
+        old = self._journal
+        was_suspect = old is not None and old.is_suspect
+        self.must_catch_up()  # if this is broken off when the new checkpoint may be there, the old journal is of no use
         try:
             self._compact(Frozen(self._history), present)
         except OSError as error:
+            if old is not None:
+                old.is_suspect = was_suspect
             if isinstance(error, StorageError):
                 raise
             raise StorageError(
@@ -207,7 +234,6 @@ class Keeper:
                 "study.save(path). The file is",
                 str(self.directory / CHECKPOINT_FILE),
             ) from error
-        self.recorder.discard()  # what it has is in the checkpoint
 
     def _start_compacting(self) -> None:
         frozen, begin = Frozen(self._history), self._journal.size  # type: ignore[union-attr]
@@ -217,6 +243,10 @@ class Keeper:
             threading.Thread(target=work, name="fasthpo-checkpoint", daemon=True).start()
         except RuntimeError:  # the interpreter is ending
             self._is_compacting = False
+        except BaseException:  # whether the thread runs or not
+            work.is_cancelled = True
+            self._is_compacting = False
+            raise
 
     def _compact(self, frozen: Frozen, present: Path | None = None, begin: int | None = None) -> None:
         """The steps that `folder` describes.
@@ -247,6 +277,7 @@ class Keeper:
                     old.mirror = fresh  # from now on both get all records
                 fresh.sync()
             with self._idle:
+                self._check_not_ended()
                 fresh.append(b"")
                 os.replace(temporary, target)
         except BaseException:
@@ -255,15 +286,18 @@ class Keeper:
                     old.mirror = None
             if fresh is not None:
                 fresh.close()
-                with suppress(OSError):
-                    fresh.path.unlink()
+                if temporary.exists():  # else it has taken the old checkpoint's place, and the journal has to stay
+                    with suppress(OSError):
+                        fresh.path.unlink()
             with suppress(OSError):
                 temporary.unlink()
             raise
         sync_directory(self.directory)
         with self._idle:
             self.head = head
-            if begin is not None and old is not None:
+            if begin is None:
+                self.recorder.discard()  # what it has is in the checkpoint
+            elif old is not None:
                 fresh.take_over(old)
             self._use(fresh)
             self._compact_at = max(_LEAST, _GROWTH * size)
@@ -290,13 +324,14 @@ class Keeper:
             StorageError: what was told can't be written; then the study stays open.
         """
         with self._idle:
-            self._is_closing = True
-            try:
-                self.wait()
-                self.hand_over_all()
-            except BaseException:
-                self._is_closing = False
-                raise
+            if not self._is_dropped:
+                self._is_closing = True
+                try:
+                    self.wait()
+                    self.hand_over_all()
+                except BaseException:
+                    self._is_closing = False
+                    raise
             self.drop()
 
     def hand_over_all(self) -> None:
@@ -310,6 +345,7 @@ class Keeper:
             self._journal.size == len(journal_head(self.head))
             and self.recorder.is_empty
             and not self._journal.is_behind
+            and not self._journal.is_suspect
         ):
             return
         try:
@@ -319,15 +355,35 @@ class Keeper:
             logger.warning("%s", error)
 
     def drop(self) -> None:
-        """Let others have the study, whatever can be written."""
+        """Let others have the study, whatever can be written. If this is broken off, it is to be called again."""
+        self._is_dropped = True
         if self._finalizer is not None:
             self._finalizer.detach()
         if self._journal is not None:
-            with suppress(StorageError):
-                self._journal.append(self.recorder.take())
-            self._journal.close()
+            self._journal.abandon(self.recorder.take())
         self._lock.release()
         _keepers.discard(self)
+
+    def end(self) -> None:
+        """The program ends, while other threads may go on for a moment: write all, and let nothing change any more.
+
+        What is being written by a checkpoint in the background stays as it is then, as after a crash.
+        """
+        if self._is_inherited or not self._idle.acquire(timeout=_PATIENCE):
+            return
+        try:
+            self._is_ended = True
+            if not self._is_compacting:
+                self.drop()
+            elif self._journal is not None and not self._journal.is_suspect:
+                with suppress(StorageError):
+                    self._journal.append(self.recorder.take())
+        finally:
+            self._idle.release()
+
+    def _check_not_ended(self) -> None:
+        if self._is_ended:
+            raise StudyClosed("the program is ending")
 
 
 class _Background:
@@ -337,13 +393,19 @@ class _Background:
         self._keeper = keeper
         self._frozen = frozen
         self._begin = begin
+        self.is_cancelled = False
 
     def __call__(self) -> None:
         keeper = self._keeper()
         if keeper is None:
             return
+        with keeper._idle:
+            if self.is_cancelled:
+                return
         try:
             keeper._compact(self._frozen, begin=self._begin)
+        except StudyClosed:
+            logger.debug("no checkpoint was made of %s: the program is ending", keeper.directory)
         except Exception as error:
             logger.warning("no checkpoint was made of %s, and is tried again later: %s", keeper.directory, error)
             with keeper._idle:
@@ -355,9 +417,18 @@ class _Background:
                 keeper._idle.notify_all()
 
 
-def _abandon(journal: Journal, lock: WriterLock) -> None:
-    journal.abandon()
+def _abandon(journal: Journal, recorder: Recorder, lock: WriterLock) -> None:
+    """Nobody has the study any more."""
+    journal.abandon(recorder.take())
     lock.release()
+
+
+def _end_all() -> None:
+    for keeper in list(_keepers):
+        keeper.end()
+
+
+atexit.register(_end_all)
 
 
 def _disown() -> None:

@@ -1,4 +1,4 @@
-"""A history made of columns: of a file's, of another space's, or of another library's."""
+"""A history made of columns: of a file's, another space's, another library's, or its own before a call broke off."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 from fasthpo.columns import decode_column, encode_columns
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.history import History
+from fasthpo.legs import COLUMNS as LEG_COLUMNS
 from fasthpo.legs import OpenLeg
 from fasthpo.search_space import SearchSpace
 from fasthpo.storage.freezing import Columns, Frozen
-from fasthpo.table import Direction, TrialTable
+from fasthpo.table import TRIAL_COLUMNS, Direction, TrialTable
 from fasthpo.trial import TrialState
 
 
@@ -44,6 +45,48 @@ def rebuild(
     history = History(table)
     history.waiting.extend(waiting)
     return history
+
+
+def settled(history: History) -> History:
+    """A history without what a call that was broken off has begun to change; equal to the old one if nothing was.
+
+    Args:
+        history: the old one, whose arrays and queues may be half changed; see `Savepoint`.
+    """
+    table, savepoint = history.table, history.table.savepoint
+    n, told, reported, ended, draws = savepoint.extent or history.extent
+    trials = {name: getattr(table, f"_{name}")[:n].copy() for name in TRIAL_COLUMNS}
+    params, legs, metrics = table._params[:, :n].copy(), dict(table.legs.open), dict(table.metrics)
+    waiting = list(history.waiting)
+    if savepoint.extent is not None:
+        for numbers, columns in reversed(savepoint.columns):
+            earlier = numbers < n
+            for name, old in columns.items():
+                trials[name][numbers[earlier]] = old[earlier]
+        for number, (entries, row, leg) in savepoint.entries.items():
+            for name, entry in zip(TRIAL_COLUMNS, entries, strict=True):
+                trials[name][number] = entry
+            if row is not None:
+                params[:, number] = row
+            legs.pop(number, None)
+            if leg is not None:
+                legs[number] = leg
+        for name, number, value in reversed(savepoint.metrics):
+            if value is None:
+                metrics.pop(name, None)
+            elif number < len(metrics[name]):
+                metrics[name][number] = value
+        started = set(savepoint.started)
+        waiting = savepoint.started + [number for number in waiting if number < n and number not in started]
+    reports = table.reports.until(reported)
+    columns_of_legs = {name: table.legs.column(name)[:ended].copy() for name in LEG_COLUMNS}
+    failed = trials["states"] == TrialState.FAILED
+    errors = {number: text for number, text in table.errors.items() if number < n and failed[number]}
+    columns = Columns(params, trials, metrics, table._tell_order[:told].copy(), reports, columns_of_legs, errors)
+    open_legs = [(number, leg.start, leg.reports) for number, leg in sorted(legs.items()) if number < n]
+    same = rebuild(table.space, table.direction, columns, waiting, open_legs)
+    same.next_draw, same.attributes = draws, dict(history.attributes)
+    return same
 
 
 def fitted(history: History, space: SearchSpace) -> History:

@@ -66,7 +66,6 @@ class Recorder:
 
     Attributes:
         is_empty: whether there are no records to take.
-        extent: how far the history has been recorded; see `TrialTable.extent`.
     """
 
     def __init__(self, history: History) -> None:
@@ -75,7 +74,6 @@ class Recorder:
         self._packer = msgpack.Packer(autoreset=False, unicode_errors="surrogatepass")
         self._sealed: list[bytes] = []
         self.is_empty = True
-        self.extent = self._table.extent
 
     def take(self) -> bytes:
         """The records made since the last call, in frames, which are then forgotten; empty if there are none."""
@@ -97,22 +95,20 @@ class Recorder:
         self._packer.reset()
         self._sealed.clear()
         self.is_empty = True
-        self.extent = self._table.extent
 
     def _add(self, record: tuple[Any, ...]) -> None:
         self.is_empty = False
         self._packer.pack(record)
-        self.extent = self._table.extent
 
-    def asked(self, number: int) -> None:
-        """A trial runs: a new one if its number is the last, else one that waited or was paused."""
+    def asked(self, number: int, is_new: bool) -> None:
+        """A trial runs: a new one, else one that waited or was paused."""
         table = self._table
         start = table._starts.item(number)
         leg: tuple[Any, ...] = ()
         if number in table.legs.open:
             opened = table.legs.open[number].start
             leg = (table._brackets.item(number), int(table._resources[number]), opened)
-        if number == self.extent[0]:
+        if is_new:
             row = _bytes(table._params[:, number], "<f8")
             self._add((_ASK, number, table._draws.item(number), start, row, *leg))
         else:

@@ -31,8 +31,9 @@ import numpy.typing as npt
 
 from fasthpo.errors import CorruptCheckpoint
 from fasthpo.storage.framing import frame
-from fasthpo.storage.freezing import TRIAL_COLUMNS, Columns, Frozen
+from fasthpo.storage.freezing import Columns, Frozen
 from fasthpo.storage.packing import pack_column, pack_text
+from fasthpo.table import TRIAL_COLUMNS
 
 FORMAT = "fasthpo-study"
 VERSION = 1

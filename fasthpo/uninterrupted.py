@@ -1,0 +1,56 @@
+"""Calls that Ctrl-C must not break off, because a library is of no use afterwards.
+
+An import that was broken off can't be made good for libraries with compiled parts: half of their modules are there. So
+it is with numba's first compile, which fills its registries. Signals are handled in the main thread only: what runs in
+another one goes on to its end, while the main thread, which waits for it, may leave at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def uninterrupted(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function so that no signal handler can break it off; what it returns or raises.
+
+    If the main thread is interrupted meanwhile, it goes on with the interrupt, and the function to its end.
+
+    Example:
+        >>> uninterrupted(max, 1, 2)
+        2
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function(*args, **kwargs)
+    returned: list[T] = []
+    raised: list[BaseException] = []
+    running = threading.Lock()  # held until the function has ended: waiting for it is a single step
+    running.acquire()
+
+    def work() -> None:
+        try:
+            returned.append(function(*args, **kwargs))
+        except BaseException as error:
+            raised.append(error)
+        running.release()
+
+    threading.Thread(target=work, name="fasthpo-uninterrupted").start()
+    running.acquire()
+    if raised:
+        raise raised[0]
+    return returned[0]
+
+
+def import_whole(name: str) -> ModuleType:
+    """Import a module, as `uninterrupted`; one that has been imported before costs nothing."""
+    module = sys.modules.get(name)
+    if module is not None and not getattr(module.__spec__, "_initializing", False):
+        return module
+    return uninterrupted(importlib.import_module, name)

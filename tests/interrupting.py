@@ -1,0 +1,60 @@
+"""Breaking calls off between any two of their steps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+
+class Interrupted(BaseException):
+    """What a call is broken off with."""
+
+
+def broken_off(call: Callable[[], Any], step: int, error: type[BaseException] = Interrupted) -> bool:
+    """Make a call and raise an error in it before the bytecode instruction number `step`; whether it came that far.
+
+    Instructions are counted in all Python functions that the call runs in this thread.
+    """
+    left = step
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        if event == "opcode":
+            left -= 1
+            if left == 0:
+                raise error
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except error:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def counted(call: Callable[[], Any]) -> int:
+    """Make a call; how many steps it has."""
+    steps = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal steps
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        steps += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return steps

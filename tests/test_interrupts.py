@@ -1,0 +1,369 @@
+"""A call that is broken off at any moment was done wholly or not at all, in memory and in the files.
+
+Each study has a twin that is never interrupted and does the same. After each interrupt the study must be what the twin
+is, before the call or after it, and from then on decide as the twin does.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from interrupting import Interrupted, broken_off, counted
+from studies import content, load, make, run
+
+import fasthpo
+from fasthpo import Study, TrialState
+
+# an interrupt in a callback of the interpreter's own, such as a weak reference's, goes nowhere
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+Prepare = Callable[[Study], Any]
+Call = Callable[[Study, Any], Any]
+
+
+def _reported(study: Study) -> int:
+    trial = study.ask()
+    for step in range(2):
+        trial.report(trial["x"] + step, step)
+    return trial.number
+
+
+def _enqueued(study: Study) -> None:
+    study.enqueue({"n": 3, "c": "a"})
+
+
+def _known(study: Study, _: None) -> None:
+    points = [study.space.decode(row) for row in study.table.params[:, :2].T]
+    study.add_trials({name: [point.get(name) for point in points] for name in study.space}, [0.25, math.nan])
+
+
+CALLS: dict[str, tuple[Prepare, Call]] = {
+    "ask": (lambda study: None, lambda study, _: study.ask()),
+    "ask-enqueued": (_enqueued, lambda study, _: study.ask()),
+    "ask_batch": (_enqueued, lambda study, _: study.ask_batch(3)),
+    "enqueue": (lambda study: None, lambda study, _: _enqueued(study)),
+    "report": (_reported, lambda study, number: study.report(number, 0.5, 2)),
+    "should_prune": (_reported, lambda study, number: study.should_prune(number)),
+    "tell": (_reported, lambda study, number: study.tell(number, 0.5, metrics={"m": 1.0})),
+    "tell-pruned": (_reported, lambda study, number: study.tell(number, state=TrialState.PRUNED)),
+    "tell-failed": (_reported, lambda study, number: study.tell(number, math.nan)),
+    "tell_batch": (
+        lambda study: study.ask_batch(3).numbers,
+        lambda study, numbers: study.tell_batch(numbers, [0.5, math.nan, math.inf][: len(numbers)]),
+    ),
+    "add_trials": (lambda study: None, _known),
+    "set_attribute": (lambda study: None, lambda study, _: study.set_attribute("a", len(study))),
+}
+
+
+def _finish(study: Study) -> None:
+    """No trial runs or waits any more, so that histories stay short."""
+    while study.table.counts[TrialState.WAITING]:
+        study.ask()
+    for number in study.table.running.tolist():
+        study.report(number, 1.0, 5)
+        study.tell(number, number % 7 / 7)
+
+
+# the steps of a call that are tried, at most; a prime distance apart, which differs from case to case
+_MOST = int(os.environ.get("FASTHPO_TEST_INTERRUPTS", "60"))
+_TOGETHER = 20  # interrupts of one study, so that it stays short
+
+
+def _pair(sampler: str, pruner: str, strategy: str) -> tuple[Study, Study]:
+    study, twin = (make(sampler, pruner, strategy) for _ in range(2))
+    for _ in range(12):
+        for one in (study, twin):
+            run(one, one.ask())
+    return study, twin
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    ("sampler", "pruner", "strategy"),
+    [
+        ("random", "median", "in-full"),
+        ("tpe", "nested", "in-full"),
+        ("tpe-univariate", "halving", "in-full"),
+        ("quasi-random", "percentile", "asha"),
+        ("random", "wilcoxon", "hyperband"),
+        ("random-finite", "halving", "halving"),
+        ("grid", "median", "in-full"),
+    ],
+)
+def test_a_call_that_is_broken_off_was_done_wholly_or_not_at_all(
+    sampler: str, pruner: str, strategy: str, name: str
+) -> None:
+    prepare, call = CALLS[name]
+    study, twin = _pair(sampler, pruner, strategy)
+    prepare(twin)
+    steps = counted(lambda: call(study, prepare(study)))
+    stride = max(1, steps // _MOST)
+    rng = random.Random(f"{sampler} {pruner} {strategy} {name}")
+    tried = [min(steps - 1, first + rng.randrange(stride)) for first in range(1, steps, stride)]
+    for i, step in enumerate(tried):
+        if not i % _TOGETHER:
+            study, twin = _pair(sampler, pruner, strategy)
+        given = prepare(study)
+        prepare(twin)
+        before = content(study)
+        assert before == content(twin)
+        was_broken_off = broken_off(lambda given=given, study=study: call(study, given), step)
+        after = content(study)
+        if after != before or not was_broken_off:
+            call(twin, given)
+        assert after == content(twin), f"{name} was broken off at step {step}"
+        _finish(study)
+        _finish(twin)
+        assert content(study) == content(twin), f"{name} was broken off at step {step}"
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(("sampler", "pruner", "strategy"), [("random", "median", "asha"), ("tpe", "none", "in-full")])
+def test_what_is_kept_is_what_the_study_has_after_a_call_was_broken_off(
+    sampler: str, pruner: str, strategy: str, name: str, tmp_path: Path
+) -> None:
+    prepare, call = CALLS[name]
+    study = make(sampler, pruner, strategy, storage=tmp_path, durability="system")
+    for _ in range(12):
+        run(study, study.ask())
+    step, told = 1, 0
+    while True:
+        given = prepare(study)
+        was_broken_off = broken_off(lambda given=given: call(study, given), step)
+        told = len(study.table.legs) + len(study.table.tell_order)
+        # the program ends here: all that was told before the call is there, whether the call is or not
+        kept = load(tmp_path)
+        assert told - 4 <= len(kept.table.legs) + len(kept.table.tell_order) <= told + 4
+        _finish(study)
+        study.sync()
+        assert content(load(tmp_path)) == content(study), f"{name} was broken off at step {step}"
+        if not was_broken_off:
+            break
+        step += 53
+    study.close()
+    assert content(load(tmp_path)) == content(study)
+
+
+@pytest.mark.parametrize("call", ["sync", "compact", "close"])
+def test_writing_that_is_broken_off_loses_nothing(call: str, tmp_path: Path) -> None:
+    step = 1
+    study = make("random", "none", "asha", storage=tmp_path, durability="system")
+    while True:
+        run(study, study.ask())
+        seen = content(study)
+        was_broken_off = broken_off(getattr(study, call), step)
+        assert content(load(tmp_path)) == seen, step
+        if call == "close":
+            study.close()
+            assert not list(tmp_path.glob("*.tmp"))
+            study = Study.load(tmp_path, durability="system")
+        else:
+            run(study, study.ask())
+            assert content(load(tmp_path)) == content(study), step
+        if not was_broken_off:
+            break
+        step += 7
+    study.close()
+
+
+def test_a_refresh_that_is_broken_off_leaves_what_was_there(tmp_path: Path) -> None:
+    writer = make("random", "median", "asha", storage=tmp_path, durability="system")
+    for _ in range(5):
+        run(writer, writer.ask())
+    reader = load(tmp_path)
+    step = 1
+    while True:
+        seen = content(reader)
+        run(writer, writer.ask())
+        was_broken_off = broken_off(reader.refresh, step)
+        assert content(reader) in (seen, content(writer)), step
+        reader.refresh()
+        assert content(reader) == content(writer), step
+        if not was_broken_off:
+            break
+        step += 31
+    assert step > 300
+
+
+PROGRAM = """
+import os, sys, threading, fasthpo
+study = fasthpo.Study(
+    {"x": fasthpo.Continuous(0, 1)}, sampler=fasthpo.QMCSampler(seed=0), pruner=fasthpo.MedianPruner(),
+    storage=sys.argv[1],
+)
+"""
+
+
+def test_a_program_that_ends_while_threads_still_tell_leaves_a_study_that_loads(tmp_path: Path) -> None:
+    program = (
+        PROGRAM
+        + """
+def work():
+    while True:
+        trial = study.ask()
+        trial.report(trial["x"], 0)
+        study.tell(trial, trial["x"])
+        os.write(1, b"%d\\n" % trial.number)
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+started = threading.Event()
+started.wait(float(sys.argv[2]))
+if sys.argv[3] == "now":
+    os._exit(1)
+"""
+    )
+    for i in range(8):
+        where = tmp_path / str(i)
+        arguments = [str(where), str(0.3 + 0.01 * i), "now" if i % 4 == 3 else "usual"]
+        ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120)
+        told = {int(line) for line in ended.stdout.split("\n")[:-1]}
+        with Study.load(where) as study:  # without recover=
+            assert told <= set(np.flatnonzero(study.states == TrialState.COMPLETE).tolist())
+        left = {path.name for path in where.iterdir()} - {".lock"}
+        assert left <= {"journal.msgpack", "checkpoint.msgpack"}
+
+
+def test_an_interrupt_of_the_first_import_or_compile_leaves_numba_whole(tmp_path: Path) -> None:
+    program = (
+        """
+import signal, sys, threading
+class Stop(BaseException): pass
+def stop(*_): raise Stop
+signal.signal(signal.SIGALRM, stop)
+"""
+        + PROGRAM
+        + """
+def tell():
+    trial = study.ask()
+    trial.report(trial["x"], 0)
+    trial.should_prune()
+    study.tell(trial, trial["x"])
+stops = 0
+for i in range(12):
+    signal.setitimer(signal.ITIMER_REAL, 0.01 + 0.03 * i)
+    try:
+        while True:
+            tell()
+    except Stop:
+        stops += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+for _ in range(10):
+    tell()
+study.close()
+print(stops)
+"""
+    )
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("no timers that signal")
+    cache = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}  # all is compiled anew
+    arguments = [sys.executable, "-c", program, str(tmp_path / "study")]
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=280, env=cache)
+    assert (ended.returncode, ended.stdout) == (0, "12\n"), ended.stderr
+
+
+def test_a_sampler_of_the_users_own_hears_of_each_trial_once_if_the_study_is_broken_off() -> None:
+    class Noting(fasthpo.RandomSampler):
+        def __init__(self) -> None:
+            super().__init__(seed=0)
+            self.heard: list[int] = []
+
+        def observe(self, table: Any, number: int) -> None:
+            self.heard.append(number)
+
+    sampler = Noting()
+    study = Study({"x": fasthpo.Continuous(0, 1)}, sampler=sampler)
+    step = 1
+    while True:
+        trial = study.ask()
+        was_broken_off = broken_off(lambda trial=trial: study.tell(trial, 1.0), step)
+        if trial.state == TrialState.RUNNING:
+            study.tell(trial, 1.0)
+        if not was_broken_off:
+            break
+        step += 1
+    missed = sorted(set(range(len(study))) - set(sampler.heard))
+    # it can't be known whether a call of its own that was broken off has done its work
+    assert len(missed) < 12
+    assert len(set(sampler.heard)) == len(sampler.heard)
+
+
+def test_an_error_in_a_pruner_of_the_users_own_does_not_tell_the_trial_twice() -> None:
+    class Failing(fasthpo.MedianPruner):
+        fails = False
+
+        def on_end(self, table: Any, number: int) -> None:
+            if self.fails:
+                raise ValueError("mine")
+            super().on_end(table, number)
+
+    pruner = Failing(n_startup_trials=1)
+    study = Study({"x": fasthpo.Continuous(0, 1)}, pruner=pruner)
+    for value in (0.1, 0.2, 0.3):
+        trial = study.ask()
+        trial.report(value, 0)
+        pruner.fails = value == 0.2
+        if pruner.fails:
+            with pytest.raises(ValueError, match="mine"):
+                study.tell(trial, value)
+        else:
+            study.tell(trial, value)
+    assert study.states.tolist() == [TrialState.COMPLETE] * 3
+    late = study.ask()
+    late.report(0.25, 0)
+    assert late.should_prune()  # all three are there to compare with
+
+
+def test_an_error_of_ours_costs_no_pass_over_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study({"n": fasthpo.Discrete(1, 2)}, sampler=fasthpo.GridSampler())
+    table = study.table
+    for _ in range(2):
+        study.tell(study.ask(), 1.0)
+    with pytest.raises(fasthpo.SpaceExhausted):
+        study.ask()
+    with pytest.raises(fasthpo.TrialStateError):
+        study.tell(0, 1.0)
+    assert study.table is table
+
+
+def test_signals_from_the_system_at_any_moment_leave_a_study_whole(tmp_path: Path) -> None:
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("no timers that signal")
+    study = make("random", "median", "asha", storage=tmp_path, durability="system")
+
+    def alarm(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, alarm)
+    try:
+        for i in range(60):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-4 + i * 1e-4)
+                for _ in range(200):
+                    run(study, study.ask())
+            except Interrupted:
+                pass
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            _finish(study)
+            study.sync()
+            assert content(load(tmp_path)) == content(study)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    from_another_thread: list[Any] = []
+    thread = threading.Thread(target=lambda: from_another_thread.append(study.ask()), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert from_another_thread, "a call that was broken off has kept the lock"

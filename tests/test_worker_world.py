@@ -173,14 +173,13 @@ def test_definitions_of_the_script_in_an_executor(tmp_path: Path, repository: Pa
         tmp_path, repository, _DEFINITIONS + """
 import loky
 
-for _ in range(2):
-    factor += 1
+for factor in (4, 5, 5):
     made = tuner()
     made.optimize(Objective(), executor=lambda: loky.get_reusable_executor(2))
     say(made)
 """,
     )  # fmt: skip
-    assert found == ["begun", *[[[0.0, None], [factor, None]] for factor in (4.0, 5.0)]]
+    assert found == ["begun", *[[[0.0, None], [factor, None]] for factor in (4.0, 5.0, 5.0)]]
 
 
 def test_an_executor_that_runs_the_script_itself(tmp_path: Path, repository: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import socket
 import threading
@@ -35,8 +34,7 @@ class Task(NamedTuple):
     hosts: tuple[str, ...]
     port: int
     key: bytes
-    digest: bytes  # of the pickled objective
-    size: int  # bytes of it
+    size: int  # bytes of the pickled objective
     objective: bytes | None  # the same, if it is small
     metric: str | None
     limits: Limits
@@ -46,7 +44,7 @@ class Task(NamedTuple):
 # --- in the executor's processes
 
 
-_objective: tuple[bytes, bool, Any] = (b"", False, None)  # the latest: its digest, whether it is loaded, itself
+_objective: tuple[bytes, bool, Any] = (b"", False, None)  # the latest: its run's key, whether it is loaded, itself
 _loading = threading.Lock()  # Dask's workers have several threads
 _tidier = Tidier()
 _wires = threading.local()  # .wire: the connection that this thread has; .run: the key of the run it leads to
@@ -99,13 +97,13 @@ def _load_once(task: Task) -> Any:
     def get() -> bytes:
         return fetch(task.hosts, task.port, task.key, task.size)
 
-    digest, loaded, objective = _objective
-    if digest != task.digest or loaded == bool(task.limits):
+    key, loaded, objective = _objective
+    if key != task.key or loaded == bool(task.limits):
         pickled = task.objective
         if pickled is None:
             pickled = get()
         objective = pickled if task.limits else load(pickled, Source(task.key, get))
-        _objective = task.digest, not task.limits, objective
+        _objective = task.key, not task.limits, objective
     return objective
 
 
@@ -182,7 +180,6 @@ class Tasks(Backend):
             hosts,
             self._board.port,
             self._board.key,
-            hashlib.sha256(objective).digest(),
             len(objective),
             objective if len(objective) <= _SMALL else None,
             metric,

@@ -91,8 +91,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             self._importable[name] = known
             if module is not None and not known and module.__name__ == name:
                 self._share(module)
-                cloudpickle.register_pickle_by_value(module)
-                self.by_value[name] = module
+                if name not in cloudpickle.list_registry_pickle_by_value():  # the user's own wish
+                    cloudpickle.register_pickle_by_value(module)
+                    self.by_value[name] = module
         return known
 
 
@@ -147,21 +148,26 @@ def _is_found(obj: Any, module: str) -> bool:
 
 
 def is_importable(name: str) -> bool:
-    """Whether a module that is loaded here can be imported by a new process that looks in the same places."""
-    module = sys.modules[name]
+    """Whether a new process that looks in the same places can import a module that is loaded here.
+
+    Modules of other kinds than Python source are said to be: no definition of theirs could go by value.
+    """
     try:
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and not os.path.isfile(file):
-            return True  # made up by its package; or removed meanwhile, of which the worker's error is to tell
+        module = sys.modules[name]
+        file = vars(module).get("__file__")
+        if not isinstance(file, str) or not file.endswith(".py") or not os.path.isfile(file):
+            return True
+        if module.__name__ != name or name.startswith("_frozen_importlib"):
+            return True  # a second name that a library has given it, and will there
         spec = _spec(name)
-        if spec is None:  # what a package makes up is there as soon as that is
-            parent = name.rpartition(".")[0]
-            return file is None and parent in sys.modules and is_importable(parent)
-        if isinstance(file, str) and file.endswith(".py") and spec.has_location and isinstance(spec.origin, str):
-            return os.path.realpath(file) == os.path.realpath(spec.origin)
+        if spec is None:
+            return False
+        if "." in name or "__path__" in vars(module) or spec.origin is None:
+            return True
+        found, there = os.path.realpath(spec.origin), os.path.realpath(file)  # another one of the same name?
+        return found == there or os.path.dirname(there) in map(os.path.realpath, sys.path)
     except Exception:  # an odd module, or an odd finder: as if nothing had been asked
         return True
-    return True
 
 
 def _spec(name: str) -> importlib.machinery.ModuleSpec | None:
@@ -169,11 +175,11 @@ def _spec(name: str) -> importlib.machinery.ModuleSpec | None:
     parent = name.rpartition(".")[0]
     path = None
     if parent:
-        if parent in sys.modules and not is_importable(parent):
-            return None
         package = _spec(parent)
+        if package is None:
+            return None
         path = getattr(sys.modules.get(parent), "__path__", None)
-        if path is None and package is not None:
+        if path is None:
             path = package.submodule_search_locations
         if path is None:
             return None

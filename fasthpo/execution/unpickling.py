@@ -80,8 +80,9 @@ def read_head(pickled: bytes) -> Head:
 
 def _use_start_method(method: str | None) -> None:
     """Have `multiprocessing` start processes as the script does."""
-    if method is not None or multiprocessing.get_start_method(allow_none=True) == "loky":  # which only loky's know
-        multiprocessing.set_start_method(method, force=True)  # None: the system's usual one
+    known = method is None or method in multiprocessing.get_all_start_methods()
+    if known and (method is not None or multiprocessing.get_start_method(allow_none=True) == "loky"):
+        multiprocessing.set_start_method(method, force=True)  # None: the usual one, as only loky's know "loky"
 
 
 def _call(initializer: Initializer) -> dict[str, dict[str, Any]]:
@@ -112,7 +113,8 @@ def _finish(unpickler: pickle.Unpickler) -> Objective:
             place = getattr(place, part)
         if vars(place).get(name) is not definition:
             setattr(place, name, definition)
-        definition.__qualname__ = qualified_name  # which cloudpickle does not keep of a class
+        if definition.__qualname__ != qualified_name:  # which cloudpickle does not keep of a class
+            definition.__qualname__ = qualified_name
     return objective
 
 

@@ -6,7 +6,9 @@ import functools
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from inspect import CO_VARARGS
+from itertools import pairwise
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Self
 
@@ -37,9 +39,11 @@ class Interrupts:
         self._wake: Callable[[], None] = lambda: None
         self._allowed = False
         self._before: Any = None  # the handler that was there, if it was replaced
+        self.handlers: list[tuple[int, CodeType]] = []  #: those of the user's that were there, see `_handlers`
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
+            self.handlers = _handlers()
             before = signal.getsignal(signal.SIGINT)
             if before is signal.default_int_handler or (_entered and before == _entered[-1]._handle):
                 signal.signal(signal.SIGINT, self._handle)
@@ -117,16 +121,43 @@ def interruption_behind(raised: BaseException, handled: BaseException | None = N
     """
     if threading.current_thread() is not threading.main_thread():
         return None  # where no signal arrives
-    handlers = {number: _code(signal.getsignal(number)) for number in signal.valid_signals()}
-    every = {code for code in handlers.values() if code is not None}
-    ending = {code for number, code in handlers.items() if code is not None and number in _ENDING}
+    known: dict[CodeType, set[int]] = {}
+    for handlers in (_handlers(), *(one.handlers for one in _entered)):  # one may have been reset by itself
+        for number, code in handlers:
+            known.setdefault(code, set()).add(number)
     for one in _chain(raised, handled):
         if isinstance(one, KeyboardInterrupt):
             return one
-        codes = ending if isinstance(one, Exception) else every
-        if any(frame.f_code in codes for frame, _ in traceback.walk_tb(one.__traceback__)):
-            return one
+        interrupted: FrameType | None = None
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            numbers = _handles(frame, interrupted, known)
+            if numbers and (not isinstance(one, Exception) or numbers & _ENDING):
+                return one
+            interrupted = frame
     return None
+
+
+def _handles(frame: FrameType, interrupted: FrameType | None, known: Mapping[CodeType, set[int]]) -> set[int]:
+    """The signals of which a frame may be a handler's: it is called with the signal and the frame that it interrupts.
+
+    A function that is a handler may be called by anyone; where it has deleted what it was called with, it counts.
+    """
+    code = frame.f_code
+    names = code.co_varnames[: code.co_argcount]
+    arguments = [frame.f_locals[name] for name in names if name in frame.f_locals]
+    deleted = len(arguments) < len(names)
+    if code.co_flags & CO_VARARGS:
+        arguments += frame.f_locals.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount], ())
+    for number, argument in pairwise(arguments):
+        if argument is interrupted is not None and isinstance(number, int):
+            return {number}
+    return known.get(code, set()) if deleted else set()
+
+
+def _handlers() -> list[tuple[int, CodeType]]:
+    """The signals that have a handler in Python, and its code."""
+    found = [(number, _code(signal.getsignal(number))) for number in signal.valid_signals()]
+    return [(number, code) for number, code in found if code is not None]
 
 
 def _chain(raised: BaseException, until: BaseException | None) -> Iterator[BaseException]:

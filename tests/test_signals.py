@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,8 +44,19 @@ def give_up(number: int, frame: Any) -> NoReturn:
     raise GaveUp
 
 
+def give_up_after_a_reset(number: int, frame: Any) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)
+    raise GaveUp
+
+
+def leave_after_a_reset(number: int, frame: Any) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)
+    sys.exit(143)
+
+
 class Handler:
     def method(self, number: int, frame: Any) -> NoReturn:
+        signal.signal(number, signal.SIG_DFL)
         del number, frame
         raise SystemExit(143)
 
@@ -54,6 +66,7 @@ class Handler:
 
 HANDLERS: dict[str, Callable[..., Any]] = {
     "a function": leave,
+    "one that resets itself": leave_after_a_reset,
     "a lambda": lambda *_: leave(0, None),
     "a method": Handler().method,
     "an object": Handler(),
@@ -96,7 +109,7 @@ def test_any_exception_of_a_handler_for_a_signal_that_ends_programs(name: str) -
 
     def objective(trial: Trial) -> float:
         if trial.number == 2:
-            signal.signal(number, give_up)
+            signal.signal(number, give_up_after_a_reset)
             signal.raise_signal(number)
         return 1.0
 
@@ -135,12 +148,14 @@ def test_exceptions_that_come_from_no_handler_fail_their_trial_only() -> None:
             raise SystemExit(143)
         if trial.number == 2:
             raise GaveUp
+        if trial.number == 3:
+            leave(0, None)  # which is a handler, but called by the objective
         return 1.0
 
     def run() -> None:
-        tuner = make(4)
+        tuner = make(5)
         assert tuner.optimize(objective).stop_reason == "max_trials"
-        assert states(tuner) == ["COMPLETE", "FAILED", "FAILED", "COMPLETE"]
+        assert states(tuner) == ["COMPLETE", "FAILED", "FAILED", "FAILED", "COMPLETE"]
 
     run()
     for raised in (signal.SIGTERM, signal.SIGINT):  # it has been dealt with already where the tuner is called

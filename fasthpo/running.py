@@ -122,6 +122,8 @@ class Run:
         while len(self._running) < self._backend.capacity and self._nothing is None:
             if self._left:
                 self._start_again(self._left.pop(0))
+                if self._stopped() or self._interrupts.count:
+                    return
                 continue
             full = config.max_trials is not None and len(study) - counts[TrialState.WAITING] >= config.max_trials
             try:

@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from fasthpo import HyperparameterCallback, Study, Trial, TrialPruned
+from fasthpo import HyperparameterCallback, HyperparameterTuner, Study, Trial, TrialPruned, TunerConfig
+from fasthpo.callbacks import LoggingCallback
 from tests.gates import Gate, arrive
-from tests.tuning import make, states
+from tests.tuning import SPACE, make, states
 
 ENDING = [name for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -331,3 +332,36 @@ def test_a_handler_that_exits_in_a_tuner_inside_of_another() -> None:
     with pytest.raises(SystemExit):
         outer.optimize(objective)
     assert states(inner) == states(outer) == ["RUNNING"]
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 3, "backend": "threads"}], ids=["inline", "threads"])
+def test_a_study_whose_runs_were_ended_by_signals_is_the_same_in_the_end(options: dict[str, Any]) -> None:
+    """Promotions, too: what was running is run again, and nothing is counted twice."""
+    signal.signal(signal.SIGTERM, leave)
+
+    class Signalling(HyperparameterCallback):
+        def __init__(self, every: int) -> None:
+            self.every = every
+            self.started = 0
+
+        def on_trial_start(self, trial: Trial) -> None:
+            self.started += 1
+            if self.started % self.every == 0:
+                signal.raise_signal(signal.SIGTERM)
+
+    def run(every: int) -> tuple[int, list[Any]]:
+        config = TunerConfig("s", max_trials=20, seed=0)
+        tuner = HyperparameterTuner.with_hyperband(config, SPACE, max_resource=9).remove_callback(LoggingCallback)
+        tuner.add_callback(Signalling(every))
+        ends = 0
+        while True:
+            try:
+                result = tuner.optimize(lambda trial: abs(trial["x"]) + 1 / trial.resource, **options)
+            except SystemExit:
+                ends += 1
+            else:
+                trials = [(trial.number, trial.state, trial.rungs) for trial in result.trials]
+                return ends, [trials, result.statistics.resource_spent]
+
+    ends, ended = run(5)
+    assert ends > 3 and ended == run(10**9)[1]

@@ -211,36 +211,41 @@ class Keeping(Exporting):
         """
         seconds = check_durability(durability)
         directory = Path(path).absolute()  # the process may go elsewhere
-        with self._lock, Change(self):
+        with self._lock:
             if self._keeper is not None:
                 self._keeper.wait()
-            directory.mkdir(parents=True, exist_ok=True)
-            sync_directory(directory.parent)
-            lock = WriterLock(directory)
-            try:
-                if holds_study(directory):
-                    if not overwrite:
-                        raise StudyExists(
-                            f"{directory} holds a study already; go on with it by Study.load({str(directory)!r}), or "
-                            "choose another directory"
-                        )
-                    remove_study(directory)
-                self._refuse_weights(directory / DIRECTORY, overwrite)
-                remove_leftovers(directory)
-                head = Head(VERSION, 0, self._id, self._definition())
-                keeper = Keeper(directory, lock, self._history, self._lock, seconds, head)
-                if len(self.table) or self._history.attributes:
-                    keeper.begin_with_all()
-                else:
-                    keeper.begin()
-            except BaseException:
-                lock.release()
-                raise
-            before = self._keeper
-            self._kept_by(keeper)
-            if before is not None:
-                before.drop()
-            self.checkpoints.move_to(directory / DIRECTORY)
+            with Change(self):
+                self._begin_at(directory, seconds, overwrite)
+
+    def _begin_at(self, directory: Path, seconds: float | None, overwrite: bool) -> None:
+        """As `keep_at`."""
+        directory.mkdir(parents=True, exist_ok=True)
+        sync_directory(directory.parent)
+        lock = WriterLock(directory)
+        try:
+            if holds_study(directory):
+                if not overwrite:
+                    raise StudyExists(
+                        f"{directory} holds a study already; go on with it by Study.load({str(directory)!r}), or "
+                        "choose another directory"
+                    )
+                remove_study(directory)
+            self._refuse_weights(directory / DIRECTORY, overwrite)
+            remove_leftovers(directory)
+            head = Head(VERSION, 0, self._id, self._definition())
+            keeper = Keeper(directory, lock, self._history, self._lock, seconds, head)
+            if len(self.table) or self._history.attributes:
+                keeper.begin_with_all()
+            else:
+                keeper.begin()
+        except BaseException:
+            lock.release()
+            raise
+        before = self._keeper
+        self._kept_by(keeper)
+        if before is not None:
+            before.drop()
+        self.checkpoints.move_to(directory / DIRECTORY)
 
     def _refuse_weights(self, root: Path, overwrite: bool) -> None:
         """Make sure that no trial finds weights that another study's has left."""

@@ -63,8 +63,8 @@ class WriterLock:
         return f"in process {process}{here} on {host} since {since}"
 
     def release(self) -> None:
-        """Let others have it. In a process that was forked off, does nothing."""
-        if os.getpid() == self._process:
+        """Let others have it; once is enough. In a process that was forked off, does nothing."""
+        if os.getpid() == self._process and self._lock.is_locked:
             with suppress(OSError):
                 self._owner_file.unlink()
             self._lock.release()

@@ -183,18 +183,23 @@ for factor in (4, 5, 5):
 
 
 def test_an_executor_that_runs_the_script_itself(tmp_path: Path, repository: Path) -> None:
-    """As the standard library's does, with a guard: then what goes along takes the place of what is there."""
+    """As the standard library's does, with a guard: what goes along takes the place of what is there, for trials only."""
     found = lines(
         tmp_path, repository, _DEFINITIONS.replace('print(json.dumps("begun"))', "") + """
+def set_up():
+    global factor
+    factor = 7
+
 if __name__ == "__main__":
     factor = 5
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as executor:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), set_up) as executor:
         made = tuner()
         made.optimize(Objective(), executor=executor)
         say(made)
+        print(json.dumps(executor.submit(model_of, 1).result().x))
 """,
     )  # fmt: skip
-    assert found == [[[0.0, None], [5.0, None]]]
+    assert found == [[[0.0, None], [5.0, None]], 7]
 
 
 def test_whole_models_are_saved_in_a_worker_and_loaded_by_the_script(tmp_path: Path, repository: Path) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pickle
 import socket
+import sys
 import threading
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import replace
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from fasthpo.errors import TrialStateError, WorkersFailed
 from fasthpo.execution.base import Backend, Ended, FailureKind, Job, Limits
 from fasthpo.execution.desk import Desk
 from fasthpo.execution.devices import Slot
-from fasthpo.execution.main_module import Source, remove_files
+from fasthpo.execution.main_module import Source, own_main, remove_files, use_main
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
 from fasthpo.execution.pool import Given, Pool, in_a_line, is_local, workers_of
 from fasthpo.execution.processes import Processes
@@ -44,7 +46,15 @@ class Task(NamedTuple):
 # --- in the executor's processes
 
 
-_objective: tuple[bytes, bool, Any] = (b"", False, None)  # the latest: its run's key, whether it is loaded, itself
+class _Loaded(NamedTuple):
+    """The objective that this process has got last."""
+
+    key: bytes  # of its run
+    objective: Any  # its pickle, if trials are to run in processes of their own
+    main: ModuleType | None  # the `__main__` that came with it
+
+
+_loaded: _Loaded | None = None
 _loading = threading.Lock()  # Dask's workers have several threads
 _tidier = Tidier()
 _wires = threading.local()  # .wire: the connection that this thread has; .run: the key of the run it leads to
@@ -73,38 +83,36 @@ def run_task(packed: bytes) -> None:
     line = _connected(task)
     if not line.request([Says.HELLO, job.ticket]):
         return  # it ran already
-    try:
-        objective = _load(task)
-    except Unloadable as error:
-        line.request([Says.UNLOADABLE, str(error)])
-        return
-    if task.limits:
-        line.request([Says.DONE, pack_ended(_in_own_process(task, objective, line))])
-    else:
-        line.request([Says.DONE, pack_ended(work(objective, job, line, task.metric))])
+    with own_main:
+        try:
+            objective = _load(task)
+        except Unloadable as error:
+            line.request([Says.UNLOADABLE, str(error)])
+            return
+        ended = _in_own_process(task, objective, line) if task.limits else work(objective, job, line, task.metric)
+    line.request([Says.DONE, pack_ended(ended)])
+    if not task.limits:
         _tidier.tidy()
 
 
 def _load(task: Task) -> Any:
     """The objective; its pickle, if trials are to run in processes of their own."""
-    with _loading:
-        return _load_once(task)
-
-
-def _load_once(task: Task) -> Any:
-    global _objective  # noqa: PLW0603  (one a process, for all trials of a run)
+    global _loaded  # noqa: PLW0603  (one a process, for all trials of a run)
 
     def get() -> bytes:
         return fetch(task.hosts, task.port, task.key, task.size)
 
-    key, loaded, objective = _objective
-    if key != task.key or loaded == bool(task.limits):
-        pickled = task.objective
-        if pickled is None:
-            pickled = get()
-        objective = pickled if task.limits else load(pickled, Source(task.key, get))
-        _objective = task.key, not task.limits, objective
-    return objective
+    with _loading:
+        if _loaded is None or _loaded.key != task.key:
+            pickled = get() if task.objective is None else task.objective
+            if task.limits:
+                _loaded = _Loaded(task.key, pickled, None)
+            else:
+                objective = load(pickled, Source(task.key, get))
+                _loaded = _Loaded(task.key, objective, sys.modules["__main__"])
+        elif _loaded.main is not None:
+            use_main(_loaded.main)
+        return _loaded.objective
 
 
 class _Relay:

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any, NamedTuple
 
 _SPAWNED = "fasthpo.execution.spawned_main"
@@ -118,8 +118,8 @@ def module_named(name: str, attributes: Mapping[str, Any]) -> ModuleType:
             if name == "__main__":
                 assert _source is not None
                 module.__spec__ = _Spec(_source, attributes.get("__package__"))
-                sys.modules[module.__name__] = module  # the script's parent may have been spawned
-            if name == "__main__" or isinstance(sys.modules.get(name), (WorkerModule, type(None))):
+                use_main(module)
+            elif isinstance(sys.modules.get(name), (WorkerModule, type(None))):
                 sys.modules[name] = module
         _modules[name] = module
     vars(module).update(attributes)
@@ -129,6 +129,40 @@ def module_named(name: str, attributes: Mapping[str, Any]) -> ModuleType:
 def namespace(name: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The namespace of `module_named`, for functions that are unpickled."""
     return vars(module_named(name, attributes))
+
+
+def use_main(module: ModuleType) -> None:
+    """Have `__main__` be this module."""
+    sys.modules["__main__"] = sys.modules[module.__name__] = module  # "__mp_main__", if the script's parent was spawned
+
+
+class _OwnMain:
+    """Gives a process that is an executor's or Ray's its own `__main__` back when no trial runs in it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._trials = 0
+        self._own: dict[str, ModuleType | None] = {}
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._trials:
+                self._own = {name: sys.modules.get(name) for name in ("__main__", "__mp_main__")}
+            self._trials += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._trials -= 1
+            for name, module in self._own.items() if not self._trials else ():
+                if module is not None:
+                    sys.modules[name] = module
+                else:
+                    sys.modules.pop(name, None)
+
+
+own_main = _OwnMain()  # entered for the time of a trial
 
 
 # --- for processes that this one spawns

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import ray
@@ -23,7 +25,7 @@ from fasthpo.errors import TrialStateError, WorkersFailed
 from fasthpo.execution.base import Backend, Ended, FailureKind, Job, Limits
 from fasthpo.execution.desk import Desk
 from fasthpo.execution.line import read_reply
-from fasthpo.execution.main_module import Source, remove_files
+from fasthpo.execution.main_module import Source, own_main, remove_files, use_main
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
 from fasthpo.execution.tidying import Tidier
 from fasthpo.execution.unpickling import Unloadable, load
@@ -87,6 +89,7 @@ class _Loaded(NamedTuple):
     run: bytes
     order: Order
     objective: Any
+    main: ModuleType  # the `__main__` that came with it
 
 
 _loaded: _Loaded | None = None
@@ -139,15 +142,22 @@ def run_task(call: tuple[bytes, Any, tuple[Any, ...]]) -> Message:
         call: which run this is; a reference to its `Order`, which Ray would fetch for each task if it stood alone; and
             the `Job`. All in one argument, as Ray takes a while for each.
     """
-    global _loaded  # noqa: PLW0603  (one a process, for all trials of a run)
     run, reference, job = call[0], call[1], Job(*call[2])
+    with own_main:
+        return _run(run, reference, job)
+
+
+def _run(run: bytes, reference: Any, job: Job) -> Message:
+    global _loaded  # noqa: PLW0603  (one a process, for all trials of a run)
     if _loaded is None or _loaded.run != run:
         fetched: Order = ray.get(reference)
         try:
-            source = Source(run, lambda: bytes(ray.get(reference).objective))
-            _loaded = _Loaded(run, fetched._replace(objective=b""), load(fetched.objective, source))
+            objective = load(fetched.objective, Source(run, lambda: bytes(ray.get(reference).objective)))
         except Unloadable as error:
             return [Says.UNLOADABLE, str(error)]
+        _loaded = _Loaded(run, fetched._replace(objective=b""), objective, sys.modules["__main__"])
+    else:
+        use_main(_loaded.main)
     order = _loaded.order
     line = _MailLine(order.mailbox, job)
     if order.limits.seconds is not None:

@@ -234,22 +234,26 @@ def test_whole_models_are_saved_in_a_worker_and_loaded_by_the_script(tmp_path: P
 
 def test_what_the_objective_does_not_name_is_not_there(tmp_path: Path, repository: Path) -> None:
     """And the error says so."""
-    (error,), = lines(
+    found = lines(
         tmp_path, repository, """
         import pickle
 
         class Lost:
             pass
 
-        pickled = pickle.dumps(Lost())
-        made = tuner(1)
-        made.optimize(lambda trial: pickle.loads(pickled), workers=2)
-        say(made)
+        def main():
+            pass
+
+        for one in (Lost(), main):
+            pickled = pickle.dumps(one)
+            made = tuner(1)
+            made.optimize(lambda trial: pickle.loads(pickled), workers=2)
+            say(made)
         """,
     )  # fmt: skip
-    assert (
-        error[0] is None and "'Lost' on <module '__main__' of a worker, which has only what the objective" in error[1]
-    )
+    for name, ((value, error),) in zip(("Lost", "main"), found, strict=True):
+        assert value is None
+        assert f"{name!r} on <module '__main__' of a worker, which has only what the objective uses" in error
 
 
 def test_the_script_can_not_be_started_once_more(tmp_path: Path, repository: Path) -> None:

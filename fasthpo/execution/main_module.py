@@ -38,19 +38,19 @@ class WorkerModule(ModuleType):
 
     Args:
         name: the module's.
-        before: the module that had the name in this process, where all else is looked up.
+        own: the module that has the name in this process otherwise, where all else is looked up.
     """
 
-    __slots__ = ("before",)
+    __slots__ = ("own",)
 
-    def __init__(self, name: str, before: ModuleType | None) -> None:
+    def __init__(self, name: str, own: ModuleType | None) -> None:
         super().__init__(name)
-        self.before: ModuleType | None = before.before if isinstance(before, WorkerModule) else before
+        self.own: ModuleType | None = own
 
     def __getattr__(self, name: str) -> Any:
-        if self.before is not None and not name.startswith("__"):
+        if self.own is not None and not name.startswith("__"):
             with contextlib.suppress(AttributeError):
-                return getattr(self.before, name)
+                return getattr(self.own, name)
         raise AttributeError(f"{self!r} has no attribute {name!r}; an objective that names it brings it along")
 
     def __repr__(self) -> str:
@@ -114,7 +114,7 @@ def module_named(name: str, attributes: Mapping[str, Any]) -> ModuleType:
         if name == "__main__" and _source is None:
             module = sys.modules["__main__"]
         else:
-            module = WorkerModule(str(attributes.get("__name__", name)), sys.modules.get(name))
+            module = WorkerModule(str(attributes.get("__name__", name)), own_main.get() if name == "__main__" else None)
             if name == "__main__":
                 assert _source is not None
                 module.__spec__ = _Spec(_source, attributes.get("__package__"))
@@ -143,6 +143,10 @@ class _OwnMain:
         self._lock = threading.Lock()
         self._trials = 0
         self._own: dict[str, ModuleType | None] = {}
+
+    def get(self) -> ModuleType | None:
+        """It, while trials run in such a process."""
+        return self._own.get("__main__") if self._trials else None
 
     def __enter__(self) -> None:
         with self._lock:

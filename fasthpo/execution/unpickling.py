@@ -108,9 +108,9 @@ def _finish(unpickler: pickle.Unpickler) -> Objective:
         place: Any = module_named(module, {})
         *outer, name = qualified_name.split(".")
         for part in outer:
-            if not hasattr(place, part):  # the class around this one did not come along
+            if part not in vars(place):  # the class around this one did not come along
                 setattr(place, part, SimpleNamespace())
-            place = getattr(place, part)
+            place = vars(place)[part]
         if vars(place).get(name) is not definition:
             setattr(place, name, definition)
         if definition.__qualname__ != qualified_name:  # which cloudpickle does not keep of a class

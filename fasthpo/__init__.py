@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fasthpo.errors import InvalidValue as InvalidValue
     from fasthpo.errors import MissingPackage as MissingPackage
     from fasthpo.errors import NoCompletedTrials as NoCompletedTrials
+    from fasthpo.errors import NotCopyable as NotCopyable
     from fasthpo.errors import RemoteFailure as RemoteFailure
     from fasthpo.errors import SpaceExhausted as SpaceExhausted
     from fasthpo.errors import StorageError as StorageError
@@ -87,6 +88,7 @@ _HOMES = {
         "InvalidValue",
         "MissingPackage",
         "NoCompletedTrials",
+        "NotCopyable",
         "RemoteFailure",
         "SpaceExhausted",
         "StorageError",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from fasthpo.headline import has_traceback, headline
+from fasthpo.log import logger
 from fasthpo.trial import Trial
 
 if TYPE_CHECKING:
     from fasthpo.config import TunerConfig
     from fasthpo.results import StudyStatistics
-
-logger = logging.getLogger("fasthpo")
 
 
 class HyperparameterCallback:
@@ -53,7 +53,10 @@ class HyperparameterCallback:
         """`trial` was given up."""
 
     def on_trial_failed(self, trial: Trial, error: str) -> None:
-        """`trial` has no usable value; `error` is a message, or a traceback where there is one."""
+        """`trial` has no usable value; `error` is a message, or a traceback where there is one.
+
+        A traceback that does not end with the exception's message, because of notes for instance, stands below it.
+        """
 
     def on_study_end(self, config: TunerConfig, statistics: StudyStatistics) -> None:
         """`optimize` ends, whatever the reason; files have been written."""
@@ -64,6 +67,9 @@ class LoggingCallback(HyperparameterCallback):
 
     Every tuner begins with one. Python shows warnings unless told otherwise; to see the rest, configure logging:
     `logging.basicConfig(level=logging.INFO)`. `tuner.remove_callback(LoggingCallback)` takes it out.
+
+    Warnings that are equal but for numbers are said once in a run, and at its end how many more there were; at level
+    DEBUG every one is said.
     """
 
     def on_study_start(self, config: TunerConfig) -> None:
@@ -88,15 +94,18 @@ class LoggingCallback(HyperparameterCallback):
             logger.info("trial %d pauses at resource %s with value %.6g", trial.number, trial.resource, trial.value)
 
     def on_trial_retried(self, trial: Trial, error: str) -> None:
-        logger.warning("trial %d is tried again: %s", trial.number, (error.strip().splitlines() or [""])[-1])
+        logger.warning("trial %d is tried again: %s", trial.number, headline(error))
+        logger.debug("trial %d is tried again, as it failed with\n%s", trial.number, error)
 
     def on_trial_pruned(self, trial: Trial, reason: str) -> None:
-        logger.info("trial %d pruned: %s", trial.number, reason)
+        logger.info("trial %d pruned: %s", trial.number, headline(reason))
 
     def on_trial_failed(self, trial: Trial, error: str) -> None:
-        lines = error.strip().splitlines() or ["no reason given"]
-        more = "; its traceback is in trial.error" if len(lines) > 1 else ""
-        logger.warning("trial %d failed: %s%s", trial.number, lines[-1], more)
+        line = headline(error)
+        more = "" if line == error.strip() else "; all of it is in trial.error"
+        if has_traceback(error):
+            more = "; its traceback is in trial.error"
+        logger.warning("trial %d failed: %s%s", trial.number, line or "no reason given", more)
 
     def on_study_end(self, config: TunerConfig, statistics: StudyStatistics) -> None:
         best = "none" if statistics.best_value is None else f"{statistics.best_value:.6g}"

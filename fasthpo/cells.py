@@ -9,8 +9,9 @@ than its length. A number is then read digit by digit, as in a mixed radix, and 
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,8 @@ _NOWHERE = Lattice(0.0, 0.0, 0, 1.0, 0.0, 0, False, 1.0)  # of a continuum, whos
 
 # a parameter that is still undecided, and those of its parents that are, too
 _Undecided = frozenset[tuple[int, frozenset[int]]]
+# undecided parameters that depend on each other; if they form a tree, and did so from the beginning, just its root
+_Component = int | _Undecided
 
 
 class _Branch(NamedTuple):
@@ -62,6 +65,36 @@ class _Node(NamedTuple):
     size: int
 
 
+class _Class(NamedTuple):
+    """Values of a parameter that are alike in what they leave: a branch before its parts are built."""
+
+    is_rest: bool
+    named: list[int]
+    members: int
+    parts: list[_Component]
+
+
+class _Plan(NamedTuple):
+    """A component before its parts are built."""
+
+    parameter: int
+    classes: list[_Class]
+
+
+def _assembled(plan: _Plan, nodes: dict[_Component, _Node]) -> _Node:
+    branches: list[_Branch] = []
+    branch_of: dict[int, int] = {}
+    start = 0
+    for is_rest, named, members, parts in plan.classes:
+        built = [nodes[part] for part in parts]
+        size_of_one = math.prod(part.size for part in built)
+        if not is_rest:
+            branch_of.update(dict.fromkeys(named, len(branches)))
+        branches.append(_Branch(is_rest, named, built, size_of_one, start))
+        start += members * size_of_one
+    return _Node(plan.parameter, branches, branch_of, start)
+
+
 class Cells:
     """The numbering of a space in which parameter j has `counts[j]` values.
 
@@ -86,7 +119,6 @@ class Cells:
     def __init__(self, space: SearchSpace, counts: Sequence[int]) -> None:
         self._space = space
         self._counts = list(counts)
-        self._known: dict[_Undecided, _Node] = {}
         self._lattices = Lattice(*map(np.array, zip(*(p.lattice or _NOWHERE for p in space.parameters), strict=True)))
         everything = frozenset((j, frozenset(c.parent for c in space.conditions[j])) for j in range(len(space)))
         # the condition of `child` on `parent`, in cells of the parent
@@ -95,10 +127,17 @@ class Cells:
             for child, needed in enumerate(space.conditions)
             for c in needed
         }
-        self._nodes = self._parts(everything)
-        self.size = 1
-        for node in self._nodes:
-            self.size *= node.size
+        self._rank = {j: rank for rank, j in enumerate(space.order)}
+        self._children: list[list[int]] = [[] for _ in counts]
+        for child, parent in self._allowed:
+            self._children[parent].append(child)
+        self._first: dict[int, int] = {}  # of the roots of trees, which parameter of the tree comes first in the space
+        for j in reversed(space.order):
+            below = self._children[j]
+            if all(child in self._first and len(space.conditions[child]) == 1 for child in below):
+                self._first[j] = min([j, *(self._first[child] for child in below)])
+        self._nodes = self._built(self._components(everything))
+        self.size = math.prod(node.size for node in self._nodes)
         self._strides: npt.NDArray[np.int64] | None = None
         self.radices: npt.NDArray[np.int64] | None = None
         if not space.is_conditional and self.size <= LARGEST_INT64:
@@ -108,9 +147,12 @@ class Cells:
                 strides.append(strides[-1] * count)
             self._strides = np.array(strides[::-1], np.int64)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Cells, (self._space, self._counts)  # without the nodes, which are nested as deeply as the conditions
+
     # --- building
 
-    def _parts(self, undecided: _Undecided) -> list[_Node]:
+    def _components(self, undecided: _Undecided) -> list[_Component]:
         """The components of what is undecided, by their first parameter."""
         group = {j: j for j, _ in undecided}
 
@@ -126,51 +168,66 @@ class Cells:
         components: dict[int, list[tuple[int, frozenset[int]]]] = {}
         for one in sorted(undecided, key=lambda pair: pair[0]):
             components.setdefault(leader(one[0]), []).append(one)
-        return [self._node(frozenset(component)) for component in components.values()]
+        found: list[_Component] = []
+        for component in components.values():
+            root = next(j for j, parents in component if not parents)
+            found.append(root if root in self._first else frozenset(component))
+        return found
 
-    def _node(self, undecided: _Undecided) -> _Node:
-        if undecided in self._known:
-            return self._known[undecided]
-        if len(self._known) > _MOST_NODES + len(self._counts):
-            raise InvalidSearchSpace(
-                "the points of this space can't be counted: too many parameters depend on several parents each and "
-                f"share them; got {sum(len(needed) > 1 for needed in self._space.conditions)} such parameters"
-            )
-        root = min(j for j, parents in undecided if not parents)
-        children = [j for j, parents in undecided if root in parents]
+    def _built(self, components: list[_Component]) -> list[_Node]:
+        """The nodes of components, made from the leaves up: a chain of conditions may be deeper than Python's stack."""
+        nodes: dict[_Component, _Node] = {}
+        plans: dict[_Component, _Plan] = {}
+        todo = list(components)
+        while todo:
+            component = todo[-1]
+            if component in nodes:
+                todo.pop()
+            elif component in plans:  # what it is made of has been made
+                nodes[component] = _assembled(plans.pop(component), nodes)
+            else:
+                if len(nodes) + len(plans) > _MOST_NODES + len(self._counts):
+                    raise InvalidSearchSpace(
+                        "the points of this space can't be counted: too many parameters depend on several parents each "
+                        f"and share them; got {sum(len(c) > 1 for c in self._space.conditions)} such parameters"
+                    )
+                plans[component] = self._plan(component)
+                todo += [part for one in plans[component].classes for part in one.parts]
+        return [nodes[component] for component in components]
+
+    def _plan(self, component: _Component) -> _Plan:
+        if isinstance(component, int):
+            root, children = component, self._children[component]
+        else:
+            root = min(j for j, parents in component if not parents)
+            children = [j for j, parents in component if root in parents]
         named = sorted({cell for child in children for cell in self._allowed[child, root]})
         classes: dict[tuple[bool, ...], list[int]] = {}
         for cell in named:
             classes.setdefault(tuple(cell in self._allowed[child, root] for child in children), []).append(cell)
-        branches: list[_Branch] = []
-        branch_of: dict[int, int] = {}
-        start = 0
         choices = [(False, signature, cells, len(cells)) for signature, cells in classes.items()]
         if len(named) < self._counts[root]:
             choices.append((True, (False,) * len(children), named, self._counts[root] - len(named)))
+        classes_of = []
         for is_rest, signature, cells, members in choices:
             met = {child for child, holds in zip(children, signature, strict=True) if holds}
-            parts = self._parts(self._decide(undecided, root, met))
-            size_of_one = 1
-            for part in parts:
-                size_of_one *= part.size
-            if not is_rest:
-                branch_of.update(dict.fromkeys(cells, len(branches)))
-            branches.append(_Branch(is_rest, cells, parts, size_of_one, start))
-            start += members * size_of_one
-        node = self._known[undecided] = _Node(root, branches, branch_of, start)
-        return node
+            if isinstance(component, int):
+                parts: list[_Component] = [*sorted(met, key=self._first.__getitem__)]
+            else:
+                parts = self._components(self._decide(component, root, met))
+            classes_of.append(_Class(is_rest, cells, members, parts))
+        return _Plan(root, classes_of)
 
-    @staticmethod
-    def _decide(undecided: _Undecided, root: int, met: set[int]) -> _Undecided:
+    def _decide(self, undecided: _Undecided, root: int, met: set[int]) -> _Undecided:
         """What is left once `root` has a value that meets the conditions of the children `met`, and of no others."""
-        left = {j: parents - {root} for j, parents in undecided if j != root and (root not in parents or j in met)}
-        while True:  # a parameter whose parent is inactive is inactive, too
-            dead = [j for j, parents in left.items() if any(parent not in left for parent in parents)]
-            if not dead:
-                return frozenset(left.items())
-            for j in dead:
-                del left[j]
+        left: dict[int, frozenset[int]] = {}
+        for j, parents in sorted(undecided, key=lambda pair: self._rank[pair[0]]):
+            rest = parents - {root} if root in parents else parents
+            is_met = root not in parents or j in met
+            # a parameter whose parent is inactive is inactive, too, and parents come first
+            if j != root and is_met and all(parent in left for parent in rest):
+                left[j] = rest
+        return frozenset(left.items())
 
     # --- numbering
 
@@ -194,15 +251,17 @@ class Cells:
 
     def number(self, digits: Sequence[int]) -> int:
         """The index of the point with these cells; the inverse of `digits`."""
-        return self._number(self._nodes, digits)
-
-    def _number(self, nodes: list[_Node], digits: Sequence[int]) -> int:
         index = 0
-        for node in nodes:
-            value = digits[node.parameter]
-            branch = node.branches[node.branch_of.get(value, len(node.branches) - 1)]
-            own = branch.start + branch.rank(value) * branch.size_of_one + self._number(branch.parts, digits)
-            index = index * node.size + own
+        todo: list[tuple[list[_Node], int]] = [(self._nodes, 1)]
+        while todo:
+            nodes, weight = todo.pop()
+            for node in reversed(nodes):
+                value = digits[node.parameter]
+                branch = node.branches[node.branch_of.get(value, len(node.branches) - 1)]
+                index += weight * (branch.start + branch.rank(value) * branch.size_of_one)
+                if branch.parts:
+                    todo.append((branch.parts, weight))
+                weight *= node.size
         return index
 
     def rows(self, digits: npt.NDArray[np.int64]) -> FloatArray:

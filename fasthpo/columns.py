@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,34 +13,41 @@ from fasthpo.parameter import FloatArray, Numeric, Parameter, Value
 from fasthpo.parameters import Categorical
 from fasthpo.reports import IntArray
 from fasthpo.search_space import SearchSpace
+from fasthpo.trial import check_index
+from fasthpo.values import element, elements, number, shown
 
 
 def _is_nothing(value: Any) -> bool:
-    return value is None or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
+    try:
+        found = number(value)
+    except (TypeError, OverflowError):
+        return element(value) is None
+    return found != found
 
 
-def _encode(name: str, parameter: Parameter, values: Sequence[Any] | npt.NDArray[Any], active: Any) -> FloatArray:
+def _encode(name: str, parameter: Parameter, values: list[Any] | npt.NDArray[Any], active: Any) -> FloatArray:
     """One column, NaN where `active` is False; each active value is checked."""
     column = np.full(len(values), np.nan)
-    if isinstance(parameter, Numeric):
-        array = np.asarray(values)
-        if array.ndim == 1 and array.dtype.kind in "iuf":
-            numbers = array.astype(np.float64)
-            snapped = np.where(active, numbers, parameter.low)
-            with np.errstate(invalid="ignore"):
-                good = (snapped >= parameter.low) & (snapped <= parameter.high)
-            if parameter.step and parameter.low != parameter.high:
-                snapped = np.where(good, snapped, parameter.low)
-                snapped = parameter.at(parameter.cell(snapped))
-                good &= (snapped == numbers) | ~active
-            if good.all():
-                column[active] = snapped[active]
-                return column
-    for i in np.flatnonzero(
-        active
-    ).tolist():  # the slow way: choices, lists, near-steps, and finding the value to complain of
+    if isinstance(parameter, Numeric) and isinstance(values, np.ndarray):
+        numbers = values.astype(np.float64)
+        snapped = np.where(active, numbers, parameter.low)
+        with np.errstate(invalid="ignore"):
+            good = (snapped >= parameter.low) & (snapped <= parameter.high)
+        if parameter.step and parameter.low != parameter.high:
+            snapped = np.where(good, snapped, parameter.low)
+            snapped = parameter.at(parameter.cell(snapped))
+            good &= (snapped == numbers) | ~active
+        if good.all():
+            column[active] = snapped[active]
+            return column
+    # the slow way: choices, lists, near-steps, and finding the value to complain of
+    none_is_a_choice = isinstance(parameter, Categorical) and None in parameter.choices
+    for i in np.flatnonzero(active).tolist():
+        value = values[i]
+        if none_is_a_choice and _is_nothing(value):
+            value = None  # a column of strings in a data frame can't hold it
         try:
-            column[i] = parameter.encode(values[i])
+            column[i] = parameter.encode(value)
         except InvalidParameters as error:
             raise InvalidParameters(f"{name!r} at position {i} {error}") from None
     return column
@@ -51,22 +58,25 @@ def encode_columns(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
 
     Args:
         space: the search space.
-        params: for each parameter an array or list of n values; None or NaN where it is inactive. A conditional
-            parameter may be left out if it is active nowhere.
+        params: for each parameter a column of n values, by position; None, NaN or nothing (masked, a null) where it is
+            inactive. A conditional parameter may be left out if it is active nowhere.
 
     Raises:
         InvalidParameters: a column that is unknown, missing or of another length, or a value outside the space.
     """
     if not isinstance(params, Mapping) or not params:
-        raise InvalidParameters(f"parameters must map names to columns of values, got {params!r}")
+        hint = "; make it {name: frame[name] for name in frame.columns}" if hasattr(params, "columns") else ""
+        raise InvalidParameters(f"parameters must map names to columns of values, got {shown(params)}{hint}")
     unknown = [name for name in params if name not in space.position]
     if unknown:
         raise InvalidParameters(f"the space has no parameter {unknown[0]!r}; it has {list(space.names)}")
-    lengths = {}
+    columns = {}
     for name, values in params.items():
-        if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
-            raise InvalidParameters(f"{name!r} must be a column of values, got {values!r}")
-        lengths[name] = len(values)
+        try:
+            columns[name] = elements(values)
+        except TypeError as error:
+            raise InvalidParameters(f"{name!r} {error}") from None
+    lengths = {name: len(values) for name, values in columns.items()}
     n = next(iter(lengths.values()))
     if set(lengths.values()) != {n}:
         raise InvalidParameters(f"all columns must have the same length, got {lengths}")
@@ -76,16 +86,17 @@ def encode_columns(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
         active = np.ones(n, np.bool_)
         for condition in space.conditions[j]:
             active &= np.isin(rows[:, condition.parent], condition.allowed)
-        if name not in params:
+        if name not in columns:
             if active.any():
                 raise InvalidParameters(f"{name!r} is missing; the space needs it at position {np.argmax(active)}")
             continue
-        values = params[name]
+        values = columns[name]
         rows[:, j] = _encode(name, parameter, values, active)
-        for i in np.flatnonzero(~active).tolist():
+        inactive = ~active & ~np.isnan(values) if isinstance(values, np.ndarray) else ~active
+        for i in np.flatnonzero(inactive).tolist():
             if not _is_nothing(values[i]):
                 raise InvalidParameters(
-                    f"{name!r} is inactive at position {i} (it needs {dict(parameter.when)}), got {values[i]!r}"
+                    f"{name!r} is inactive at position {i} (it needs {dict(parameter.when)}), got {shown(values[i])}"
                 )
     return rows
 
@@ -100,7 +111,7 @@ class Batch:
         resources: under a multi-fidelity strategy how far to train each, float64 (n,); NaN under any other.
         active: a bool column (n,) a parameter, False where its conditions do not hold.
 
-    `batch[i]` is a dict of the active parameters of the i-th trial, as plain Python values.
+    `batch[i]` is a dict of the active parameters of the i-th trial, as plain Python values, and `batch[i:j]` a `Batch`.
     """
 
     def __init__(self, space: SearchSpace, numbers: IntArray, rows: FloatArray, resources: FloatArray) -> None:
@@ -126,8 +137,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index: int) -> dict[str, Value]:
-        return self._space.decode(self._rows[index])
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Value]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Batch: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Value] | Batch:
+        if isinstance(index, slice):
+            return Batch(self._space, self.numbers[index], self._rows[index], self.resources[index])
+        return self._space.decode(self._rows[check_index("the batch", index, len(self))])
 
     def __repr__(self) -> str:
         return f"Batch({len(self)} trials of {list(self._space.names)})"

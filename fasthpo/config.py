@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass
@@ -14,6 +13,7 @@ from typing import Any, Self
 from fasthpo import pruners
 from fasthpo.errors import InvalidValue
 from fasthpo.parameter import plain
+from fasthpo.paths import given_path
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import check_seed
 from fasthpo.storage.checkpoints import Keep, check_keep
@@ -223,9 +223,15 @@ class TunerConfig(_Config):
             anew. A running trial is not cut off.
         max_total_resource: how much resource all trials together may cost, under a multi-fidelity strategy. The run
             ends before the first training that would cost more than is left.
+        max_consecutive_failures: after how many failed trials in a row `optimize` starts no new trial; None: it goes
+            on. They are counted in the order in which trials end, whatever number of workers runs them, for each call
+            of `optimize` anew; a trial that is tried again (`retries`) counts once, when it has failed for good. Any
+            other end of a trial begins the count anew: its value, being pruned, a pause between rungs.
+        max_initial_failures: after how many failed trials `optimize` raises `AllTrialsFailed` if the study has no other
+            trial that has ended, those before a resume included; None: never.
         pruning: when trials are given up; None: never, unless the objective raises `TrialPruned` of its own accord.
         early_stopping: what `tuner.early_stopping()` hands to a training loop.
-        output_dir: the directory that holds the study's directory.
+        output_dir: the directory that holds the study's directory; `~` at its beginning is the home directory.
         save_checkpoints: keep the study in its directory, every trial from the first one on (see `Study`), and write
             `trial_history.json`, `statistics.json` and `best_parameters.json` at the end of each run. Without it
             nothing is written, unless `tuner.save_checkpoint()` is called.
@@ -252,6 +258,8 @@ class TunerConfig(_Config):
     max_trials: int | None = None
     max_duration: float | timedelta | None = None
     max_total_resource: int | None = None
+    max_consecutive_failures: int | None = None
+    max_initial_failures: int | None = 10
     pruning: PruningConfig | None = None
     early_stopping: EarlyStoppingConfig | None = None
     output_dir: str | Path = "./hyperopt_results"
@@ -269,17 +277,15 @@ class TunerConfig(_Config):
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise InvalidValue(f"{name} must be None or a {kind.__name__}, got {name}={value!r}")
-        if not isinstance(self.output_dir, (str, os.PathLike)) or not os.fspath(self.output_dir):
-            raise InvalidValue(f"output_dir must be the path of a directory, got output_dir={self.output_dir!r}")
         self._set(
             study_name=_checked_name(self.study_name),
             direction=check_direction(self.direction),
             max_duration=None if self.max_duration is None else _checked_duration(self.max_duration),
-            output_dir=Path(self.output_dir),
+            output_dir=given_path("output_dir", self.output_dir, "the path of a directory"),
             keep_checkpoints=check_keep(self.keep_checkpoints),
             seed=None if self.seed is None else check_seed(self.seed),
         )
-        for name in ("max_trials", "max_total_resource"):
+        for name in ("max_trials", "max_total_resource", "max_consecutive_failures", "max_initial_failures"):
             value = getattr(self, name)
             self._set(**{name: None if value is None else check_count(name, value, 1)})
         for name in ("save_checkpoints", "compress_history", "overwrite"):

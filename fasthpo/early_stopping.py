@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from fasthpo.config import EarlyStoppingConfig
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import plain
 from fasthpo.table import check_direction
 from fasthpo.trial import as_number
+from fasthpo.values import element, shown
 
 
 class HasState(Protocol):
@@ -82,9 +82,9 @@ class EarlyStopping:
             InvalidValue: value is no number, step no integer, or model has no weights.
         """
         number = as_number("value", value)
-        step = self._updates if step is None else plain(step)
+        step = self._updates if step is None else element(step)
         if isinstance(step, bool) or not isinstance(step, int):
-            raise InvalidValue(f"step must be an integer, got step={step!r}")
+            raise InvalidValue(f"step must be an integer, got step={shown(step)}")
         if model is not None and not (hasattr(model, "state_dict") and hasattr(model, "load_state_dict")):
             raise InvalidValue(f"model must have state_dict and load_state_dict, got {type(model).__name__}")
         self._updates += 1

@@ -66,6 +66,10 @@ class StudyClosed(FastHPOError, ValueError):
     """A study that was closed can't be changed any more."""
 
 
+class NotCopyable(FastHPOError, TypeError):
+    """A study, or what holds one, can't be pickled or copied: save it, and load it wherever it is needed."""
+
+
 class MissingPackage(FastHPOError, ImportError):
     """A package that is needed for this only is not installed."""
 

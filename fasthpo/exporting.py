@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from fasthpo.paths import absolute, given_path
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
@@ -30,8 +31,10 @@ class Exporting(TrialViews):
         Raises:
             OSError: the file can't be written.
         """
+        path = given_path("path", path)
         with self._lock:
-            return write_json(Path(path), self.table, {"direction": self.table.direction})
+            write_json(absolute(path), self.table, {"direction": self.table.direction})
+        return path
 
     def to_csv(self, path: str | Path) -> Path:
         """Write all trials as a table, a row each; the path.
@@ -48,8 +51,10 @@ class Exporting(TrialViews):
         """
         from fasthpo.storage.tables import write_csv
 
+        path = given_path("path", path)
         with self._lock:
-            return write_csv(Path(path), self.table)
+            write_csv(absolute(path), self.table)
+        return path
 
     def to_arrow(self) -> Any:
         """All trials as a `pyarrow.Table` with the columns of `to_csv`, typed; `.to_pandas()` makes it a data frame.
@@ -73,8 +78,10 @@ class Exporting(TrialViews):
         """
         from fasthpo.storage.tables import write_parquet
 
+        path = given_path("path", path)
         with self._lock:
-            return write_parquet(Path(path), self.table)
+            write_parquet(absolute(path), self.table)
+        return path
 
     def to_optuna(self, storage: Any = None, study_name: str | None = None) -> optuna.Study:
         """A study of Optuna's with the same trials, for its plots, its dashboard and its analyses.

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from fasthpo.errors import (
     FastHPOError,
@@ -21,6 +21,7 @@ from fasthpo.errors import (
 )
 from fasthpo.exporting import Exporting
 from fasthpo.history import History
+from fasthpo.paths import absolute, given_path
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.scheduler import Scheduler
@@ -210,7 +211,7 @@ class Keeping(Exporting):
             OSError: the files can't be written.
         """
         seconds = check_durability(durability)
-        directory = Path(path).absolute()  # the process may go elsewhere
+        directory = absolute(given_path("path", path))  # the process may go elsewhere
         with self._lock:
             if self._keeper is not None:
                 self._keeper.wait()
@@ -341,16 +342,20 @@ class Keeping(Exporting):
             StudyExists: that directory is where a study is kept.
             OSError: the file can't be written.
         """
-        path = Path(path)
+        path = given_path("path", path)
         target = path / CHECKPOINT_FILE if path.is_dir() else path
         if target.name == CHECKPOINT_FILE and any((target.parent / name).exists() for name in JOURNAL_FILES):
             raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
+        with atomic_file(absolute(target)) as file:
+            self._write(file)
+        return target
+
+    def _write(self, file: BinaryIO) -> None:
+        """Write the whole study, as it is now, as a checkpoint."""
         with self._lock:
             self._settle()
             frozen, head = Frozen(self._history), Head(VERSION, 0, self._id, self._definition())
-        with atomic_file(target) as file:
-            write_snapshot(file, frozen, head)
-        return target
+        write_snapshot(file, frozen, head)
 
 
 class Change:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,8 @@ from fasthpo.errors import (
 )
 from fasthpo.history import History
 from fasthpo.keeping import Keeping
+from fasthpo.log import logger
+from fasthpo.paths import absolute, given_path
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
@@ -37,8 +38,6 @@ from fasthpo.storage.rebuilding import fitted, settled
 from fasthpo.storage.syncing import Durability, check_durability
 from fasthpo.strategies.base import Strategy
 from fasthpo.trial import TrialState
-
-logger = logging.getLogger("fasthpo")
 
 _INTERRUPTED = "interrupted: it was running when the study broke off"
 
@@ -94,7 +93,7 @@ class Loading(Keeping):
         seconds = check_durability(durability)
         if space is not None and not isinstance(space, SearchSpace):
             space = SearchSpace(space)
-        path = Path(path).absolute()
+        path = absolute(given_path("path", path))
         writes = path.is_dir() and holds_study(path) and not read_only
         lock = WriterLock(path) if writes else None
         try:

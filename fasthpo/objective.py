@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from fasthpo.errors import InvalidValue
+from fasthpo.headline import headline_of, with_headline
+from fasthpo.log import logger
 from fasthpo.trial import Trial, TrialResult, as_number
-
-logger = logging.getLogger("fasthpo")
 
 Returned: TypeAlias = float | Mapping[str, Any] | TrialResult
 Objective: TypeAlias = Callable[[Trial], Returned]
@@ -78,9 +77,13 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     return kept
 
 
-def traceback_text(error: BaseException) -> str:
-    """The traceback as text, without the frame that caught it."""
+def traceback_text(error: BaseException, more: str = "") -> str:
+    """The traceback as text, without the frame that caught it, and `more` below it; `headline` finds the message."""
     frames = error.__traceback__
     if frames is not None and frames.tb_next is not None:
         frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames)).rstrip("\n")
+    try:
+        text = "".join(traceback.format_exception(type(error), error, frames)).rstrip("\n")
+    except Exception as raised:  # by what the exception has: it is looked at for suggestions
+        text = f"Traceback (most recent call last):\n  not to be shown: {headline_of(raised)}\n{headline_of(error)}"
+    return with_headline(f"{text}\n{more}" if more else text, error)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.values import number, scalar, shown
 
 Value: TypeAlias = str | bool | int | float | None
 """What a parameter can be: plain Python values only."""
@@ -28,7 +29,7 @@ LARGEST_INTEGER = 2**53  # beyond it float64 columns would merge neighbouring in
 
 def plain(value: Any) -> Any:
     """A NumPy scalar as the Python value it stands for; anything else unchanged."""
-    return value.item() if isinstance(value, np.generic) else value
+    return scalar(value) if isinstance(value, np.generic) else value
 
 
 def check_finite(name: str, value: Any) -> float:
@@ -240,14 +241,15 @@ class Numeric(Parameter):
             raise InvalidSearchSpace(f"high - low must be finite, got low={self.low}, high={self.high}")
 
     def _number(self, value: Any) -> float:
-        value = plain(value)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise InvalidParameters(f"must be a finite number, got {value!r}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InvalidParameters(f"must be a finite number, got {value!r}")
-        if not self.low <= value <= self.high:
-            raise InvalidParameters(f"must lie between {self.low} and {self.high}, got {value!r}")
-        return float(value)
+        try:
+            found = number(value)
+        except (TypeError, OverflowError):
+            raise InvalidParameters(f"must be a finite number, got {shown(value)}") from None
+        if isinstance(found, float) and not math.isfinite(found):
+            raise InvalidParameters(f"must be a finite number, got {shown(value)}")
+        if not self.low <= found <= self.high:
+            raise InvalidParameters(f"must lie between {self.low} and {self.high}, got {shown(found)}")
+        return float(found)
 
     def _constant(self) -> Lattice:
         return Lattice(self.low, self.high, 0, 1.0, self.low, 0, False, 1.0)

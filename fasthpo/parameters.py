@@ -24,6 +24,7 @@ from fasthpo.parameter import (
     check_points,
     plain,
 )
+from fasthpo.values import element, shown
 
 _PLAIN = (str, bool, int, float, type(None))
 _MAX_LISTED = 8  # choices shown in an error message
@@ -276,7 +277,7 @@ class Categorical(Parameter):
         return len(self.choices)
 
     def encode(self, value: Any) -> float:
-        value = plain(value)
+        value = element(value)
         try:
             found = self._index.get((type(value), value))
         except TypeError:  # unhashable
@@ -286,8 +287,8 @@ class Categorical(Parameter):
             equal = [i for (kind, choice), i in self._index.items() if kind in (int, float) and choice == value]
             found = equal[0] if equal else None
         if found is None:
-            shown = ", ".join(map(repr, self.choices[:_MAX_LISTED])) + (", ..." if self.count > _MAX_LISTED else "")
-            raise InvalidParameters(f"must be one of [{shown}], got {value!r}")
+            listed = ", ".join(map(repr, self.choices[:_MAX_LISTED])) + (", ..." if self.count > _MAX_LISTED else "")
+            raise InvalidParameters(f"must be one of [{listed}], got {shown(value)}")
         return float(found)
 
     def decode(self, column_value: float) -> Value:

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,7 +23,8 @@ _WITHOUT = "{desc}: {n_fmt} trials{postfix}"
 class Progress:
     """A line with the trials done, pruned and failed, the best value, trials per second and the time left.
 
-    It is drawn on stderr if that is a terminal; else nothing happens, and tqdm is not even imported.
+    It is drawn on stderr if that is a terminal; else nothing happens, and tqdm is not even imported. If it can't be
+    drawn any more, on a terminal that was closed for instance, the run goes on without it.
     The environment variable `TQDM_DISABLE=1` switches it off.
 
     Args:
@@ -43,35 +45,51 @@ class Progress:
         self._handlers: list[logging.Handler] = []
 
     def __enter__(self) -> Self:
-        if sys.stderr is not None and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            line = type("Line", (tqdm,), {"monitor_interval": 0})  # no watching thread: the run says when to draw
-            self._bar = line(
-                desc=self._name, total=self._total, initial=self._done(), ncols=_columns(), nrows=_ROWS,
-                leave=True, file=sys.stderr, bar_format=_WITHOUT if self._total is None else _WITH_TOTAL,
-            )  # fmt: skip
-            self._end = time.monotonic() + self._seconds
-            self._handlers = [handler for handler in _handlers() if _is_terminal(getattr(handler, "stream", None))]
-            for handler in self._handlers:
-                handler.addFilter(self._make_way)
+        if _is_terminal(sys.stderr):
+            self._or_leave(self._begin)
         return self
+
+    def _begin(self) -> None:
+        from tqdm import tqdm
+
+        # no watching thread, as the run says when to draw; and nothing drawn when it is let go, which might fail
+        line = type("Line", (tqdm,), {"monitor_interval": 0, "__del__": lambda bar: None})
+        self._bar = line(
+            desc=self._name, total=self._total, initial=self._done(), ncols=_columns(), nrows=_ROWS,
+            leave=True, file=sys.stderr, bar_format=_WITHOUT if self._total is None else _WITH_TOTAL,
+        )  # fmt: skip
+        self._bar._time = time.monotonic  # in the place of a clock that may be set
+        self._bar.start_t = time.monotonic()
+        self._end = time.monotonic() + self._seconds
+        self._handlers = [handler for handler in _handlers() if _is_terminal(getattr(handler, "stream", None))]
+        for handler in self._handlers:
+            handler.addFilter(self._make_way)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        for handler in self._handlers:
+            handler.removeFilter(self._make_way)
         if self._bar is not None:
-            for handler in self._handlers:
-                handler.removeFilter(self._make_way)
-            self._draw()
-            self._bar.close()
+            self._or_leave(self._finish)
+        self._bar = None
+
+    def _or_leave(self, draw: Callable[[], None]) -> None:
+        """Draw, or give the line up if that can't be done."""
+        try:
+            draw()
+        except Exception:  # what stands in the place of stderr may raise anything
             self._bar = None
+
+    def _finish(self) -> None:
+        self._draw()
+        self._bar.close()
 
     def update(self) -> None:
         """Draw the line anew, if it was not drawn just now."""
         if self._bar is not None and (now := time.monotonic()) >= self._next:
             self._next = now + _INTERVAL
-            self._draw()
+            self._or_leave(self._draw)
 
     def _done(self) -> int:
         counts = self._table.counts
@@ -102,7 +120,7 @@ class Progress:
     def _make_way(self, record: logging.LogRecord) -> bool:
         """A filter that lets every record pass, on a line cleared for it; the next drawing brings the line back."""
         if self._bar is not None:
-            self._bar.clear()
+            self._or_leave(self._bar.clear)
             self._next = 0.0
         return True
 
@@ -117,9 +135,12 @@ def _columns() -> int:
     """The terminal's width; some that tell none say 0, at which tqdm would draw nothing."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
-    except (OSError, ValueError):
+    except Exception:  # something else than a file
         return _COLUMNS
 
 
 def _is_terminal(stream: Any) -> bool:
-    return hasattr(stream, "isatty") and bool(stream.isatty())
+    try:
+        return bool(stream.isatty())
+    except Exception:  # it is closed, None, or something else than a file
+        return False

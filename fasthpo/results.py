@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import threading
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
+from fasthpo.errors import NotCopyable, StudyReadOnly
 from fasthpo.parameter import Value
 from fasthpo.reports import NONE, IntArray
+from fasthpo.storage.thawing import read_snapshot
 from fasthpo.strategies.multi_fidelity import MultiFidelity
 from fasthpo.strategies.summary import RungStatistics
 from fasthpo.study import Study
 from fasthpo.table import TrialTable
 from fasthpo.trial import Trial, TrialSequence, TrialState
+from fasthpo.trial_views import TrialViews
 
 
 class StopReason(StrEnum):
@@ -26,6 +32,7 @@ class StopReason(StrEnum):
     SPACE_EXHAUSTED = "space_exhausted"  #: every point of the space, or of the grid, was tried
     STOPPED = "stopped"  #: `tuner.stop()` was called
     INTERRUPTED = "interrupted"  #: Ctrl-C
+    MAX_CONSECUTIVE_FAILURES = "max_consecutive_failures"  #: so many trials failed in a row
 
 
 @dataclass(frozen=True)
@@ -102,9 +109,9 @@ def _busy(table: TrialTable, numbers: IntArray) -> float:
     """Seconds that trials have run, in all."""
     legs = table.legs
     if not len(legs):
-        return float((table.ends[numbers] - table.starts[numbers]).sum())
+        return float((table.ends[numbers] - table.starts[numbers]).clip(min=0.0).sum())
     own = np.isin(legs.column("trial"), numbers)
-    return float((legs.column("end")[own] - legs.column("start")[own]).sum())
+    return float((legs.column("end")[own] - legs.column("start")[own]).clip(min=0.0).sum())
 
 
 def _saved(table: TrialTable) -> float:
@@ -136,26 +143,96 @@ def busy_seconds(table: TrialTable) -> float:
     return float(np.maximum(0.0, ends - np.maximum(starts, latest_before)).sum())
 
 
+class SavedTrials(TrialViews):
+    """The trials of a study as they were when its result was pickled or copied, to be read only.
+
+    Args:
+        checkpoint: what `Study.save` writes.
+        weights: where the study's trials had their weights; None if none had any.
+        resumable: whether its strategy resumes a trial from what it has reached.
+    """
+
+    def __init__(self, checkpoint: bytes, weights: str | None, resumable: bool) -> None:
+        self.table = read_snapshot(checkpoint).history.table
+        self.made_of = checkpoint, weights, resumable
+        self._lock = threading.RLock()
+
+    def report(self, number: int, value: float, step: int) -> NoReturn:
+        raise StudyReadOnly(_NO_STUDY)
+
+    def should_prune(self, number: int) -> NoReturn:
+        raise StudyReadOnly(_NO_STUDY)
+
+    def trial_start_resource(self, number: int) -> int:
+        return self.table.legs.reached(number) if self.made_of[2] else 0
+
+    def trial_checkpoint_dir(self, number: int) -> Path:
+        weights = self.made_of[1]
+        if weights is None or not (directory := Path(weights) / f"trial-{number}").is_dir():
+            raise StudyReadOnly(f"the weights of trial {number} are not here: {_NO_STUDY}")
+        return directory
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SavedTrials, self.made_of
+
+
+_NO_STUDY = (
+    "a copied result has its trials, but no study: write that with study.save(path), and take it up with "
+    "fasthpo.Study.load(path)"
+)
+
+
+def _packed(study: Study) -> tuple[bytes, str | None, bool]:
+    checkpoint = io.BytesIO()
+    study._write(checkpoint)
+    strategy = study.strategy
+    resumable = strategy is not None and strategy.is_multi_fidelity and strategy.resumable
+    weights = study.checkpoints.known_root
+    return checkpoint.getvalue(), None if weights is None else str(weights), resumable
+
+
 class TuningResult:
     """What `optimize` returns. `print(result)` shows the best parameters as a table.
 
+    It can be pickled and deep-copied. What comes of that has the trials as they are then, to be read, and no study.
+
     Attributes:
-        study: the study with all its trials; it goes on if `optimize` is called again.
-        study_name: its name.
+        study_name: the study's name.
         statistics: `StudyStatistics` at the end of the run.
         stop_reason: `StopReason`, what ended the run.
     """
 
-    def __init__(self, study: Study, study_name: str, statistics: StudyStatistics, stop_reason: StopReason) -> None:
-        self.study = study
+    def __init__(
+        self, study: Study | SavedTrials, study_name: str, statistics: StudyStatistics, stop_reason: StopReason
+    ) -> None:
+        self._trials = study
         self.study_name = study_name
         self.statistics = statistics
         self.stop_reason = stop_reason
 
+    def __copy__(self) -> Self:
+        return type(self)(self._trials, self.study_name, self.statistics, self.stop_reason)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        trials = self._trials
+        made_of = trials.made_of if isinstance(trials, SavedTrials) else _packed(trials)
+        return _unpacked, (type(self), made_of, self.study_name, self.statistics, self.stop_reason)
+
+    @property
+    def study(self) -> Study:
+        """The study with all its trials; it goes on if `optimize` is called again.
+
+        Raises:
+            NotCopyable: this is a result that was pickled or copied.
+        """
+        if isinstance(self._trials, SavedTrials):
+            raise NotCopyable(_NO_STUDY)
+        return self._trials
+
     @property
     def trials(self) -> TrialSequence:
         """All trials by number."""
-        return self.study.trials
+        return self._trials.trials
 
     @property
     def best_trial(self) -> Trial:
@@ -164,17 +241,17 @@ class TuningResult:
         Raises:
             NoCompletedTrials: there is none.
         """
-        return self.study.best_trial
+        return self._trials.best_trial
 
     @property
     def best_value(self) -> float:
         """The value of `best_trial`."""
-        return self.study.best_value
+        return self._trials.best_value
 
     @property
     def best_params(self) -> dict[str, Value]:
         """The parameters of `best_trial`."""
-        return self.study.best_params
+        return self._trials.best_params
 
     @property
     def total_duration(self) -> float:
@@ -191,7 +268,7 @@ class TuningResult:
         if of.resource_saved or of.rungs:
             saved = f", {of.resource_saved:.0f} saved by pruning" if of.resource_saved else ""
             lines.append(f"Resource spent: {of.resource_spent}{saved}")
-        if self.study.table.best_number is None:
+        if self._trials.table.best_number is None:
             lines.append("No trial has completed with a finite value.")
             if rungs := [rung for rung in of.rungs if rung.best_value is not None]:
                 highest = max(rungs, key=lambda rung: rung.resource)
@@ -208,7 +285,12 @@ class TuningResult:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"TuningResult({self.study_name!r}, {self.study!r}, stop_reason={str(self.stop_reason)!r})"
+        shown = f"{len(self._trials)} trials" if isinstance(self._trials, SavedTrials) else repr(self._trials)
+        return f"TuningResult({self.study_name!r}, {shown}, stop_reason={str(self.stop_reason)!r})"
+
+
+def _unpacked(kind: type[TuningResult], made_of: tuple[Any, ...], *others: Any) -> TuningResult:
+    return kind(SavedTrials(*made_of), *others)
 
 
 def _shown(value: Value) -> str:

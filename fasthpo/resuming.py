@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from fasthpo import samplers, strategies
 from fasthpo.errors import CorruptCheckpoint
+from fasthpo.log import logger
 from fasthpo.storage.folder import STUDY_FILES, holds_study
 from fasthpo.strategies.base import Strategy
 from fasthpo.study import Study
-
-logger = logging.getLogger("fasthpo")
 
 
 def resumed(new: Study, path: Path, seed: int | None, widen: bool) -> Study:

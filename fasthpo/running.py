@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 import time
-import traceback
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
 
 from fasthpo.config import TunerConfig
 from fasthpo.errors import AllTrialsFailed, SpaceExhausted
 from fasthpo.execution.base import Backend, Ended, FailureKind
 from fasthpo.execution.desk import Desk
+from fasthpo.headline import headline, headline_of, without_numbers
 from fasthpo.interrupts import Interrupts, interruption_behind
+from fasthpo.log import logger
 from fasthpo.results import StopReason
 from fasthpo.study import Study
 from fasthpo.trial import Trial, TrialState
 
-logger = logging.getLogger("fasthpo")
-
 _WAIT = 0.5  # seconds that a backend is waited for at a time: on Windows, Ctrl-C is not noticed meanwhile
-_HOPELESS = 10  # trials that have all failed before the study gives up
+_MOST_KINDS = 10  # of failures, that are named when all trials have failed
 
 
 class Run:
@@ -73,6 +71,7 @@ class Run:
         self._reason: StopReason | None = None  # why no further trial starts, for good
         self._nothing: StopReason | None = None  # why none could, when last asked; running ones may change that
         self._last_failure: tuple[str, BaseException | None] = ("", None)
+        self._failures_in_a_row = 0  # in the order in which trials were told
 
     def to_the_end(self) -> StopReason:
         """Run trials; what ended the run. No trial is left running, also if this raises."""
@@ -165,16 +164,15 @@ class Run:
         if self._reason is None and self._is_hopeless():
             error, cause = self._last_failure
             failed = self._study.table.counts[TrialState.FAILED]
-            last = (error.strip().splitlines() or [""])[-1]
-            raise AllTrialsFailed(f"all {failed} trials have failed, the last one with: {last}") from cause
+            raise AllTrialsFailed(_all_failed(failed, self._study.table.errors.values(), error)) from cause
         reason = self._reason or self._nothing
         assert reason is not None
         return reason
 
     def _is_hopeless(self) -> bool:
         """Whether so many trials have failed, and none has come to anything, that the objective must be broken."""
-        counts = self._study.table.counts
-        if counts[TrialState.FAILED] < _HOPELESS or not self._last_failure[0]:
+        counts, most = self._study.table.counts, self._config.max_initial_failures
+        if most is None or counts[TrialState.FAILED] < most or not self._last_failure[0]:
             return False
         return not counts[TrialState.COMPLETE] and not counts[TrialState.PRUNED] and not counts[TrialState.PAUSED]
 
@@ -190,6 +188,7 @@ class Run:
         best = self._study.table.best_number
         best_value = None if best is None else float(self._study.table.values[best])
         state = self._tell(ended)
+        self._count_in_a_row(trial, state)
         self._interrupts.allow()
         try:
             if state == TrialState.PRUNED:
@@ -224,6 +223,16 @@ class Run:
         del self._running[ended.number]
         self._failures.pop(ended.number, None)
         return state
+
+    def _count_in_a_row(self, trial: Trial, state: TrialState) -> None:
+        """End the run if as many trials have failed one after the other as may; those that run still end as usual."""
+        self._failures_in_a_row = self._failures_in_a_row + 1 if state == TrialState.FAILED else 0
+        if self._failures_in_a_row == self._config.max_consecutive_failures and self._reason is None:
+            self._reason = StopReason.MAX_CONSECUTIVE_FAILURES
+            logger.warning(
+                "the run ends, because %d trials have failed in a row, the last one with: %s",
+                self._failures_in_a_row, headline(trial.error or ""),
+            )  # fmt: skip
 
     def _notify_complete(self, trial: Trial, best_before: float | None) -> None:
         table = self._study.table
@@ -272,7 +281,7 @@ class Run:
             self._left.extend(number for number in self._running if self._is_running(number))
             self._running.clear()
             return
-        error = "interrupted" if interrupted else f"the run was broken off by {_in_words(raised)}"
+        error = "interrupted" if interrupted else f"the run was broken off by {headline_of(raised)}"
         failed = [trial for number, trial in self._running.items() if self._is_running(number)]
         for trial in failed:
             self._study.tell(trial, state=TrialState.FAILED, error=error)
@@ -285,6 +294,16 @@ class Run:
         return self._study.table.state(number) == TrialState.RUNNING
 
 
-def _in_words(raised: BaseException) -> str:
-    """An exception's type and message, without its traceback."""
-    return "".join(traceback.format_exception_only(raised)).strip()
+def _all_failed(failed: int, errors: Iterable[str], last: str) -> str:
+    """That all trials have failed: the last one's error, and how many failed of what, the most frequent first."""
+    lines = [headline(error) for error in errors]
+    example = {without_numbers(line): line for line in lines}
+    kinds = Counter(map(without_numbers, lines)).most_common()
+    said = [
+        f"all {failed} trials have failed, the last one with: {headline(last)}",
+        "How many failed with what, but for numbers:",
+    ]
+    said += [f"{times:>8} x {example[kind]}" for kind, times in kinds[:_MOST_KINDS]]
+    if others := kinds[_MOST_KINDS:]:
+        said.append(f"{sum(times for _, times in others):>8} of {len(others)} other kinds")
+    return "\n".join(said)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 
+from fasthpo.clock import StudyClock
 from fasthpo.errors import SpaceExhausted
 from fasthpo.history import History
 from fasthpo.parameter import FloatArray
@@ -31,6 +31,7 @@ class Scheduler:
 
     Attributes:
         log: what is told of each trial that starts, so that it can be kept; None for a study in memory only.
+        clock: says when trials start and end.
     """
 
     def __init__(self, history: History, sampler: Sampler, strategy: Strategy | None) -> None:
@@ -40,6 +41,12 @@ class Scheduler:
         self.sampler = sampler
         self.strategy = strategy if strategy is not None and strategy.is_multi_fidelity else None
         self.log: Recorder | None = None
+        self.clock = StudyClock(history.table.latest_time)
+
+    def _start_time(self) -> float:
+        if not self.table._running_length:
+            self.clock.catch_up()
+        return self.clock.now()
 
     def enqueue(self, row: FloatArray) -> int:
         """A trial with the parameters `row` (d,), NaN where not given, waits for its start."""
@@ -111,7 +118,7 @@ class Scheduler:
 
     def _open_leg(self, leg: NextLeg, number: int) -> None:
         assert self.strategy is not None
-        self.table.open_leg(number, leg.bracket, leg.resource, time.time())
+        self.table.open_leg(number, leg.bracket, leg.resource, self._start_time())
         self.strategy.on_start(leg, number)
 
     # --- trials that wait
@@ -133,12 +140,12 @@ class Scheduler:
                 return None
         self.history.take_waiting()
         row = complete_row(self.table.space, self.table.params[:, number], self.sampler.seed, number)
-        start = time.time()
+        start = self._start_time()
         if again is not None and self.table.legs.reached(number):
             start = float(self.table.starts[number])  # of its first leg
         self.table.start(number, row, start)
         if again is not None:  # the strategy knows of it
-            self.table.open_leg(number, again.bracket, again.resource, time.time())
+            self.table.open_leg(number, again.bracket, again.resource, self._start_time())
         elif leg is not None:
             self._open_leg(leg, number)
         return number
@@ -147,7 +154,7 @@ class Scheduler:
 
     def _start_new(self) -> int:
         row, draw = self._suggest()
-        return self.table.append(row[None, :], draw, TrialState.RUNNING, time.time())
+        return self.table.append(row[None, :], draw, TrialState.RUNNING, self._start_time())
 
     def _append_batch(self, n: int) -> IntArray:
         limit = self.sampler.draw_limit(self.table.space)
@@ -157,7 +164,7 @@ class Scheduler:
         draws = np.arange(self.history.next_draw, self.history.next_draw + n)
         while len(draws):
             rows = self.sampler.suggest_batch(self.table, draws)
-            number = self.table.append(rows, draws[: len(rows)], TrialState.RUNNING, time.time())
+            number = self.table.append(rows, draws[: len(rows)], TrialState.RUNNING, self._start_time())
             self.history.next_draw += len(rows)
             if self.log is not None:
                 self.log.asked_many(number, len(rows))

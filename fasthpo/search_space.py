@@ -16,6 +16,7 @@ import numpy as np
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.parameter import FloatArray, Parameter, Value, When
 from fasthpo.parameters import Categorical, Continuous, Discrete, LogUniform, parameter_from_dict
+from fasthpo.values import shown
 
 if TYPE_CHECKING:
     from fasthpo.cells import Cells
@@ -104,31 +105,43 @@ class SearchSpace(Mapping[str, Parameter]):
         return tuple(conditions)
 
     def _parents_first(self) -> tuple[int, ...]:
-        order: dict[int, None] = {}
-        waiting = list(range(len(self.names)))
-        while waiting:
-            ready = [j for j in waiting if all(c.parent in order for c in self.conditions[j])]
-            if not ready:
-                circle = ", ".join(repr(self.names[j]) for j in waiting)
-                raise InvalidSearchSpace(f"conditions must not form a cycle, got one among {circle}")
-            order |= dict.fromkeys(ready)
-            waiting = [j for j in waiting if j not in order]
+        order: list[int] = []
+        children: list[list[int]] = [[] for _ in self.names]
+        for j, conditions in enumerate(self.conditions):
+            for condition in conditions:
+                children[condition.parent].append(j)
+        missing = [len(conditions) for conditions in self.conditions]
+        ready = [j for j, count in enumerate(missing) if not count]
+        while ready:  # generation by generation, each in the order of the space
+            order += ready
+            freed = [child for j in ready for child in children[j]]
+            for child in freed:
+                missing[child] -= 1
+            ready = sorted({child for child in freed if not missing[child]})
+        if len(order) < len(self.names):
+            circle = ", ".join(repr(self.names[j]) for j in sorted(set(range(len(self.names))) - set(order)))
+            raise InvalidSearchSpace(f"conditions must not form a cycle, got one among {circle}")
         return tuple(order)
 
     def _refuse_dead_parameters(self) -> None:
-        # what must hold for a parameter to be active, its parents' own conditions included
-        needs: list[dict[int, frozenset[float]]] = [{} for _ in self.names]
+        allowed = [{c.parent: frozenset(c.allowed.tolist()) for c in conditions} for conditions in self.conditions]
         for j in self.order:
-            for condition in self.conditions[j]:
-                required = {condition.parent: frozenset(condition.allowed.tolist())}
-                for source in (required, needs[condition.parent]):
-                    for parent, allowed in source.items():
-                        needs[j][parent] = needs[j].get(parent, allowed) & allowed
-                        if not needs[j][parent]:
-                            raise InvalidSearchSpace(
-                                f"{self.names[j]!r} can never be active: its conditions on "
-                                f"{self.names[parent]!r}, with those of its parents, contradict each other"
-                            )
+            if len(allowed[j]) < 2:
+                continue  # one condition contradicts nothing that its parent needs, which has been looked at
+            needs = dict(allowed[j])  # what must hold for the parameter to be active
+            todo = list(needs)
+            seen = set(todo)
+            while todo:
+                for parent, values in allowed[todo.pop()].items():
+                    needs[parent] = needs.get(parent, values) & values
+                    if not needs[parent]:
+                        raise InvalidSearchSpace(
+                            f"{self.names[j]!r} can never be active: its conditions on "
+                            f"{self.names[parent]!r}, with those of its parents, contradict each other"
+                        )
+                    if parent not in seen:
+                        seen.add(parent)
+                        todo.append(parent)
 
     # --- a mapping of names to parameters
 
@@ -153,6 +166,10 @@ class SearchSpace(Mapping[str, Parameter]):
     def __repr__(self) -> str:
         return f"SearchSpace({self._parameters!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # without the enumeration, which is nested as deeply as the conditions and can be made again
+        return type(self), (self._parameters,)
+
     # --- points and rows
 
     def validate(self, params: Mapping[str, Any]) -> None:
@@ -174,7 +191,7 @@ class SearchSpace(Mapping[str, Parameter]):
     def encode_part(self, params: Mapping[str, Any]) -> FloatArray:
         """The row (d,) of the given parameters, NaN for the others; each is checked, completeness is not."""
         if not isinstance(params, Mapping):
-            raise InvalidParameters(f"parameters must be a mapping of name to value, got {params!r}")
+            raise InvalidParameters(f"parameters must be a mapping of name to value, got {shown(params)}")
         unknown = [name for name in params if name not in self.position]
         if unknown:
             raise InvalidParameters(f"the space has no parameter {unknown[0]!r}; it has {list(self.names)}")
@@ -200,7 +217,7 @@ class SearchSpace(Mapping[str, Parameter]):
             if not active and not np.isnan(row[j]):
                 raise InvalidParameters(
                     f"{self.names[j]!r} is inactive here (it needs {dict(self.parameters[j].when)}), "
-                    f"got {params[self.names[j]]!r}"
+                    f"got {shown(params[self.names[j]])}"
                 )
         return row
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.columns import Batch, encode_columns
-from fasthpo.errors import InvalidValue, StudyExists, TrialStateError, UnknownTrial
+from fasthpo.errors import InvalidValue, NotCopyable, StudyExists, TrialStateError, UnknownTrial
 from fasthpo.history import History
 from fasthpo.keeping import CHANGING, IDLE, WRITING, Change, new_id
 from fasthpo.loading import Loading
-from fasthpo.outcome import NAN_ERROR, batch_arrays, outcome
+from fasthpo.log import logger
+from fasthpo.outcome import NAN_ERROR, batch_arrays, metric_numbers, outcome
 from fasthpo.parameter import FloatArray, plain
 from fasthpo.partial import encode_partial
+from fasthpo.paths import given_path
 from fasthpo.pruners.base import Pruner
 from fasthpo.reports import NONE, IntArray
 from fasthpo.samplers.base import Sampler
@@ -32,8 +32,7 @@ from fasthpo.storage.syncing import Durability
 from fasthpo.strategies.base import Strategy
 from fasthpo.table import MOST_METRICS, NO_BRACKET, NO_DRAW, TrialTable, check_direction
 from fasthpo.trial import Trial, TrialState, as_number
-
-logger = logging.getLogger("fasthpo")
+from fasthpo.values import element, shown, whole
 
 _RUNNING = int(TrialState.RUNNING)
 
@@ -94,7 +93,7 @@ class Study(Loading):
         storage: str | Path | None = None,
         durability: Durability = "interval",
     ) -> None:
-        if storage is not None and holds_study(Path(storage)):
+        if storage is not None and holds_study(given_path("storage", storage)):
             raise StudyExists(
                 f"{storage} holds a study already; go on with it by Study.load({str(storage)!r}), or choose another "
                 "directory"
@@ -210,9 +209,9 @@ class Study(Loading):
         """As `Trial.report`."""
         reported = value if type(value) is float else as_number("value", value)
         if type(step) is not int:
-            step = plain(step)
+            step = element(step)
         if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**63:
-            raise InvalidValue(f"step must be an integer that is not negative, got step={step!r}")
+            raise InvalidValue(f"step must be an integer that is not negative, got step={shown(step)}")
         with self._lock:
             if self._stage != IDLE:
                 self._settle()
@@ -292,7 +291,7 @@ class Study(Loading):
         """
         number = self._number(trial)
         final, result = outcome(value, state)
-        kept = {str(name): as_number(f"metric {name!r}", one) for name, one in (metrics or {}).items()}
+        kept = metric_numbers(metrics)
         with self._lock, Change(self):
             self._check_running(number, "tell")
             if final == TrialState.PRUNED and result is None:
@@ -313,7 +312,7 @@ class Study(Loading):
         self, number: int, state: TrialState, value: float, metrics: Mapping[str, float] | None = None
     ) -> TrialState:
         """A running trial ends, or pauses if the strategy has further rungs for it; the state it got."""
-        now, strategy, log = time.time(), self._scheduler.strategy, self._scheduler.log
+        now, strategy, log = self._scheduler.clock.now(), self._scheduler.strategy, self._scheduler.log
         charge = None
         if strategy is not None:
             if state == TrialState.COMPLETE:
@@ -357,7 +356,7 @@ class Study(Loading):
 
         Args:
             numbers: trial numbers, n integers without repetition.
-            values: what they reached, n numbers; NaN means failed.
+            values: what they reached, n numbers, by position; NaN, or nothing (masked, a null), means failed.
 
         Raises:
             UnknownTrial, TrialStateError, InvalidValue: as `tell`; then no trial of the batch was told.
@@ -385,7 +384,7 @@ class Study(Loading):
             return final
 
     def _finish_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray) -> None:
-        self.table.finish_many(numbers, states, values, time.time())
+        self.table.finish_many(numbers, states, values, self._scheduler.clock.now())
         for number in numbers[states == TrialState.FAILED].tolist():
             self.table.errors[number] = NAN_ERROR
 
@@ -396,8 +395,8 @@ class Study(Loading):
 
         Args:
             params: a column of n values a parameter (choices, not indices, for a categorical; None or NaN where a
-                parameter is inactive).
-            values: what they reached, n numbers; NaN means failed.
+                parameter is inactive). Columns are taken by position, whatever labels they have.
+            values: what they reached, n numbers, by position; NaN, or nothing (masked, a null), means failed.
 
         Raises:
             InvalidParameters: a column is missing, or a value lies outside the space; then nothing was added.
@@ -407,7 +406,7 @@ class Study(Loading):
         rows = encode_columns(self.space, params)
         numbers, reached = batch_arrays(np.arange(len(rows)), values)
         with self._lock, Change(self):
-            first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, time.time())
+            first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, self._scheduler.clock.now())
             numbers = numbers + first
             final = np.where(np.isnan(reached), np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
             resource = None if self._scheduler.strategy is None else self._scheduler.strategy.max_resource
@@ -429,14 +428,14 @@ class Study(Loading):
             if trial._source is not self:
                 raise UnknownTrial(f"trial {trial.number} belongs to another study")
             return trial.number
-        number = plain(trial)
+        number = whole(trial)
         if isinstance(number, bool) or not isinstance(number, int):
-            raise InvalidValue(f"trial must be a Trial or its number, got {trial!r}")
+            raise InvalidValue(f"trial must be a Trial or its number, got {shown(trial)}")
         return number
 
     def _check_number(self, number: int) -> None:
         if not 0 <= number < len(self.table):
-            raise UnknownTrial(f"the study has no trial {number}; it has given out {len(self.table)} numbers")
+            raise UnknownTrial(f"the study has no trial {shown(number)}; it has given out {len(self.table)} numbers")
 
     def _check_running(self, number: int, call: str) -> None:
         self._check_number(number)
@@ -462,6 +461,12 @@ class Study(Loading):
     def trial_start_resource(self, number: int) -> int:
         """As `Trial.start_resource`."""
         return self._scheduler.start_resource(number)
+
+    def __reduce__(self) -> NoReturn:
+        raise NotCopyable(
+            "a study can't be pickled or copied, as it is the only writer of its trials: write it with "
+            "study.save(path), and take that up with fasthpo.Study.load(path)"
+        )
 
     def __repr__(self) -> str:
         best = self.table.best_number

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fasthpo.config import TunerConfig
-from fasthpo.errors import StudyExists
+from fasthpo.errors import FastHPOError, StorageError, StudyExists
+from fasthpo.paths import absolute
 from fasthpo.results import StopReason, StudyStatistics
 from fasthpo.resuming import resumed
+from fasthpo.storage.atomic import storage_error
 from fasthpo.storage.checkpoints import DIRECTORY
 from fasthpo.storage.export import export_study
 from fasthpo.storage.folder import CHECKPOINT_FILE, DirectoryMark, directory_mark, holds_study
@@ -26,14 +30,23 @@ class StudyFiles:
 
     def __init__(self, config: TunerConfig) -> None:
         self._config = config
-        self._directory = config.study_dir.absolute()  # wherever the objective goes
+        self._absolute: Path | None = None
+        with suppress(StorageError):  # the working directory is gone, which matters when something is to be written
+            self._absolute = absolute(config.study_dir)  # now, wherever the objective goes
         self._left_at: DirectoryMark | None = None  # what the directory was like when this tuner last used it
+
+    @property
+    def _directory(self) -> Path:
+        if self._absolute is None:
+            self._absolute = absolute(self._config.study_dir)
+        return self._absolute
 
     def _refuse_other(self, study: Study) -> None:
         """Make sure that the directory holds no study but this one, as this tuner left it."""
-        mine = self._is_open(study) or self._is_as_left
-        if mine or self._config.overwrite or not holds_study(self._directory):
-            return
+        with self._writing("no study can be looked for"):
+            mine = self._is_open(study) or self._is_as_left
+            if mine or self._config.overwrite or not holds_study(self._directory):
+                return
         meanwhile = " that has changed since this tuner used it" if self._left_at is not None else " already"
         raise StudyExists(
             f"{self._directory} holds a study{meanwhile}; go on with it by "
@@ -52,11 +65,12 @@ class StudyFiles:
         """Have the study kept as the config says, before it runs.
 
         Raises:
-            StudyExists, StudyInUse, OSError: as `open`.
+            StudyExists, StudyInUse, StorageError: as `open`.
         """
-        self._refuse_other(study)
         if self._config.save_checkpoints:
             self.open(study)
+        elif self._absolute is not None:
+            self._refuse_other(study)
         study.keep_checkpoints(self._config.keep_checkpoints)
 
     def open(self, study: Study) -> None:
@@ -65,17 +79,28 @@ class StudyFiles:
         Raises:
             StudyExists: the directory holds another study.
             StudyInUse: it is open elsewhere.
-            OSError: it can't be written.
+            StorageError: it can't be written.
         """
         self._refuse_other(study)
         if self._is_open(study):
             return
-        if holds_study(self._directory) and self._is_as_left:
-            study._keep_again(self._directory)
-        else:
-            if not len(study):  # weights that a study has left whose files are gone
-                shutil.rmtree(self._directory / DIRECTORY, ignore_errors=True)
-            study.keep_at(self._directory, overwrite=self._config.overwrite)
+        with self._writing("the study can't be kept"):
+            if holds_study(self._directory) and self._is_as_left:
+                study._keep_again(self._directory)
+            else:
+                if not len(study):  # weights that a study has left whose files are gone
+                    shutil.rmtree(self._directory / DIRECTORY, ignore_errors=True)
+                study.keep_at(self._directory, overwrite=self._config.overwrite)
+
+    @contextmanager
+    def _writing(self, failure: str) -> Iterator[None]:
+        """Have an error of the system say what can't be written and where."""
+        try:
+            yield
+        except FastHPOError:
+            raise
+        except OSError as error:
+            raise storage_error(error, f"{failure} in {self._directory}") from error
 
     def close(self, study: Study) -> None:
         """Write all of the study, and let others have the directory. The study goes on in memory.
@@ -90,7 +115,7 @@ class StudyFiles:
         """Write a checkpoint of the study as it is now; its path.
 
         Raises:
-            StudyExists, StudyInUse, OSError: as `open`.
+            StudyExists, StudyInUse, StorageError: as `open`.
         """
         was_open = self._is_open(study)
         self.open(study)
@@ -105,17 +130,18 @@ class StudyFiles:
         """Write the files for people.
 
         Raises:
-            OSError: one can't be written.
+            StorageError: one can't be written.
         """
         numbers = {**statistics.to_dict(), "stop_reason": reason}
         name, compress = self._config.study_name, self._config.compress_history
-        export_study(self._directory, study.table, name, numbers, compress)
+        with self._writing("the files that sum up the study can't be written"):
+            export_study(self._directory, study.table, name, numbers, compress)
 
     def load(self, new: Study, path: Path, widen: bool) -> Study:
         """A saved study, to go on in the place of `new`; see `HyperparameterTuner.load_checkpoint`."""
         directory = path if path.is_dir() else path.parent
         mark = directory_mark(directory)
         loaded = resumed(new, path, self._config.seed, widen)
-        if directory.resolve() == self._directory.resolve():
+        if self._absolute is not None and directory.resolve() == self._directory.resolve():
             self._left_at = mark
         return loaded

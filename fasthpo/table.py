@@ -162,9 +162,16 @@ class TrialTable:
         """When a trial started and ended, in seconds since the epoch, and for how many seconds it has run."""
         start, end = float(self._starts[number]), float(self._ends[number])
         legs = self.legs.of(number)
+        # negative where an earlier version, or another program, went by a clock that was set meanwhile
         if len(legs) < 2:
-            return start, end, end - start
-        return start, end, float((self.legs.end[legs] - self.legs.start[legs]).sum())
+            return start, end, 0.0 if end < start else end - start
+        return start, end, float((self.legs.end[legs] - self.legs.start[legs]).clip(min=0.0).sum())
+
+    @property
+    def latest_time(self) -> float:
+        """The latest time at which a trial started or ended, 0 if none has; looks at all of them."""
+        columns = self.starts, self.ends, self.legs.column("start"), self.legs.column("end")
+        return float(max(np.fmax.reduce(column, initial=0.0) for column in columns))
 
     # --- writing; only the study calls these
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -11,6 +11,7 @@ from typing import Any, Protocol, overload
 
 from fasthpo.errors import InvalidValue
 from fasthpo.parameter import Value, plain
+from fasthpo.values import number, shown
 
 
 class TrialState(IntEnum):
@@ -51,7 +52,8 @@ class TrialSource(Protocol):
 class Trial(Mapping[str, Value]):
     """A number and a reference to its study; also a read-only mapping of the trial's active parameters.
 
-    Everything but `number` and the parameters is looked up when asked for, so a handle is never stale.
+    Everything but `number` and the parameters is looked up when asked for, so a handle is never stale. A copy or a
+    pickle of a trial is a dict of its parameters, as the study stays where it is.
 
     Example:
         >>> import fasthpo
@@ -97,12 +99,11 @@ class Trial(Mapping[str, Value]):
     def __hash__(self) -> int:
         return hash((id(self._source), self.number))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (self.params,)
+
     def __repr__(self) -> str:
         return f"Trial(number={self.number}, state={self.state.name}, value={self.value}, params={self._mapping()})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """A copy, and what is unpickled in another process, is a dict of the parameters: the study knows one trial."""
-        return dict, (self.params,)
 
     # --- what the objective uses
 
@@ -197,6 +198,9 @@ class Trial(Mapping[str, Value]):
         """A directory of the trial's own for its weights, which exists. A resumed trial finds there what it saved.
 
         It lies in the study's directory; in a temporary one, which goes when the program ends, if the study has none.
+
+        Raises:
+            StorageError: it can't be made, for instance because the study's directory was removed.
         """
         return self._source.trial_checkpoint_dir(self.number)
 
@@ -217,10 +221,7 @@ class TrialSequence(Sequence[Trial]):
     def __getitem__(self, index: int | slice) -> Trial | list[Trial]:
         if isinstance(index, slice):
             return [Trial(i, self._source) for i in range(*index.indices(len(self)))]
-        number = index + len(self) if index < 0 else index
-        if not 0 <= number < len(self):
-            raise IndexError(f"the study has {len(self)} trials, got index {index}")
-        return Trial(number, self._source)
+        return Trial(check_index("the study", index, len(self)), self._source)
 
     def __iter__(self) -> Iterator[Trial]:
         return (Trial(i, self._source) for i in range(len(self)))
@@ -230,24 +231,21 @@ class TrialSequence(Sequence[Trial]):
 
 
 def as_number(what: str, value: Any) -> float:
-    """`value` as a float, for anything that is one number: int, float, NumPy scalar, one-element tensor.
+    """`value` as a float, for anything that is one number: int, float, NumPy scalar, one-element tensor, `Decimal`.
+
+    A missing number (masked, `pandas.NA`) is NaN.
 
     Raises:
-        InvalidValue: it is not.
+        InvalidValue: it is no number, or does not fit into a float.
     """
-    value = plain(value)
     if isinstance(value, float):
-        return value
-    if not isinstance(value, (int, bool)) and hasattr(value, "item") and getattr(value, "size", None) is not None:
-        size = value.size() if callable(value.size) else value.size
-        elements = math.prod(size) if isinstance(size, tuple) else size
-        value = value.item() if elements == 1 else value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidValue(f"{what} must be a number, got {value!r} of type {type(value).__name__}")
-    try:
         return float(value)
+    try:
+        return float(number(value))
     except OverflowError:
-        raise InvalidValue(f"{what} must fit into a float, got one of {len(str(value))} digits") from None
+        raise InvalidValue(f"{what} must fit into a float, got {shown(value)}") from None
+    except TypeError:
+        raise InvalidValue(f"{what} must be a number, got {shown(value)} of type {type(value).__name__}") from None
 
 
 def check_count(name: str, value: Any, least: int = 0) -> int:
@@ -260,6 +258,22 @@ def check_count(name: str, value: Any, least: int = 0) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or number < least:
         raise InvalidValue(f"{name} must be an integer of at least {least}, got {name}={value!r}")
     return number
+
+
+def check_index(what: str, index: Any, length: int) -> int:
+    """The position, from the front, that `index` means among the `length` trials of `what`.
+
+    Raises:
+        InvalidValue: it is no integer.
+        IndexError: there is none; what iterates over a sequence waits for it.
+    """
+    try:
+        place = operator.index(index)
+    except TypeError:
+        raise InvalidValue(f"an index must be an integer or a slice, got {shown(index)}") from None
+    if not -length <= place < length:
+        raise IndexError(f"{what} has {length} trials, got index {shown(place)}")
+    return place % length
 
 
 @dataclass(frozen=True)
@@ -278,7 +292,7 @@ class TrialMetrics:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        as_number("value", self.value)
+        object.__setattr__(self, "value", as_number("value", self.value))  # not the tensor, which may hold a graph
         if not isinstance(self.metrics, Mapping):
             raise InvalidValue(f"metrics must map names to numbers, got metrics={self.metrics!r}")
 

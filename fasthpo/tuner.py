@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,9 +17,11 @@ from fasthpo.errors import InvalidValue, TrialStateError
 from fasthpo.execution.desk import Desk
 from fasthpo.execution.forks import forks_end
 from fasthpo.execution.options import Execution
-from fasthpo.execution.standin import TunerInWorker, early_stopping
+from fasthpo.execution.standin import early_stopping, reduced_tuner
 from fasthpo.interrupts import Interrupts
+from fasthpo.log import RepeatedWarnings, logger
 from fasthpo.objective import Objective
+from fasthpo.paths import given_path
 from fasthpo.progress import Progress
 from fasthpo.results import StopReason, StudyStatistics, TuningResult, busy_seconds
 from fasthpo.running import Run
@@ -34,8 +35,6 @@ from fasthpo.strategies.single_fidelity import BayesianOptimization, GridSearch,
 from fasthpo.strategies.successive_halving import SuccessiveHalving
 from fasthpo.study import Study
 from fasthpo.study_files import StudyFiles
-
-logger = logging.getLogger("fasthpo")
 
 
 class HyperparameterTuner:
@@ -295,10 +294,11 @@ class HyperparameterTuner:
             InvalidValue: the study would never end, or an argument is wrong, or the objective can't be sent to workers.
             MissingPackage: `backend="ray"`, and Ray is not installed.
             StudyExists: the study's directory holds another study.
-            AllTrialsFailed: at least 10 trials have run and every one has failed; its cause is the last failure.
+            AllTrialsFailed: 10 trials have run (`TunerConfig.max_initial_failures`) and every one has failed; its cause
+                is the last failure.
             WorkersFailed: workers can't be started or can't load the objective, the initializer fails, or the executor
                 is broken.
-            OSError: files can't be written.
+            StorageError: files can't be written.
         """
         if not callable(objective):
             raise InvalidValue(f"objective must be callable with a trial, got {objective!r}")
@@ -335,7 +335,11 @@ class HyperparameterTuner:
         reason: StopReason | None = None
         failure: BaseException | None = None
         self._stop.clear()
-        with Interrupts() as interrupts, Progress(config.study_name, table, total, config.max_seconds) as progress:
+        with (
+            RepeatedWarnings(),
+            Interrupts() as interrupts,
+            Progress(config.study_name, table, total, config.max_seconds) as progress,
+        ):
             try:
                 interrupts.allow()
                 self._notify("on_study_start", config)
@@ -385,7 +389,7 @@ class HyperparameterTuner:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """An objective that uses its tuner takes a stand-in along to a worker."""
-        return TunerInWorker, (self._config,)
+        return reduced_tuner(self._config)
 
     # --- files
 
@@ -395,7 +399,7 @@ class HyperparameterTuner:
         Raises:
             StudyExists: the directory holds another study.
             StudyInUse: the study is open for writing elsewhere.
-            OSError: the file can't be written.
+            StorageError: the file can't be written.
         """
         return self._files.save(self._study)
 
@@ -429,6 +433,6 @@ class HyperparameterTuner:
             raise TrialStateError(
                 f"load_checkpoint must come before the first trial, but this tuner has {len(self._study)}"
             )
-        self._study = self._files.load(self._study, Path(path), widen)
+        self._study = self._files.load(self._study, given_path("path", path), widen)
         self._seconds = busy_seconds(self._study.table)
         return self

@@ -368,6 +368,31 @@ class BackendTests:
         assert 10 <= len(tuner.study) <= 10 + self.workers and set(states(tuner)) == {"FAILED"}
         assert "ValueError: wrong path" in str(caught.value.__cause__) or isinstance(caught.value.__cause__, ValueError)
 
+    def test_the_log_shows_what_an_exception_says_and_not_what_was_noted_with_it(
+        self, options: dict[str, Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def objective(trial: Trial) -> float:
+            if trial.number == 0:
+                error = ValueError("the batch\nis empty")
+                error.add_note("see the manual")
+                raise error
+            if trial.number == 1:
+                try:
+                    {}["missing"]
+                except KeyError as missing:
+                    raise ExceptionGroup("two of them", [missing, OSError("full")]) from missing
+            return 1.0
+
+        tuner = make(3).add_callback(LoggingCallback())
+        tuner.optimize(objective, **options)
+        said = sorted(record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+        assert said == [
+            "trial 0 failed: ValueError: the batch is empty; its traceback is in trial.error",
+            "trial 1 failed: ExceptionGroup: two of them (2 sub-exceptions); its traceback is in trial.error",
+        ]
+        errors = [tuner.study.trials[number].error or "" for number in (0, 1)]
+        assert "see the manual" in errors[0] and "KeyError: 'missing'" in errors[1] and "OSError: full" in errors[1]
+
     def test_exceptions_are_tried_again_if_asked_for(self, options: dict[str, Any], tmp_path: Path) -> None:
         """Under the same number and directory; reports of an earlier attempt stand."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import re
@@ -152,6 +153,80 @@ def test_silent_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> N
         with Progress("s", study.table, 10, float("inf")) as progress:
             progress.update()
     assert screen.getvalue() == ""
+
+
+class Unwritable(Terminal):
+    """A terminal to which the first `intact` calls of write succeed, if it is a stream at all."""
+
+    def __init__(self, intact: int) -> None:
+        super().__init__()
+        self.intact = intact
+
+    def write(self, text: str) -> int:
+        self.intact -= 1
+        if self.intact < 0:
+            raise RuntimeError("no")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("intact", [0, 1, 2, 3, 5, 8, 100])
+def test_a_terminal_that_can_no_longer_be_written_to_ends_the_line_only(
+    intact: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Unwritable(intact)
+    monkeypatch.setattr(module, "sys", SimpleNamespace(stderr=screen))
+    monkeypatch.setattr(module, "_INTERVAL", 0.0)
+    study, handler = make_study(), logging.StreamHandler(screen)
+    handler.handleError = lambda record: None  # type: ignore[method-assign]
+    logger = logging.getLogger("fasthpo")
+    logger.addHandler(handler)
+    try:
+        with Progress("s", study.table, 10, float("inf")) as progress:
+            for _ in range(3):
+                progress.update()
+                logger.warning("trial 3 failed")
+        assert not handler.filters
+    finally:
+        logger.removeHandler(handler)
+    gc.collect()  # nothing is drawn when the line is let go
+
+
+class Odd:
+    """No stream at all."""
+
+    def __init__(self, isatty: Any) -> None:
+        self.isatty = isatty
+
+
+def raising() -> bool:
+    raise ValueError("I/O operation on closed file")
+
+
+@pytest.mark.parametrize("stderr", [object(), 3, Odd(None), Odd(raising), Odd(lambda: False), Odd(lambda: True)])
+def test_no_line_on_what_is_no_terminal(stderr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "sys", SimpleNamespace(stderr=stderr))
+    with Progress("s", make_study().table, 10, float("inf")) as progress:
+        progress.update()
+        assert progress._bar is None
+
+
+def test_a_terminal_that_is_closed_in_the_run(terminal: Terminal) -> None:
+    with Progress("s", make_study().table, 10, float("inf")) as progress:
+        terminal.close()
+        progress.update()
+
+
+def test_the_time_left_does_not_follow_a_clock_that_is_set(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    study = Study({"x": Continuous(0, 1)}, sampler=RandomSampler(seed=0))
+    with Progress("s", study.table, 10, float("inf")) as progress:
+        for _ in range(2):
+            study.tell(study.ask(), 1.0)
+        now += 100.0
+        monkeypatch.setattr("time.time", lambda: 1e9)
+        progress.update()
+        assert shown(terminal) == "s: 2/10 trials, 0 pruned, 0 failed, best 1, 50 s each, 06:40 left"
 
 
 def test_tqdm_is_not_imported_where_there_is_no_terminal() -> None:

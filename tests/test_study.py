@@ -130,7 +130,7 @@ REFUSED = [
     (lambda s, t: s.tell_batch([0, 1], [1.0, 1.0]), fasthpo.TrialStateError, "trial 1"),
     (lambda s, t: s.tell_batch([0, 9], [1.0, 1.0]), fasthpo.UnknownTrial, "trial 9"),
     (lambda s, t: s.tell_batch([0], [1.0, 2.0]), fasthpo.InvalidValue, r"shape \(2,\)"),
-    (lambda s, t: s.tell_batch([0], ["x"]), fasthpo.InvalidValue, "<U1"),
+    (lambda s, t: s.tell_batch([0], ["x"]), fasthpo.InvalidValue, r"values\[0\] must be a number, got 'x'"),
     (lambda s, t: s.tell_batch([0.5], [1.0]), fasthpo.InvalidValue, "integers"),
     (lambda s, t: s.enqueue({"lr": 1.0}), fasthpo.InvalidParameters, "1.0"),
     (lambda s, t: s.enqueue({"depth": 1}), fasthpo.InvalidParameters, "depth"),

@@ -26,6 +26,7 @@ from fasthpo.errors import (
     AllTrialsFailed,
     InvalidValue,
     NoCompletedTrials,
+    TrialPruned,
 )
 from fasthpo.results import StopReason, StudyStatistics
 from fasthpo.strategies.single_fidelity import BayesianOptimization, GridSearch, RandomSearch
@@ -307,6 +308,147 @@ def test_the_first_ten_trials_all_failed(tmp_path: Path) -> None:
 def test_ten_failures_of_any_kind(returned: Any) -> None:
     with pytest.raises(AllTrialsFailed, match="all 10 trials have failed"):
         make(100).optimize(lambda trial: returned)
+
+
+def test_how_many_trials_failed_of_what_is_said_when_all_have() -> None:
+    def objective(trial: Trial) -> float:
+        if trial.number % 4 == 0:
+            raise KeyError(f"layer{trial.number}")
+        if trial.number == 5:
+            return math.nan
+        raise ValueError(f"step {trial.number}\nis too large")
+
+    with pytest.raises(AllTrialsFailed) as caught:
+        make(100).optimize(objective)
+    assert str(caught.value).splitlines() == [
+        "all 10 trials have failed, the last one with: ValueError: step 9 is too large",
+        "How many failed with what, but for numbers:",
+        "       6 x ValueError: step 9 is too large",
+        "       3 x KeyError: 'layer8'",
+        "       1 x the objective returned NaN",
+    ]
+
+
+def test_of_many_kinds_of_failures_the_most_frequent_are_named() -> None:
+    def objective(trial: Trial) -> float:
+        raise ValueError("rare " + "x" * trial.number if trial.number % 2 else "frequent")
+
+    with pytest.raises(AllTrialsFailed) as caught:
+        make(100, max_initial_failures=50).optimize(objective)
+    lines = str(caught.value).splitlines()
+    assert lines[2] == "      25 x ValueError: frequent" and lines[-1] == "      16 of 16 other kinds"
+    assert len(lines) == 2 + 10 + 1
+
+
+@pytest.mark.parametrize("most", [1, 3, 25])
+def test_after_how_many_failures_the_study_gives_up_can_be_said(most: int) -> None:
+    tuner = make(100, max_initial_failures=most)
+    with pytest.raises(AllTrialsFailed, match=f"all {most} trials have failed"):
+        tuner.optimize(lambda trial: math.nan)
+    assert len(tuner.study) == most
+
+
+def test_a_study_need_not_give_up() -> None:
+    result = make(50, max_initial_failures=None).optimize(lambda trial: math.nan)
+    assert (result.stop_reason, result.statistics.failed_trials) == ("max_trials", 50)
+
+
+def test_failures_before_a_resume_count_among_the_first(tmp_path: Path) -> None:
+    config = {"output_dir": tmp_path, "save_checkpoints": True}
+    make(6, **config).optimize(lambda trial: math.nan)
+    tuner = make(100, **config).load_checkpoint(tmp_path / "s")
+    with pytest.raises(AllTrialsFailed, match="all 10 trials have failed"):
+        tuner.optimize(lambda trial: math.nan)
+    assert len(tuner.study) == 10
+
+
+# --- failures in a row
+
+
+def failing(*numbers: int) -> Callable[[Trial], float]:
+    """An objective that fails for these trials."""
+
+    def objective(trial: Trial) -> float:
+        if trial.number in numbers:
+            raise ValueError(f"no {trial.number}")
+        return 1.0
+
+    return objective
+
+
+def test_a_run_ends_after_failures_in_a_row(caplog: pytest.LogCaptureFixture) -> None:
+    tuner = make(100, max_consecutive_failures=3)
+    result = tuner.optimize(failing(0, 1, 3, 6, 7, 8))
+    assert result.stop_reason == StopReason.MAX_CONSECUTIVE_FAILURES == "max_consecutive_failures"
+    assert len(result.trials) == 9 and "ended by max_consecutive_failures" in str(result)
+    assert "the run ends, because 3 trials have failed in a row, the last one with: ValueError: no 8" in caplog.text
+
+
+def test_without_the_option_a_run_goes_on_after_failures_in_a_row() -> None:
+    result = make(100).optimize(failing(*range(1, 100)))
+    assert (result.stop_reason, len(result.trials)) == ("max_trials", 100)
+
+
+def test_what_is_no_failure_ends_a_row() -> None:
+    """Being pruned and pausing, too; not so what is tried again and fails in the end."""
+
+    def objective(trial: Trial) -> float:
+        if trial.number % 3 == 2:
+            raise TrialPruned
+        raise ValueError("no")
+
+    assert make(30, max_consecutive_failures=3).optimize(objective).stop_reason == "max_trials"
+    tuner = make(30, max_consecutive_failures=2)
+    result = tuner.optimize(lambda trial: math.nan if trial.number in (5, 6) else 1.0, retries={"error": 2})
+    assert (result.stop_reason, len(result.trials)) == ("max_consecutive_failures", 7)
+    config = TunerConfig("s", max_trials=27, max_consecutive_failures=3, seed=0)
+    halving = HyperparameterTuner.with_hyperband(config, SPACE, max_resource=9)
+    attempts = itertools.count()
+    paused = halving.optimize(lambda trial: math.nan if next(attempts) % 3 else trial["x"])
+    assert paused.stop_reason == "max_trials"
+
+
+def test_failures_in_a_row_are_counted_for_each_run_anew(tmp_path: Path) -> None:
+    config = {"output_dir": tmp_path, "save_checkpoints": True, "max_consecutive_failures": 3}
+    first = make(100, **config)
+    assert first.optimize(failing(*range(1, 100))).stop_reason == "max_consecutive_failures"
+    assert len(first.study) == 4
+    assert first.optimize(failing(4, 5)).stop_reason == "max_trials"
+    second = make(200, **config).load_checkpoint(tmp_path / "s")
+    result = second.optimize(failing(*range(100, 102), *range(150, 200)))
+    assert (result.stop_reason, len(result.trials)) == ("max_consecutive_failures", 153)
+    assert json.loads((tmp_path / "s" / "statistics.json").read_text())["stop_reason"] == "max_consecutive_failures"
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_with_several_workers_failures_are_counted_as_trials_end(backend: str) -> None:
+    """Those that run when the row is long enough end as usual, and are kept."""
+
+    def objective(trial: Trial) -> float:
+        if trial.number >= 5:
+            raise ValueError("no")
+        return 1.0
+
+    tuner = make(100, max_consecutive_failures=4)
+    result = tuner.optimize(objective, workers=3, backend=backend)
+    assert result.stop_reason == "max_consecutive_failures"
+    told = "".join(result.trials[number].state.name[0] for number in tuner.study.table.tell_order.tolist())
+    assert set(told) == {"C", "F"} and len(told) == len(result.trials)
+    assert 0 <= len(told) - (told.index("FFFF") + 4) <= 2, told
+
+
+def test_all_trials_failed_comes_first_if_its_number_is_smaller() -> None:
+    with pytest.raises(AllTrialsFailed):
+        make(100, max_consecutive_failures=11).optimize(lambda trial: math.nan)
+    for most in (9, 10):
+        result = make(100, max_consecutive_failures=most).optimize(lambda trial: math.nan)
+        assert (result.stop_reason, len(result.trials)) == ("max_consecutive_failures", most)
+
+
+def test_the_last_trial_may_be_the_one_that_makes_the_row() -> None:
+    assert make(3, max_consecutive_failures=3).optimize(lambda trial: math.nan).stop_reason == (
+        "max_consecutive_failures"
+    )
 
 
 def test_one_success_among_the_first_ten_is_enough() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from fasthpo import HyperparameterCallback, InvalidValue, Trial, WorkersFailed
+from fasthpo import HyperparameterCallback, InvalidValue, Trial, TrialPruned, WorkersFailed
 from fasthpo.execution.messages import Says, pack
 from tests.backends import Recorder
 from tests.gates import Gate, arrive
@@ -45,6 +45,39 @@ def wait_until_gone(pid: int) -> None:
     with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
         psutil.Process(pid).wait(timeout=30)
     assert is_gone(pid)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_exceptions_that_cant_say_what_they_are(workers: int) -> None:
+    def objective(trial: Trial) -> float:
+        class Broken(RuntimeError):
+            def __str__(self) -> str:
+                raise KeyError("missing")
+
+        class Pruned(TrialPruned, Broken):
+            __str__ = Broken.__str__
+
+        if trial.number < 2:
+            raise Broken if trial.number else Pruned
+        return 1.0
+
+    tuner = make(4)
+    tuner.optimize(objective, workers=workers)
+    assert states(tuner) == ["PRUNED", "FAILED", "COMPLETE", "COMPLETE"]
+    assert "Broken: <exception str() failed>" in (tuner.study.trials[1].error or "")
+
+
+def test_a_message_that_is_too_long_for_the_wire_is_cut() -> None:
+    def objective(trial: Trial) -> float:
+        if trial.number == 1:
+            raise ValueError("begin" + "\U0001f600" * 2**24 + "end")
+        return 1.0
+
+    tuner = make(3)
+    tuner.optimize(objective, workers=2)
+    error = tuner.study.trials[1].error or ""
+    assert states(tuner) == ["COMPLETE", "FAILED", "COMPLETE"] and "ValueError: begin" in error
+    assert error.endswith("end") and "characters are left out" in error and len(error) < 2**23 + 100
 
 
 def segfault() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from fasthpo.errors import TrialPruned
 from fasthpo.execution.base import Ended, FailureKind
 from fasthpo.execution.forks import forks_end
+from fasthpo.headline import message_of
 from fasthpo.objective import Objective, read_outcome, traceback_text
 from fasthpo.trial import Trial
 
@@ -21,7 +22,7 @@ def run_attempt(objective: Objective, trial: Trial, metric: str | None) -> Ended
         with forks_end():
             outcome = read_outcome(objective(trial), metric)
     except TrialPruned as raised:
-        return Ended(trial.number, pruned=str(raised))
+        return Ended(trial.number, pruned=message_of(raised))
     except (Exception, SystemExit) as raised:
         return failed(trial.number, raised)
     if outcome.error is not None:
@@ -31,15 +32,15 @@ def run_attempt(objective: Objective, trial: Trial, metric: str | None) -> Ended
 
 def failed(number: int, raised: BaseException) -> Ended:
     """A trial whose objective raised an exception."""
-    error, metrics = traceback_text(raised), {}
+    metrics, more = {}, ""
     if is_cuda_memory(raised):
         kind = FailureKind.CUDA_MEMORY
         if peak := peak_gpu_memory():
             metrics[PEAK] = float(peak)
-            error += f"\nIts peak was {peak / 2**30:.2f} GiB of GPU memory."
+            more = f"Its peak was {peak / 2**30:.2f} GiB of GPU memory."
     else:
         kind = FailureKind.MEMORY if isinstance(raised, MemoryError) else FailureKind.ERROR
-    return Ended(number, metrics=metrics, failure=kind, error=error, cause=raised)
+    return Ended(number, metrics=metrics, failure=kind, error=traceback_text(raised, more), cause=raised)
 
 
 def is_cuda_memory(raised: BaseException) -> bool:
@@ -51,7 +52,7 @@ def is_cuda_memory(raised: BaseException) -> bool:
         for kind in type(one).__mro__:
             if kind.__name__ == "OutOfMemoryError" and kind.__module__.split(".")[0] == "torch":
                 return True
-        if isinstance(one, RuntimeError) and any(text in str(one) for text in _CUDA_MESSAGES):
+        if isinstance(one, RuntimeError) and any(text in message_of(one) for text in _CUDA_MESSAGES):
             return True
         one = one.__cause__ or one.__context__
     return False

@@ -9,6 +9,7 @@ from typing import Any
 
 from fasthpo.execution.base import Ended, FailureKind
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told
+from fasthpo.headline import message_of
 from fasthpo.objective import traceback_text
 from fasthpo.study import Study
 from fasthpo.trial import Trial
@@ -93,7 +94,7 @@ class Desk:
                 raise self._wrong.pop(number)
             return [Told.REPLY, answer()]
         except Exception as raised:
-            return [Told.REFUSED, type(raised).__name__, str(raised)]
+            return [Told.REFUSED, type(raised).__name__, message_of(raised)]
 
     def end(self, ended: Ended) -> Ended:
         """An attempt has ended; as a failure if one of its reports was refused and it could not be told any more."""

@@ -10,8 +10,9 @@ from fasthpo import errors
 from fasthpo.errors import FastHPOError, InvalidValue, RemoteFailure, TrialStateError
 from fasthpo.execution.base import Job
 from fasthpo.execution.messages import Message, Says, Told
-from fasthpo.parameter import Value, plain
+from fasthpo.parameter import Value
 from fasthpo.trial import TrialState, as_number
+from fasthpo.values import element, shown
 
 _here = threading.local()  # .line: of the trial that this thread is running
 
@@ -78,9 +79,9 @@ class RemoteTrial:
 
     def report(self, number: int, value: float, step: int) -> None:
         reported = as_number("value", value)
-        step = plain(step)
+        step = element(step)
         if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**63:
-            raise InvalidValue(f"step must be an integer that is not negative, got step={step!r}")
+            raise InvalidValue(f"step must be an integer that is not negative, got step={shown(step)}")
         self._still_on()
         self._line.send([Says.REPORT, reported, step])
 

@@ -16,6 +16,7 @@ from fasthpo.execution.base import Ended, FailureKind
 
 Message: TypeAlias = list[Any]
 LARGEST = 64 * 2**20  # bytes of one message
+_LONGEST = 2**23  # characters of an error, of four bytes at most
 
 
 class CorruptMessage(FastHPOError, ValueError):
@@ -59,7 +60,10 @@ def unpacker() -> Any:
 
 def pack_ended(ended: Ended) -> Message:
     """A worker's result as plain values; the exception behind a failure stays where it is."""
-    return [ended.number, ended.value, dict(ended.metrics), ended.pruned, ended.failure, ended.error]
+    error, half = ended.error, _LONGEST // 2
+    if len(error) > _LONGEST:  # better than that the worker is given up, and all of it is lost
+        error = f"{error[:half]}\n... ({len(error) - 2 * half} characters are left out) ...\n{error[-half:]}"
+    return [ended.number, ended.value, dict(ended.metrics), ended.pruned, ended.failure, error]
 
 
 def unpack_ended(message: Any, number: int) -> Ended:

@@ -18,6 +18,7 @@ import cloudpickle
 from fasthpo.errors import InvalidValue
 from fasthpo.execution.initializing import Initializer
 from fasthpo.execution.main_module import module_named, namespace
+from fasthpo.execution.standin import sending_to_worker
 from fasthpo.execution.unpickling import Head
 from fasthpo.objective import Objective
 
@@ -36,11 +37,12 @@ def pickle_objective(objective: Objective, initializer: Initializer | None = Non
     with _dumping:
         pickler = _Pickler(file)
         try:
-            what = "initializer"
-            pickler.dump(initializer)
-            what = "objective"
-            pickler.dump(objective)
-            pickler.dump((_attributes(sys.modules["__main__"]), pickler.definitions))
+            with sending_to_worker():
+                what = "initializer"
+                pickler.dump(initializer)
+                what = "objective"
+                pickler.dump(objective)
+                pickler.dump((_attributes(sys.modules["__main__"]), pickler.definitions))
         except Exception as error:
             raise InvalidValue(
                 f"the {what} can't be sent to another process: {error}; make what it needs inside of it, or use "

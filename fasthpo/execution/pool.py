@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from typing import Any, TypeAlias
 
 from fasthpo.errors import InvalidValue, WorkersFailed
-
-logger = logging.getLogger("fasthpo")
+from fasthpo.headline import message_of
+from fasthpo.log import logger
 
 Given: TypeAlias = Executor | Callable[[], Executor]
 
@@ -160,4 +159,4 @@ def is_local(executor: Executor) -> bool:
 
 def in_a_line(error: BaseException) -> str:
     """An error's text, of which executors' have several lines."""
-    return " ".join(str(error).split())
+    return " ".join(message_of(error).split())

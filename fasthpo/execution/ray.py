@@ -31,6 +31,7 @@ from fasthpo.execution.tidying import Tidier
 from fasthpo.execution.unpickling import Unloadable, load
 from fasthpo.execution.watch import over_memory
 from fasthpo.execution.worker import work
+from fasthpo.headline import headline
 from fasthpo.trial import Trial
 
 _WAIT = 0.2  # seconds that Ray is waited for at a time, so that Ctrl-C is noticed
@@ -353,7 +354,7 @@ class RayTasks(Backend):
             return verdict
         if isinstance(result, RayError):
             kind = FailureKind.MEMORY if isinstance(result, OutOfMemoryError) else FailureKind.LOST
-            why = (str(result).strip().splitlines() or [""])[0]
+            why = headline(str(result))
             return Ended(number, failure=kind, error=f"its Ray task was lost: {type(result).__name__}: {why}")
         try:
             match result:

@@ -19,6 +19,7 @@ from fasthpo.execution.messages import Says, pack_ended
 from fasthpo.execution.tidying import Tidier
 from fasthpo.execution.unpickling import Unloadable, load
 from fasthpo.execution.wire import LOOPBACK, WireLine, connect, fetch
+from fasthpo.log import RepeatedWarnings
 from fasthpo.objective import Objective
 from fasthpo.trial import Trial
 
@@ -45,6 +46,7 @@ def work(objective: Objective, job: Job, line: Line, metric: str | None) -> Ende
     return replace(ended, cause=None)
 
 
+@RepeatedWarnings()
 def main() -> None:
     """Serve the run that started this process until it hangs up."""
     order = Order(*pickle.load(sys.stdin.buffer))

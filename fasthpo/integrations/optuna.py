@@ -16,7 +16,6 @@ goes to user attributes that begin with "fasthpo:", from which `from_optuna` mak
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace, InvalidValue, MissingPackage
+from fasthpo.log import logger
 from fasthpo.parameter import Parameter, Value
 from fasthpo.parameters import Categorical, Continuous, Discrete, LogUniform
 from fasthpo.partial import encode_partial
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-logger = logging.getLogger("fasthpo")
 
 _SPACE, _STATE, _ERROR, _PARAMS = "fasthpo:search_space", "fasthpo:state", "fasthpo:error", "fasthpo:params"
 _CHUNK = 1000  # trials handed to Optuna at once

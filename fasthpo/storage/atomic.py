@@ -10,8 +10,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from fasthpo.errors import StorageError
+
 if sys.platform == "darwin":
     import fcntl
+
+
+def storage_error(error: OSError, what: str) -> StorageError:
+    """An error of the system as one of fasthpo's, which says what can't be done."""
+    return StorageError(error.errno, f"{what}: {error.strerror or error}", error.filename)
 
 
 def temporary_beside(path: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import logging
 import math
 import os
 import re
@@ -15,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fasthpo.errors import InvalidValue
+from fasthpo.log import logger
 from fasthpo.parameter import plain
+from fasthpo.storage.atomic import storage_error
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
-
-logger = logging.getLogger("fasthpo")
 
 DIRECTORY = "checkpoints"
 _NAME = re.compile(r"trial-(0|[1-9][0-9]{0,17})")
@@ -76,6 +75,11 @@ class Checkpoints:
             weakref.finalize(self, _remove, self._root, os.getpid())
         return self._root
 
+    @property
+    def known_root(self) -> Path | None:
+        """The same, if any trial has asked for its directory or the study is kept in one; else None."""
+        return self._root
+
     def use(self, root: Path) -> None:
         """They are under `root`."""
         self._root, self._is_temporary = root, False
@@ -98,9 +102,18 @@ class Checkpoints:
         self.use(root)
 
     def of(self, number: int) -> Path:
-        """The directory of one trial, which exists."""
-        directory = self.root / f"trial-{number}"
-        directory.mkdir(parents=True, exist_ok=True)
+        """The directory of one trial, which exists.
+
+        Raises:
+            StorageError: it can't be made, for instance because the study's directory was removed.
+        """
+        root = self.root
+        directory = root / f"trial-{number}"
+        try:
+            root.mkdir(parents=self._is_temporary, exist_ok=True)  # weights are of no use without the study beside them
+            directory.mkdir(exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, f"the directory of a trial's weights, {directory}, can't be made") from error
         self._made.add(number)
         return directory
 
@@ -171,6 +184,8 @@ class Checkpoints:
                 directory = self.root / f"trial-{number}"
                 try:
                     shutil.rmtree(directory)
+                except FileNotFoundError:
+                    pass
                 except OSError as error:  # such as a file that is open on Windows; the next run tries again
                     logger.warning("the weights in %s were not removed: %s", directory, error)
                 self._made.discard(number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from fasthpo.errors import StorageError, StudyClosed, StudyReadOnly
 from fasthpo.history import History
+from fasthpo.log import logger
 from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
 from fasthpo.storage.folder import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE
 from fasthpo.storage.freezing import Frozen
@@ -21,8 +21,6 @@ from fasthpo.storage.journal import Journal, journal_head
 from fasthpo.storage.lock import WriterLock
 from fasthpo.storage.records import Recorder
 from fasthpo.storage.snapshot import Head, write_snapshot
-
-logger = logging.getLogger("fasthpo")
 
 _LEAST = 2**20  # bytes of a journal that are worth a checkpoint
 _REPORTS_WAIT = 0.05  # seconds that reports are held back at most, if others follow

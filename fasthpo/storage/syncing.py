@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Any, Literal
 
 from fasthpo.errors import InvalidValue
+from fasthpo.log import logger
 from fasthpo.parameter import plain
 from fasthpo.storage.atomic import sync_file
-
-logger = logging.getLogger("fasthpo")
 
 Durability = Literal["tell", "interval", "system"] | float
 _INTERVAL = 1.0  # seconds

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import KW_ONLY, asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from fasthpo.errors import InvalidValue
 from fasthpo.parameter import plain
+from fasthpo.paths import given_path
 from fasthpo.trial import as_number
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
@@ -73,7 +73,7 @@ class TrainingArguments:
 
     Args:
         output_dir: where checkpoints go, unless the trial has a `checkpoint_dir` of its own; a trial without one
-            writes to `output_dir/trial-<number>`. None: nowhere.
+            writes to `output_dir/trial-<number>`. `~` at its beginning is the home directory. None: nowhere.
         learning_rate: the rate at the top of the schedule.
         weight_decay: decoupled for "adamw"; for "adam" and "sgd" the gradient of an L2 penalty, as in torch.
         per_device_train_batch_size: samples of a batch.
@@ -154,9 +154,7 @@ class TrainingArguments:
         if self.device is not None and not isinstance(self.device, str):
             raise InvalidValue(f'device must be None or a string such as "cuda:0", got device={self.device!r}')
         if self.output_dir is not None:
-            if not isinstance(self.output_dir, (str, os.PathLike)) or not os.fspath(self.output_dir):
-                raise InvalidValue(f"output_dir must be None or a directory's path, got output_dir={self.output_dir!r}")
-            checked["output_dir"] = Path(self.output_dir)
+            checked["output_dir"] = given_path("output_dir", self.output_dir, "None or a directory's path")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

@@ -8,16 +8,25 @@ from typing import Any
 import torch
 
 from fasthpo.errors import CorruptCheckpoint, InvalidValue
-from fasthpo.storage.atomic import atomic_file
+from fasthpo.paths import absolute
+from fasthpo.storage.atomic import atomic_file, storage_error
 
 FILE_NAME = "training.pt"
 _VERSION = 1
 
 
 def save_training(path: Path, state: dict[str, Any]) -> None:
-    """Write a state of tensors and plain values to a file."""
-    with atomic_file(path) as file:
-        torch.save({"fasthpo": _VERSION, **state}, file)
+    """Write a state of tensors and plain values to a file.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    path = absolute(path)
+    try:
+        with atomic_file(path) as file:
+            torch.save({"fasthpo": _VERSION, **state}, file)
+    except OSError as error:
+        raise storage_error(error, f"the training's checkpoint can't be written to {path}") from error
 
 
 def load_training(path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +12,7 @@ import torch
 
 from fasthpo.early_stopping import EarlyStopping
 from fasthpo.errors import InvalidValue, TrialPruned, TrialStateError
+from fasthpo.log import logger
 from fasthpo.torch.arguments import TrainingArguments
 from fasthpo.torch.batches import Batches, as_dataset, split_batch
 from fasthpo.torch.checkpoints import FILE_NAME, check_same, load_training, save_training
@@ -20,8 +20,6 @@ from fasthpo.torch.evaluation import LOSS, Loss, Metrics, evaluate
 from fasthpo.torch.optimizers import Schedule, make_optimizer
 from fasthpo.torch.randomness import kept_random_state, random_state, seed_all, set_random_state
 from fasthpo.trial import as_number
-
-logger = logging.getLogger("fasthpo")
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 # what may differ between a checkpoint and the training that goes on from it
@@ -342,6 +340,7 @@ class Trainer:
 
         Raises:
             InvalidValue: there is neither.
+            StorageError: it can't be written.
         """
         path = self._checkpoint_path()
         if path is None:

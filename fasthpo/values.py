@@ -1,0 +1,180 @@
+"""What users hand over: values and columns of whatever library, as plain Python values and by position.
+
+None of these libraries is imported. They are told by what they share: an array has a `shape` and `item()`, a scalar of
+Arrow's has `as_py()`, a number of any kind has `__float__()`, and a column `__array__()`.
+"""
+
+from __future__ import annotations
+
+import array
+import math
+import sys
+from collections.abc import Iterator, Mapping, Set
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_PLAIN = frozenset({float, int, str, bool, type(None)})
+_UNORDERED = (str, bytes, bytearray, Mapping, Set)  # what can be iterated over, but is no column
+_SHOWN = 200  # characters of a value in an error message
+
+
+def shown(value: Any) -> str:
+    """A value as an error message shows it, which has to be short, and possible."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # whatever another library raises, of a deleted array for instance
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def element(value: Any) -> Any:
+    """The plain Python value that something of another library stands for; anything else unchanged.
+
+    That is what has one element, such as a NumPy scalar or a tensor. One that is missing (masked, `pandas.NA`, a null
+    of Arrow's) is NaN.
+    """
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, np.generic):
+        return scalar(value)
+    if value is np.ma.masked or _is_na(value):
+        return math.nan
+    try:
+        if getattr(getattr(value, "dtype", None), "kind", None) in ("m", "M"):
+            return value
+        shape = getattr(value, "shape", None)
+        if hasattr(type(value), "as_py"):
+            found = value.as_py()
+        elif not isinstance(shape, tuple) or math.prod(shape) != 1:
+            return value
+        else:
+            found = value.reshape(())[()] if isinstance(value, np.ndarray) else value.item()
+        return math.nan if found is None and _has_nulls(value) else element(found)
+    except Exception:  # whatever another library raises, of a tensor without data for instance
+        return value
+
+
+def _has_nulls(value: Any) -> bool:
+    """Whether a value is Arrow's or Polars', whose None is a null, and nobody's mistake."""
+    return hasattr(type(value), "as_py") or hasattr(type(value), "null_count")
+
+
+def _is_na(value: Any) -> bool:
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and value is getattr(pandas, "NA", None)
+
+
+def scalar(value: np.generic) -> Any:
+    """A NumPy scalar as the Python value that it stands for; itself if Python has none."""
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        return value  # item() makes integers of times
+    found = value.item()
+    if isinstance(found, np.floating):  # a long double
+        try:
+            return _as_float(found)
+        except OverflowError:
+            return value
+    return found
+
+
+def _as_float(value: Any) -> float:
+    with np.errstate(over="ignore"):
+        found = float(value)
+    if math.isinf(found) and value != found:
+        raise OverflowError("too large for a float")
+    return found
+
+
+def number(value: Any) -> int | float:
+    """The number that a value is, whatever its type: an int, or a float. A missing one is NaN, and a bool is none.
+
+    Raises:
+        TypeError: it is no number.
+        OverflowError: it does not fit into a float.
+    """
+    found = element(value)
+    if isinstance(found, (int, float)) and not isinstance(found, bool):
+        return found
+    if type(found) in _PLAIN or (isinstance(found, np.generic) and not isinstance(found, np.floating)):
+        raise TypeError("no number")
+    try:
+        if hasattr(type(found), "__array__") and not isinstance(found, np.generic):
+            held = np.asarray(found)
+            if held is not found and held.size == 1:
+                return number(held)
+        elif hasattr(type(found), "__float__") or hasattr(type(found), "__index__"):
+            return _as_float(found)
+    except OverflowError:
+        raise
+    except Exception as error:  # whatever another library raises
+        raise TypeError(str(error)) from None
+    raise TypeError("no number")
+
+
+def whole(value: Any) -> Any:
+    """The integer that a value is, also as a float such as 3.0, which rows of data frames make of integers; or else the
+    value that it stands for."""
+    found = element(value)
+    return int(found) if isinstance(found, float) and found.is_integer() else found
+
+
+def elements(values: Any) -> npt.NDArray[Any] | list[Any]:
+    """What a column holds, by position, whatever it is: an array (n,) of integers or floats, or a list of anything.
+
+    A column is an array, a tensor, a series, a list, an iterator, or has (n, 1) elements. Labels do not count. An entry
+    that is missing is NaN.
+
+    Raises:
+        TypeError: it is no column; the message says what it must be.
+    """
+    if isinstance(values, _UNORDERED) or not (hasattr(values, "__array__") or hasattr(values, "__iter__")):
+        raise TypeError(f"must be a one-dimensional array or a list, got {shown(values)}")
+    if isinstance(values, Iterator):
+        return _unified(list(values))  # what goes wrong in it is its author's business
+    found: Any
+    try:
+        if isinstance(values, np.ma.MaskedArray):
+            found = np.ma.filled(values.astype(np.float64 if _is_numeric(values) else object), np.nan)
+        elif hasattr(values, "__array__") or isinstance(values, array.array):
+            found = _array(values)
+        else:
+            return _unified(list(values))
+    except Exception as error:  # whatever another library raises
+        raise TypeError(f"must be a one-dimensional array or a list, got {shown(values)}: {error}") from None
+    if found.ndim != 1:
+        if found.ndim == 0 or found.size != len(found):
+            raise TypeError(f"must be one-dimensional, got an array of shape {found.shape}")
+        found = found.reshape(len(found))
+    if _is_numeric(found):
+        return np.asarray(found)
+    if _has_nulls(values):
+        return [math.nan if one is None else one for one in found]
+    return list(found)
+
+
+def _is_numeric(found: npt.NDArray[Any]) -> bool:
+    return found.dtype.kind in "iuf" and found.dtype.itemsize <= 8
+
+
+def _array(values: Any) -> npt.NDArray[Any]:
+    try:
+        found = np.asarray(values)
+    except Exception:  # a tensor with gradients, on another device or of a type that NumPy does not have
+        return np.asarray(values.tolist())
+    if found.dtype.kind == "V" and found.dtype.names is None and found.dtype.type is not np.void:
+        return np.asarray(found.tolist())  # a type that a library has added to NumPy's, such as bfloat16
+    return found
+
+
+def _unified(listed: list[Any]) -> npt.NDArray[Any] | list[Any]:
+    """A list as an array, where all of it is of one type of numbers."""
+    kinds = set(map(type, listed))
+    kind = kinds.pop() if len(kinds) == 1 else object
+    if kind in (int, float) or issubclass(kind, np.number):
+        found = np.array(listed)
+        # integers beyond 64 bits stay what they are
+        if _is_numeric(found) and (kind is not int or found.dtype.kind != "f"):
+            return found
+    return listed

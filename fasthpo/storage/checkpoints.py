@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -61,6 +62,7 @@ class Checkpoints:
     def __init__(self, root: Path | None = None) -> None:
         self._root = root
         self._is_temporary = False
+        self._making = threading.Lock()  # trials in threads ask for theirs at the same time
         self._most: float = math.inf  # directories of completed trials that stay
         self._made: set[int] = set()  # numbers of the trials that have a directory
         self._best: list[tuple[float, int]] = []  # a heap of those of the best: (-loss, -number), the worst first
@@ -69,11 +71,12 @@ class Checkpoints:
     @property
     def root(self) -> Path:
         """The directory that holds all of them."""
-        if self._root is None:
-            self._root = Path(tempfile.mkdtemp(prefix="fasthpo-"))
-            self._is_temporary = True
-            weakref.finalize(self, _remove, self._root, os.getpid())
-        return self._root
+        with self._making:
+            if self._root is None:
+                self._root = Path(tempfile.mkdtemp(prefix="fasthpo-"))
+                self._is_temporary = True
+                weakref.finalize(self, _remove, self._root, os.getpid())
+            return self._root
 
     @property
     def known_root(self) -> Path | None:

@@ -264,6 +264,21 @@ class Cells:
                 weight *= node.size
         return index
 
+    def digits_of(self, rows: FloatArray) -> npt.NDArray[np.int64]:
+        """The cells (n, d) of the points `rows`; a continuum's are not to be used."""
+        if not self._space.is_conditional:
+            return self._lattices.cell(rows)
+        inactive = np.isnan(rows)
+        digits = self._lattices.cell(np.where(inactive, 0.0, rows))
+        digits[inactive] = INACTIVE
+        return digits
+
+    def numbers(self, digits: npt.NDArray[np.int64]) -> Sequence[int] | npt.NDArray[np.int64]:
+        """The indices of the points with these cells (n, d)."""
+        if self._strides is not None:  # nothing is conditional
+            return digits @ self._strides
+        return [self.number(one) for one in digits.tolist()]
+
     def rows(self, digits: npt.NDArray[np.int64]) -> FloatArray:
         """The row, or rows, (..., d) of cells; of a continuum's cells, 0."""
         return np.where(digits == INACTIVE, np.nan, self._lattices.at(digits))
@@ -274,9 +289,4 @@ class Cells:
 
     def index(self, rows: FloatArray) -> Sequence[int] | npt.NDArray[np.int64]:
         """The indices of the points `rows` (n, d)."""
-        if self._strides is not None:  # nothing is conditional
-            return self._lattices.cell(rows) @ self._strides
-        inactive = np.isnan(rows)
-        digits = self._lattices.cell(np.where(inactive, 0.0, rows))
-        digits[inactive] = INACTIVE
-        return [self.number(one) for one in digits.tolist()]
+        return self.numbers(self.digits_of(rows))

@@ -79,8 +79,10 @@ class History:
         trial, step, value = reports.trial, reports.step[:count].astype(np.int64), reports.value
         kept = np.arange(count) < end[trial]
         if not kept.all():
+            before = np.append(0, np.cumsum(kept))  # of the first i reports, how many are kept
             table.reports = Reports()
             table.reports.fill(trial[kept], step[kept], value[kept])
+            table.reports.failures = {number: int(before[i]) for number, i in reports.failures.items()}
         for number in running:
             table.requeue(number)
         self.waiting.extendleft(reversed(running))

@@ -22,7 +22,7 @@ from fasthpo.errors import (
 from fasthpo.exporting import Exporting
 from fasthpo.history import History
 from fasthpo.paths import absolute, given_path
-from fasthpo.pruners.base import Pruner
+from fasthpo.pruners.base import Claim, Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.scheduler import Scheduler
 from fasthpo.search_space import SearchSpace
@@ -65,6 +65,7 @@ class Keeping(Exporting):
     _lock: threading.RLock
     _gate: Gate | None  # what every change has to pass; None for a study in memory
     _id: bytes
+    _claim: Claim  # to its pruner
     _loaded: Loaded | None  # of a study that follows another one
     _stage: int  # of the call under way, or of one that was broken off
     _unobserved: deque[int]  # trials that have ended, of which the sampler is still to be told
@@ -76,10 +77,17 @@ class Keeping(Exporting):
         self._scheduler = Scheduler(history, self.sampler, self.strategy)
         keeper = self._keeper
         self._scheduler.log = None if keeper is None else keeper.recorder
-        if self.pruner is not None:
-            self.pruner.attach(self.table)
+        self._attach_pruner()
         if self._scheduler.strategy is not None:
             self._scheduler.strategy.attach(self.table)
+
+    def _attach_pruner(self) -> None:
+        """Have the pruner take up the table as it is now."""
+        if self.pruner is not None and self._claim.lost is None:
+            from fasthpo.pruners.claims import claimed
+
+            self.pruner = claimed(self.pruner, self._claim)
+            self.pruner.attach(self.table)
 
     def _definition(self) -> str:
         return define(self.space, self.table.direction, Parts(self.sampler, self.pruner, self.strategy))
@@ -125,6 +133,12 @@ class Keeping(Exporting):
                 self.sampler.observe(self.table, self._unobserved.popleft())
         self._history.commit()
         self._stage = IDLE
+
+    def _refuse_lost_pruner(self) -> None:
+        raise TrialStateError(
+            f"this study's {type(self._claim.lost).__name__} follows another study, to which it was given later: make "
+            "a pruner of its own for each study"
+        )
 
     def _hand_over(self, strict: bool = False) -> None:
         """The change is complete in memory; have it written, if the study is kept."""
@@ -379,6 +393,8 @@ class Change:
             study._settle()
         if study._scheduler.strategy is not None:
             study._check_strategy()
+        if study._claim.lost is not None:
+            study._refuse_lost_pruner()
         if study._gate is not None:
             study._gate.open()
         study._stage = CHANGING

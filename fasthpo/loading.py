@@ -98,12 +98,12 @@ class Loading(Keeping):
         lock = WriterLock(path) if writes else None
         try:
             loaded = read_study(path, recover)
-            study = cls._made(path, loaded, Given(sampler, pruner, strategy), space)
+            study, changed = cls._made(path, loaded, Given(sampler, pruner, strategy), space)
             again = study._requeue() if interrupted == "retry" and not read_only else []
             if not read_only:
                 study._replay_observations()
             if lock is not None:
-                study._go_on(path, lock, loaded, seconds, bool(again), space is not None)
+                study._go_on(path, lock, loaded, seconds, bool(again), changed)
         except BaseException:
             if lock is not None:
                 lock.release()
@@ -125,18 +125,22 @@ class Loading(Keeping):
         return study
 
     @classmethod
-    def _made(cls, path: Path, loaded: Loaded, given: Given, space: SearchSpace | None) -> Self:
-        """The study that was read, with its parts."""
+    def _made(cls, path: Path, loaded: Loaded, given: Given, space: SearchSpace | None) -> tuple[Self, bool]:
+        """The study that was read, with its parts, and whether its trials stand there otherwise than they were read."""
         try:
-            parts = Definition(loaded.replayer.definition).parts(given)
+            definition = Definition(loaded.replayer.definition)
+            parts = definition.parts(given)
         except FastHPOError as error:
             raise type(error)(f"{path}: {error}") from error
         history = loaded.history
-        if space is not None and space != history.table.space:
+        changed = space is not None and space != history.table.space
+        if space is not None and changed:
             history = fitted(history, space)
-            if parts.sampler.draw_limit(space) is not None:  # the cells of a grid have other numbers now
-                history.next_draw = 0
-                history.table.forget_draws()
+        # the cells of a grid have other numbers in another space, or have not been drawn at all
+        is_new = changed or not definition.is_of(parts.sampler)
+        if is_new and parts.sampler.draw_limit(history.table.space) is not None:
+            history.next_draw, changed = 0, True
+            history.table.forget_draws()
         own = None if parts.strategy is not None else parts.sampler
         try:
             made = cls(history.table.space, own, parts.strategy, history.table.direction, parts.pruner)  # type: ignore[call-arg]
@@ -149,7 +153,7 @@ class Loading(Keeping):
         weights = (path if path.is_dir() else path.parent) / DIRECTORY
         if path.is_dir() or weights.exists():
             made.checkpoints.use(weights)
-        return made
+        return made, changed or space is not None
 
     def _take_up(self, path: Path, history: History) -> None:
         """Go on with a history that was read."""
@@ -211,6 +215,8 @@ class Loading(Keeping):
                 newer = follow(loaded)
                 if newer is not None and newer.history is not self._history:
                     self._take_up(directory, newer.history)
+                elif newer is not None:  # the pruner was told of none of it
+                    self._attach_pruner()
                 self._history.commit()
             except BaseException:
                 self._start(settled(self._history))

@@ -103,7 +103,8 @@ class Lattice(NamedTuple):
     """Where the values of finite parameters lie: numbers for one parameter, arrays (d,) for those of a space.
 
     Value k is `anchor + (k - shift) * step`, rounded to a multiple of `1 / tens` where that is a `decimal`; the last
-    one is `high`. An anchor in the middle keeps a range of more than 2**53 integers exact.
+    one is `high`, and none is below `low`: both are bounds or, where these were computed, what they mean. An anchor in
+    the middle keeps a range of more than 2**53 integers exact.
     """
 
     low: Any
@@ -240,14 +241,14 @@ class Numeric(Parameter):
         if not math.isfinite(float(self.high) - float(self.low)):
             raise InvalidSearchSpace(f"high - low must be finite, got low={self.low}, high={self.high}")
 
-    def _number(self, value: Any) -> float:
+    def _number(self, value: Any, slack: float = 0.0) -> float:
         try:
             found = number(value)
         except (TypeError, OverflowError):
             raise InvalidParameters(f"must be a finite number, got {shown(value)}") from None
         if isinstance(found, float) and not math.isfinite(found):
             raise InvalidParameters(f"must be a finite number, got {shown(value)}")
-        if not self.low <= found <= self.high:
+        if not self.low - slack <= found <= self.high + slack:
             raise InvalidParameters(f"must lie between {self.low} and {self.high}, got {shown(found)}")
         return float(found)
 

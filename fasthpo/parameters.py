@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fasthpo.decimals import meant, meant_bound, rounding_error
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.parameter import (
     LARGEST_INTEGER,
@@ -28,7 +29,8 @@ from fasthpo.values import element, shown
 
 _PLAIN = (str, bool, int, float, type(None))
 _MAX_LISTED = 8  # choices shown in an error message
-_MOST_DIGITS = 15  # decimals that rounding can give; a float64 has no more
+_MOST_DIGITS = 22  # decimals that rounding can give; larger powers of ten are no exact float64
+_SLACK = 1e-6  # of a step, that a value may be off
 
 
 class Continuous(Numeric):
@@ -37,7 +39,8 @@ class Continuous(Numeric):
     Args:
         low: smallest value.
         high: largest value; equal to `low` it makes a constant.
-        step: distance between neighbouring values; it must divide `high - low`. None: any float.
+        step: distance between neighbouring values; it must divide `high - low`. None: any float. Values are the
+            decimals that bounds and step mean: `Continuous(0, 0.1 * 3, step=0.1)` has the values 0.0, 0.1, 0.2 and 0.3.
         n_points: how many evenly spaced values a grid tries. Only grids read it.
         when: active only if every named parent has one of the listed values.
 
@@ -96,11 +99,17 @@ class Continuous(Numeric):
             raise InvalidSearchSpace(f"step must divide high - low, {bounds}{hint}")
 
     def _stepped(self, step: float) -> Lattice:
-        exponents = [Decimal(repr(x)).normalize().as_tuple().exponent for x in (self.low, step)]
-        digits = max(0, *(-e for e in exponents if isinstance(e, int)))
-        decimal = digits <= _MOST_DIGITS and max(abs(self.low), abs(self.high)) * 10.0**digits < LARGEST_INTEGER
         last = round((self.high - self.low) / step)
-        return Lattice(self.low, self.high, last, step, self.low, 0, decimal, 10.0**digits if decimal else 1.0)
+        largest = max(abs(self.low), abs(self.high))
+        # bounds such as 0.1 * 3 are computed; what they mean counts, but no value lies beyond them
+        error = min(rounding_error(largest), 1e-3 * step)
+        anchor, end = meant_bound(self.low, error), meant_bound(self.high, error)
+        step = meant(step, rounding_error(step))
+        low, high = max(self.low, anchor), min(self.high, end)
+        exponents = [Decimal(repr(x)).normalize().as_tuple().exponent for x in (anchor, step)]
+        digits = max(0, *(-e for e in exponents if isinstance(e, int)))
+        decimal = digits <= _MOST_DIGITS and largest * 10.0**digits < LARGEST_INTEGER
+        return Lattice(low, high, last, step, anchor, 0, decimal, 10.0**digits if decimal else 1.0)
 
     @property
     def count(self) -> int | None:
@@ -109,11 +118,12 @@ class Continuous(Numeric):
         return None if self.lattice is None else int(self.lattice.last) + 1
 
     def encode(self, value: Any) -> float:
-        number = self._number(value)
         if self.step is None or self.low == self.high:
-            return number
+            return self._number(value)
+        slack = _SLACK * self.step
+        number = self._number(value, slack)
         nearest = float(self.at(self.cell(np.array(number))))
-        if abs(nearest - number) > 1e-6 * self.step:
+        if abs(nearest - number) > slack:
             raise InvalidParameters(f"must be low + k * step (low={self.low}, step={self.step}), got {value!r}")
         return nearest
 

@@ -47,7 +47,8 @@ class Reports:
 
     By trial, up to some capacity: `last[number]` is the index of its latest report, or -1, so that its reports are
     found without a pass over the others; `highest[number]` is its largest step, or -1, and `top[number]` the index of
-    the report there, or -1.
+    the report there, or -1. `failures[number]` says of a trial that failed after having reported how many reports of
+    all trials there were by then.
     """
 
     step: NarrowArray
@@ -68,6 +69,7 @@ class Reports:
             self._put(name, np.empty(_FIRST_CAPACITY, np.uint8))
         self._chunks: list[FloatArray] = []
         self._values: list[memoryview[float]] = []
+        self.failures: dict[int, int] = {}
         for name in _BY_TRIAL:
             self._put(name, np.full(_FIRST_CAPACITY, NONE, np.int64))
 
@@ -93,6 +95,11 @@ class Reports:
                 return NONE
             i -= gap
         return i
+
+    def note_failure(self, number: int) -> None:
+        """A trial has failed: among the reports of the others it has its place in time."""
+        if self.latest(number) != NONE:
+            self.failures[number] = self._length
 
     def count_since(self, number: int, first: int) -> int:
         """How many of a trial's reports have an index of at least `first`."""
@@ -150,12 +157,13 @@ class Reports:
     def frozen(self) -> Reports:
         """The reports as they are now, for reading `step`, `gap`, `value` and `trial` while others are appended.
 
-        What has been reported never changes, and arrays that grow are replaced; only `last` is copied.
+        What has been reported never changes, and arrays that grow are replaced; only `last` and `failures` are copied.
         """
         other = Reports()
         other._length = self._length
         other.step, other.gap, other._chunks = self.step, self.gap, list(self._chunks)
         other.last = self.last.copy()
+        other.failures = dict(self.failures)
         return other
 
     def append(self, number: int, step: int, value: float) -> int:

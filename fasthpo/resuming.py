@@ -29,6 +29,14 @@ def resumed(new: Study, path: Path, seed: int | None, widen: bool) -> Study:
         CorruptCheckpoint: the file is damaged, or its search space or direction is another.
         InvalidSearchSpace: with `widen`, a trial does not lie in the space of `new`.
     """
+    try:
+        return _resumed(new, path, seed, widen)
+    except BaseException:
+        new._start(new._history)  # a strategy of the user's own has followed the loaded study, which comes to nothing
+        raise
+
+
+def _resumed(new: Study, path: Path, seed: int | None, widen: bool) -> Study:
     if path.is_dir() and holds_study(path):  # a file is read into memory; a directory would be opened for writing
         path = next(file for file in (path / name for name in STUDY_FILES) if file.exists())
     own_kind = type(new.sampler) not in samplers.builtin().values()

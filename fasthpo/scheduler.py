@@ -18,6 +18,7 @@ from fasthpo.strategies.base import NextLeg, Strategy
 from fasthpo.table import NO_DRAW
 from fasthpo.trial import TrialState
 
+_MOST_AHEAD = 4096  # draws of a grid that are looked at together, while their points are known already
 _REDRAWS = 32  # draws of points tried already before the next untried point is taken instead
 
 
@@ -42,6 +43,8 @@ class Scheduler:
         self.strategy = strategy if strategy is not None and strategy.is_multi_fidelity else None
         self.log: Recorder | None = None
         self.clock = StudyClock(history.table.latest_time)
+        # of a grid on an infinite space; on a finite one the table knows what was tried
+        self._limit = None if self.table.tried is not None else sampler.draw_limit(self.table.space)
 
     def _start_time(self) -> float:
         if not self.table._running_length:
@@ -157,22 +160,35 @@ class Scheduler:
         return self.table.append(row[None, :], draw, TrialState.RUNNING, self._start_time())
 
     def _append_batch(self, n: int) -> IntArray:
-        limit = self.sampler.draw_limit(self.table.space)
-        if limit is not None:
-            n = max(0, min(n, limit - self.history.next_draw))
         first = len(self.table)
-        draws = np.arange(self.history.next_draw, self.history.next_draw + n)
-        while len(draws):
-            rows = self.sampler.suggest_batch(self.table, draws)
-            number = self.table.append(rows, draws[: len(rows)], TrialState.RUNNING, self._start_time())
-            self.history.next_draw += len(rows)
-            if self.log is not None:
-                self.log.asked_many(number, len(rows))
-            draws = draws[len(rows) :]
-        return np.arange(first, first + n)
+        while (left := first + n - len(self.table)) and len(draws := self._next_draws(left)):
+            while len(draws):
+                rows = self.sampler.suggest_batch(self.table, draws)
+                number = self.table.append(rows, draws[: len(rows)], TrialState.RUNNING, self._start_time())
+                self.history.next_draw = int(draws[len(rows) - 1]) + 1
+                if self.log is not None:
+                    self.log.asked_many(number, len(rows))
+                draws = draws[len(rows) :]
+        return np.arange(first, len(self.table))
+
+    def _next_draws(self, n: int) -> IntArray:
+        """The next draws that are worth making: at most `n`, which is at least 1, and none only if none is left."""
+        history, limit, ahead = self.history, self._limit, n
+        if limit is None:
+            return np.arange(history.next_draw, history.next_draw + n)
+        while history.next_draw < limit:
+            end = min(history.next_draw + ahead, limit)
+            draws = self.sampler.untried(self.table, np.arange(history.next_draw, end))
+            if len(draws):
+                return draws[:n]
+            history.next_draw = end
+            ahead = min(2 * ahead, max(n, _MOST_AHEAD))
+        return np.empty(0, np.int64)
 
     def _is_exhausted(self) -> bool:
         tried, limit = self.table.tried, self.sampler.draw_limit(self.table.space)
+        if self._limit is not None:
+            return not len(self._next_draws(1))
         return (tried is not None and tried.is_full) or (limit is not None and self.history.next_draw >= limit)
 
     def _suggest(self) -> tuple[FloatArray, int]:
@@ -190,6 +206,8 @@ class Scheduler:
         return tried.cells.point(tried.next_untried(cell)), draw
 
     def _draw(self) -> tuple[FloatArray, int]:
+        if self._limit is not None and len(draws := self._next_draws(1)):
+            self.history.next_draw = int(draws[0])
         draw = self.history.next_draw
         suggestion = self.sampler.suggest(self.table, draw)
         row = suggestion if isinstance(suggestion, np.ndarray) else self.table.space.encode(suggestion)

@@ -22,7 +22,7 @@ from fasthpo.outcome import NAN_ERROR, batch_arrays, metric_numbers, outcome
 from fasthpo.parameter import FloatArray, plain
 from fasthpo.partial import encode_partial
 from fasthpo.paths import given_path
-from fasthpo.pruners.base import Pruner
+from fasthpo.pruners.base import Claim, Pruner
 from fasthpo.reports import NONE, IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
@@ -59,7 +59,8 @@ class Study(Loading):
         sampler: where to look next; by default `TPESampler()`.
         strategy: which trial next and how far, with a sampler of its own; give a strategy or a sampler, not both.
         direction: "minimize" or "maximize".
-        pruner: when to give a trial up; by default never.
+        pruner: when to give a trial up; by default never. A built-in one may be given to several studies; one of your
+            own follows the study that it was given to last.
         storage: the directory in which to keep the study, made if it is missing; None: in memory only, see also `save`.
             `Study.load` goes on with it, once this one is closed (`close`, or `with`) or its process has ended.
         durability: "tell", "interval", "system" or a number of seconds, see above.
@@ -119,7 +120,9 @@ class Study(Loading):
         self._lock = threading.RLock()
         self._gate = None
         self._id = new_id()
+        self._claim = Claim()
         self._loaded = None
+        self._heard = pruner is None  # whether it has shown that the objective reports, or not
         self._stage = IDLE
         self._unobserved = deque()
         self._start(History(TrialTable(self.space, self.direction)))
@@ -218,6 +221,8 @@ class Study(Loading):
             table, gate = self.table, self._gate
             if gate is not None:
                 gate.open()
+            if self._claim.lost is not None:
+                self._refuse_lost_pruner()
             # the check itself is slower: it is for saying what is wrong
             if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
                 self._check_running(number, "report")
@@ -250,6 +255,8 @@ class Study(Loading):
             table = self.table
             if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
                 self._check_running(number, "should_prune")
+            if self._claim.lost is not None:
+                self._refuse_lost_pruner()
             if self.pruner is None:
                 return False
             self._stage = CHANGING  # what the pruner keeps
@@ -306,6 +313,8 @@ class Study(Loading):
             state = self._finish(number, final, np.nan if result is None else result, kept)
             self._after([number])
             self._hand_over(strict=True)
+            if not self._heard:
+                self._look_for_reports([number])
             return state
 
     def _finish(
@@ -342,6 +351,19 @@ class Study(Loading):
                 pruner.on_end(table, number)
         while self._unobserved:
             self.sampler.observe(table, self._unobserved.popleft())
+
+    def _look_for_reports(self, numbers: list[int]) -> None:
+        """Warn of a pruner that hears of nothing; once, when the first trial has come to its end."""
+        for number in numbers:
+            if self.table.state(number) in (TrialState.COMPLETE, TrialState.PAUSED):
+                self._heard = True
+                if not len(self.table.reports):
+                    logger.warning(
+                        "trial %d has ended, and no trial has reported a value, so that %s can't prune any: the "
+                        "objective has to call trial.report(value, step), or to give its trial to what does, as "
+                        "Trainer(..., trial=trial) does when it evaluates", number, type(self.pruner).__name__,
+                    )  # fmt: skip
+                return
 
     def _charge(self, number: int, state: TrialState) -> int:
         """What a leg has cost: all of it; of a broken off one, as many units as it made reports, if it made any."""
@@ -381,6 +403,8 @@ class Study(Loading):
                     final[i] = self._finish(number, TrialState(int(final[i])), float(reached[i]))
             self._after(asked.tolist())
             self._hand_over(strict=True)
+            if not self._heard:
+                self._look_for_reports(asked.tolist())
             return final
 
     def _finish_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray) -> None:

@@ -316,6 +316,8 @@ class TrialTable:
         self._ends[number] = end
         self._tell_order[self._told] = number
         self._told += 1
+        if state == TrialState.FAILED:
+            self.reports.note_failure(number)
         if state == TrialState.COMPLETE and self.is_better(number):
             self.best_number = number
 
@@ -363,6 +365,8 @@ class TrialTable:
         self.counts[TrialState.RUNNING] -= len(numbers)
         for state in (TrialState.COMPLETE, TrialState.FAILED):
             self.counts[state] += int((states == state).sum())
+        for number in numbers[states == TrialState.FAILED].tolist():
+            self.reports.note_failure(number)
         running = self._running[: self._running_length]
         self._set_running(running[self._states[running] == TrialState.RUNNING])
         self._improve_best(numbers)

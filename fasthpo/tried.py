@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
-from fasthpo.cells import Cells
 from fasthpo.parameter import FloatArray
+from fasthpo.reports import IntArray
 
 _BITMAP_LIMIT = 2**22  # cells up to which one byte a cell is kept
 _COUNTABLE = 2**40  # cells; a larger space is never used up, and a hash of the row stands for the cell
@@ -16,14 +18,23 @@ _EMPTY = _WORD
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: its multiples spread evenly (Knuth, TAOCP 3, 6.4)
 
 
+class Points(Protocol):
+    """Points that are numbered, such as a finite space's or a grid's."""
+
+    size: int
+
+    def point(self, index: int) -> FloatArray: ...
+    def index(self, rows: FloatArray) -> Sequence[int] | IntArray: ...
+
+
 class TriedPoints:
     """A set of cell indices of a finite space: a byte a cell in a small space, an open-addressing table in a large one.
 
     Args:
-        cells: the enumeration of the space's points.
+        cells: the enumeration of the space's points, or of a grid's.
     """
 
-    def __init__(self, cells: Cells) -> None:
+    def __init__(self, cells: Points) -> None:
         self.cells = cells
         self._length = 0
         self._small = cells.size <= _BITMAP_LIMIT

@@ -11,7 +11,6 @@ import numpy as np
 import scipy.stats
 
 from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
 
 Event = tuple[int, int | None, float | None]  # (trial, step, value), or (trial, None, None): it has failed
 
@@ -91,7 +90,11 @@ class Halving:
 
 
 def events_of(table: TrialTable) -> list[Event]:
-    """What a pruner that takes up a table can know: all reports, in their order, of trials that have not failed."""
+    """What a pruner that takes up a table can know: all reports and failures in their order."""
     n, reports = len(table.reports), table.reports
+    events: list[Event] = []
     columns: Any = zip(reports.trial.tolist(), reports.step[:n].tolist(), reports.value.tolist(), strict=True)
-    return [event for event in columns if table.state(event[0]) != TrialState.FAILED]
+    for i, event in enumerate([*columns, None]):
+        events += [(number, None, None) for number, before in reports.failures.items() if before == i]
+        events += [] if event is None else [event]
+    return events

@@ -21,6 +21,7 @@ from hypothesis.extra import numpy as arrays
 
 import fasthpo
 from fasthpo.errors import CorruptCheckpoint
+from fasthpo.storage.checks import check_failures
 from fasthpo.storage.framing import HEAD_SIZE, frame, read_frames
 from fasthpo.storage.packing import pack_column, pack_text, unpack_column, unpack_text
 from tests.fuzzing import MODES, Seeds, load_made_up, mutated
@@ -374,3 +375,13 @@ def test_a_coverage_guided_fuzzer_finds_no_other_outcome(repository: Path, tmp_p
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
     assert max(map(int, re.findall(r"cov: (\d+)", ran.stderr))) > 400  # it was guided
+
+
+@pytest.mark.parametrize(
+    ("failures", "states"), [({0: 2}, [3, 1]), ({1: 3}, [3, 1]), ({2: 3}, [3, 1, 3]), ({0: 3}, [1, 1])]
+)
+def test_a_trial_that_failed_has_not_reported_later(failures: dict[int, int], states: list[int]) -> None:
+    trial = np.array([0, 1, 0])
+    with pytest.raises(fasthpo.CorruptCheckpoint, match="a trial that failed has reported later, or never"):
+        check_failures(failures, np.array(states, np.int8), trial)
+    check_failures({0: 3}, np.array([3, 1, 3], np.int8), trial)

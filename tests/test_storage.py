@@ -404,7 +404,7 @@ def test_a_newer_version_is_refused_with_a_way_out(file: str, tmp_path: Path) ->
     inner = msgpack.Unpacker()
     inner.feed(first.data[4:])
     head = inner.unpack()
-    assert head[1] == 1
+    assert head[1] == (2 if file == "checkpoint.msgpack" else 1)
     head[1] = 99
     newer = frame(msgpack.packb(head) + first.data[4 + inner.tell() :]) + data[end:]
     copy = tmp_path / "copy"

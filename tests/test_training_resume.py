@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch_training import MODELS, FakeTrial, accuracy, arguments, classes, mlp, same, weights
+from torch_training import MODELS, FakeTrial, Noisy, accuracy, arguments, classes, mlp, same, weights
 
 import fasthpo
 from fasthpo.errors import CorruptCheckpoint, InvalidValue
@@ -112,16 +112,8 @@ def test_other_optimizers_and_precisions(optimizer: str, precision: str, tmp_pat
 def test_data_that_draws_at_random_and_steps_of_evaluation(tmp_path: Path) -> None:
     """Augmentation with any of the three generators; evaluations in the middle of an epoch draw, too."""
 
-    class Noisy(torch.utils.data.Dataset):
-        def __len__(self) -> int:
-            return len(TRAIN[0])
-
-        def __getitem__(self, row: int) -> Any:
-            noise = torch.randn(8) * random.random() + np.random.rand()
-            return TRAIN[0][row] + 0.1 * noise, TRAIN[1][row]
-
     def run(batches: int = BATCHES, **fields: Any) -> Trainer:
-        return Trainer(mlp, arguments(eval_steps=2, **fields), Noisy(), Noisy(), Loss(batches))
+        return Trainer(mlp, arguments(eval_steps=2, **fields), Noisy(*TRAIN), Noisy(*TRAIN), Loss(batches))
 
     expected = run()
     result = expected.train()
@@ -130,6 +122,26 @@ def test_data_that_draws_at_random_and_steps_of_evaluation(tmp_path: Path) -> No
     resumed = run(output_dir=tmp_path, save_steps=1)
     assert resumed.train(resume=True) == result
     assert same(weights(resumed.model), weights(expected.model))
+
+
+def test_worker_processes_that_draw_at_random(tmp_path: Path) -> None:
+    """What a batch draws depends neither on which worker loads it nor on how many there are, nor on interruptions."""
+
+    def run(batches: int = BATCHES, workers: int = 2, **fields: Any) -> Trainer:
+        args = arguments(dataloader_num_workers=workers, num_train_epochs=2, **fields)
+        return Trainer(lambda: mlp(0.2), args, Noisy(*TRAIN), Noisy(*EVAL), Loss(batches))
+
+    expected = run()
+    result = expected.train()
+    for batch in (3, 11):  # in the middle of an epoch
+        path = tmp_path / str(batch)
+        with pytest.raises(Killed):
+            run(batch, output_dir=path, save_steps=1).train()
+        resumed = run(output_dir=path, workers=2 if batch == 3 else 1)
+        assert resumed.train(resume=True) == result
+        assert same(weights(resumed.model), weights(expected.model))
+    augmented = [inputs for epoch in (0, 1) for inputs, _ in expected._batches.epoch(epoch)]
+    assert len({one.sum().item() for one in augmented}) == 16  # each batch draws anew, in each epoch
 
 
 def test_early_stopping_goes_on_counting(tmp_path: Path) -> None:

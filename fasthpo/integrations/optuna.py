@@ -2,7 +2,7 @@
 
 What becomes of what:
 
-    Continuous, LogUniform      FloatDistribution, with its step or log
+    Continuous, LogUniform      FloatDistribution, with its log, or its step if that divides the range
     Discrete                    IntDistribution; on a log scale Optuna knows no step but 1
     Categorical                 CategoricalDistribution
     a WAITING trial             one that Optuna would try next, with the given parameters fixed
@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 _SPACE, _STATE, _ERROR, _PARAMS = "fasthpo:search_space", "fasthpo:state", "fasthpo:error", "fasthpo:params"
 _CHUNK = 1000  # trials handed to Optuna at once
+_MOST_STEPS = 10**6  # of a distribution; rounding errors of more may be larger than Optuna allows
 _MOST_VALUES = 1000  # of a parameter that others may depend on
 _S = TypeVar("_S", bound=Study)
 
@@ -70,7 +72,32 @@ def to_distribution(parameter: Parameter) -> BaseDistribution:
         step = 1 if parameter.log else parameter.step
         return kinds.IntDistribution(parameter.low, parameter.high, log=parameter.log, step=step)  # type: ignore[no-any-return]
     assert isinstance(parameter, (Continuous, LogUniform))
-    return kinds.FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)  # type: ignore[no-any-return]
+    low, high, step = parameter.low, parameter.high, parameter.step
+    if step is not None and low < high:
+        low, high, step = _decimal_steps(parameter)
+    return kinds.FloatDistribution(low, high, log=parameter.log, step=step)  # type: ignore[no-any-return]
+
+
+def _decimal_steps(parameter: Continuous | LogUniform) -> tuple[float, float, float | None]:
+    """Bounds and step of a stepped parameter as Optuna checks them: by their decimals, and values within 1e-8 steps.
+
+    A step that does not divide the range so, such as 1/3, is left out.
+    """
+    lattice = parameter.lattice
+    assert lattice is not None
+    low, step = Decimal(repr(lattice.anchor)), Decimal(repr(lattice.step))
+    high = Decimal(repr(float(low + lattice.last * step)))
+    if lattice.last > _MOST_STEPS or (high - low) % step or abs(high - Decimal(parameter.high)) > step / 1000:
+        return parameter.low, parameter.high, None
+    return float(low), float(high), float(step)
+
+
+def _of_distribution(value: Value, distribution: BaseDistribution) -> Value:
+    """A value of a parameter as one of its distribution's, whose bounds may be off by a rounding error."""
+    if isinstance(value, float) and getattr(distribution, "step", None) is not None:
+        low, high = float(distribution.low), float(distribution.high)  # type: ignore[attr-defined]
+        return min(max(value, low), high)
+    return value
 
 
 def to_optuna(study: Study, storage: Any = None, study_name: str | None = None) -> OptunaStudy:
@@ -105,6 +132,7 @@ def to_optuna(study: Study, storage: Any = None, study_name: str | None = None) 
 def _frozen(optuna: Any, trial: Trial, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
     state = trial.state
     params: dict[str, Any] = {} if state == TrialState.WAITING else trial.params
+    params = {name: _of_distribution(value, distributions[name]) for name, value in params.items()}
     attributes: dict[str, Any] = dict(trial.metrics)
     if state == TrialState.PAUSED:
         attributes[_STATE] = state.name
@@ -247,6 +275,7 @@ def _columns(space: SearchSpace, trials: Sequence[FrozenTrial], rows: Sequence[A
         {name: np.array(column, np.float64 if name == "value" else np.int64) for name, column in reports.items()},
         {name: np.empty(0, dtype) for name, dtype in LEG_TYPES.items()},
         errors,
+        {},
     )
     return columns, [i for i, state in enumerate(states) if state == TrialState.WAITING]
 

@@ -8,13 +8,27 @@ from typing import Any, ClassVar
 from fasthpo.table import TrialTable
 
 
+class Claim:
+    """A study's claim to the pruners that follow its trials.
+
+    Attributes:
+        lost: one of them that was given to another study since.
+    """
+
+    lost: Pruner | None = None
+
+
 class Pruner(ABC):
     """Decides when to give a running trial up. What it keeps is derived from the table.
 
     A pruner belongs to one table at a time: `attach` is called before anything else, and again when a study is loaded.
+    A built-in one may be given to several studies: each after the first makes itself one like it. One of your own
+    follows the study that it was given to last, and the others refuse to go on; so it is with those that it asks, if
+    they stand among its attributes, alone or in a list, tuple, set or dict.
     """
 
     name: ClassVar[str | None] = None  # of a built-in pruner, for checkpoints
+    _claim: Claim | None = None  # of the study that has it
 
     def attach(self, table: TrialTable) -> None:  # noqa: B027  (a stateless pruner needs none)
         """Forget everything and take up `table`, which may already hold trials and reports."""

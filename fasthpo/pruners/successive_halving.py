@@ -21,6 +21,8 @@ _BEYOND = 2**63  # no step is as large
 class _Rungs:
     """The rungs of a table, which may hold trials and reports; it then follows the table.
 
+    A trial that has failed counts for those that entered a rung before that, so the table has to know when it failed.
+
     Attributes:
         reached: by trial number, how many rungs a trial has entered.
         stopped: by trial number, whether it was not among the best of a rung.
@@ -36,20 +38,34 @@ class _Rungs:
         self._replay(table)
 
     def _replay(self, table: TrialTable) -> None:
-        """Enter the trials that have not failed, in the order in which they came to each rung."""
+        """Enter the trials in the order in which they came to each rung; those that failed are there until then."""
         reports, n = table.reports, len(table.reports)
         if n == 0 or reports.step[:n].max() < self.levels[0]:
             return
         trial, step, values = reports.trial, reports.step[:n], reports.value
         losses = np.where(np.isnan(values), np.inf, table.sign * values)
-        failed = table.states == TrialState.FAILED
+        # by trial, how many reports there were when it failed: 0 if that is not known, n + 1 if it has not
+        left = np.where(table.states == TrialState.FAILED, 0, n + 1)
+        left[list(reports.failures)] = list(reports.failures.values())
+        known = left[trial] > 0
         for k, level in enumerate(self.levels):
-            there = np.flatnonzero((step >= level) & ~failed[trial])
+            there = np.flatnonzero((step >= level) & known)
             if not len(there):
                 return
             first = np.sort(there[np.unique(trial[there], return_index=True)[1]])
-            for number, loss in zip(trial[first].tolist(), losses[first].tolist(), strict=True):
-                self._enter(k, number, loss)
+            numbers, leave = trial[first], left[trial[first]]
+            leavers = np.flatnonzero(leave <= n)
+            self.withdrawn[numbers[leavers]] = 0  # for this rung; they have left the one before
+            places = np.append(leavers, np.arange(len(first)))
+            times = np.append(leave[leavers], first)  # equal ones: who failed did so before the report
+            order = np.argsort(times, kind="stable")
+            enters, places = order >= len(leavers), places[order]
+            events = (enters.tolist(), numbers[places].tolist(), losses[first[places]].tolist())
+            for is_new, number, loss in zip(*events, strict=True):
+                if is_new:
+                    self._enter(k, number, loss)
+                else:
+                    self._leave(k, number, loss)
 
     def _enter(self, k: int, number: int, loss: float) -> None:
         if k == len(self.rungs):
@@ -78,9 +94,12 @@ class _Rungs:
         """A trial has failed: its entries no longer count."""
         if number >= len(self.reached) or not self.reached[number]:
             return
-        self.withdrawn[number] = 1
         for k, loss in enumerate(self._entries(table, number)):
-            self.kernels.withdraw(self.rungs[k], self.withdrawn, number, loss, self.eta)
+            self._leave(k, number, loss)
+
+    def _leave(self, k: int, number: int, loss: float) -> None:
+        self.withdrawn[number] = 1
+        self.kernels.withdraw(self.rungs[k], self.withdrawn, number, loss, self.eta)
 
     def _entries(self, table: TrialTable, number: int) -> list[float]:
         """What a trial entered each of its rungs with."""

@@ -91,6 +91,13 @@ class Sampler(ABC):
         """The constructor's arguments, in plain values, from which a built-in sampler is made again."""
         return {"seed": self.seed}
 
+    def untried(self, table: TrialTable, draws: IntArray) -> IntArray:
+        """Those of several draws, int64 (n,), that are worth making: a grid leaves out points that are known already.
+
+        It is asked only where there is a `draw_limit` and the space is infinite; on a finite one the table knows.
+        """
+        return draws
+
     def draw_limit(self, space: SearchSpace) -> int | None:
         """How many draws there are on `space`; None if there is no end."""
         return None

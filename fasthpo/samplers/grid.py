@@ -2,51 +2,80 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fasthpo.cells import INACTIVE, LARGEST_INT64, Cells
+from fasthpo.decimals import meant, meant_values, rounding_error
 from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
 from fasthpo.parameter import FloatArray, Numeric
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
-from fasthpo.table import TrialTable
+from fasthpo.table import NO_DRAW, TrialTable
+from fasthpo.tried import TriedPoints
 
+_ERROR = 4 * math.ulp(1.0)  # of a computed point, relative to what it is computed from
+_SLACK = 1e-6  # of the distance between two points of a continuum, that a known value may be off
 _MOST_TABLED = 4096  # points of a continuum that are computed at once, and kept
 
 
-def _grid_values(parameter: Numeric, n_points: int, cells: IntArray) -> FloatArray:
-    """The values of a continuum at its `n_points` grid points, evenly spaced on its scale, ends included."""
-    share = np.full(np.shape(cells), 0.5) if n_points == 1 else cells / (n_points - 1)
-    if parameter.log:
-        low, high = np.log(parameter.low), np.log(parameter.high)
-        values = np.exp(low + share * (high - low))
-    else:
-        values = parameter.low + share * (parameter.high - parameter.low)
-    # exp(log(0.1)) is 0.10000000000000002, but the ends are exact
-    values = np.where(share == 0.0, parameter.low, np.where(share == 1.0, parameter.high, values))
-    inside: FloatArray = np.clip(values, parameter.low, parameter.high)
-    return inside
-
-
 class _Continuum:
-    """The grid points of a parameter without values of its own to count."""
+    """The grid points of a parameter without values of its own to count: evenly spaced on its scale, ends included.
+
+    A point that lies within the error of its computation of a decimal of at most 12 digits is that decimal, see
+    `decimals`. The error is in proportion to the larger bound, on a logarithmic scale to its logarithm, and at most an
+    eighth of the distance between two points, so that these stay different. No point lies beyond the bounds.
+    """
 
     def __init__(self, parameter: Numeric, n_points: int) -> None:
-        self._parameter = parameter
-        self._n_points = n_points
+        self._is_log = parameter.log
+        self._steps = n_points - 1
+        self._bounds = float(parameter.low), float(parameter.high)
+        self._first, last = self._scaled(np.array(self._bounds)).tolist()
+        self._span = last - self._first
+        apart = self._span / max(1, self._steps) / 8
+        self._error = min(_ERROR * (max(abs(self._first), abs(last)) + self._is_log), apart)
+        errors = (min(rounding_error(end), apart * (end if self._is_log else 1.0)) for end in self._bounds)
+        self._ends = [meant(end, error) for end, error in zip(self._bounds, errors, strict=True)]
         self._table: FloatArray | None = None
         if n_points <= _MOST_TABLED:
-            self._table = _grid_values(parameter, n_points, np.arange(n_points))
+            self._table = self._computed(np.arange(n_points))
+
+    def _scaled(self, values: FloatArray) -> FloatArray:
+        scaled: FloatArray = np.log(values) if self._is_log else values
+        return scaled
+
+    def _computed(self, cells: IntArray) -> FloatArray:
+        share = cells / self._steps if self._steps else np.full(np.shape(cells), 0.5)
+        values = self._first + share * self._span
+        if self._is_log:
+            values = np.exp(values)
+        errors = self._error * values if self._is_log else np.full(np.shape(values), self._error)
+        values = meant_values(values.ravel(), errors.ravel()).reshape(np.shape(values))
+        # exp(log(0.1)) is 0.10000000000000002, but the ends are exact
+        values = np.where(share == 0.0, self._ends[0], np.where(share == 1.0, self._ends[1], values))
+        inside: FloatArray = np.clip(values, *self._bounds)
+        return inside
 
     def values(self, cells: IntArray) -> FloatArray:
         """The values of cells, of one or of several."""
         if self._table is None:
-            return _grid_values(self._parameter, self._n_points, cells)
+            return self._computed(cells)
         found: FloatArray = self._table[cells]
         return found
+
+    def cells(self, values: FloatArray) -> IntArray:
+        """The cells of values (n,), none of them NaN; -1 for those that are no point of the grid."""
+        steps = max(1, self._steps)
+        places = (self._scaled(values) - self._first) / self._span * steps
+        nearest = np.rint(places) if self._steps else np.full(len(values), 0.5)
+        slack = min(_SLACK + self._error / self._span * steps, 0.25)
+        cells: IntArray = np.where(np.abs(places - nearest) <= slack, np.floor(nearest), INACTIVE).astype(np.int64)
+        return cells
 
 
 class GridSampler(Sampler):
@@ -54,6 +83,7 @@ class GridSampler(Sampler):
 
     Discrete, categorical, stepped and constant parameters give all their values; `Continuous` and `LogUniform` need
     `n_points`. In order, the last parameter varies fastest. Of a conditional parameter the inactive case is one cell.
+    Points that were enqueued or added with their results count as tried, if they lie on the grid.
 
     Args:
         shuffle: try the cells in a random order that depends on the seed; needed when a study won't see the end.
@@ -81,64 +111,99 @@ class GridSampler(Sampler):
         self.forget()
 
     def forget(self) -> None:
-        self._space: SearchSpace | None = None
-        self._cells: Cells | None = None
-        self._continua: dict[int, _Continuum] = {}
+        self._grid: Grid | None = None
+        self._known: _KnownPoints | None = None
 
     def options(self) -> dict[str, Any]:
         return {"shuffle": self.shuffle, "seed": self.seed}
 
     def check_space(self, space: SearchSpace) -> None:
-        cells = self._grid(space)
-        if self.shuffle and cells.size > LARGEST_INT64:
-            raise InvalidSearchSpace(
-                f"a shuffled grid has at most 2**63 - 1 cells, got {cells.size}; use shuffle=False"
-            )
+        size = self.grid_size(space)
+        if self.shuffle and size > LARGEST_INT64:
+            raise InvalidSearchSpace(f"a shuffled grid has at most 2**63 - 1 cells, got {size}; use shuffle=False")
 
-    def _grid(self, space: SearchSpace) -> Cells:
-        if self._cells is None or self._space is not space:
-            counts = []
-            continua = {}
-            for j, (name, parameter) in enumerate(space.items()):
-                count = parameter.count or getattr(parameter, "n_points", None)
-                if count is None:
-                    raise InvalidSearchSpace(
-                        f"a grid needs to know how many values of {name!r} to try; "
-                        f"give it n_points, such as {type(parameter).__name__}(..., n_points=10)"
-                    )
-                counts.append(count)
-                if parameter.count is None:
-                    assert isinstance(parameter, Numeric)
-                    continua[j] = _Continuum(parameter, count)
-            # without n_points the grid is the space itself, which has been numbered already
-            self._cells = space.cells or Cells(space, counts)
-            self._space = space
-            self._continua = continua
-        return self._cells
+    def _grid_of(self, space: SearchSpace) -> Grid:
+        grid = self._grid
+        if grid is None or grid.space is not space:
+            self._grid = grid = Grid(space)
+        return grid
 
     def grid_size(self, space: SearchSpace) -> int:
         """How many cells the grid has on `space`."""
-        return self._grid(space).size
+        return self._grid_of(space).size
 
     def draw_limit(self, space: SearchSpace) -> int:
         return self.grid_size(space)
 
+    def untried(self, table: TrialTable, draws: IntArray) -> IntArray:
+        known = self._known
+        if known is None or known.table is not table:
+            self._known = known = _KnownPoints(table, self._grid_of(table.space))
+        known.catch_up()
+        if not len(known.points):
+            return draws
+        return draws[[index not in known.points for index in self._indices(draws, known.grid.size).tolist()]]
+
     def suggest(self, table: TrialTable, draw: int) -> FloatArray:
-        cells = self._grid(table.space)
-        if draw >= cells.size:
-            raise SpaceExhausted(f"all {cells.size} points of the grid have been suggested")
-        index = int(self._permuted(np.array([draw], np.int64), cells.size)[0]) if self.shuffle else draw
-        digits = np.array(cells.digits(index), np.int64)
-        row = cells.rows(digits)
+        grid = self._grid_of(table.space)
+        if draw >= grid.size:
+            raise SpaceExhausted(f"all {grid.size} points of the grid have been suggested")
+        return grid.point(int(self._indices(np.array([draw], np.int64), grid.size)[0]) if self.shuffle else draw)
+
+    def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
+        grid = self._grid_of(table.space)
+        return grid.points(self._indices(draws, grid.size))
+
+    def _indices(self, draws: IntArray, size: int) -> IntArray:
+        """The cells of the grid that draws try."""
+        if not self.shuffle:
+            return draws
+        from fasthpo.kernels.grid import permute
+
+        indices = draws.astype(np.uint64)
+        permute(indices, np.uint64(size), np.uint64(self.seed & 0xFFFFFFFF), np.uint64(self.seed >> 32))
+        return indices.astype(np.int64)
+
+
+class Grid:
+    """The points of a grid on a space, numbered from 0 to size - 1.
+
+    Raises:
+        InvalidSearchSpace: a continuum has no `n_points`.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        self._continua: dict[int, _Continuum] = {}
+        counts = []
+        for j, (name, parameter) in enumerate(space.items()):
+            count = parameter.count or getattr(parameter, "n_points", None)
+            if count is None:
+                raise InvalidSearchSpace(
+                    f"a grid needs to know how many values of {name!r} to try; "
+                    f"give it n_points, such as {type(parameter).__name__}(..., n_points=10)"
+                )
+            counts.append(count)
+            if parameter.count is None:
+                assert isinstance(parameter, Numeric)
+                self._continua[j] = _Continuum(parameter, count)
+        # without n_points the grid is the space itself, which has been numbered already
+        self._cells = space.cells or Cells(space, counts)
+        self.size = self._cells.size
+
+    def point(self, index: int) -> FloatArray:
+        """The row (d,) of a point."""
+        digits = np.array(self._cells.digits(index), np.int64)
+        row = self._cells.rows(digits)
         for j, continuum in self._continua.items():
             if digits[j] != INACTIVE:
                 row[j] = continuum.values(digits[j])
         return row
 
-    def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
-        cells = self._grid(table.space)
-        indices = self._permuted(draws, cells.size) if self.shuffle else draws
-        digits = np.empty((len(draws), len(table.space)), np.int64)
+    def points(self, indices: IntArray) -> FloatArray:
+        """The rows (n, d) of several points."""
+        cells = self._cells
+        digits = np.empty((len(indices), len(self.space)), np.int64)
         if cells.radices is None:
             for i, index in enumerate(indices.tolist()):
                 digits[i] = cells.digits(index)
@@ -152,9 +217,44 @@ class GridSampler(Sampler):
             rows[active, j] = continuum.values(digits[active, j])
         return rows
 
-    def _permuted(self, draws: IntArray, size: int) -> IntArray:
-        from fasthpo.kernels.grid import permute
+    def index(self, rows: FloatArray) -> list[int]:
+        """The indices of those of the rows (n, d) that are points of the grid."""
+        digits = self._cells.digits_of(rows)
+        for j, continuum in self._continua.items():
+            active = digits[:, j] != INACTIVE
+            found = continuum.cells(rows[active, j])
+            digits[active, j] = found
+            on_grid = np.ones(len(rows), np.bool_)
+            on_grid[active] = found != INACTIVE
+            rows, digits = rows[on_grid], digits[on_grid]
+        return [int(index) for index in self._cells.numbers(digits)]
 
-        indices = draws.astype(np.uint64)
-        permute(indices, np.uint64(size), np.uint64(self.seed & 0xFFFFFFFF), np.uint64(self.seed >> 32))
-        return indices.astype(np.int64)
+
+class _KnownPoints:
+    """The points of a grid that were tried without having been drawn: enqueued ones, known results, another sampler's.
+
+    It is a function of the table, and follows it.
+    """
+
+    def __init__(self, table: TrialTable, grid: Grid) -> None:
+        self.table = table
+        self.grid = grid
+        self.points = TriedPoints(grid)
+        self._seen = 0
+        self._waiting: deque[int] = deque()  # in the order in which they will begin
+
+    def catch_up(self) -> None:
+        """Take up the trials since the last call."""
+        table, first, last = self.table, self._seen, len(self.table)
+        started = []
+        while self._waiting and not math.isnan(table.starts[self._waiting[0]]):
+            started.append(self._waiting.popleft())
+        if last > first:
+            new = first + np.flatnonzero(table.draws[first:] == NO_DRAW)
+            waits = np.isnan(table.starts[new])
+            self._waiting.extend(new[waits].tolist())
+            started += new[~waits].tolist()
+            self._seen = last
+        if started:
+            for index in self.grid.index(np.ascontiguousarray(table.params[:, started].T)):
+                self.points.add_cell(index)

@@ -28,20 +28,20 @@ class LatinDraws:
         self._seed = seed
         self._stream = stream
         self._size = size
-        self._space: SearchSpace | None = None
-        self._block = -1
-        self._rows: FloatArray = np.empty((0, 0))
+        # the block made last, as one object: another study's thread may make another one meanwhile
+        self._made: tuple[SearchSpace | None, int, FloatArray] = None, -1, np.empty((0, 0))
 
     def row(self, space: SearchSpace, draw: int) -> FloatArray:
         """The row (d,) of one draw."""
         block, place = divmod(draw, self._size)
-        if block != self._block or space is not self._space:
+        of, made, rows = self._made
+        if block != made or space is not of:
             draws = np.arange(block * self._size, (block + 1) * self._size)
             numbers = uniforms(self._seed, draws, self._stream, 2 * len(space))
             order, within = numbers[:, : len(space)], numbers[:, len(space) :]
             # which part of each parameter's range: a random permutation a column
             parts = np.argsort(np.argsort(order, axis=0, kind="stable"), axis=0)
-            self._rows = space.from_unit((parts + within) / self._size)
-            self._block, self._space = block, space
-        row: FloatArray = self._rows[place]
+            rows = space.from_unit((parts + within) / self._size)
+            self._made = space, block, rows
+        row: FloatArray = rows[place]
         return row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from fasthpo.table import TrialTable
 from fasthpo.uninterrupted import import_whole
 
 _BLOCK = 256  # points made at once; a power of two, as Sobol's sequence likes it
+_ENGINE = threading.Lock()  # an engine is one sequence, which several studies may share
 _MOST_PARAMETERS = 21201  # direction numbers that SciPy has
 
 
@@ -49,10 +51,10 @@ class QMCSampler(Sampler):
         self.forget()
 
     def forget(self) -> None:
-        self._space: SearchSpace | None = None
         self._engine: Any = None
-        self._block = -1
-        self._rows: FloatArray = np.empty((0, 0))
+        self._parameters = 0  # of the engine
+        # the block made last, as one object: another study's thread may make another one meanwhile
+        self._made: tuple[SearchSpace | None, int, FloatArray] = None, -1, np.empty((0, 0))
 
     def options(self) -> dict[str, Any]:
         return {"seed": self.seed, "scramble": self.scramble}
@@ -64,25 +66,27 @@ class QMCSampler(Sampler):
     def _unit(self, space: SearchSpace, first: int, count: int) -> FloatArray:
         """Points first ... first + count - 1 of the sequence, (count, d)."""
         qmc = import_whole("scipy.stats.qmc")
-        if self._engine is None or space is not self._space:
-            self._engine = qmc.Sobol(len(space), scramble=self.scramble, rng=np.random.default_rng(self.seed), bits=32)
-            self._space = space
-            self._block = -1
-        engine = self._engine
-        if engine.num_generated > first:
-            engine.reset()
-        if engine.num_generated < first:
-            engine.fast_forward(first - engine.num_generated)
-        # whole blocks only: SciPy warns of a first request that is no power of two
-        unit: FloatArray = engine.random(count)
-        return unit
+        with _ENGINE:
+            d = len(space)
+            if self._engine is None or d != self._parameters:
+                self._engine = qmc.Sobol(d, scramble=self.scramble, rng=np.random.default_rng(self.seed), bits=32)
+                self._parameters = d
+            engine = self._engine
+            if engine.num_generated > first:
+                engine.reset()
+            if engine.num_generated < first:
+                engine.fast_forward(first - engine.num_generated)
+            # whole blocks only: SciPy warns of a first request that is no power of two
+            unit: FloatArray = engine.random(count)
+            return unit
 
     def suggest(self, table: TrialTable, draw: int) -> FloatArray:
         block, place = divmod(draw, _BLOCK)
-        if block != self._block or table.space is not self._space:
-            self._rows = table.space.from_unit(self._unit(table.space, block * _BLOCK, _BLOCK))
-            self._block = block
-        row: FloatArray = self._rows[place]
+        of, made, rows = self._made
+        if block != made or table.space is not of:
+            rows = table.space.from_unit(self._unit(table.space, block * _BLOCK, _BLOCK))
+            self._made = table.space, block, rows
+        row: FloatArray = rows[place]
         return row
 
     def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:

@@ -28,9 +28,8 @@ class PriorDraws:
     def __init__(self, seed: int, stream: int) -> None:
         self._seed = seed
         self._stream = stream
-        self._space: SearchSpace | None = None
-        self._block = -1
-        self._rows: FloatArray = np.empty((0, 0))
+        # the block made last, as one object: another study's thread may make another one meanwhile
+        self._made: tuple[SearchSpace | None, int, FloatArray] = None, -1, np.empty((0, 0))
 
     def rows(self, space: SearchSpace, draws: IntArray) -> FloatArray:
         """Rows (n, d) of the draws with indices `draws` (n,)."""
@@ -43,10 +42,11 @@ class PriorDraws:
     def row(self, space: SearchSpace, draw: int) -> FloatArray:
         """The row (d,) of one draw."""
         block, place = divmod(draw, _BLOCK)
-        if block != self._block or space is not self._space:
-            self._rows = self.rows(space, np.arange(block * _BLOCK, (block + 1) * _BLOCK))
-            self._block, self._space = block, space
-        row: FloatArray = self._rows[place]
+        of, made, rows = self._made
+        if block != made or space is not of:
+            rows = self.rows(space, np.arange(block * _BLOCK, (block + 1) * _BLOCK))
+            self._made = space, block, rows
+        row: FloatArray = rows[place]
         return row
 
 

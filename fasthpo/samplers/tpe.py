@@ -152,10 +152,11 @@ class TPESampler(Sampler):
         has_begun = told >= startup or (draw >= startup and _ONE_FINISHED_OF * told >= startup)
         if not has_begun or (len(table.legs) and draw % _RANDOM_EVERY == 1):
             return None
-        if self._model is None or self._model.table is not table:
-            self._model = Model(table, self.multivariate, self.exact)
-        self._model.catch_up()
-        return self._model if self._model.is_ready else None
+        model = self._model  # of this table, whatever another study's thread puts there meanwhile
+        if model is None or model.table is not table:
+            self._model = model = Model(table, self.multivariate, self.exact)
+        model.catch_up()
+        return model if model.is_ready else None
 
     def _is_screened(self, table: TrialTable, draw: int) -> bool:
         """Whether the Gaussian process makes the choice."""

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import CorruptCheckpoint
+from fasthpo.parameters import Continuous
 from fasthpo.reports import IntArray
 from fasthpo.search_space import SearchSpace
 from fasthpo.table import NO_DRAW
@@ -43,6 +44,30 @@ def check_trials(columns: dict[str, npt.NDArray[Any]]) -> None:
         raise CorruptCheckpoint("a trial has no time at which it started or ended")
 
 
+class SteppedParents:
+    """The stepped floats on which other parameters depend: their values have to be the very ones of the conditions.
+
+    A file may have been written when they were computed in another way, and 0.3 was 0.30000000000000004.
+
+    Args:
+        space: the search space.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        parents = sorted({condition.parent for needed in space.conditions for condition in needed})
+        self._stepped = [(j, space.parameters[j]) for j in parents if isinstance(space.parameters[j], Continuous)]
+
+    def settle(self, params: npt.NDArray[np.float64]) -> None:
+        """Write the values of today into columns (d, n), in place of those that are off by a rounding error."""
+        for j, parameter in self._stepped:
+            column = params[j]
+            inside = np.flatnonzero((column >= parameter.low) & (column <= parameter.high))  # type: ignore[attr-defined]
+            if parameter.step is not None:  # type: ignore[attr-defined]
+                today = parameter.at(parameter.cell(column[inside]))
+                close = np.abs(today - column[inside]) <= 1e-6 * parameter.step  # type: ignore[attr-defined]
+                column[inside[close]] = today[close]
+
+
 def check_rows(space: SearchSpace, params: npt.NDArray[np.float64], states: npt.NDArray[np.int8]) -> None:
     """Each trial that has been asked for is a point of the space, and what is given of the others lies within it.
 
@@ -63,6 +88,19 @@ def check_rows(space: SearchSpace, params: npt.NDArray[np.float64], states: npt.
         low, high = getattr(parameter, "low", 0), getattr(parameter, "high", (parameter.count or 1) - 1)
         if len(values) and not (low <= values.min() <= values.max() <= high):
             raise CorruptCheckpoint(f"a value of {name!r} lies outside its bounds")
+
+
+def check_failures(failures: dict[int, int], states: npt.NDArray[np.int8], trial: IntArray) -> None:
+    """Trials that are said to have failed after so many reports have done so after all of their own.
+
+    Raises:
+        CorruptCheckpoint: one has not.
+    """
+    numbers = np.array(list(failures), np.int64)
+    last = np.full(len(states), len(trial))
+    last[trial] = np.arange(len(trial))
+    if (states[numbers] != TrialState.FAILED).any() or (last[numbers] >= list(failures.values())).any():
+        raise CorruptCheckpoint("a trial that failed has reported later, or never")
 
 
 def check_reports(trial: IntArray, step: IntArray) -> None:

@@ -83,6 +83,11 @@ class Definition:
         except (FastHPOError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CorruptCheckpoint(f"not the definition of a study: {error!r}") from error
 
+    def is_of(self, sampler: Sampler) -> bool:
+        """Whether the study's sampler was made as this one was."""
+        described: Any = json.loads(json.dumps(_described(sampler)))
+        return bool(described == self._fields["sampler"])
+
     def parts(self, given: Given) -> Parts:
         """The parts to go on with: those given, else the saved ones made anew.
 

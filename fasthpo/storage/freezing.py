@@ -29,6 +29,7 @@ class Columns(NamedTuple):
         reports: trial, step and value (reports,) in the order in which they came.
         legs: by name, the columns of the legs that have ended.
         errors: by trial number.
+        failures: by trial number, as in `Reports`.
     """
 
     params: npt.NDArray[np.float64]
@@ -38,6 +39,7 @@ class Columns(NamedTuple):
     reports: dict[str, npt.NDArray[Any]]
     legs: dict[str, npt.NDArray[Any]]
     errors: dict[int, str]
+    failures: dict[int, int]
 
 
 class Frozen:
@@ -99,4 +101,4 @@ class Frozen:
             metrics[name][self._own(column)] = unfinished
         reports, count = self._reports, len(self._reports)
         reported = {"trial": reports.trial, "step": reports.step[:count].astype(np.int64), "value": reports.value}
-        return Columns(params, trials, metrics, self._tell_order, reported, self._legs, self._errors)
+        return Columns(params, trials, metrics, self._tell_order, reported, self._legs, self._errors, reports.failures)

@@ -33,7 +33,7 @@ _CLOSED = -1  # as a descriptor
 
 def journal_head(head: Head) -> bytes:
     """The first frame of a journal."""
-    return frame(msgpack.packb([FORMAT, head.version, head.generation, head.study_id, head.definition]))
+    return frame(msgpack.packb([FORMAT, VERSION, head.generation, head.study_id, head.definition]))
 
 
 class Journal:

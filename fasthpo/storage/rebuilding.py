@@ -35,6 +35,7 @@ def rebuild(
     table = TrialTable(space, direction)
     table.restore({"params": columns.params, **columns.trials, "tell_order": columns.tell_order})
     table.reports.fill(columns.reports["trial"], columns.reports["step"], columns.reports["value"])
+    table.reports.failures = dict(columns.failures)
     legs = (column.tolist() for column in columns.legs.values())
     for trial, resource, value, charge, state, start, end in zip(*legs, strict=True):
         table.legs.append(trial, resource, value, charge, TrialState(state), start, end)
@@ -82,7 +83,10 @@ def settled(history: History) -> History:
     columns_of_legs = {name: table.legs.column(name)[:ended].copy() for name in LEG_COLUMNS}
     failed = trials["states"] == TrialState.FAILED
     errors = {number: text for number, text in table.errors.items() if number < n and failed[number]}
-    columns = Columns(params, trials, metrics, table._tell_order[:told].copy(), reports, columns_of_legs, errors)
+    failures = {number: i for number, i in table.reports.failures.items() if number < n and failed[number]}
+    columns = Columns(
+        params, trials, metrics, table._tell_order[:told].copy(), reports, columns_of_legs, errors, failures
+    )
     open_legs = [(number, leg.start, leg.reports) for number, leg in sorted(legs.items()) if number < n]
     same = rebuild(table.space, table.direction, columns, waiting, open_legs)
     same.next_draw, same.attributes = draws, dict(history.attributes)

@@ -16,7 +16,7 @@ from fasthpo.history import History
 from fasthpo.outcome import NAN_ERROR
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import NONE, IntArray
-from fasthpo.storage.checks import END_OF_TIME, LARGEST, check_rows
+from fasthpo.storage.checks import END_OF_TIME, LARGEST, SteppedParents, check_rows
 from fasthpo.storage.records import Kind
 from fasthpo.table import MOST_METRICS, NO_DRAW
 from fasthpo.trial import TrialState
@@ -37,6 +37,7 @@ class Replayer:
     def __init__(self, history: History, definition: str) -> None:
         self.history = history
         self.definition = definition
+        self._parents = SteppedParents(history.table.space)
         self._touched: list[int] = []  # trials that got parameters since `check` was last called
         self._tried: TriedPoints | None = None
         # memory is taken for what is there, not for what a record claims; but for arrays, of which none is long
@@ -231,7 +232,9 @@ class Replayer:
         rows = _array("rows", packed, "<f8")
         if len(rows) != count * d:
             raise CorruptCheckpoint(f"{count} rows must have {count * d} numbers, got {len(rows)}")
-        return rows.reshape(count, d)
+        rows = rows.reshape(count, d)
+        self._parents.settle(rows.T)
+        return rows
 
     def _state(self, number: int, *allowed: TrialState) -> TrialState:
         table = self.history.table

@@ -1,6 +1,6 @@
 """A study's whole history in one file: `checkpoint.msgpack`. It is replaced as a whole or not at all.
 
-Format, version 1. The file is a sequence of frames (see `framing`), each holding msgpack objects one after the other.
+Format, version 2. The file is a sequence of frames (see `framing`), each holding msgpack objects one after the other.
 The first is the head:
 
     array     "fasthpo-study", version, generation, id of the study (16 bytes), definition (see `definition`)
@@ -10,13 +10,17 @@ The first is the head:
 
 Each further frame is a group of trials (16,384 here), complete with their reports and legs:
 
-    array     number of the first trial, how many trials, reports, legs, metrics, errors, bytes of the errors' texts
+    array     number of the first trial, how many trials, reports, legs, metrics, errors, bytes of the errors' texts,
+              failures
     columns   the parameters, one after the other; value, state, start, end, resource, draw, bracket, rank in the order
               of the tells or -1; of the reports index, trial, step, value; of the legs index, trial, resource, value,
-              charge, state, start, end; a name and a column a metric; of the errors trial, lengths of the texts, texts
+              charge, state, start, end; a name and a column a metric; of the errors trial, lengths of the texts, texts;
+              of the failures (of trials that had reported) trial, and how many reports there were by then
 
 A column is packed as in `packing`. The index of a report or leg is its place among all, in the order of their coming.
 A journal of the same generation and id holds what happened afterwards. Nothing in a file is ever executed.
+
+Version 1, which is read, too, had no failures.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ from fasthpo.storage.packing import pack_column, pack_text
 from fasthpo.table import TRIAL_COLUMNS
 
 FORMAT = "fasthpo-study"
-VERSION = 1
+VERSION = 2
 ID_SIZE = 16
 GROUP = 16384  # trials; few and large columns, as packing each means waiting for Python's lock when the study is busy
 
@@ -91,7 +95,7 @@ def _pack(name: str, column: npt.NDArray[Any], dtype: str) -> bytes:
 def _head(frozen: Frozen, columns: Columns, head: Head) -> bytes:
     opened = np.array(frozen.open_legs, np.float64).reshape(-1, 3).T
     return _packed(
-        [FORMAT, head.version, head.generation, head.study_id, head.definition],
+        [FORMAT, VERSION, head.generation, head.study_id, head.definition],
         [len(frozen), len(columns.tell_order), len(columns.reports["trial"]), len(columns.legs["trial"])],
         [frozen.next_draw, json.dumps(frozen.attributes), len(frozen.waiting), len(frozen.open_legs)],
         _pack("number", np.array(frozen.waiting, np.int64), "<i8"),
@@ -121,6 +125,7 @@ def _groups(columns: Columns) -> Iterator[bytes]:
     rank[columns.tell_order] = np.arange(len(columns.tell_order))
     all_reports, all_legs = _ByGroup(columns.reports, groups), _ByGroup(columns.legs, groups)
     failed = np.array(sorted(columns.errors), np.int64)
+    failures = np.array(sorted(columns.failures.items()), np.int64).reshape(-1, 2).T
     for group in range(groups):
         first, end = group * GROUP, min(n, (group + 1) * GROUP)
         some = slice(first, end)
@@ -130,8 +135,18 @@ def _groups(columns: Columns) -> Iterator[bytes]:
         metrics = {name: column for name, column in metrics.items() if not np.isnan(column).all()}
         numbers = failed[np.searchsorted(failed, first) : np.searchsorted(failed, end)]
         lengths, texts, size = pack_text([columns.errors[number] for number in numbers.tolist()])
+        failed_of_group = failures[:, np.searchsorted(failures[0], first) : np.searchsorted(failures[0], end)]
         yield _packed(
-            [first, end - first, len(index), len(leg_index), len(metrics), len(numbers), size],
+            [
+                first,
+                end - first,
+                len(index),
+                len(leg_index),
+                len(metrics),
+                len(numbers),
+                size,
+                failed_of_group.shape[1],
+            ],
             pack_column(columns.params[:, some].ravel(), "<f8"),
             *(_pack(name, columns.trials[name][some], dtype) for name, dtype in TRIAL_TYPES.items()),
             pack_column(rank[some], "<i8", delta=True),
@@ -143,11 +158,12 @@ def _groups(columns: Columns) -> Iterator[bytes]:
             pack_column(numbers, "<i8", delta=True),
             lengths,
             texts,
+            *(pack_column(column, "<i8", delta=True) for column in failed_of_group),
         )
 
 
 def read_head(what: str, unpacker: Any, format_name: str, version: int) -> Head:
-    """The first object of a file's head, checked.
+    """The first object of a file's head, checked; `version` is the newest that is known here.
 
     Raises:
         CorruptCheckpoint: the file is of another kind, or of a version that is not known here.
@@ -155,9 +171,9 @@ def read_head(what: str, unpacker: Any, format_name: str, version: int) -> Head:
     first = unpacker.unpack()
     if type(first) is not list or len(first) < 2 or first[0] != format_name:
         raise CorruptCheckpoint(f"not a {what} of fasthpo")
-    if first[1] != version or type(first[1]) is not int:
+    if type(first[1]) is not int or not 1 <= first[1] <= version:
         raise CorruptCheckpoint(
-            f"the {what}'s version is {first[1]!r:.60}, this fasthpo reads {version}; "
+            f"the {what}'s version is {first[1]!r:.60}, this fasthpo reads those up to {version}; "
             "load it with the fasthpo that wrote it, or a newer one"
         )
     if [type(one) for one in first[2:]] != [int, bytes, str] or first[2] < 0 or len(first[3]) != ID_SIZE:

@@ -13,7 +13,15 @@ import numpy.typing as npt
 from fasthpo.errors import CorruptCheckpoint
 from fasthpo.history import History
 from fasthpo.reports import IntArray
-from fasthpo.storage.checks import FINISHED, LARGEST, check_reports, check_rows, check_trials
+from fasthpo.storage.checks import (
+    FINISHED,
+    LARGEST,
+    SteppedParents,
+    check_failures,
+    check_reports,
+    check_rows,
+    check_trials,
+)
 from fasthpo.storage.definition import Definition
 from fasthpo.storage.framing import Broken, read_frames
 from fasthpo.storage.freezing import Columns
@@ -62,6 +70,7 @@ class _Group(NamedTuple):
     legs: dict[str, npt.NDArray[Any]]
     metrics: dict[str, npt.NDArray[np.float64]]
     errors: dict[int, str]
+    failures: dict[int, int]
 
 
 def read_snapshot(data: bytes, partly: bool = False) -> Snapshot:
@@ -86,7 +95,7 @@ def read_snapshot(data: bytes, partly: bool = False) -> Snapshot:
     got = 0
     for position, payload in frames[1:]:
         try:
-            group = _read(payload, lambda unpacker, first=got: _read_group(unpacker, d, first, counts.trials))  # type: ignore[misc]
+            group = _read(payload, lambda unpacker, first=got: _read_group(unpacker, d, first, counts, head))  # type: ignore[misc]
         except CorruptCheckpoint as error:
             damage = Broken(position, str(error), False)
             break
@@ -162,9 +171,10 @@ def _read_head(unpacker: Any) -> tuple[Head, _Counts, _Rest]:
     return head, counts, _Rest(more[0], attributes, waiting, _columns(unpacker, OPEN_LEG_TYPES, more[3]))
 
 
-def _read_group(unpacker: Any, d: int, first: int, end: int) -> _Group:
-    """The group of the trials from `first` on; there are `end` in all."""
-    begins, count, reports, legs, metrics, errors, size = _numbers(unpacker, 7)
+def _read_group(unpacker: Any, d: int, first: int, counts: _Counts, head: Head) -> _Group:
+    """The group of the trials from `first` on."""
+    end, had_none = counts.trials, head.version == 1
+    begins, count, reports, legs, metrics, errors, size, *more = _numbers(unpacker, 7 if had_none else 8)
     if begins != first or not 1 <= count <= end - first:
         raise CorruptCheckpoint(
             f"at most {end - first} trials from {first} on should follow, got {count} from {begins}"
@@ -184,12 +194,19 @@ def _read_group(unpacker: Any, d: int, first: int, end: int) -> _Group:
         measured[name] = _column(unpacker, name, "<f8", count)
     failed = _column(unpacker, "errors", "<i8", errors)
     texts = unpack_text(unpacker.unpack(), unpacker.unpack(), errors, size)
-    for what, numbers in (("report", report_columns["trial"]), ("leg", leg_columns["trial"]), ("error", failed)):
+    failures = (
+        [_column(unpacker, "failures", "<i8", more[0]) for _ in range(2)] if more else [np.empty(0, np.int64)] * 2
+    )
+    if len(failures[1]) and not 0 <= failures[1].min() <= failures[1].max() <= counts.reports:
+        raise CorruptCheckpoint("a trial failed after more reports than there are")
+    owners = {"report": report_columns["trial"], "leg": leg_columns["trial"], "error": failed, "failure": failures[0]}
+    for what, numbers in owners.items():
         if len(numbers) and not first <= numbers.min() <= numbers.max() < first + count:
             raise CorruptCheckpoint(f"a {what} does not belong to the trials that it stands with")
     return _Group(
         first, params, columns, rank, report_index, report_columns, leg_index, leg_columns, measured,
         dict(zip(failed.tolist(), texts, strict=True)),
+        dict(zip(*(column.tolist() for column in failures), strict=True)),
     )  # fmt: skip
 
 
@@ -210,6 +227,7 @@ def _assemble(definition: Definition, groups: list[_Group], counts: _Counts, res
     params = np.concatenate([np.empty((len(space), 0)), *(group.params for group in groups)], axis=1)
     trials = {name: _joined([group.trials[name] for group in groups], dtype) for name, dtype in TRIAL_TYPES.items()}
     check_trials(trials)
+    SteppedParents(space).settle(params)
     check_rows(space, params, trials["states"])
     rank = _joined([group.rank for group in groups], np.int64)
     finished = np.flatnonzero(rank >= 0)
@@ -234,7 +252,14 @@ def _assemble(definition: Definition, groups: list[_Group], counts: _Counts, res
         for name, column in group.metrics.items():
             metrics[name][group.first : group.first + len(column)] = column
     errors = {number: text for group in groups for number, text in group.errors.items()}
-    columns = Columns(params, trials, metrics, tell_order, reports, legs, errors)
+    # those of lost trials don't count
+    failures = {
+        number: int(np.searchsorted(report_index, count))
+        for group in groups
+        for number, count in group.failures.items()
+    }
+    check_failures(failures, trials["states"], reports["trial"])
+    columns = Columns(params, trials, metrics, tell_order, reports, legs, errors, failures)
     waiting, open_legs = _unfinished(columns, rest, report_index, whole)
     history = rebuild(space, definition.direction, columns, waiting, open_legs)
     if rest.next_draw <= int(trials["draws"].max(initial=NO_DRAW)):

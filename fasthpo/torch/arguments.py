@@ -80,20 +80,23 @@ class TrainingArguments:
         per_device_eval_batch_size: samples of a batch of the evaluation.
         num_train_epochs: passes over the training data; may be fractional. The schedule runs over them.
         max_steps: steps in all, instead of `num_train_epochs`.
-        optimizer: "adamw", "adam" or "sgd".
+        optimizer: "adamw", "adam" or "sgd". Sparse gradients, as of `nn.Embedding(..., sparse=True)`, stay sparse with
+            plain "sgd", and become dense where there is momentum, weight decay, clipping or Adam.
         lr_scheduler_type: what comes after the warmup: "constant", "linear" (to zero) or "cosine" (half a wave to
             zero).
         warmup_ratio: the share of all steps over which the rate rises linearly from zero, 0 to 1.
         adam_beta1, adam_beta2, adam_epsilon: of "adamw" and "adam".
         momentum: of "sgd".
         max_grad_norm: the gradient's norm is clipped to this; None: it is not clipped.
-        gradient_accumulation_steps: batches whose gradients are averaged, sample by sample, into one step.
+        gradient_accumulation_steps: batches whose gradients are averaged, sample by sample, into one step; or by the
+            trainer's `loss_weight`.
         do_eval: evaluate while training.
         eval_steps: steps between two evaluations; None: one at the end of each epoch.
         save_steps: steps between two checkpoints; None: none, except at the end of a multi-fidelity trial's share.
         precision: "fp32", or "fp16" and "bf16" for automatic mixed precision.
         dataloader_drop_last: leave out an epoch's last batch if it is smaller than the others.
-        dataloader_num_workers: processes that load data sets; 0: this one does. Tensors are never loaded by others.
+        dataloader_num_workers: processes that load data sets; 0: this one does. Tensors are never loaded by others. A
+            data set that draws from the global generators draws the same with any number of them, but not with 0.
         device: such as "cpu" or "cuda:1"; None: the GPU if there is one.
         seed: of the weights (where the trainer makes the model), the order of the data and dropout, 0 to 2**63 - 1.
 

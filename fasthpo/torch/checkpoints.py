@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,46 @@ from fasthpo.paths import absolute
 from fasthpo.storage.atomic import atomic_file, storage_error
 
 FILE_NAME = "training.pt"
-_VERSION = 1
+_VERSION = 2  # 1 has no state of the loss
+
+
+class Weights:
+    """The state of what is trained, as one: of the model, and of the loss if it has any.
+
+    Args:
+        model: a `torch.nn.Module`.
+        loss: the same, or None if it is a function.
+    """
+
+    def __init__(self, model: torch.nn.Module, loss: torch.nn.Module | None = None) -> None:
+        self._model, self._loss = model, loss
+
+    def both(self) -> dict[str, Any]:
+        """The states under "model" and "loss"."""
+        return {"model": self._model.state_dict(), "loss": self._loss.state_dict() if self._loss is not None else {}}
+
+    def load_both(self, state: Mapping[str, Any]) -> None:
+        """Take over what `both` returned; without a loss, as in checkpoints of version 1, only the model's state.
+
+        Raises:
+            RuntimeError: it is of another model or loss.
+        """
+        self._model.load_state_dict(state["model"])
+        loss = state.get("loss")
+        if loss is not None and self._loss is not None:
+            self._loss.load_state_dict(loss)
+        elif loss:
+            raise RuntimeError(f"the loss has no state now, but there {list(loss)}")
+
+    def state_dict(self) -> Any:
+        """The model's state alone, if the loss has none."""
+        both = self.both()
+        return both if both["loss"] else both["model"]
+
+    def load_state_dict(self, state: Any) -> None:
+        """Take over what `state_dict` returned."""
+        is_both = state.keys() == {"model", "loss"} and isinstance(state["model"], Mapping)
+        self.load_both(state if is_both else {"model": state})
 
 
 def save_training(path: Path, state: dict[str, Any]) -> None:
@@ -43,9 +83,9 @@ def load_training(path: Path) -> dict[str, Any]:
             raise CorruptCheckpoint(f"{path} can't be read as a training's checkpoint: {error}") from error
     if not isinstance(state, dict) or "fasthpo" not in state:
         raise CorruptCheckpoint(f"{path} is no checkpoint of a fasthpo training")
-    if state["fasthpo"] != _VERSION:
-        raise CorruptCheckpoint(f"{path} has version {state['fasthpo']!r}; this fasthpo reads version {_VERSION}")
-    return state
+    if state["fasthpo"] not in (1, _VERSION):
+        raise CorruptCheckpoint(f"{path} has version {state['fasthpo']!r}; this fasthpo reads up to version {_VERSION}")
+    return {"loss": None, **state}
 
 
 def check_same(path: Path, what: str, saved: dict[str, Any], now: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from fasthpo.errors import InvalidValue
 from fasthpo.torch.arguments import TrainingArguments
 
 
@@ -20,6 +21,45 @@ def make_optimizer(parameters: Iterable[torch.nn.Parameter], args: TrainingArgum
         return torch.optim.SGD(chosen, momentum=args.momentum, **common)
     kind = torch.optim.AdamW if args.optimizer == "adamw" else torch.optim.Adam
     return kind(chosen, betas=(args.adam_beta1, args.adam_beta2), eps=args.adam_epsilon, **common)
+
+
+def check_optimizer(optimizer: Any, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer | None:
+    """The optimizer itself, or None.
+
+    Raises:
+        InvalidValue: it is none, or has other parameters than these.
+    """
+    if optimizer is None:
+        return None
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise InvalidValue(f"optimizer must be a torch.optim.Optimizer, got {optimizer!r}")
+    mine = {id(parameter) for parameter in parameters}
+    if any(id(parameter) not in mine for group in optimizer.param_groups for parameter in group["params"]):
+        raise InvalidValue("optimizer must be made of this model's parameters (and the loss's); it has others")
+    return optimizer
+
+
+def accepting(
+    optimizer: torch.optim.Optimizer, args: TrainingArguments, parameters: list[torch.nn.Parameter]
+) -> torch.optim.Optimizer:
+    """What `make_optimizer` made, as an optimizer that can make a step with the gradients that there are.
+
+    torch's optimizers refuse sparse ones, but for SGD if it is neither fused nor has momentum or a penalty. All others
+    change every row of a parameter in each step, so that a gradient of every row costs no more than they do: sparse
+    gradients become dense ones for them, and for clipping.
+
+    Args:
+        optimizer: what was made.
+        args: of what.
+        parameters: with their gradients, which are changed.
+    """
+    sparse = [one for one in parameters if one.grad is not None and one.grad.is_sparse]
+    if sparse and (args.optimizer != "sgd" or args.momentum or args.weight_decay or args.max_grad_norm):
+        for one in sparse:
+            one.grad = one.grad.to_dense()
+    elif sparse and optimizer.param_groups[0]["fused"]:
+        return torch.optim.SGD([{**group, "fused": False} for group in optimizer.param_groups])
+    return optimizer
 
 
 def rate_factor(step: int, kind: str, warmup: int, total: int) -> float:
@@ -59,15 +99,14 @@ class Schedule:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, args: TrainingArguments, total: int) -> None:
-        self._optimizer = optimizer
         self._kind, self._warmup, self._total = args.lr_scheduler_type, warmup_steps(args, total), total
         self._rates = [group["lr"] for group in optimizer.param_groups]
-        self.set(0)
+        self.set(optimizer, 0)
 
-    def set(self, step: int) -> None:
+    def set(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Set the rates with which step number `step`, counted from 0, is to be done."""
         factor = rate_factor(step, self._kind, self._warmup, self._total)
-        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+        for group, rate in zip(optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
 
     def state_dict(self) -> dict[str, Any]:

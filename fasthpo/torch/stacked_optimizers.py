@@ -46,6 +46,10 @@ class StackedOptimizer:
         self._rates, self._decays, self._momenta = self._rates[rows], self._decays[rows], self._momenta[rows]
         self._moments = [one[rows] for one in self._moments]
 
+    def decay_only(self, some: torch.Tensor) -> None:
+        """Let weights decay only where `some`, bool (p,), says so: torch's do not without a gradient."""
+        self._decays = self._decays * some
+
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self, grads: torch.Tensor, factor: float) -> None:
         """One step.

@@ -14,7 +14,8 @@ a matrix product, one copy after the other) none was faster throughout.
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from torch.nn import functional
 
 from fasthpo.errors import InvalidValue
 from fasthpo.torch.evaluation import Loss
+from fasthpo.torch.held_state import Watch
 
 
 def _front(tensor: torch.Tensor, dim: int | None, copies: int) -> torch.Tensor:
@@ -90,49 +92,69 @@ class _Linear(nn.Linear):  # type: ignore[misc]
 class RateDropout(nn.Module):  # type: ignore[misc]
     """Dropout whose rate is a buffer, so that each copy can have its own."""
 
+    inplace = False
+
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.register_buffer("rate", torch.tensor(rate, dtype=torch.float32))
+
+    @property
+    def p(self) -> float:
+        raise InvalidValue(
+            'the model reads the rate p of an nn.Dropout, but with "dropout" as a parameter each model of a stack has '
+            "its own; call the nn.Dropout, or train with Trainer"
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return x
         kept = (torch.rand_like(x) >= self.rate).to(x.dtype)
-        scale = torch.where(self.rate < 1, 1 / (1 - self.rate), 0.0).to(x.dtype)
-        return x * (kept * scale)
+        factor = kept * torch.where(self.rate < 1, 1 / (1 - self.rate), 0.0).to(x.dtype)
+        return x.mul_(factor) if self.inplace else x * factor
 
 
-def stackable(model: nn.Module, any_rate: bool) -> nn.Module:
-    """A copy of the model with what runs faster stacked; its parameters keep their names.
+@contextmanager
+def stackable(model: nn.Module, any_rate: bool) -> Iterator[None]:
+    """In the block the model has, in the places of some of its modules, what can be stacked, or runs faster so.
+
+    It is no copy: what hooks, closures or attributes say of a model's parts would be of those of the original.
 
     Args:
-        model: the module.
+        model: the module; parameters keep their names. After the block it is what it was.
         any_rate: whether the rates of its `nn.Dropout` modules will differ between the copies.
 
     Raises:
         InvalidValue: `any_rate`, and the model has no dropout, or a kind of dropout whose rate is fixed.
     """
-    made = copy.deepcopy(model)
-    found = False
-    for parent in list(made.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear:
-                child.__class__ = _Linear  # keeps hooks, names and parameters that are shared
-            elif any_rate and type(child) is nn.Dropout:
-                setattr(parent, name, RateDropout(child.p))
-                found = True
-    if type(made) is nn.Linear:
-        made.__class__ = _Linear
+    modules = list(model.named_modules())
     if any_rate:
-        for name, child in made.named_modules():
-            fixed = isinstance(child, nn.modules.dropout._DropoutNd) and child.p > 0
-            if fixed or (isinstance(child, nn.MultiheadAttention) and child.dropout > 0):
+        for name, one in modules:
+            fixed = isinstance(one, nn.modules.dropout._DropoutNd) and type(one) is not nn.Dropout
+            # a Dropout2d of rate 0 stays off, but a class derived from nn.Dropout is one, so that its rate should vary
+            fixed = fixed and (one.p > 0 or isinstance(one, nn.Dropout))
+            if fixed or (isinstance(one, nn.MultiheadAttention) and one.dropout > 0):
                 raise InvalidValue(
-                    f'"dropout" can only vary in nn.Dropout, but the model has {type(child).__name__} as {name!r}'
+                    f'"dropout" can only vary in nn.Dropout, but the model has {type(one).__name__} as {name!r}'
                 )
-        if not found:
+        if not any(type(one) is nn.Dropout for _, one in modules):
             raise InvalidValue('"dropout" is given, but the model has no nn.Dropout')
-    return made
+    before = Watch({"model": model})
+    linear = [one for _, one in modules if type(one) is nn.Linear]
+    dropout = [one for _, one in modules if any_rate and type(one) is nn.Dropout]
+    rates = [torch.tensor(one.p, dtype=torch.float32) for one in dropout]
+    try:
+        for one in linear:
+            one.__class__ = _Linear
+        for one, rate in zip(dropout, rates, strict=True):
+            one.__class__ = RateDropout
+            one._buffers["rate"] = rate
+        yield
+    finally:
+        for one in linear:
+            one.__class__ = nn.Linear
+        for one in dropout:
+            one.__class__ = nn.Dropout
+        before.restore()
 
 
 def stackable_loss(loss: Loss) -> Loss:
@@ -141,7 +163,8 @@ def stackable_loss(loss: Loss) -> Loss:
     if type(loss) is nn.CrossEntropyLoss:
         options: Any = loss
         found = (options.weight, options.ignore_index, options.reduction, options.label_smoothing)
-        plain = found == (None, -100, "mean", 0.0)
+        hooked = options._forward_hooks or options._forward_pre_hooks
+        plain = found == (None, -100, "mean", 0.0) and not hooked
     if not plain:
         return loss
 

@@ -14,11 +14,21 @@ from fasthpo.early_stopping import EarlyStopping
 from fasthpo.errors import InvalidValue, TrialPruned, TrialStateError
 from fasthpo.log import logger
 from fasthpo.torch.arguments import TrainingArguments
-from fasthpo.torch.batches import Batches, as_dataset, split_batch
-from fasthpo.torch.checkpoints import FILE_NAME, check_same, load_training, save_training
-from fasthpo.torch.evaluation import LOSS, Loss, Metrics, evaluate
-from fasthpo.torch.optimizers import Schedule, make_optimizer
-from fasthpo.torch.randomness import kept_random_state, random_state, seed_all, set_random_state
+from fasthpo.torch.batches import Batches, Collate, as_dataset, check_collate_fn, split_batch
+from fasthpo.torch.checkpoints import FILE_NAME, Weights, check_same, load_training, save_training
+from fasthpo.torch.evaluation import (
+    LOSS,
+    Loss,
+    LossWeight,
+    Metrics,
+    batch_weight,
+    check_loss,
+    check_trained,
+    evaluate,
+    evaluating,
+)
+from fasthpo.torch.optimizers import Schedule, accepting, check_optimizer, make_optimizer
+from fasthpo.torch.randomness import RandomStream, kept_random_state, seed_all
 from fasthpo.trial import as_number
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -50,9 +60,16 @@ class Trainer:
     """Trains a model, evaluates it, reports to a trial, stops early, and keeps checkpoints to go on from.
 
     A batch is `(*inputs, targets)`, for `loss(model(*inputs), targets)`, or a mapping with the targets under "labels",
-    for `loss(model(**others), labels)`. With the same seed, data and initial weights a training on the CPU ends with
-    the same weights, bit by bit, however often it was interrupted and resumed. The global random states are
-    afterwards what they were before.
+    for `loss(model(**others), labels)`. Inputs and targets are tensors, or mappings, tuples and dataclasses of such.
+
+    With the same seed, data and initial weights a training on the CPU ends with the same weights, bit by bit, however
+    often it was interrupted and resumed, and beside whatever other trainings in threads of the process; also if model,
+    loss or data set draw from the global generators of Python, NumPy or torch. These are afterwards where they were
+    before. As all threads of a process share them, only one of the trainings in threads computes at a time: to use
+    several CPUs or GPUs, run them in processes.
+
+    A `loss` that is a module is trained, too, where its parameters require a gradient: they are optimized, saved, and
+    restored with the best weights as the model's are.
 
     Reports carry the number of epochs done as their step, or the number of optimizer steps with `args.eval_steps`.
     Under a multi-fidelity strategy (`trial.resource` is set) the training goes on from what
@@ -62,15 +79,25 @@ class Trainer:
     Args:
         model: the module, which is trained in place; or a function that makes it, called after seeding.
         args: how to train.
-        train_data: tensors (or arrays) `(*inputs, targets)` of the same length, or a map-style data set.
+        train_data: a tuple `(*inputs, targets)` of tensors, arrays or lists of numbers of the same length (or mappings
+            and tuples of such); or samples: a list of them, or a map-style data set.
         eval_data: the same, to evaluate on; None only with `args.do_eval=False`.
         loss: the mean loss of a batch, from outputs and targets; a function or a module.
         metrics: name -> a function of all outputs and all targets, or an object of torchmetrics; or one
-            `torchmetrics.MetricCollection`.
+            `torchmetrics.MetricCollection`. Other objects with update, compute and reset do as well.
         trial: what is reported to, and asked whether to go on.
-        optimizer: over the model's parameters; by default as `args` say. The schedule multiplies its rates.
+        optimizer: over the model's and the loss's parameters; by default as `args` say. The schedule multiplies its
+            rates.
         objective_metric: which of "eval_loss" and the metrics (with "eval_" before them) is reported and watched.
         early_stopping: a new `EarlyStopping`, such as `tuner.early_stopping()`; its direction is that of the metric.
+        collate_fn: makes a batch of a list of samples, for data sets, such as one that pads, or a data collator of
+            transformers; by default torch's `default_collate`, but with Python's numbers, and lists of them, as tensors
+            of the default type.
+        loss_weight: what `loss` takes the mean over in a batch, if not over its samples: a function of outputs and
+            targets, which returns a number. Batches count by it in "eval_loss", and among the batches that are
+            accumulated to a step, whose gradient is then that of the mean over all that they count (as with the
+            `num_items_in_batch` of transformers). For a loss over valid tokens it is
+            `lambda outputs, targets: (targets != -100).sum()`. A batch of weight 0 counts nowhere.
 
     Attributes:
         model: the model.
@@ -103,11 +130,12 @@ class Trainer:
         optimizer: torch.optim.Optimizer | None = None,
         objective_metric: str = LOSS,
         early_stopping: EarlyStopping | None = None,
+        collate_fn: Collate | None = None,
+        loss_weight: LossWeight | None = None,
     ) -> None:
         if not isinstance(args, TrainingArguments):
             raise InvalidValue(f"args must be a fasthpo.torch.TrainingArguments, got {args!r}")
-        if not callable(loss):
-            raise InvalidValue(f"loss must be a function of outputs and targets, got {loss!r}")
+        check_loss(loss, loss_weight)
         if eval_data is None and args.do_eval:
             raise InvalidValue("eval_data must not be None, unless args.do_eval is False")
         if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
@@ -126,10 +154,18 @@ class Trainer:
         self._objective = objective_metric
         self._train_data = as_dataset("train_data", train_data)
         self._eval_data = None if eval_data is None else as_dataset("eval_data", eval_data)
+        self._collate_fn = check_collate_fn(collate_fn, self._train_data, self._eval_data)
         self._eval_batches: Batches | None = None
         self._loss = loss.to(self.device) if isinstance(loss, torch.nn.Module) else loss
+        self._loss_weight = loss_weight
         self.model = self._made(model).to(self.device)
-        self._optimizer = self._checked(optimizer) if optimizer else make_optimizer(self.model.parameters(), args)
+        self._modules = [one for one in (self.model, self._loss) if isinstance(one, torch.nn.Module)]
+        self._weights = Weights(*self._modules)
+        unique = {id(one): one for module in self._modules for one in module.parameters()}  # a loss may hold the model
+        parameters = list(unique.values())
+        check_trained(loss, parameters)
+        self._optimizer = check_optimizer(optimizer, parameters) or make_optimizer(parameters, args)
+        self._made_optimizer = optimizer is None
         self._batches = Batches(
             self._train_data,
             args.per_device_train_batch_size,
@@ -137,6 +173,7 @@ class Trainer:
             args.seed,
             args.dataloader_drop_last,
             args.dataloader_num_workers,
+            collate_fn,
         )
         self._steps_an_epoch = -(-len(self._batches) // args.gradient_accumulation_steps)
         total = args.max_steps or math.ceil(args.num_train_epochs * self._steps_an_epoch)
@@ -147,6 +184,7 @@ class Trainer:
         self._saves = args.save_steps is not None or getattr(trial, "resource", None) is not None
         if args.save_steps is not None and self._checkpoint_path() is None:
             raise InvalidValue("save_steps needs an output_dir, or a trial with a checkpoint_dir, to save to")
+        self._random = RandomStream(self.device)
         self.step = 0
         self.history: list[dict[str, float]] = []
         self._begun = False
@@ -156,7 +194,7 @@ class Trainer:
     def _made(self, model: Any) -> torch.nn.Module:
         if not isinstance(model, torch.nn.Module) and callable(model):
             with kept_random_state(self.device):
-                seed_all(self.args.seed)
+                seed_all(self.args.seed, self.device)
                 try:
                     model = model()
                 except TypeError as error:
@@ -166,14 +204,6 @@ class Trainer:
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise InvalidValue("model has no parameter that requires a gradient")
         return model
-
-    def _checked(self, optimizer: Any) -> torch.optim.Optimizer:
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise InvalidValue(f"optimizer must be a torch.optim.Optimizer, got {optimizer!r}")
-        mine = {id(parameter) for parameter in self.model.parameters()}
-        if any(id(parameter) not in mine for group in optimizer.param_groups for parameter in group["params"]):
-            raise InvalidValue("optimizer must be made of this model's parameters; it has others")
-        return optimizer
 
     def _share(self, total: int) -> int:
         """The step after which this training ends: `total`, or what the trial's resource says."""
@@ -218,9 +248,12 @@ class Trainer:
         if self._begun:
             raise TrialStateError("train was called before; make a new Trainer, which can go on from a checkpoint")
         self._begun = True
-        with kept_random_state(self.device):
-            seed_all(self.args.seed)
+        try:
+            with self._random.use():
+                seed_all(self.args.seed, self.device)
             self._load(resume)
+            if self.args.do_eval:
+                self._batches_to_evaluate().check()  # not only after an epoch
             self.model.train()
             while self.step < self._last_step and not self._stopped:
                 self._train_epoch()
@@ -228,6 +261,8 @@ class Trainer:
                 self._evaluate()
             if self._saves and self._checkpoint_path() is not None:
                 self.save()
+        finally:
+            self._random.close()
         return self._finish()
 
     @property
@@ -241,7 +276,8 @@ class Trainer:
         sizes = self._batches.sizes()[done * group :]
         batches = self._batches.epoch(epoch, done * group)
         for start in range(0, len(sizes), group):
-            self._train_step(batches, sizes[start : start + group])
+            with self._random.use():
+                self._train_step(batches, sizes[start : start + group])
             self.step += 1
             self._after_step()
             if self.step >= self._last_step or self._stopped:
@@ -249,18 +285,35 @@ class Trainer:
 
     def _train_step(self, batches: Iterator[Any], sizes: list[int]) -> None:
         """One step of the optimizer, over the next batches, of those sizes."""
-        self._schedule.set(self.step)
-        samples = sum(sizes)
+        self._schedule.set(self._optimizer, self.step)
+        # the gradient is that of the mean over the whole step, though its batches may differ in weight; what they weigh
+        # together is known in advance only if samples count, else the sum is in units of the first batch at first
+        unit = float(sum(sizes)) if self._loss_weight is None else 0.0
+        total = 0.0
         for size in sizes:
             inputs, named, targets = split_batch(next(batches))
             with self._autocast():
-                loss = self._loss(self.model(*inputs, **named), targets)
-            if size != samples:  # the mean over all samples of the step, though its batches may differ in size
-                loss = loss * (size / samples)
+                outputs = self.model(*inputs, **named)
+                loss = self._loss(outputs, targets)
+            weight = batch_weight(self._loss_weight, outputs, targets, size)
+            if not weight:  # the loss may be a mean over nothing, NaN
+                continue
+            unit, total = unit or weight, total + weight
+            if weight != unit:
+                loss = loss * (weight / unit)
             self._scaler.scale(loss).backward()
+        if not total:
+            return
+        parameters = [one for group in self._optimizer.param_groups for one in group["params"]]
+        if total != unit:
+            for one in parameters:
+                if one.grad is not None:
+                    one.grad.mul_(unit / total)
+        if self._made_optimizer:
+            self._optimizer = accepting(self._optimizer, self.args, parameters)
         if self.args.max_grad_norm is not None:
             self._scaler.unscale_(self._optimizer)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.args.max_grad_norm)
+            torch.nn.utils.clip_grad_norm_(parameters, self.args.max_grad_norm)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad()
@@ -289,33 +342,29 @@ class Trainer:
         """
         if data is None and self._eval_data is None:
             raise InvalidValue("evaluate needs data: the trainer was made without eval_data")
-        if data is None and self._eval_batches is not None:
-            batches = self._eval_batches
-        else:
-            chosen = self._eval_data if data is None else as_dataset("data", data)
-            size, workers = self.args.per_device_eval_batch_size, self.args.dataloader_num_workers
-            batches = Batches(chosen, size, self.device, workers=workers)
-            if data is None:
-                self._eval_batches = batches
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with kept_random_state(self.device), self._autocast():
-                measured: dict[str, float] = evaluate(
-                    self.model, batches.epoch(0), self._loss, self._metrics, self.device
-                )
-            return measured
-        finally:
-            self.model.train(was_training)
+        batches = self._batches_to_evaluate() if data is None else self._to_evaluate(as_dataset("data", data))
+        with kept_random_state(self.device), evaluating(*self._modules), self._autocast():
+            measured: dict[str, float] = evaluate(self.model, batches, self._loss, self._metrics, self._loss_weight)
+        return measured
+
+    def _batches_to_evaluate(self) -> Batches:
+        if self._eval_batches is None:
+            self._eval_batches = self._to_evaluate(self._eval_data)
+        return self._eval_batches
+
+    def _to_evaluate(self, data: Any) -> Batches:
+        size, workers = self.args.per_device_eval_batch_size, self.args.dataloader_num_workers
+        return Batches(data, size, self.device, workers=workers, collate_fn=self._collate_fn)
 
     def _evaluate(self) -> None:
         """Evaluate, report, and see whether to go on."""
-        metrics = self.evaluate()
+        with self._random.use():
+            metrics = self.evaluate()
         step = self.step if self.args.eval_steps else -(-self.step // self._steps_an_epoch)
         value = metrics[self._objective]
         self.history.append({"step": step, **metrics})
         if self.early_stopping is not None:
-            self.early_stopping.update(value, self.model, step)
+            self.early_stopping.update(value, self._weights, step)
         if self.trial is not None:
             self.trial.report(value, step)
             if self.trial.should_prune():
@@ -327,7 +376,7 @@ class Trainer:
             return {}
         step = self.history[-1]["step"]
         stopper = self.early_stopping
-        if stopper is not None and stopper.restore(self.model):
+        if stopper is not None and stopper.restore(self._weights):
             assert stopper.best_step is not None
             step = stopper.best_step
         reached = next(one for one in reversed(self.history) if one["step"] == step)
@@ -348,10 +397,10 @@ class Trainer:
         stopper = self.early_stopping
         state = {
             "step": self.step,
-            "model": self.model.state_dict(),
+            **self._weights.both(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
-            "random": random_state(self.device),
+            "random": self._random.state(),
             "early_stopping": None if stopper is None else stopper.state_dict(),
             "history": self.history,
             **self._identity(),
@@ -383,12 +432,15 @@ class Trainer:
         if (state["early_stopping"] is None) != (self.early_stopping is None):
             raise InvalidValue(f"{path} holds a training that differs in having early_stopping")
         try:
-            self.model.load_state_dict(state["model"])
+            self._weights.load_both(state)
+            fused = [group.get("fused") for group in self._optimizer.param_groups]
             self._optimizer.load_state_dict(state["optimizer"])
+            for group, one in zip(self._optimizer.param_groups, fused, strict=True):  # as this one was made, not that
+                group["fused"] = one
         except (RuntimeError, ValueError, KeyError) as error:
             raise InvalidValue(f"{path} holds the weights of another model: {error}") from error
         self._scaler.load_state_dict(state["scaler"])
-        set_random_state(state["random"], self.device)
+        self._random.set_state(state["random"])
         if self.early_stopping is not None:
             self.early_stopping.load_state_dict(state["early_stopping"])
         self.step, self.history = state["step"], state["history"]

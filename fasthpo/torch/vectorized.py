@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +15,15 @@ from fasthpo.errors import InvalidParameters, InvalidValue
 from fasthpo.parameter import plain
 from fasthpo.study import Study
 from fasthpo.torch.arguments import TrainingArguments
-from fasthpo.torch.batches import Batches, as_dataset
-from fasthpo.torch.evaluation import LOSS, Loss, Metrics
+from fasthpo.torch.batches import Batches, Collate, as_dataset, check_collate_fn
+from fasthpo.torch.evaluation import LOSS, Loss, LossWeight, Metrics, check_loss, check_trained
+from fasthpo.torch.held_state import contents, difference
 from fasthpo.torch.hyperparams import hyperparams_to_training_args, split_params
 from fasthpo.torch.optimizers import rate_factor, warmup_steps
 from fasthpo.torch.randomness import kept_random_state, seed_all
 from fasthpo.torch.stack import Stack, mappable_attention
+from fasthpo.torch.stack_check import check_stackable
+from fasthpo.torch.stacking import stackable
 from fasthpo.torch.trainer import pick_device
 from fasthpo.trial import TrialState, as_number, check_count
 
@@ -56,17 +60,25 @@ class VectorizedTrainer:
     What a step costs besides arithmetic (Python, calls of torch, memory) is paid once for a stack of models, not once
     for each. The models of a stack have one architecture; they begin with the same weights, see the same batches in the
     same order, and may differ in `learning_rate`, `weight_decay`, `momentum` and `dropout`. Each trains as `Trainer`
-    would train it alone with the same arguments (to rounding, and except for the random numbers of dropout).
+    would train it alone with the same arguments (to rounding, and except for random numbers drawn by torch).
+
+    A model's parameters and its registered buffers are its own, also where its forward puts a new tensor into a
+    buffer's place. Whatever else a module holds (counters, lists, masks that it keeps) is there once for a stack; it
+    may change as long as that is the same for all models. Before a model is trained it is tried out on a batch, alone
+    and stacked, and refused if both do not come to the same, or if torch can't compute it stacked (recurrent layers,
+    control flow that depends on activations, `item()`). What can't be seen, and must not change, is the state of other
+    objects than the module and the loss, such as of one that only a closure leads to.
 
     A configuration's other parameters decide in which stack it is: those that are training arguments, such as
     `optimizer` or `batch_size`, and those that are not, which are the architecture and are passed to `model`.
     A trial that is pruned, or whose weights are no longer finite, leaves its stack, which is faster from then on.
 
     Args:
-        model: a function of the architecture's parameters that makes a module; `dropout` is not passed to it, but set
-            in all of its `nn.Dropout` modules.
+        model: a function of the architecture's parameters that makes a module, the same one whenever it is called with
+            the same parameters and seed; `dropout` is not passed to it, but set in all of its `nn.Dropout` modules.
         args: how to train, for what a configuration does not say. Only "fp32", no accumulation, no checkpoints.
-        train_data, eval_data, loss, metrics, objective_metric: as `Trainer`; the model's output must be one tensor.
+        train_data, eval_data, loss, metrics, objective_metric, collate_fn, loss_weight: as `Trainer`; the model's
+            output must be one tensor, and the loss can't have parameters that require a gradient.
         stack_size: models of a stack, at most; by default what 8 MB hold on a CPU, which fit into its caches, and 1 GB
             elsewhere.
 
@@ -99,13 +111,15 @@ class VectorizedTrainer:
         *,
         objective_metric: str = LOSS,
         stack_size: int | None = None,
+        collate_fn: Collate | None = None,
+        loss_weight: LossWeight | None = None,
     ) -> None:
         if isinstance(model, torch.nn.Module) or not callable(model):
             raise InvalidValue(f"model must be a function that makes a torch.nn.Module, got {model!r}")
         if not isinstance(args, TrainingArguments):
             raise InvalidValue(f"args must be a fasthpo.torch.TrainingArguments, got {args!r}")
-        if not callable(loss):
-            raise InvalidValue(f"loss must be a function of outputs and targets, got {loss!r}")
+        check_loss(loss, loss_weight)
+        check_trained(loss, [])
         _check_stackable(args)
         self._model, self.args = model, args
         self.device = pick_device(args.device)
@@ -118,7 +132,10 @@ class VectorizedTrainer:
         self._objective = objective_metric
         self._train_data = as_dataset("train_data", train_data)
         self._eval_data = as_dataset("eval_data", eval_data)
+        self._collate_fn = check_collate_fn(collate_fn, self._train_data, self._eval_data)
+        self._loss_weight = loss_weight
         self.stack_size = None if stack_size is None else check_count("stack_size", stack_size, 1)
+        self._checked: set[Any] = set()
 
     def tune(self, study: Study, n_trials: int, ask: int = _ASK) -> None:
         """Run trials of a study: ask for many, train them, tell what came out, until there are `n_trials` more.
@@ -161,6 +178,7 @@ class VectorizedTrainer:
 
         Raises:
             InvalidParameters: values that are no training arguments, or that the model's function does not take.
+            InvalidValue: a model that does not come to the same in a stack as alone.
         """
         ends: dict[int, VectorizedResult] = {}
         for ended in self._train_all(list(configurations)):
@@ -179,12 +197,13 @@ class VectorizedTrainer:
             alike = dataclasses.replace(args, learning_rate=0.0, weight_decay=0.0, momentum=0.0)
             stacks.setdefault((alike, dropout is None, tuple(sorted(architecture.items()))), []).append(i)
         for (_, fixed, architecture), members in stacks.items():
+            held = self._check(dict(architecture), arguments[members[0]], not fixed)
             size = self._stack_size(dict(architecture), arguments[members[0]], not fixed)
             for start in range(0, len(members), size):
                 chosen = members[start : start + size]
                 rates = None if fixed else [as_number("dropout", dropouts[i]) for i in chosen]
                 trials = [given[i] for i in chosen]
-                ends = self._train_stack(dict(architecture), [arguments[i] for i in chosen], rates, trials)
+                ends = self._train_stack(dict(architecture), [arguments[i] for i in chosen], rates, trials, held)
                 yield dict(zip(chosen, ends, strict=True))
 
     def _read(self, one: Any) -> tuple[TrainingArguments, float | None, dict[str, Any]]:
@@ -201,10 +220,14 @@ class VectorizedTrainer:
             dropout = as_number("dropout", dropout)
             if not 0 <= dropout <= 1:
                 raise InvalidParameters(f"dropout must lie between 0 and 1, got dropout={dropout:g}")
-        return args, dropout, {name: plain(value) for name, value in others.items()}
+        architecture = {name: plain(value) for name, value in others.items()}
+        for name, value in architecture.items():
+            if not isinstance(value, Hashable):
+                raise InvalidParameters(f"a configuration's values must be hashable, got {name}={value!r}")
+        return args, dropout, architecture
 
     def _make(self, architecture: dict[str, Any], seed: int) -> torch.nn.Module:
-        seed_all(seed)
+        seed_all(seed, self.device)
         try:
             model = self._model(**architecture)
         except TypeError as error:
@@ -213,15 +236,31 @@ class VectorizedTrainer:
             raise InvalidValue(f"model must make a torch.nn.Module, got {model!r}")
         return model.to(self.device)
 
+    def _check(self, architecture: dict[str, Any], args: TrainingArguments, any_rate: bool) -> dict[str, Any]:
+        """Refuse a model that would come to something else in a stack than alone; what it holds when it is made."""
+        key = tuple(sorted(architecture.items())), any_rate, args.per_device_train_batch_size
+        with kept_random_state(self.device), mappable_attention():
+            model = self._make(architecture, args.seed)
+            held = contents(model)
+            if key not in self._checked:
+                size, collate_fn = args.per_device_train_batch_size, self._collate_fn
+                batches = Batches(self._train_data, size, self.device, args.seed, collate_fn=collate_fn)
+                check_stackable(model, args, self._loss, next(batches.epoch(0)), any_rate, self.device)
+                self._checked.add(key)
+        return held
+
     def _stack_size(self, architecture: dict[str, Any], args: TrainingArguments, any_rate: bool) -> int:
         """How many models of this architecture a stack has; the same for the same device, whatever else runs there."""
         if self.stack_size is not None:
             return self.stack_size
         with kept_random_state(self.device), mappable_attention():
             rates = [0.5, 0.5] if any_rate else None
-            stack = Stack(self._make(architecture, args.seed), [args, args], rates, self._loss)
-            batches = Batches(self._train_data, args.per_device_train_batch_size, self.device)
-            bytes_a_model = stack.memory(next(batches.epoch(0)))
+            model = self._make(architecture, args.seed)
+            size, collate_fn = args.per_device_train_batch_size, self._collate_fn
+            batches = Batches(self._train_data, size, self.device, collate_fn=collate_fn)
+            with stackable(model, any_rate):
+                stack = Stack(model, [args, args], rates, self._loss)
+                bytes_a_model = stack.memory(next(batches.epoch(0)))
         return max(1, _MEMORY.get(self.device.type, _MEMORY_ELSEWHERE) // bytes_a_model)
 
     def _train_stack(
@@ -230,16 +269,30 @@ class VectorizedTrainer:
         args: Sequence[TrainingArguments],
         dropouts: Sequence[float] | None,
         trials: Sequence[Any],
+        held: dict[str, Any],
     ) -> list[VectorizedResult]:
         common = args[0]
         ends: list[VectorizedResult] = [VectorizedResult(TrialState.FAILED, math.nan)] * len(args)
-        with kept_random_state(self.device), mappable_attention():
-            stack = Stack(self._make(architecture, common.seed), args, dropouts, self._loss)
-            seed_all(common.seed)
+        with ExitStack() as open_until_the_end:
+            open_until_the_end.enter_context(kept_random_state(self.device))
+            open_until_the_end.enter_context(mappable_attention())
+            model = self._make(architecture, common.seed)
+            path = difference(held, contents(model))
+            if path is not None:
+                raise InvalidValue(
+                    f"model must make the same module whenever it is called with the same seed and parameters, but "
+                    f"{path} differs; the models of a stack have one beginning, so train with Trainer"
+                )
+            open_until_the_end.enter_context(stackable(model, dropouts is not None))
+            stack = Stack(model, args, dropouts, self._loss)
+            seed_all(common.seed, self.device)
             size, drop = common.per_device_train_batch_size, common.dataloader_drop_last
             workers = common.dataloader_num_workers
-            batches = Batches(self._train_data, size, self.device, common.seed, drop, workers)
-            held_out = Batches(self._eval_data, common.per_device_eval_batch_size, self.device, workers=workers)
+            collate_fn = self._collate_fn
+            batches = Batches(self._train_data, size, self.device, common.seed, drop, workers, collate_fn)
+            held_size = common.per_device_eval_batch_size
+            held_out = Batches(self._eval_data, held_size, self.device, workers=workers, collate_fn=collate_fn)
+            held_out.check()
             # fewer at a time where batches are larger than in the training: memory is what limits a stack
             at_once = max(1, len(args) * size // common.per_device_eval_batch_size)
             steps = len(batches)
@@ -273,7 +326,7 @@ class VectorizedTrainer:
         """Evaluate all models of the stack, report, and take out those that have ended."""
         stack.train(False)
         with kept_random_state(self.device):
-            measured = stack.evaluate(batches.epoch(0), self._metrics, self.device, at_once)
+            measured = stack.evaluate(batches, self._metrics, at_once, self._loss_weight)
         stack.train(True)
         members = stack.rows.tolist()
         for member, metrics in zip(members, measured, strict=True):  # all report before any is judged

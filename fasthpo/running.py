@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,7 @@ from fasthpo.errors import AllTrialsFailed, SpaceExhausted
 from fasthpo.execution.base import Backend, Ended, FailureKind
 from fasthpo.execution.desk import Desk
 from fasthpo.headline import headline, headline_of, without_numbers
-from fasthpo.interrupts import Interrupts
+from fasthpo.interrupts import Interrupts, interruption_behind
 from fasthpo.log import logger
 from fasthpo.results import StopReason
 from fasthpo.study import Study
@@ -36,6 +37,8 @@ class Run:
         interrupts: Ctrl-C.
         stopped: whether the run was asked to end.
         meanwhile: called each time that trials have ended.
+        left: numbers of RUNNING trials that a signal has left without anyone who runs them. They come first, and are
+            taken out; when this run ends, those are in it that it leaves.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Run:
         interrupts: Interrupts,
         stopped: Callable[[], bool],
         meanwhile: Callable[[], None],
+        left: list[int],
     ) -> None:
         self._study = study
         self._config = config
@@ -59,6 +63,7 @@ class Run:
         self._interrupts = interrupts
         self._stopped = stopped
         self._meanwhile = meanwhile
+        self._left = left
         self._end = math.inf
         self._running: dict[int, Trial] = {}
         self._failures: dict[int, dict[FailureKind, int]] = {}  # of trials that are tried again
@@ -71,6 +76,7 @@ class Run:
     def to_the_end(self) -> StopReason:
         """Run trials; what ended the run. No trial is left running, also if this raises."""
         self._end = time.monotonic() + self._config.max_seconds
+        handled = sys.exception()  # what is being dealt with where optimize was called, if anything
         try:
             while True:
                 self._interrupts.allow()  # raises a Ctrl-C that came meanwhile
@@ -86,7 +92,7 @@ class Run:
                         self._settle()
                     self._meanwhile()
         except BaseException as raised:
-            self._break_off(raised)
+            self._break_off(raised, handled)
             raise
 
     def _look_for_an_end(self) -> None:
@@ -113,6 +119,11 @@ class Run:
         config, counts, study = self._config, self._study.table.counts, self._study
         limit = math.inf if config.max_total_resource is None else config.max_total_resource
         while len(self._running) < self._backend.capacity and self._nothing is None:
+            if self._left:
+                self._start_again(self._left.pop(0))
+                if self._stopped() or self._interrupts.count:
+                    return
+                continue
             full = config.max_trials is not None and len(study) - counts[TrialState.WAITING] >= config.max_trials
             try:
                 trial = study.ask_within(limit - study.resource_committed, new=not full)
@@ -131,6 +142,16 @@ class Run:
             self._backend.submit(trial)
             if self._stopped() or self._interrupts.count:
                 return
+
+    def _start_again(self, number: int) -> None:
+        """Start a trial anew that was running when a signal ended an earlier run."""
+        if self._is_running(number):
+            self._desk.repeat(number)
+            trial = self._running[number] = self._study.trials[number]
+            self._interrupts.allow()
+            self._notify("on_trial_start", trial)
+            self._interrupts.hold()
+            self._backend.submit(trial)
 
     def _why_none(self, full: bool) -> StopReason:
         """Why there is no next trial, if none is running."""
@@ -242,7 +263,7 @@ class Run:
         pruner = self._study.pruner
         return f"{where}, by {'the objective' if pruner is None else type(pruner).__name__}"
 
-    def _break_off(self, raised: BaseException) -> None:
+    def _break_off(self, raised: BaseException, handled: BaseException | None) -> None:
         """The run ends at once: results that have come are kept, and what is still running fails."""
         self._interrupts.hold()
         try:
@@ -255,6 +276,11 @@ class Run:
             if ended.number in self._running and self._is_running(ended.number):
                 self._tell(self._desk.end(ended))
         interrupted = isinstance(raised, KeyboardInterrupt)
+        if not interrupted and interruption_behind(raised, handled) is not None:
+            # a signal ends the program: what was running is run again later, as if the program had been killed
+            self._left.extend(number for number in self._running if self._is_running(number))
+            self._running.clear()
+            return
         error = "interrupted" if interrupted else f"the run was broken off by {headline_of(raised)}"
         failed = [trial for number, trial in self._running.items() if self._is_running(number)]
         for trial in failed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from fasthpo.config import TunerConfig
 from fasthpo.early_stopping import EarlyStopping
 from fasthpo.errors import InvalidValue, TrialStateError
 from fasthpo.execution.desk import Desk
+from fasthpo.execution.forks import forks_end
 from fasthpo.execution.options import Execution
 from fasthpo.execution.standin import early_stopping, reduced_tuner
 from fasthpo.interrupts import Interrupts
@@ -91,6 +92,7 @@ class HyperparameterTuner:
         self._busy = threading.Lock()
         self._seconds = 0.0  # that optimize has run
         self._files = StudyFiles(config)
+        self._left: list[int] = []  # numbers of trials that were running when a signal ended a run
 
     @classmethod
     def with_bayesian_optimization(cls, config: TunerConfig, space: SearchSpace | Mapping[str, Any]) -> Self:
@@ -205,7 +207,8 @@ class HyperparameterTuner:
 
     def _notify(self, hook: str, *arguments: Any) -> None:
         for callback in tuple(self._callbacks):
-            getattr(callback, hook)(*arguments)
+            with forks_end():
+                getattr(callback, hook)(*arguments)
 
     # --- for objectives
 
@@ -235,6 +238,8 @@ class HyperparameterTuner:
         trial_memory: int | None = None,
         retries: int | Mapping[str, int] = 0,
         resources_per_trial: Mapping[str, float] | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
     ) -> TuningResult:
         """Run trials until the study is finished. Called again it goes on.
 
@@ -244,10 +249,19 @@ class HyperparameterTuner:
         By default trials run one after the other where `optimize` is called. With more workers, devices or a limit they
         run in processes that are started afresh and stay for many trials. There the objective is a copy: what it
         changes outside of itself changes in the copy only, and of a tuner it sees `config`, `early_stopping()` and
-        `stop()`. Scripts need no `if __name__ == "__main__"`. Callbacks are called where `optimize` was.
+        `stop()`. Callbacks are called where `optimize` was.
+
+        Worker processes have the script's `sys.argv`, Python's flags and the environment. The script is not run again
+        in them, so it needs no `if __name__ == "__main__"`: functions, classes and values of it that the objective
+        uses go along, and can be pickled there by their names, also for processes that a trial spawns. What the
+        objective does not name is not there. Modules are imported anew; what the script has set in them, `initializer`
+        has to set once more.
 
         Ctrl-C ends the run: in this process at once (the running trial fails), with workers after the trials that
-        are running, and pressed twice at once.
+        are running, and pressed twice at once. In a tuner that runs inside an objective it ends both. What a signal
+        handler of yours raises to end the program (`sys.exit()`, or anything for SIGTERM and its like) ends the run,
+        too, and comes out of `optimize` once the files are written; trials that were running are run again when the
+        study goes on. Of a process that an objective forks off, nothing but the objective runs.
 
         Args:
             objective: called with a `Trial`, which is also a mapping of its parameters. Returns a number, a mapping
@@ -271,6 +285,10 @@ class HyperparameterTuner:
                 `devices` has not given each a GPU of its own. It then has this machine's GPU, or without `devices` all
                 of this machine, for itself; not so on Ray and in executors that reach beyond this machine.
             resources_per_trial: what a trial needs on Ray: {"cpu": 2, "gpu": 0.5}, "memory" in bytes, or other names.
+            initializer: called wherever trials run, before the first of them, as in `concurrent.futures`: once in each
+                worker process, in each thread, or in this process. In a worker it comes before the imports of modules
+                that the objective uses.
+            initargs: the initializer's arguments.
 
         Raises:
             InvalidValue: the study would never end, or an argument is wrong, or the objective can't be sent to workers.
@@ -278,14 +296,16 @@ class HyperparameterTuner:
             StudyExists: the study's directory holds another study.
             AllTrialsFailed: 10 trials have run (`TunerConfig.max_initial_failures`) and every one has failed; its cause
                 is the last failure.
-            WorkersFailed: workers can't be started or can't load the objective, or the executor is broken.
+            WorkersFailed: workers can't be started or can't load the objective, the initializer fails, or the executor
+                is broken.
             StorageError: files can't be written.
         """
         if not callable(objective):
             raise InvalidValue(f"objective must be callable with a trial, got {objective!r}")
         execution = Execution.of(
-            workers, devices, backend, executor, trial_timeout, trial_memory, retries, resources_per_trial
-        )
+            workers, devices, backend, executor, trial_timeout, trial_memory, retries, resources_per_trial, initializer,
+            initargs,
+        )  # fmt: skip
         total = self._expected_trials()
         if not self._busy.acquire(blocking=False):
             raise TrialStateError("optimize is running already; call it again when it has returned")
@@ -343,6 +363,8 @@ class HyperparameterTuner:
                         failure = raised
                     else:
                         logger.exception("while the run was ending because of %r", failure)
+        if reason == StopReason.INTERRUPTED or interrupts.count:
+            interrupts.pass_on(at_once=failure is None)
         if failure is not None:
             try:
                 raise failure
@@ -361,7 +383,7 @@ class HyperparameterTuner:
                 interrupts.count_first(2, made.wake)
             run = Run(
                 self._study, self._config, made, desk, execution.retries, self._notify, interrupts,
-                self._stop.is_set, progress.update,
+                self._stop.is_set, progress.update, self._left,
             )  # fmt: skip
             return run.to_the_end()
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import gc
+import importlib.util
 import math
 import os
+import pickle
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,7 +17,7 @@ from typing import Any
 import pytest
 
 import fasthpo
-from fasthpo import HyperparameterCallback, PruningConfig, StopReason, Trial, TrialPruned
+from fasthpo import HyperparameterCallback, PruningConfig, StopReason, Trial, TrialPruned, WorkersFailed
 from fasthpo.callbacks import LoggingCallback
 from tests.gates import Gate, arrive
 from tests.tuning import GRID, SPACE, make, params_of, states
@@ -238,6 +243,72 @@ class BackendTests:
         assert make(2).optimize(Objective(), **options).best_value == 4.0
         assert make(2).optimize(lambda trial: offset[0], **options).best_value == 1.0
         assert make(2).optimize(len, **options).best_value == 2.0  # of the parameters
+
+    def test_a_copy_of_a_trial_is_a_dict_and_the_trial_goes_on(self, options: dict[str, Any]) -> None:
+        @dataclasses.dataclass
+        class Settings:
+            trial: Any
+
+        def objective(trial: Trial) -> float:
+            copies = [copy.copy(trial), copy.deepcopy(trial), pickle.loads(pickle.dumps(trial))]
+            copies += [copy.deepcopy({"trial": [trial]})["trial"][0], dataclasses.asdict(Settings(trial))["trial"]]
+            for one in copies:
+                assert type(one) is dict and one == trial.params
+            del copies, one
+            gc.collect()
+            trial.report(0.5, step=0)
+            assert trial.should_prune() is False and trial.reports == {0: 0.5}
+            return 1.0
+
+        tuner = make(4)
+        tuner.optimize(objective, **options)
+        assert [trial.error for trial in tuner.study.trials] == [None] * 4
+
+    def test_an_initializer_is_called_before_the_first_trial(self, options: dict[str, Any]) -> None:
+        def prepare(*values: float) -> None:
+            import builtins
+
+            builtins.prepared = sum(values)  # type: ignore[attr-defined]
+
+        def objective(trial: Trial) -> float:
+            import builtins
+
+            return builtins.prepared  # type: ignore[attr-defined,no-any-return]
+
+        result = make(4).optimize(objective, **options, initializer=prepare, initargs=(3.0, 4.0))
+        assert set(result.study.values) == {7.0}
+
+    def test_an_initializer_that_fails(self, options: dict[str, Any]) -> None:
+        def prepare() -> None:
+            raise ValueError("no such data")
+
+        tuner = make(4)
+        with pytest.raises(WorkersFailed, match=r"(?s)initializer.*ValueError: no such data"):
+            tuner.optimize(lambda trial: 1.0, **options, initializer=prepare)
+        assert set(states(tuner)) <= {"FAILED"}
+
+    def test_an_objective_of_a_module_that_can_not_be_imported_anew(
+        self, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its definitions are found under their names, too."""
+        (tmp_path / "elsewhere.py").write_text(
+            "import pickle\nscale = 2.0\nclass Model:\n    class Part: pass\n"
+            "def half(x): return x / scale\n"
+            "def objective(trial):\n"
+            "    for one in (half, objective, Model, Model.Part):\n"
+            "        assert pickle.loads(pickle.dumps(one)) is one\n"
+            "    return half(4.0)\n"
+        )
+        spec = importlib.util.spec_from_file_location("not_on_the_path", tmp_path / "elsewhere.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "not_on_the_path", module)
+        spec.loader.exec_module(module)
+        module.scale = 4.0  # type: ignore[attr-defined]
+        for objective, value in ((module.objective, 1.0), (lambda trial: module.objective(trial) + module.scale, 5.0)):
+            tuner = make(2)
+            tuner.optimize(objective, **options)
+            assert [(trial.value, trial.error) for trial in tuner.study.trials] == [(value, None)] * 2
 
     def test_stop_from_a_callback_ends_after_the_running_trials(self, options: dict[str, Any]) -> None:
         tuner = make(1000)

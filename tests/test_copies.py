@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 import fasthpo
-from fasthpo.execution.options import pickle_objective
+from fasthpo.execution.main_module import Source, own_main
+from fasthpo.execution.pickling import pickle_objective
+from fasthpo.execution.unpickling import load
 from fasthpo.samplers.base import Sampler
 
 SPACE = fasthpo.SearchSpace(
@@ -118,7 +120,8 @@ def test_a_tuner_is_not_copied_but_goes_to_workers_as_its_stand_in(copied: Calla
     tuner = fasthpo.HyperparameterTuner.with_random_search(fasthpo.TunerConfig("s"), SPACE)
     with pytest.raises(fasthpo.NotCopyable, match=r"tuner\.save_checkpoint\(\).*load_checkpoint.*Study\.load\(path\)"):
         copied(tuner)
-    sent = pickle.loads(pickle_objective(lambda trial: tuner))
+    with own_main:
+        sent: Any = load(pickle_objective(lambda trial: tuner), Source(b"", bytes))
     assert type(sent(None)).__name__ == "TunerInWorker" and sent(None).config == tuner._config
     with pytest.raises(fasthpo.NotCopyable):  # and not from then on
         copied(tuner)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +218,22 @@ def test_a_tuner_keeps_house(save: bool, tmp_path: Path) -> None:
     assert (tmp_path / "s" / "checkpoints").exists() == save
     if save:
         shutil.rmtree(tmp_path / "s")
+
+
+def test_trials_in_threads_share_one_temporary_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if a second one asks while the first one's is being made."""
+    study = fasthpo.Study(SPACE, sampler=fasthpo.RandomSampler(0))
+    trials = [study.ask(), study.ask()]
+    second = threading.Thread(target=train, args=(trials[1],))
+    make_directory = tempfile.mkdtemp
+
+    def interrupted(**options: Any) -> str:
+        if second.ident is None:
+            second.start()
+            second.join(0.2)  # it can't end before this does
+        return make_directory(**options)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", interrupted)
+    train(trials[0])
+    second.join()
+    assert made(study) == {0, 1}

@@ -7,6 +7,7 @@ from typing import Any
 
 from fasthpo.errors import TrialPruned
 from fasthpo.execution.base import Ended, FailureKind
+from fasthpo.execution.forks import forks_end
 from fasthpo.headline import message_of
 from fasthpo.objective import Objective, read_outcome, traceback_text
 from fasthpo.trial import Trial
@@ -18,7 +19,8 @@ _CUDA_MESSAGES = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STA
 def run_attempt(objective: Objective, trial: Trial, metric: str | None) -> Ended:
     """Call the objective; what it returned or raised. `sys.exit()` ends the trial only; Ctrl-C goes through."""
     try:
-        outcome = read_outcome(objective(trial), metric)
+        with forks_end():
+            outcome = read_outcome(objective(trial), metric)
     except TrialPruned as raised:
         return Ended(trial.number, pruned=message_of(raised))
     except (Exception, SystemExit) as raised:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import socket
+import sys
 import threading
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import replace
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from fasthpo.errors import TrialStateError, WorkersFailed
 from fasthpo.execution.base import Backend, Ended, FailureKind, Job, Limits
 from fasthpo.execution.desk import Desk
 from fasthpo.execution.devices import Slot
+from fasthpo.execution.main_module import Source, own_main, remove_files, use_main
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
 from fasthpo.execution.pool import Given, Pool, in_a_line, is_local, workers_of
 from fasthpo.execution.processes import Processes
 from fasthpo.execution.tidying import Tidier
 from fasthpo.execution.turns import Turns
-from fasthpo.execution.wire import LOOPBACK, Gone, Said, Switchboard, Wire, WireLine, connect
-from fasthpo.execution.worker import Unloadable, load, work
+from fasthpo.execution.unpickling import Unloadable, load
+from fasthpo.execution.wire import LOOPBACK, Gone, Said, Switchboard, Wire, WireLine, connect, fetch
+from fasthpo.execution.worker import work
 from fasthpo.trial import Trial
 
 _SMALL = 2**14  # bytes of a pickled objective that goes along with each job; a larger one is fetched once a process
@@ -33,8 +36,7 @@ class Task(NamedTuple):
     hosts: tuple[str, ...]
     port: int
     key: bytes
-    digest: bytes  # of the pickled objective
-    size: int  # bytes of it
+    size: int  # bytes of the pickled objective
     objective: bytes | None  # the same, if it is small
     metric: str | None
     limits: Limits
@@ -44,7 +46,16 @@ class Task(NamedTuple):
 # --- in the executor's processes
 
 
-_objective: tuple[bytes, bool, Any] = (b"", False, None)  # the latest: its digest, whether it is loaded, itself
+class _Loaded(NamedTuple):
+    """The objective that this process has got last."""
+
+    key: bytes  # of its run
+    objective: Any  # its pickle, if trials are to run in processes of their own
+    main: ModuleType | None  # the `__main__` that came with it
+
+
+_loaded: _Loaded | None = None
+_loading = threading.Lock()  # Dask's workers have several threads
 _tidier = Tidier()
 _wires = threading.local()  # .wire: the connection that this thread has; .run: the key of the run it leads to
 
@@ -72,32 +83,36 @@ def run_task(packed: bytes) -> None:
     line = _connected(task)
     if not line.request([Says.HELLO, job.ticket]):
         return  # it ran already
-    try:
-        objective = _load(task)
-    except Unloadable as error:
-        line.request([Says.UNLOADABLE, str(error)])
-        return
-    if task.limits:
-        line.request([Says.DONE, pack_ended(_in_own_process(task, objective, line))])
-    else:
-        line.request([Says.DONE, pack_ended(work(objective, job, line, task.metric))])
+    with own_main:
+        try:
+            objective = _load(task)
+        except Unloadable as error:
+            line.request([Says.UNLOADABLE, str(error)])
+            return
+        ended = _in_own_process(task, objective, line) if task.limits else work(objective, job, line, task.metric)
+    line.request([Says.DONE, pack_ended(ended)])
+    if not task.limits:
         _tidier.tidy()
 
 
 def _load(task: Task) -> Any:
     """The objective; its pickle, if trials are to run in processes of their own."""
-    global _objective  # noqa: PLW0603  (one a process, for all trials of a run)
-    digest, loaded, objective = _objective
-    if digest != task.digest or loaded == bool(task.limits):
-        pickled = task.objective
-        if pickled is None:
-            wire = connect(task.hosts, task.port, task.key)
-            wire.send([Says.FETCH])
-            pickled = wire.receive_bytes(task.size)
-            wire.close()
-        objective = pickled if task.limits else load(pickled)
-        _objective = task.digest, not task.limits, objective
-    return objective
+    global _loaded  # noqa: PLW0603  (one a process, for all trials of a run)
+
+    def get() -> bytes:
+        return fetch(task.hosts, task.port, task.key, task.size)
+
+    with _loading:
+        if _loaded is None or _loaded.key != task.key:
+            pickled = get() if task.objective is None else task.objective
+            if task.limits:
+                _loaded = _Loaded(task.key, pickled, None)
+            else:
+                objective = load(pickled, Source(task.key, get))
+                _loaded = _Loaded(task.key, objective, sys.modules["__main__"])
+        elif _loaded.main is not None:
+            use_main(_loaded.main)
+        return _loaded.objective
 
 
 class _Relay:
@@ -173,7 +188,6 @@ class Tasks(Backend):
             hosts,
             self._board.port,
             self._board.key,
-            hashlib.sha256(objective).digest(),
             len(objective),
             objective if len(objective) <= _SMALL else None,
             metric,
@@ -286,7 +300,7 @@ class Tasks(Backend):
         reply: Message | None = [Told.REPLY, True]
         match message:
             case [Says.UNLOADABLE, str(why)]:
-                raise WorkersFailed(f"a worker can't load the objective:\n{why}")
+                raise WorkersFailed(f"a worker {why}")
             case [Says.DONE, result]:
                 self._end(ticket, unpack_ended(result, number))
             case _:
@@ -314,6 +328,7 @@ class Tasks(Backend):
         self.abort()
         self._board.close()  # what still runs ends at its next report
         self._pool.close(at_once=bool(self._running))
+        remove_files(self._board.key)
 
 
 def _why_lost(future: Future[Any]) -> str:

@@ -13,9 +13,9 @@ from fasthpo.errors import InvalidValue, MissingPackage
 from fasthpo.execution.base import Backend, FailureKind, Limits
 from fasthpo.execution.desk import Desk
 from fasthpo.execution.devices import Slot, plan_slots
+from fasthpo.execution.initializing import Initializer
 from fasthpo.execution.inline import Inline
 from fasthpo.execution.pool import Given, check_executor
-from fasthpo.execution.standin import sending_to_worker
 from fasthpo.interrupts import Interrupts
 from fasthpo.objective import Objective
 from fasthpo.trial import as_number, check_count
@@ -36,6 +36,7 @@ class Execution:
         limits: what a trial may take.
         retries: how often a trial is tried again, by what made it fail; see `_retries`.
         needs: what a trial needs on Ray, by Ray's names; None elsewhere.
+        initializer: what is called wherever trials run, before the first of them, if there is anything.
     """
 
     backend: str
@@ -45,6 +46,7 @@ class Execution:
     limits: Limits
     retries: Mapping[FailureKind, int]
     needs: Mapping[str, float] | None
+    initializer: Initializer | None
 
     @classmethod
     def of(
@@ -57,6 +59,8 @@ class Execution:
         trial_memory: Any = None,
         retries: Any = 0,
         resources_per_trial: Any = None,
+        initializer: Any = None,
+        initargs: Any = (),
     ) -> Execution:
         """What the arguments say.
 
@@ -88,7 +92,7 @@ class Execution:
         if chosen == "ray":
             needs = _needs({} if resources_per_trial is None else resources_per_trial)
             _check_ray()
-        return cls(chosen, count, slots, executor, limits, policy, needs)
+        return cls(chosen, count, slots, executor, limits, policy, needs, Initializer.of(initializer, initargs))
 
     def make_backend(self, objective: Objective, metric: str | None, desk: Desk, interrupts: Interrupts) -> Backend:
         """A backend that is ready to be entered.
@@ -98,13 +102,15 @@ class Execution:
             WorkersFailed: there is no such cluster, or it has not what a trial needs.
         """
         if self.backend == "inline":
-            return Inline(objective, metric, desk, interrupts)
+            return Inline(objective, metric, desk, interrupts, self.initializer)
         if self.backend == "threads":
             from fasthpo.execution.threads import Threads
 
             assert self.workers is not None
-            return Threads(objective, metric, desk, self.workers)
-        pickled = pickle_objective(objective)
+            return Threads(objective, metric, desk, self.workers, self.initializer)
+        from fasthpo.execution.pickling import pickle_objective
+
+        pickled = pickle_objective(objective, self.initializer)
         if self.backend == "processes":
             from fasthpo.execution.processes import Processes
 
@@ -194,22 +200,3 @@ def _check_ray() -> None:
         import ray  # noqa: F401
     except ImportError as error:
         raise MissingPackage('Ray is not installed: pip install "fasthpo[ray]"') from error
-
-
-def pickle_objective(objective: Objective) -> bytes:
-    """The objective for other processes; functions of scripts, notebooks and lambdas by value.
-
-    Raises:
-        InvalidValue: it holds what can't leave this process.
-    """
-    import cloudpickle
-
-    try:
-        with sending_to_worker():
-            pickled: bytes = cloudpickle.dumps(objective)
-    except Exception as error:
-        raise InvalidValue(
-            f"the objective can't be sent to another process: {error}; make what it needs inside of it, or use "
-            'backend="threads"'
-        ) from error
-    return pickled

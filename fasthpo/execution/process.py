@@ -13,12 +13,24 @@ from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.spawn import get_executable
 from typing import Any
 
-# the parent's module path comes first, so that whatever can be imported there can be imported here; __main__ is not
-# run again, as its functions are pickled by value, so that scripts need no `if __name__ == "__main__"`
+# the parent's module path comes first, so that whatever can be imported there can be imported here; the script is not
+# run again, see `main_module`, so that it needs no `if __name__ == "__main__"`
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
     "from fasthpo.execution.worker import main; main()"
 )
+
+
+def interpreter_flags() -> list[str]:
+    """The flags that this process's interpreter was started with, and that its children's are to be, too."""
+    flags: list[str] = list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]  # as spawn does
+    for name, value in sys._xoptions.items():  # which leaves out some
+        flag = name if value is True else f"{name}={value}"
+        if flag not in flags:
+            flags += ["-X", flag]
+    if getattr(sys.__stdout__, "write_through", False):  # of which the interpreter keeps no other note
+        flags.append("-u")
+    return flags
 
 
 class WorkerProcess:
@@ -31,7 +43,7 @@ class WorkerProcess:
     """
 
     def __init__(self, parts: Sequence[bytes], environment: Mapping[str, str], on_exit: Callable[[], None]) -> None:
-        command = [get_executable(), *(f"-W{option}" for option in sys.warnoptions), "-c", _BOOT]
+        command = [get_executable(), *interpreter_flags(), "-c", _BOOT]
         group: dict[str, Any] = {"start_new_session": True}  # Ctrl-C is for the run, which tells its workers
         if sys.platform == "win32":
             group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}

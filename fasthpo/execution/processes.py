@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import multiprocessing
 import pickle
 import time
 from collections import Counter, deque
@@ -14,6 +15,7 @@ from typing import NamedTuple, Protocol
 from fasthpo.errors import WorkersFailed
 from fasthpo.execution.base import Backend, Ended, FailureKind, Job, Limits
 from fasthpo.execution.devices import Slot, environment
+from fasthpo.execution.main_module import remove_files
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, unpack_ended
 from fasthpo.execution.process import WorkerProcess
 from fasthpo.execution.watch import Watch, Worker
@@ -138,7 +140,10 @@ class Processes(Backend):
     def _start(self, slot: int) -> None:
         self._started += 1
         worker = Worker(slot, self._started)
-        order = Order(self._board.port, self._board.key, worker.name, self._metric, len(self._objective))
+        authentication = bytes(multiprocessing.current_process().authkey)
+        order = Order(
+            self._board.port, self._board.key, worker.name, self._metric, len(self._objective), authentication
+        )
         parts = pickle.dumps(tuple(order)), self._objective
         variables = environment(self._slots[slot], len(self._slots))
         try:
@@ -181,6 +186,8 @@ class Processes(Backend):
             case [Says.HELLO, int(name)] if name in self._named:
                 worker = self._wired[wire] = self._named.pop(name)
                 worker.wire = wire
+            case [Says.FETCH]:
+                self._board.hand_out(wire, self._objective)
             case _:
                 raise CorruptMessage("it is unknown here")
 
@@ -190,7 +197,7 @@ class Processes(Backend):
                 worker.ready = True
                 self._stillborn = 0
             case [Says.UNLOADABLE, str(why)]:
-                raise WorkersFailed(f"a worker process can't load the objective:\n{why}")
+                raise WorkersFailed(f"a worker process {why}")
             case _:
                 raise CorruptMessage(f"it said {message!r:.200} before it was ready")
 
@@ -261,3 +268,4 @@ class Processes(Backend):
         for worker in self._workers.values():
             worker.process.join(_GRACE)
         self._board.close()
+        remove_files(self._board.key)

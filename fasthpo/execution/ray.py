@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import ray
@@ -23,10 +25,12 @@ from fasthpo.errors import TrialStateError, WorkersFailed
 from fasthpo.execution.base import Backend, Ended, FailureKind, Job, Limits
 from fasthpo.execution.desk import Desk
 from fasthpo.execution.line import read_reply
+from fasthpo.execution.main_module import Source, own_main, remove_files, use_main
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
 from fasthpo.execution.tidying import Tidier
+from fasthpo.execution.unpickling import Unloadable, load
 from fasthpo.execution.watch import over_memory
-from fasthpo.execution.worker import Unloadable, load, work
+from fasthpo.execution.worker import work
 from fasthpo.headline import headline
 from fasthpo.trial import Trial
 
@@ -86,6 +90,7 @@ class _Loaded(NamedTuple):
     run: bytes
     order: Order
     objective: Any
+    main: ModuleType  # the `__main__` that came with it
 
 
 _loaded: _Loaded | None = None
@@ -138,14 +143,22 @@ def run_task(call: tuple[bytes, Any, tuple[Any, ...]]) -> Message:
         call: which run this is; a reference to its `Order`, which Ray would fetch for each task if it stood alone; and
             the `Job`. All in one argument, as Ray takes a while for each.
     """
-    global _loaded  # noqa: PLW0603  (one a process, for all trials of a run)
     run, reference, job = call[0], call[1], Job(*call[2])
+    with own_main:
+        return _run(run, reference, job)
+
+
+def _run(run: bytes, reference: Any, job: Job) -> Message:
+    global _loaded  # noqa: PLW0603  (one a process, for all trials of a run)
     if _loaded is None or _loaded.run != run:
         fetched: Order = ray.get(reference)
         try:
-            _loaded = _Loaded(run, fetched._replace(objective=b""), load(fetched.objective))
+            objective = load(fetched.objective, Source(run, lambda: bytes(ray.get(reference).objective)))
         except Unloadable as error:
             return [Says.UNLOADABLE, str(error)]
+        _loaded = _Loaded(run, fetched._replace(objective=b""), objective, sys.modules["__main__"])
+    else:
+        use_main(_loaded.main)
     order = _loaded.order
     line = _MailLine(order.mailbox, job)
     if order.limits.seconds is not None:
@@ -346,7 +359,7 @@ class RayTasks(Backend):
         try:
             match result:
                 case [Says.UNLOADABLE, str(why)]:
-                    raise WorkersFailed(f"a worker can't load the objective:\n{why}")
+                    raise WorkersFailed(f"a worker {why}")
             ended = unpack_ended(result, number)
         except CorruptMessage as error:
             return Ended(number, failure=FailureKind.LOST, error=f"its Ray task was given up, because {error}")
@@ -361,6 +374,7 @@ class RayTasks(Backend):
         ray.kill(self._mailbox)
         if self._owns_ray:
             ray.shutdown()
+        remove_files(self._run)
 
 
 def _result(reference: Any) -> Any:

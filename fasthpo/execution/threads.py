@@ -12,6 +12,7 @@ from typing import NamedTuple
 from fasthpo.execution.attempt import failed, forget_peak, run_attempt
 from fasthpo.execution.base import Backend, Ended
 from fasthpo.execution.desk import Desk
+from fasthpo.execution.initializing import Initializer
 from fasthpo.execution.tidying import free_gpu_memory
 from fasthpo.execution.turns import Turns
 from fasthpo.objective import Objective
@@ -36,17 +37,27 @@ class Threads(Backend):
         metric: which entry of a mapping is the objective's value.
         desk: the study's.
         workers: how many threads.
+        initializer: called in each of them.
     """
 
-    def __init__(self, objective: Objective, metric: str | None, desk: Desk, workers: int) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        metric: str | None,
+        desk: Desk,
+        workers: int,
+        initializer: Initializer | None = None,
+    ) -> None:
         self._objective = objective
         self._metric = metric
         self._desk = desk
         self._workers = workers
+        self._initializer = initializer
         self._turns: Turns[_Attempt] = Turns()
         self._jobs: queue.SimpleQueue[_Attempt | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Ended | BaseException | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._is_broken = False  # the initializer has failed
 
     @property
     def capacity(self) -> int:
@@ -68,6 +79,12 @@ class Threads(Backend):
             thread.start()
 
     def _work(self) -> None:
+        if self._initializer is not None:
+            try:
+                self._initializer.call()
+            except BaseException as raised:
+                self._done.put(raised)
+                return
         while (attempt := self._jobs.get()) is not None:
             trial, shared = attempt
             try:
@@ -80,10 +97,14 @@ class Threads(Backend):
     def wait(self, timeout: float | None = None) -> list[Ended]:
         self._start()  # not earlier: the exception of an attempt before, and all that its frames hold, is let go by now
         found: list[Ended] = []
-        take: Callable[[], Ended | None] = lambda: self._done.get(timeout=timeout)  # noqa: E731
+        take: Callable[[], Ended | BaseException | None] = lambda: self._done.get(timeout=timeout)  # noqa: E731
         try:
             while (ended := take()) is not None:
-                found.append(ended)
+                if not isinstance(ended, BaseException):
+                    found.append(ended)
+                elif not self._is_broken:
+                    self._is_broken = True
+                    raise ended
                 take = self._done.get_nowait
         except queue.Empty:
             pass

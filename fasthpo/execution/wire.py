@@ -12,14 +12,14 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
-from typing import Any, NamedTuple
+from multiprocessing.connection import answer_challenge, deliver_challenge
+from typing import Any, NamedTuple, NoReturn
 
 import msgpack
 
 from fasthpo.errors import TrialStateError
 from fasthpo.execution.line import read_reply
-from fasthpo.execution.messages import CorruptMessage, Message, pack, unpacker
+from fasthpo.execution.messages import CorruptMessage, Message, Says, pack, unpacker
 
 LOOPBACK = "127.0.0.1"
 _ACCEPTORS = 4  # threads that let connections in, so that one that stalls holds up no other
@@ -34,15 +34,14 @@ class Wire:
     """One connection, over which messages go as a stream.
 
     Args:
-        connection: authenticated, by `multiprocessing.connection`; belongs to the wire from now on.
+        connected: belongs to the wire from now on, and to nothing else: a descriptor that two objects close may be
+            another file's when the second one does.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.socket = socket.socket(fileno=connection.fileno())  # the same connection, seen as a socket
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a report must not wait for its neighbour
         self._unpacker = unpacker()
-        self._closed = False
 
     def send(self, message: Message) -> None:
         """Send a message.
@@ -119,14 +118,14 @@ class Wire:
 
     def close(self) -> None:
         """End the connection."""
-        if not self._closed:
-            self._closed = True
-            self.socket.detach()
-            self._connection.close()
+        self.socket.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_closed"):
+        if "socket" in vars(self):
             self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a connection can't be copied or pickled")
 
 
 class WireLine:
@@ -184,9 +183,9 @@ class Switchboard:
 
     def __init__(self, host: str = LOOPBACK) -> None:
         self.key = secrets.token_bytes(32)  #: who does not know it is not let in
-        self._listener = Listener((host, 0), backlog=128, authkey=self.key)
+        self._listener = socket.create_server((host, 0), backlog=128)
         self._host = host
-        self.port: int = self._listener.address[1]
+        self.port: int = self._listener.getsockname()[1]
         self._posted: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         self._bell, self._rope = socket.socketpair()
@@ -204,13 +203,24 @@ class Switchboard:
     def _accept(self) -> None:
         while not self._closed:
             try:
-                wire = Wire(self._listener.accept())
+                wire = self._let_in()
             except (EOFError, OSError, AuthenticationError) as error:  # a stranger, or one who left
                 if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
                     time.sleep(_BREATH)  # this process has as many files open as it may
                 continue
             wire.socket.settimeout(_SEND_SECONDS)
             self.post(Connected(wire))
+
+    def _let_in(self) -> Wire:
+        connected, _ = self._listener.accept()
+        try:
+            greeting: Any = _Greeting(connected)
+            deliver_challenge(greeting, self.key)
+            answer_challenge(greeting, self.key)
+            return Wire(connected)
+        except BaseException:
+            connected.close()
+            raise
 
     def post(self, event: Any) -> None:
         """Have `wait` return an event; from any thread."""
@@ -300,6 +310,31 @@ class Switchboard:
         self._rope.close()
 
 
+class _Greeting:
+    """What `multiprocessing.connection` needs to find out, over a socket, whether the other end knows the key."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+
+    def send_bytes(self, message: bytes) -> None:
+        self._socket.sendall(len(message).to_bytes(4, "big") + message)
+
+    def recv_bytes(self, most: int) -> bytes:
+        size = int.from_bytes(self._receive(4), "big")
+        if size > most:
+            raise OSError(f"a greeting has at most {most} bytes, got {size}")
+        return self._receive(size)
+
+    def _receive(self, size: int) -> bytes:
+        parts = b""
+        while len(parts) < size:
+            piece = self._socket.recv(size - len(parts))
+            if not piece:
+                raise EOFError("the connection was closed")
+            parts += piece
+        return parts
+
+
 def connect(hosts: Iterable[str], port: int, key: bytes) -> Wire:
     """A wire to a run's switchboard, at the first of several addresses where it answers.
 
@@ -309,9 +344,35 @@ def connect(hosts: Iterable[str], port: int, key: bytes) -> Wire:
     problem: Exception = OSError("no address was given")
     for host in hosts:
         try:
-            if host != LOOPBACK:  # may lead nowhere from this machine, which takes minutes to find out
-                socket.create_connection((host, port), _CONNECT_SECONDS).close()
-            return Wire(Client((host, port), authkey=key))
-        except (OSError, EOFError, AuthenticationError) as error:
+            # an address may lead nowhere from this machine, which takes minutes to find out
+            connected = socket.create_connection((host, port), None if host == LOOPBACK else _CONNECT_SECONDS)
+        except OSError as error:
             problem = error
+            continue
+        try:
+            connected.settimeout(None)
+            greeting: Any = _Greeting(connected)
+            answer_challenge(greeting, key)
+            deliver_challenge(greeting, key)
+            return Wire(connected)
+        except (OSError, EOFError, AuthenticationError) as error:
+            connected.close()
+            problem = error
+        except BaseException:
+            connected.close()
+            raise
     raise OSError(f"the study can't be reached from this worker: {problem}") from problem
+
+
+def fetch(hosts: Iterable[str], port: int, key: bytes, size: int) -> bytes:
+    """The pickled objective of a run, which has `size` bytes.
+
+    Raises:
+        OSError, EOFError: the run can't be reached any more.
+    """
+    wire = connect(hosts, port, key)
+    try:
+        wire.send([Says.FETCH])
+        return wire.receive_bytes(size)
+    finally:
+        wire.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -13,11 +14,13 @@ from typing import NamedTuple
 from fasthpo.execution.attempt import failed, forget_peak, run_attempt
 from fasthpo.execution.base import Ended, Job
 from fasthpo.execution.line import Line, RemoteTrial
+from fasthpo.execution.main_module import Source
 from fasthpo.execution.messages import Says, pack_ended
 from fasthpo.execution.tidying import Tidier
-from fasthpo.execution.wire import LOOPBACK, WireLine, connect
+from fasthpo.execution.unpickling import Unloadable, load
+from fasthpo.execution.wire import LOOPBACK, WireLine, connect, fetch
 from fasthpo.log import RepeatedWarnings
-from fasthpo.objective import Objective, traceback_text
+from fasthpo.objective import Objective
 from fasthpo.trial import Trial
 
 
@@ -29,23 +32,7 @@ class Order(NamedTuple):
     name: int  # how it introduces itself
     metric: str | None
     size: int  # bytes of the pickled objective, which follow
-
-
-class Unloadable(Exception):
-    """The objective can't be loaded here; the message is the traceback."""
-
-
-def load(pickled: bytes) -> Objective:
-    """The objective; modules that it is made from are imported.
-
-    Raises:
-        Unloadable: that fails.
-    """
-    try:
-        objective: Objective = pickle.loads(pickled)
-    except BaseException as raised:
-        raise Unloadable(traceback_text(raised)) from None
-    return objective
+    authentication: bytes  # of `multiprocessing` in the run's process, so that its managers know who calls
 
 
 def work(objective: Objective, job: Job, line: Line, metric: str | None) -> Ended:
@@ -65,10 +52,11 @@ def main() -> None:
     order = Order(*pickle.load(sys.stdin.buffer))
     pickled = sys.stdin.buffer.read(order.size)
     _follow_parent()
+    multiprocessing.current_process().authkey = order.authentication
     wire = connect([LOOPBACK], order.port, order.key)
     wire.send([Says.HELLO, order.name])
     try:
-        objective = load(pickled)
+        objective = load(pickled, Source(order.key, lambda: fetch([LOOPBACK], order.port, order.key, order.size)))
     except Unloadable as error:
         wire.send([Says.UNLOADABLE, str(error)])
         return

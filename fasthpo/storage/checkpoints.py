@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 import math
+import os
 import re
 import shutil
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -58,6 +60,11 @@ def remove_trials(root: Path) -> None:
         root.rmdir()
 
 
+def _remove(root: Path, process: int) -> None:
+    if os.getpid() == process:  # a process that was forked off leaves it to its parent
+        shutil.rmtree(root, ignore_errors=True)
+
+
 class Checkpoints:
     """The directories of a study's trials, made when they are first asked for.
 
@@ -68,6 +75,7 @@ class Checkpoints:
     def __init__(self, root: Path | None = None) -> None:
         self._root = root
         self._is_temporary = False
+        self._making = threading.Lock()  # trials in threads ask for theirs at the same time
         self._most: float = math.inf  # directories of completed trials that stay
         self._made: set[int] = set()  # numbers of the trials that have a directory
         self._best: list[tuple[float, int]] = []  # a heap of those of the best: (-loss, -number), the worst first
@@ -76,11 +84,12 @@ class Checkpoints:
     @property
     def root(self) -> Path:
         """The directory that holds all of them."""
-        if self._root is None:
-            self._root = Path(tempfile.mkdtemp(prefix="fasthpo-"))
-            self._is_temporary = True
-            weakref.finalize(self, shutil.rmtree, self._root, ignore_errors=True)
-        return self._root
+        with self._making:
+            if self._root is None:
+                self._root = Path(tempfile.mkdtemp(prefix="fasthpo-"))
+                self._is_temporary = True
+                weakref.finalize(self, _remove, self._root, os.getpid())
+            return self._root
 
     @property
     def known_root(self) -> Path | None:

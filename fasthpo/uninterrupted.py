@@ -7,6 +7,8 @@ another one goes on to its end, while the main thread, which waits for it, may l
 
 from __future__ import annotations
 
+import _thread
+import atexit
 import importlib
 import sys
 import threading
@@ -16,6 +18,9 @@ from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_PATIENCE = 30.0  # seconds that the end of the program waits for what goes on
+_running: set[_thread.LockType] = set()  # a lock that is held for each call that goes on
 
 
 def uninterrupted(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -31,7 +36,8 @@ def uninterrupted(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
         return function(*args, **kwargs)
     returned: list[T] = []
     raised: list[BaseException] = []
-    running = threading.Lock()  # held until the function has ended: waiting for it is a single step
+    # bare threads and locks: to start one, and to wait for the other, is a single step each
+    running = _thread.allocate_lock()
     running.acquire()
 
     def work() -> None:
@@ -39,9 +45,11 @@ def uninterrupted(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
             returned.append(function(*args, **kwargs))
         except BaseException as error:
             raised.append(error)
+        _running.discard(running)
         running.release()
 
-    threading.Thread(target=work, name="fasthpo-uninterrupted").start()
+    _running.add(running)
+    _thread.start_new_thread(work, ())
     running.acquire()
     if raised:
         raise raised[0]
@@ -54,3 +62,12 @@ def import_whole(name: str) -> ModuleType:
     if module is not None and not getattr(module.__spec__, "_initializing", False):
         return module
     return uninterrupted(importlib.import_module, name)
+
+
+def _wait() -> None:
+    """The program ends after an interrupt: a compiler that is still at work would crash."""
+    for running in list(_running):
+        running.acquire(timeout=_PATIENCE)
+
+
+atexit.register(_wait)

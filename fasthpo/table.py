@@ -23,6 +23,7 @@ from fasthpo.tried import TriedPoints
 Direction = Literal["minimize", "maximize"]
 NO_DRAW = -1  # of a trial whose parameters no sampler drew
 NO_BRACKET = -1  # of a trial that no multi-fidelity strategy has started
+INFRASTRUCTURE = "infrastructure: "  # `errors` begin so of trials that failed because of what they ran on
 MOST_METRICS = 1000  # names; each takes as much memory as a parameter
 _FIRST_CAPACITY = 64
 _STATES = tuple(TrialState)  # by number: an index costs a third of what the enumeration's own look-up costs
@@ -151,6 +152,15 @@ class TrialTable:
     def state(self, number: int) -> TrialState:
         """The state of one trial."""
         return _STATES[self._states.item(number)]
+
+    def error(self, number: int) -> str | None:
+        """Why a trial failed; None if it did not."""
+        error = self.errors.get(number)
+        return None if error is None else error.removeprefix(INFRASTRUCTURE)
+
+    def is_lost(self, number: int) -> bool:
+        """Whether a trial failed because of what it ran on, which says nothing of its point."""
+        return self.errors.get(number, "").startswith(INFRASTRUCTURE)
 
     def resource(self, number: int) -> int:
         """The resource of one trial that has one."""

@@ -18,7 +18,7 @@ from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray, Reports, grow
 from fasthpo.search_space import SearchSpace
 from fasthpo.trial import TrialState
-from fasthpo.tried import TriedPoints
+from fasthpo.tried import tried_points
 
 Direction = Literal["minimize", "maximize"]
 NO_DRAW = -1  # of a trial whose parameters no sampler drew
@@ -65,7 +65,7 @@ class TrialTable:
         self.pruned_by_rank = False  # whether the pruner gives up trials that rank low, by best losses, at their step
         self.metrics: dict[str, FloatArray] = {}
         self.errors: dict[int, str] = {}
-        self.tried = None if space.cells is None else TriedPoints(space.cells)
+        self.tried = tried_points(space)
         self.counts = dict.fromkeys(TrialState, 0)
         self.best_number: int | None = None
         self._length = 0

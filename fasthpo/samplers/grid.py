@@ -8,6 +8,7 @@ import numpy as np
 
 from fasthpo.cells import INACTIVE, LARGEST_INT64, Cells
 from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
+from fasthpo.floats import masked
 from fasthpo.parameter import FloatArray, Numeric
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
@@ -17,6 +18,7 @@ from fasthpo.table import TrialTable
 _MOST_TABLED = 4096  # points of a continuum that are computed at once, and kept
 
 
+@masked
 def _grid_values(parameter: Numeric, n_points: int, cells: IntArray) -> FloatArray:
     """The values of a continuum at its `n_points` grid points, evenly spaced on its scale, ends included."""
     share = np.full(np.shape(cells), 0.5) if n_points == 1 else cells / (n_points - 1)

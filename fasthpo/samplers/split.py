@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from fasthpo.floats import masked
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import NONE
 from fasthpo.table import TrialTable
@@ -77,6 +78,7 @@ class Split:
         """The numbers of the below trials, best first."""
         return [key[3] for key in self._ranked[: self._size]]
 
+    @masked
     def weights(self) -> FloatArray:
         """Weights of the below trials and, last, of the prior; the mean of the former is 1, and the prior's too.
 

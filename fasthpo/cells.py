@@ -100,7 +100,7 @@ class Cells:
 
     Args:
         space: names the conditions.
-        counts: values a parameter, at least 1.
+        counts: values a parameter; 0 for one that has infinitely many, so that points where it is active don't count.
 
     Attributes:
         size: how many points there are; exact, and maybe beyond 2**63.

@@ -123,7 +123,7 @@ class Loading(Keeping):
             )  # fmt: skip
         if interrupted == "fail":
             for number in study.table.running.tolist():
-                study.tell(number, state=TrialState.FAILED, error=_INTERRUPTED)  # type: ignore[attr-defined]
+                study.tell(number, state=TrialState.FAILED, error=_INTERRUPTED, infrastructure=True)  # type: ignore[attr-defined]
         return study
 
     @classmethod

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.floats import masked
 from fasthpo.values import number, scalar, shown
 
 Value: TypeAlias = str | bool | int | float | None
@@ -116,6 +117,7 @@ class Lattice(NamedTuple):
     decimal: Any
     tens: Any
 
+    @masked
     def at(self, index: npt.NDArray[np.int64]) -> FloatArray:
         """The column values of the cells `index` (..., d)."""
         values = self.anchor + (index - self.shift) * self.step
@@ -124,6 +126,7 @@ class Lattice(NamedTuple):
         inside: FloatArray = np.maximum(np.where(index >= self.last, self.high, values), self.low)
         return inside + 0.0  # -0.0 is 0.0
 
+    @masked
     def cell(self, column_values: FloatArray) -> npt.NDArray[np.int64]:
         """The nearest cell of each column value (..., d); none may be NaN."""
         steps = np.rint((column_values - self.anchor) / self.step)
@@ -255,6 +258,7 @@ class Numeric(Parameter):
     def _constant(self) -> Lattice:
         return Lattice(self.low, self.high, 0, 1.0, self.low, 0, False, 1.0)
 
+    @masked
     def from_unit(self, unit: FloatArray) -> FloatArray:
         if self.low == self.high:
             return np.full(np.shape(unit), float(self.low))

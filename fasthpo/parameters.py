@@ -11,6 +11,7 @@ import numpy as np
 
 from fasthpo.decimals import meant, meant_bound, rounding_error
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.floats import masked
 from fasthpo.parameter import (
     LARGEST_INTEGER,
     FloatArray,
@@ -311,6 +312,7 @@ class Categorical(Parameter):
     def decode(self, column_value: float) -> Value:
         return self.choices[int(column_value)]
 
+    @masked
     def from_unit(self, unit: FloatArray) -> FloatArray:
         return np.floor(np.minimum(unit * self.count, self.count - 1))
 

@@ -214,7 +214,10 @@ class Run:
         elif ended.pruned is not None:
             state = study.tell(trial, state=TrialState.PRUNED)
         elif ended.failure is not None:
-            state = study.tell(trial, state=TrialState.FAILED, metrics=ended.metrics, error=ended.error)
+            lost = ended.failure is FailureKind.LOST
+            state = study.tell(
+                trial, state=TrialState.FAILED, metrics=ended.metrics, error=ended.error, infrastructure=lost
+            )
             self._last_failure = (ended.error, None)
             if self._is_hopeless():  # else the exception would keep alive what the objective had in its frames
                 self._last_failure = (ended.error, ended.cause)
@@ -284,7 +287,7 @@ class Run:
         error = "interrupted" if interrupted else f"the run was broken off by {headline_of(raised)}"
         failed = [trial for number, trial in self._running.items() if self._is_running(number)]
         for trial in failed:
-            self._study.tell(trial, state=TrialState.FAILED, error=error)
+            self._study.tell(trial, state=TrialState.FAILED, error=error, infrastructure=True)
         self._running.clear()
         for trial in failed if interrupted else ():
             self._notify("on_trial_failed", trial, error)

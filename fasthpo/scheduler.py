@@ -17,6 +17,7 @@ from fasthpo.storage.records import Recorder
 from fasthpo.strategies.base import NextLeg, Strategy
 from fasthpo.table import NO_DRAW
 from fasthpo.trial import TrialState
+from fasthpo.tried import TriedPoints
 
 _MOST_AHEAD = 4096  # draws of a grid that are looked at together, while their points are known already
 _REDRAWS = 32  # draws of points tried already before the next untried point is taken instead
@@ -43,8 +44,8 @@ class Scheduler:
         self.strategy = strategy if strategy is not None and strategy.is_multi_fidelity else None
         self.log: Recorder | None = None
         self.clock = StudyClock(history.table.latest_time)
-        # of a grid on an infinite space; on a finite one the table knows what was tried
-        self._limit = None if self.table.tried is not None else sampler.draw_limit(self.table.space)
+        # of a grid on an infinite space, which knows itself what was tried; on a finite one the table does
+        self._limit = sampler.draw_limit(self.table.space) if self.table.space.cells is None else None
 
     def _start_time(self) -> float:
         if not self.table._running_length:
@@ -98,7 +99,7 @@ class Scheduler:
         while len(numbers) < n and self.waiting:
             numbers.append(self.next())  # type: ignore[arg-type]
         rest = n - len(numbers)
-        if self.strategy is None and self.sampler.has_batches and self.table.tried is None:
+        if self.strategy is None and self.sampler.has_batches and self._tried is None:
             return np.concatenate([np.array(numbers, np.int64), self._append_batch(rest)])
         try:
             for _ in range(rest):
@@ -185,23 +186,33 @@ class Scheduler:
             ahead = min(2 * ahead, max(n, _MOST_AHEAD))
         return np.empty(0, np.int64)
 
+    @property
+    def _tried(self) -> TriedPoints | None:
+        """The points that the sampler is not to suggest again."""
+        tried = self.table.tried
+        if tried is None or (len(tried.continua) and (self.sampler.repeats or self._limit is not None)):
+            return None
+        return tried
+
     def _is_exhausted(self) -> bool:
-        tried, limit = self.table.tried, self.sampler.draw_limit(self.table.space)
         if self._limit is not None:
             return not len(self._next_draws(1))
-        return (tried is not None and tried.is_full) or (limit is not None and self.history.next_draw >= limit)
+        tried, limit = self._tried, self.sampler.draw_limit(self.table.space)
+        return (tried is not None and tried.is_exhausted) or (limit is not None and self.history.next_draw >= limit)
 
     def _suggest(self) -> tuple[FloatArray, int]:
-        """A row that was not tried before (on a finite space), and the draw it came from."""
-        tried = self.table.tried
+        """A row that was not tried before, where that can be said, and the draw it came from."""
+        tried = self._tried
         if tried is None:
             return self._draw()
-        if tried.is_full:
+        if tried.is_exhausted:
             raise SpaceExhausted(f"all {tried.cells.size} points of the search space have been suggested")
         for _ in range(_REDRAWS):
             row, draw = self._draw()
             if not tried.holds(row):
                 return row, draw
+        if tried.is_full:
+            return row, draw
         cell = int(tried.cells.index(row[None, :])[0])
         return tried.cells.point(tried.next_untried(cell)), draw
 

@@ -260,6 +260,25 @@ class SearchSpace(Mapping[str, Parameter]):
         counts = [parameter.count for parameter in self.parameters]
         return None if None in counts else Cells(self, [c for c in counts if c is not None])
 
+    @functools.cached_property
+    def finite_cells(self) -> Cells | None:
+        """The enumeration of those points of which all active parameters have finitely many values.
+
+        In an infinite space there are some where conditions switch off each parameter that has infinitely many. None if
+        there is no such point, or if they can't be counted.
+        """
+        from fasthpo.cells import Cells
+
+        if self.cells is not None:
+            return self.cells
+        if any(p.count is None and not p.when for p in self.parameters):
+            return None
+        try:
+            cells = Cells(self, [p.count or 0 for p in self.parameters])
+        except InvalidSearchSpace:
+            return None
+        return cells if cells.size else None
+
     @property
     def size(self) -> int | None:
         """The exact number of points, conditions respected; None if the space is infinite."""

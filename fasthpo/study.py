@@ -30,7 +30,7 @@ from fasthpo.storage.checkpoints import Checkpoints
 from fasthpo.storage.folder import holds_study
 from fasthpo.storage.syncing import Durability
 from fasthpo.strategies.base import Strategy
-from fasthpo.table import MOST_METRICS, NO_BRACKET, NO_DRAW, TrialTable, check_direction
+from fasthpo.table import INFRASTRUCTURE, MOST_METRICS, NO_BRACKET, NO_DRAW, TrialTable, check_direction
 from fasthpo.trial import Trial, TrialState, as_number
 from fasthpo.values import element, shown, whole
 
@@ -283,6 +283,7 @@ class Study(Loading):
         *,
         metrics: Mapping[str, float] | None = None,
         error: str | None = None,
+        infrastructure: bool = False,
     ) -> TrialState:
         """End a running trial; the state it got. Below the last rung of a multi-fidelity strategy that is PAUSED.
 
@@ -294,6 +295,9 @@ class Study(Loading):
             state: `TrialState.PRUNED` or `FAILED`, where it is not COMPLETE.
             metrics: further numbers to keep with the trial; a study has at most 1,000 different names.
             error: why it failed.
+            infrastructure: of a FAILED trial, that the machine or the worker was to blame (it went away, say), not the
+                trial's parameters. Then samplers learn nothing from it; any other failure counts as the worst result
+                there is. An `error` that begins with "infrastructure: " says the same.
 
         Raises:
             UnknownTrial: the study gave out no such number.
@@ -304,6 +308,8 @@ class Study(Loading):
         number = self._number(trial)
         final, result = outcome(value, state)
         kept = metric_numbers(metrics)
+        if infrastructure and final != TrialState.FAILED:
+            raise InvalidValue(f"infrastructure is for a trial that FAILED, got infrastructure={infrastructure!r}")
         with self._lock, Change(self):
             self._check_running(number, "tell")
             if final == TrialState.PRUNED and result is None:
@@ -314,7 +320,8 @@ class Study(Loading):
                     del kept[name]
                 self.table.set_metrics(number, kept)
             if final == TrialState.FAILED:
-                self.table.errors[number] = error or f"the objective's value was {value}"
+                why = error or ("no reason was given" if infrastructure else f"the objective's value was {value}")
+                self.table.errors[number] = INFRASTRUCTURE + why if infrastructure else why
             state = self._finish(number, final, np.nan if result is None else result, kept)
             self._after([number])
             self._hand_over(strict=True)

@@ -19,12 +19,13 @@ from fasthpo.reports import IntArray, Reports, grow
 from fasthpo.savepoint import Savepoint
 from fasthpo.search_space import SearchSpace
 from fasthpo.trial import TrialState
-from fasthpo.tried import TriedPoints
+from fasthpo.tried import tried_points
 from fasthpo.values import shown
 
 Direction = Literal["minimize", "maximize"]
 NO_DRAW = -1  # of a trial whose parameters no sampler drew
 NO_BRACKET = -1  # of a trial that no multi-fidelity strategy has started
+INFRASTRUCTURE = "infrastructure: "  # `errors` begin so of trials that failed because of what they ran on
 MOST_METRICS = 1000  # names; each takes as much memory as a parameter
 TRIAL_COLUMNS = ("values", "states", "starts", "ends", "resources", "draws", "brackets")
 _FIRST_CAPACITY = 64
@@ -67,7 +68,7 @@ class TrialTable:
         self.pruned_by_rank = False  # whether the pruner gives up trials that rank low, by best losses, at their step
         self.metrics: dict[str, FloatArray] = {}
         self.errors: dict[int, str] = {}
-        self.tried = None if space.cells is None else TriedPoints(space.cells)
+        self.tried = tried_points(space)
         self.counts = dict.fromkeys(TrialState, 0)
         self.best_number: int | None = None
         self.savepoint = Savepoint()
@@ -150,6 +151,15 @@ class TrialTable:
     def state(self, number: int) -> TrialState:
         """The state of one trial."""
         return _STATES[self._states.item(number)]
+
+    def error(self, number: int) -> str | None:
+        """Why a trial failed; None if it did not."""
+        error = self.errors.get(number)
+        return None if error is None else error.removeprefix(INFRASTRUCTURE)
+
+    def is_lost(self, number: int) -> bool:
+        """Whether a trial failed because of what it ran on, which says nothing of its point."""
+        return self.errors.get(number, "").startswith(INFRASTRUCTURE)
 
     def resource(self, number: int) -> int:
         """The resource of one trial that has one."""

@@ -98,7 +98,7 @@ class TrialViews(TrialSource):
         return {name: float(c[number]) for name, c in columns if number < len(c) and c[number] == c[number]}
 
     def trial_error(self, number: int) -> str | None:
-        return self.table.errors.get(number)
+        return self.table.error(number)
 
     def trial_times(self, number: int) -> tuple[float, float, float]:
         return self.table.times(number)

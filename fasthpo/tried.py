@@ -1,4 +1,4 @@
-"""Which points of a finite space have been suggested, so that none is suggested twice."""
+"""Which points of a finite space, or of the finite part of a space, have been suggested: none is suggested twice."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray
+from fasthpo.search_space import SearchSpace
 
 _BITMAP_LIMIT = 2**22  # cells up to which one byte a cell is kept
 _COUNTABLE = 2**40  # cells; a larger space is never used up, and a hash of the row stands for the cell
@@ -30,12 +31,16 @@ class Points(Protocol):
 class TriedPoints:
     """A set of cell indices of a finite space: a byte a cell in a small space, an open-addressing table in a large one.
 
+    In an infinite space only points count of which no active parameter has infinitely many values.
+
     Args:
-        cells: the enumeration of the space's points, or of a grid's.
+        cells: the enumeration of the points that count: a space's, or a grid's.
+        continua: the parameters that have infinitely many values, int64 (e,).
     """
 
-    def __init__(self, cells: Points) -> None:
+    def __init__(self, cells: Points, continua: IntArray | None = None) -> None:
         self.cells = cells
+        self.continua: IntArray = np.empty(0, np.int64) if continua is None else continua
         self._length = 0
         self._small = cells.size <= _BITMAP_LIMIT
         self._huge = cells.size > _COUNTABLE
@@ -47,8 +52,13 @@ class TriedPoints:
 
     @property
     def is_full(self) -> bool:
-        """Whether every point has been suggested."""
+        """Whether every point that counts has been suggested."""
         return self._length >= self.cells.size
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no point of the space is left."""
+        return self.is_full and not len(self.continua)
 
     def _key(self, cell: int) -> int:
         return self._hash(self.cells.point(cell)) if self._huge else cell
@@ -74,13 +84,17 @@ class TriedPoints:
         return bool(self._slots[self._slot(key)] == key)
 
     def holds(self, row: FloatArray) -> bool:
-        """Whether the point `row` (d,) was suggested."""
+        """Whether the point `row` (d,) counts, and was suggested."""
+        if not np.isnan(row[self.continua]).all():
+            return False
         if self._huge:
             return self._has_key(self._hash(row))
         return int(self.cells.index(row[None, :])[0]) in self
 
     def add(self, rows: FloatArray) -> None:
         """Count the points `rows` (n, d) as suggested."""
+        if len(self.continua):
+            rows = rows[np.isnan(rows[:, self.continua]).all(axis=1)]
         if self._huge:
             for row in rows:
                 self._add_key(self._hash(row))
@@ -117,3 +131,11 @@ class TriedPoints:
         while cell in self:
             cell = (cell + 1) % self.cells.size
         return cell
+
+
+def tried_points(space: SearchSpace) -> TriedPoints | None:
+    """An empty set of the points of `space` that are not to be suggested twice; None if none is finite."""
+    if space.finite_cells is None:
+        return None
+    continua = [j for j, parameter in enumerate(space.parameters) if parameter.count is None]
+    return TriedPoints(space.finite_cells, np.array(continua, np.int64))

@@ -140,7 +140,7 @@ def draw_candidates(  # type: ignore[no-untyped-def]
             if len(conditions) and not is_active(j, cells, conditions, allowed):
                 continue
             unit = units[2 * j + 2]
-            if unit < kept and points[j, POINT, 0] == points[j, POINT, 0]:
+            if unit < kept and points.shape[2] > 0 and points[j, POINT, 0] == points[j, POINT, 0]:
                 candidates[i, j] = points[j, POINT, 0]
             else:
                 unit = unit / kept if unit < kept else (unit - kept) / (1.0 - kept)

@@ -34,7 +34,8 @@ def count_better(table: TrialTable, keys: list[Key], key: Key) -> float:
 
 
 def ranks(table: TrialTable, keys: list[Key]) -> list[float]:
-    """Ranks of complete and pruned trials, from 1/2 up, equal ones with the mean."""
+    """Ranks from 1/2 up, equal ones with the mean; of those without a finite value (keys that begin with 2) the last."""
+    behind, keys = [key for key in keys if key[0] == 2], [key for key in keys if key[0] != 2]
     complete = [key[2] for key in keys if key[0] == 0]
     scores = []
     for key in keys:
@@ -47,4 +48,5 @@ def ranks(table: TrialTable, keys: list[Key]) -> list[float]:
         else:  # behind all, equal ones together
             equal_keys = [i for i, other in enumerate(keys) if other[:3] == key[:3]]
             scores.append(len(keys) + sum(equal_keys) / len(equal_keys))
+    scores += [math.inf] * len(behind)
     return [float(rank) - 0.5 for rank in rankdata(scores)]

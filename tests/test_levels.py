@@ -25,15 +25,30 @@ SPACE = fasthpo.SearchSpace(
 )
 
 
+def is_lost(table: Any, number: int) -> bool:
+    return str(table.errors.get(number)).startswith("infrastructure: ")
+
+
 def told_at(table: Any, resource: int | None) -> dict[int, float]:
-    """The trials that were told a value at a resource, with their losses."""
+    """The trials that were told a finite value at a resource, with their losses."""
     legs = table.legs
     told = {}
     for i in range(len(legs)):
         if legs.state[i] in (TrialState.PAUSED, TrialState.COMPLETE) and legs.resource[i] == resource:
             loss = table.sign * float(legs.value[i])
-            told[int(legs.trial[i])] = loss if math.isfinite(loss) else math.inf
+            if math.isfinite(loss):
+                told[int(legs.trial[i])] = loss
     return told
+
+
+def failed_until(table: Any, resource: int) -> dict[int, float]:
+    """The trials that came to no finite value at a resource or below, each with infinity."""
+    legs = table.legs
+    return {
+        int(legs.trial[i]): math.inf for i in range(len(legs))
+        if legs.state[i] != TrialState.PRUNED and legs.resource[i] <= resource
+        and not math.isfinite(legs.value[i]) and not is_lost(table, int(legs.trial[i]))
+    }  # fmt: skip
 
 
 def expected_below(table: Any, enough: int) -> list[int]:
@@ -51,14 +66,17 @@ def check(model: Model) -> None:
     assert model._levels.current.below == below
     if below:
         known = {key[3]: key[2] for key in model._levels.surrogate._known()}
-        told = told_at(table, model._levels._resource)
+        resource = model._levels._resource
+        assert resource is not None
+        told = told_at(table, resource) | failed_until(table, resource)
         assert known == told or len(told) > MOST_POINTS == len(known)
         assert known.keys() >= set(below) and known.items() <= told.items()
     told_once = {int(t) for i, t in enumerate(table.legs.column("trial")) if table.legs.state[i] != TrialState.FAILED}
+    lost = {n for n in range(len(table)) if is_lost(table, n)}
     counted = [
         n for n in range(len(table))
         if n not in below and table.states[n] != TrialState.WAITING
-        and (table.states[n] != TrialState.FAILED or n in told_once)
+        and (n not in lost or n in told_once)
     ]  # fmt: skip
     assert model._above == len(counted)
     tables, histogram, active = map(np.zeros_like, (model._tables, model._histogram, model._active))
@@ -90,7 +108,7 @@ def test_the_model_is_made_of_the_largest_resource_with_enough_trials(strategy: 
             trial = running.pop(random.integers(4))
             kind = random.integers(12)
             if kind == 0:
-                study.tell(trial, state=TrialState.FAILED)
+                study.tell(trial, state=TrialState.FAILED, infrastructure=bool(i % 2))
             elif kind == 1:
                 trial.report(1.0, 1)
                 study.tell(trial, state=TrialState.PRUNED)

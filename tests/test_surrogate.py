@@ -48,7 +48,7 @@ def random_study(n: int, seed: int = 0, direction: str = "minimize") -> Study:
 
 def finished_keys(study: Study) -> list[Key]:
     table = study.table
-    return [sort_key(table, n) for n in table.tell_order.tolist() if table.state(n) != TrialState.FAILED]
+    return [sort_key(table, n) for n in table.tell_order.tolist()]
 
 
 def expected_known(keys: list[Key]) -> list[Key]:

@@ -95,7 +95,9 @@ def test_startup_trials_are_a_latin_hypercube() -> None:
     space = SearchSpace({"x": Continuous(0, 1), "y": LogUniform(1e-5, 1e-1), "z": Categorical(["a", "b"])})
     first = []
     for seed in range(200):
-        study = run(TPESampler(n_startup_trials=6, seed=seed), 12, lambda p: float("nan"), space)  # all fail
+        study = Study(space, sampler=TPESampler(n_startup_trials=6, seed=seed))
+        for _ in range(12):
+            study.tell(study.ask(), state=TrialState.FAILED, infrastructure=True)  # so that the model never begins
         unit = np.array([[t.params["x"], (math.log10(t.params["y"]) + 5) / 4] for t in study.trials])
         for block in (unit[:6], unit[6:]):
             assert (np.sort(np.floor(block * 6), axis=0) == np.arange(6)[:, None]).all()
@@ -106,16 +108,16 @@ def test_startup_trials_are_a_latin_hypercube() -> None:
     assert abs(np.corrcoef(points.T)[0, 1]) < 0.25
 
 
-@pytest.mark.parametrize("state", [TrialState.RUNNING, TrialState.FAILED])
-def test_the_model_waits_for_a_quarter_of_the_startup_trials_only(state: TrialState) -> None:
+@pytest.mark.parametrize("others", ["run", "are lost"])
+def test_the_model_waits_for_a_quarter_of_the_startup_trials_only(others: str) -> None:
     def suggestion(startup: int, finished: int) -> float:
         study = Study(SearchSpace({"x": Continuous(0, 1)}), sampler=TPESampler(n_startup_trials=8, seed=0))
         trials = [study.ask() for _ in range(startup)]
         for trial in trials[:finished]:
             study.tell(trial, trial["x"])
-        if state == TrialState.FAILED:
+        if others == "are lost":
             for trial in trials[finished:]:
-                study.tell(trial, state=state)
+                study.tell(trial, state=TrialState.FAILED, infrastructure=True)
         return float(study.ask()["x"])
 
     assert suggestion(8, 0) == suggestion(8, 1) != suggestion(8, 2)
@@ -137,7 +139,7 @@ def test_running_trials_push_the_next_ones_away(multivariate: bool, trials: int)
                 trial = study.ask()
                 points.append([trial["x"], trial["y"]])
                 if not in_parallel:
-                    study.tell(trial, state=TrialState.FAILED)  # then it is in no density
+                    study.tell(trial, state=TrialState.FAILED, infrastructure=True)  # then it is in no density
             apart = np.linalg.norm(np.subtract.outer(points, points).diagonal(axis1=1, axis2=3), axis=2)
             distances.append((apart + 10 * np.eye(8)).min(axis=1).mean())
         return float(np.mean(distances))
@@ -145,7 +147,7 @@ def test_running_trials_push_the_next_ones_away(multivariate: bool, trials: int)
     assert spread(True) > 1.1 * spread(False)
 
 
-def test_pruned_trials_inform_and_failed_ones_do_not() -> None:
+def test_pruned_and_failed_trials_inform_and_lost_ones_do_not() -> None:
     space = SearchSpace({"x": Continuous(0, 1)})
 
     def suggestions(end: Any) -> list[float]:
@@ -162,13 +164,23 @@ def test_pruned_trials_inform_and_failed_ones_do_not() -> None:
     def fail(study: Study, trial: fasthpo.Trial) -> None:
         study.tell(trial, math.nan)
 
-    def nothing(study: Study, trial: fasthpo.Trial) -> None:
+    def crash(study: Study, trial: fasthpo.Trial) -> None:
         study.tell(trial, state=TrialState.FAILED, error="gone")
 
-    assert suggestions(fail) == suggestions(nothing) != suggestions(prune)
+    def diverge(study: Study, trial: fasthpo.Trial) -> None:
+        study.tell(trial, math.inf)
+
+    def lose(study: Study, trial: fasthpo.Trial) -> None:
+        study.tell(trial, state=TrialState.FAILED, error="gone", infrastructure=True)
+
+    def nothing(study: Study, trial: fasthpo.Trial) -> None:
+        study.tell(trial, state=TrialState.FAILED, infrastructure=True)
+
+    assert suggestions(fail) == suggestions(crash) == suggestions(diverge)
+    assert suggestions(lose) == suggestions(nothing) not in (suggestions(fail), suggestions(prune))
 
 
-def test_split_order_is_complete_then_pruned_by_step_and_value() -> None:
+def test_split_order_is_complete_then_pruned_by_step_and_value_then_no_finite_value() -> None:
     space = SearchSpace({"x": Continuous(0, 1)})
     study = Study(space, sampler=TPESampler(seed=0), direction="maximize")
     ends: list[Any] = [1.0, 3.0, (2, 9.0), (5, 1.0), (5, 2.0), math.nan, None, math.inf, 3.0]
@@ -181,8 +193,8 @@ def test_split_order_is_complete_then_pruned_by_step_and_value() -> None:
             study.tell(trial, state=TrialState.PRUNED)
         else:
             study.tell(trial, end)
-    finished = [n for n in range(len(ends)) if n != 5]
-    assert sorted(finished, key=lambda n: sort_key(study.table, n)) == [1, 8, 0, 7, 4, 3, 2, 6]
+    assert sorted(range(len(ends)), key=lambda n: sort_key(study.table, n)) == [1, 8, 0, 4, 3, 2, 5, 6, 7]
+    assert len({sort_key(study.table, n)[:3] for n in (5, 6, 7)}) == 1
 
 
 def test_split_equals_sorting_everything() -> None:
@@ -311,6 +323,8 @@ def end_trial(study: Study, trial: fasthpo.Trial, end: str) -> None:
     """Ends a trial in one of the ways a study knows"""
     if end == "failed":
         study.tell(trial, state=TrialState.FAILED)
+    elif end == "lost":
+        study.tell(trial, state=TrialState.FAILED, infrastructure=True)
     elif end == "NaN":
         study.tell(trial, math.nan)
     elif end == "pruned":
@@ -327,7 +341,7 @@ def end_trial(study: Study, trial: fasthpo.Trial, end: str) -> None:
         assert end == "never told"
 
 
-ENDS = ["failed", "NaN", "pruned", "pruned with reports", "never told", "tie", "complete"]
+ENDS = ["failed", "lost", "NaN", "pruned", "pruned with reports", "never told", "tie", "complete"]
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -350,11 +364,12 @@ def check_model(kept: Model) -> None:
 
     kept.catch_up()
     table = kept.table
-    finished = [n for n in table.tell_order.tolist() if table.state(n) != TrialState.FAILED]
-    finished.sort(key=lambda n: sort_key(table, n))
-    below = finished[: below_count(len(finished))]
+    finished = [n for n in table.tell_order.tolist() if not (table.errors.get(n) or "").startswith("infrastructure: ")]
+    valued = [n for n in finished if math.isfinite(table.values[n])]
+    valued.sort(key=lambda n: sort_key(table, n))
+    below = valued[: below_count(len(valued))]
     assert kept._split.below == below
-    above = finished[len(below) :] + np.flatnonzero(table.states == TrialState.RUNNING).tolist()
+    above = [n for n in finished if n not in set(below)] + np.flatnonzero(table.states == TrialState.RUNNING).tolist()
     tables, histogram, active = map(np.zeros_like, (kept._tables, kept._histogram, kept._active))
     for n in above:
         count_observations(
@@ -367,7 +382,7 @@ def check_model(kept: Model) -> None:
     numbers, counting = held._numbers[: held.length], held.offsets[: held.length] > -np.inf
     assert np.array_equal(counting, np.isin(numbers, above)) and held._counting == counting.sum()
     if not held._mask:
-        assert held.length == (len(table) if kept._multivariate else 0)
+        assert held.length == (len(table) if kept.multivariate else 0)
 
 
 def test_tables_stay_right_while_thousands_of_trials_pass_through_below() -> None:

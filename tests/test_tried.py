@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,19 @@ from hypothesis import strategies as st
 from spaces import finite_spaces
 
 import fasthpo
-from fasthpo import Categorical, Discrete, GridSampler, RandomSampler, SearchSpace, Study
+from fasthpo import (
+    ASHA,
+    Categorical,
+    Continuous,
+    Discrete,
+    GridSampler,
+    LogUniform,
+    QMCSampler,
+    RandomSampler,
+    SearchSpace,
+    Study,
+    TPESampler,
+)  # fmt: skip
 from fasthpo.tried import TriedPoints
 
 SMALL = SearchSpace({"a": Discrete(1, 7), "b": Categorical(["x", "y"]), "c": Discrete(0, 4, when={"b": ["x"]})})
@@ -95,3 +108,87 @@ def test_a_study_uses_a_space_up_without_repetition(sampler: Any) -> None:
     with pytest.raises(fasthpo.SpaceExhausted, match="all 42 points"):
         study.ask()
     assert len(study.ask_batch(3)) == 0
+
+
+# --- the finite part of an infinite space
+
+BRANCHES = {
+    "a few cells beside a range": {
+        "c": Categorical(["a", "b"]), "k": Discrete(1, 4, when={"c": ["a"]}), "x": Continuous(0, 1, when={"c": ["b"]})
+    },
+    "a single point beside a range": {"c": Categorical(["a", "b"]), "x": Continuous(0, 1, when={"c": ["b"]})},
+    "conditions within conditions": {
+        "c": Categorical(["a", "b", "d"]),
+        "e": Categorical(["p", "q"], when={"c": ["a"]}),
+        "k": Discrete(1, 3, when={"c": ["a"]}),
+        "s": Continuous(0, 1, step=0.25, when={"c": ["d"]}),
+        "y": Continuous(0, 1, when={"e": ["q"]}),
+        "x": LogUniform(1e-3, 1, when={"c": ["b"]}),
+    },
+}  # fmt: skip
+
+
+def finite_points(study: Study) -> list[str]:
+    """The points without a value of x or y."""
+    return [repr(trial.params) for trial in study.trials if not {"x", "y"} & trial.params.keys()]
+
+
+def branch_loss(params: dict[str, Any]) -> float:
+    """The finite part is the best."""
+    return abs(params.get("k", 2) - 2) + params.get("s", 0) + 5 * params.get("x", 0) + 9 * params.get("y", 0)
+
+
+@pytest.mark.parametrize("branches", BRANCHES)
+@pytest.mark.parametrize("way", ["one by one", "batches", "asha", "loaded"])
+@pytest.mark.parametrize(
+    "sampler", [TPESampler(seed=0), TPESampler(seed=0, multivariate=False), QMCSampler(seed=0)], ids=repr
+)
+def test_no_point_of_a_finite_branch_is_tried_twice(sampler: Any, way: str, branches: str, tmp_path: Path) -> None:
+    space = SearchSpace(BRANCHES[branches])
+    options = {"strategy": ASHA(4, sampler=sampler)} if way == "asha" else {"sampler": sampler}
+    study = Study(space, **options)
+    while len(study) < 60:
+        if way == "loaded":
+            study.save(tmp_path / "study")
+            study = Study.load(tmp_path / "study")
+        for number in study.ask_batch(12 if way in ("batches", "loaded") else 1).numbers.tolist():
+            trial = study.trials[number]
+            study.tell(trial, branch_loss(trial.params))
+    points = finite_points(study)
+    size = space.finite_cells.size  # type: ignore[union-attr]
+    assert len(points) == len(set(points)) and size - 1 <= len(points) <= size
+
+
+def test_known_points_of_a_finite_branch_are_not_tried_again() -> None:
+    study = Study(BRANCHES["a few cells beside a range"], sampler=TPESampler(seed=0, multivariate=False))
+    study.add_trials({"c": ["a"] * 3, "k": [1, 2, 3], "x": [None] * 3}, [0.0, 0.0, 0.0])
+    study.enqueue({"c": "a", "k": 2})  # someone wants it
+    for _ in range(60):
+        trial = study.ask()
+        study.tell(trial, branch_loss(trial.params))
+    assert sorted(point[-2] for point in finite_points(study)) == ["1", "2", "2", "3", "4"]
+
+
+def test_random_search_draws_are_independent_all_the_same() -> None:
+    study = Study(BRANCHES["a few cells beside a range"], sampler=RandomSampler(seed=0))
+    study.ask_batch(100)
+    assert len(set(finite_points(study))) == 4 and 35 < len(finite_points(study)) < 65
+
+
+def test_which_part_of_a_space_is_finite() -> None:
+    def count(**parameters: Any) -> int | None:
+        cells = SearchSpace(parameters).finite_cells
+        return None if cells is None else cells.size
+
+    assert count(x=Continuous(0, 1), k=Discrete(1, 3)) is None
+    assert count(k=Discrete(1, 3)) == 3
+    both = {"c": Categorical(["a", "b"]), "x": Continuous(0, 1, when={"c": ["a"]})}
+    assert count(**both) == 1
+    assert count(**both, k=Discrete(1, 3)) == 3
+    assert count(**both, y=Continuous(0, 1, when={"c": ["b"]})) is None
+    huge = {f"p{j}": Discrete(1, 10**6) for j in range(10)}
+    assert count(**both, **huge) == 10**60
+    study = Study(both | huge, sampler=TPESampler(seed=0))
+    for _ in range(30):
+        study.tell(study.ask(), 0.0)
+    assert len(set(finite_points(study))) == len(finite_points(study)) > 0

@@ -125,19 +125,20 @@ def to_optuna(study: Study, storage: Any = None, study_name: str | None = None) 
         theirs.set_user_attr(name, value)
     distributions = {name: to_distribution(parameter) for name, parameter in study.table.space.items()}
     for begin in range(0, len(study), _CHUNK):
-        theirs.add_trials([_frozen(optuna, trial, distributions) for trial in study.trials[begin : begin + _CHUNK]])
+        some, errors = study.trials[begin : begin + _CHUNK], study.table.errors
+        theirs.add_trials([_frozen(optuna, trial, distributions, errors.get(trial.number)) for trial in some])
     return theirs
 
 
-def _frozen(optuna: Any, trial: Trial, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
+def _frozen(optuna: Any, trial: Trial, distributions: Mapping[str, BaseDistribution], error: str | None) -> FrozenTrial:
     state = trial.state
     params: dict[str, Any] = {} if state == TrialState.WAITING else trial.params
     params = {name: _of_distribution(value, distributions[name]) for name, value in params.items()}
     attributes: dict[str, Any] = dict(trial.metrics)
     if state == TrialState.PAUSED:
         attributes[_STATE] = state.name
-    if trial.error is not None:
-        attributes[_ERROR] = trial.error
+    if error is not None:
+        attributes[_ERROR] = error
     if any(getattr(distributions[name], "choices", ()).count(value) > 1 for name, value in params.items()):
         attributes[_PARAMS] = params  # to Optuna 1, 1.0 and True are one choice
     kinds = {TrialState.PAUSED: "PRUNED", TrialState.FAILED: "FAIL"}

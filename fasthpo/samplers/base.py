@@ -51,6 +51,7 @@ class Sampler(ABC):
 
     name: ClassVar[str | None] = None  # of a built-in sampler, for checkpoints
     has_batches: ClassVar[bool] = False  # whether `suggest_batch` can be called
+    repeats: ClassVar[bool] = False  # in an infinite space, whether it may suggest one point of a finite part twice
 
     def __init__(self, seed: int | None = None) -> None:
         self.seed = check_seed(seed)
@@ -64,8 +65,8 @@ class Sampler(ABC):
 
         Args:
             table: the study's trials so far.
-            draw: the index of this draw, from 0 on. On a finite space a point that was tried already is drawn anew
-                with the next index.
+            draw: the index of this draw, from 0 on. A point that was tried already is drawn anew with the next index,
+                if all of its active parameters have finitely many values.
 
         Raises:
             SpaceExhausted: the sampler has nothing left to suggest.

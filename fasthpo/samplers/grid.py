@@ -11,6 +11,7 @@ import numpy as np
 from fasthpo.cells import INACTIVE, LARGEST_INT64, Cells
 from fasthpo.decimals import meant, meant_values, rounding_error
 from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
+from fasthpo.floats import masked
 from fasthpo.parameter import FloatArray, Numeric
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
@@ -50,6 +51,7 @@ class _Continuum:
         scaled: FloatArray = np.log(values) if self._is_log else values
         return scaled
 
+    @masked
     def _computed(self, cells: IntArray) -> FloatArray:
         share = cells / self._steps if self._steps else np.full(np.shape(cells), 0.5)
         values = self._first + share * self._span

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 from fasthpo.samplers.axes import Axes
-from fasthpo.samplers.split import Key, Split
-from fasthpo.samplers.surrogate import Surrogate
+from fasthpo.samplers.split import Key, Split, worst_key
+from fasthpo.samplers.surrogate import MOST_POINTS, Surrogate
 from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
 
 
 class Levels:
@@ -16,7 +16,8 @@ class Levels:
 
     So it is in BOHB (Falkner, Klein, Hutter: BOHB. ICML 2018, section 4). Unlike there, *above* are not only the other
     trials of that resource but all others, as those that never came so far were worse. A Gaussian process knows those
-    of its resource only: how much worse the others would have become there, nobody knows.
+    of its resource only: how much worse the others would have become there, nobody knows. But a trial that came to no
+    finite value would not have come to one at a larger resource either, and ranks worst there, too.
 
     Args:
         arrays: the space.
@@ -28,6 +29,7 @@ class Levels:
         self._enough = enough
         self._splits: dict[int, Split] = {}
         self._surrogates: dict[int, Surrogate] = {}
+        self._failures: deque[tuple[int, Key]] = deque(maxlen=MOST_POINTS)  # resources and keys of the latest
         self._resource: int | None = None
         self._none = Split()
 
@@ -52,14 +54,17 @@ class Levels:
 
         Args:
             table: the study's trials.
-            leg: the index of one that was told a value.
+            leg: the index of one that was told a value, or has failed.
         """
         legs = table.legs
         number, resource = int(legs.trial[leg]), int(legs.resource[leg])
         loss = table.sign * float(legs.value[leg])
-        key: Key = (0, 0.0, loss if math.isfinite(loss) else math.inf, number)
         if resource not in self._splits:
-            self._splits[resource], self._surrogates[resource] = Split(), Surrogate(self._arrays)
+            self._open(resource)
+        if not math.isfinite(loss):
+            self._fail(resource, worst_key(number))
+            return [], []
+        key: Key = (0, 0.0, loss, number)
         self._surrogates[resource].add(key)
         split = self._splits[resource]
         moves = split.add(key)
@@ -72,7 +77,17 @@ class Levels:
         split.changed = True
         return sorted(new - old), sorted(old - new)
 
+    def _open(self, resource: int) -> None:
+        """A resource is reached for the first time."""
+        self._splits[resource] = Split()
+        self._surrogates[resource] = surrogate = Surrogate(self._arrays)
+        for reached, key in self._failures:
+            if reached <= resource:
+                surrogate.add(key)
 
-def has_value(table: TrialTable, leg: int) -> bool:
-    """Whether a leg was told a value that ranks it among the others of its resource."""
-    return table.legs.state[leg] in (TrialState.PAUSED, TrialState.COMPLETE)
+    def _fail(self, resource: int, key: Key) -> None:
+        """A trial came to no finite value at a resource."""
+        self._failures.append((resource, key))
+        for other, surrogate in self._surrogates.items():
+            if other >= resource:
+                surrogate.add(key)

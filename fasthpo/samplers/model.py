@@ -9,7 +9,7 @@ import numpy as np
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import NONE, IntArray
 from fasthpo.samplers.axes import axes_of
-from fasthpo.samplers.levels import Levels, has_value
+from fasthpo.samplers.levels import Levels
 from fasthpo.samplers.observations import Observations
 from fasthpo.samplers.split import Split, sort_key
 from fasthpo.samplers.surrogate import Surrogate
@@ -41,7 +41,7 @@ class Model:
         self._arrays = axes_of(table.space)
         d = len(table.space)
         most = None if exact else MOST_OBSERVATIONS
-        self._multivariate = multivariate
+        self.multivariate = multivariate
         self._observations = Observations(self._arrays, _ABOVE_BANDWIDTH, most)
         self._surrogate = Surrogate(self._arrays)
         self._tables: IntArray = np.zeros((d, POINTS), np.int64)
@@ -68,6 +68,11 @@ class Model:
     def is_ready(self) -> bool:
         """Under a multi-fidelity strategy, whether a resource has enough trials; else True."""
         return not len(self.table.legs) or self._levels.is_ready
+
+    @property
+    def has_below(self) -> bool:
+        """Whether there is a trial below: none is while none has come to a finite value."""
+        return len(self._below) > 0
 
     def catch_up(self) -> None:
         """Take in the trials asked for and told since the last call."""
@@ -96,11 +101,11 @@ class Model:
         table = self.table
         order = table.tell_order
         for number in order[self._told :].tolist():
-            if table.states[number] == TrialState.FAILED:
+            if table.is_lost(number):
                 self._count(number, -1)
             else:
                 key = sort_key(table, number)
-                if self._multivariate:
+                if self.multivariate:
                     self._surrogate.add(key)
                 self._move(*self._split.add(key))
         self._told = len(order)
@@ -109,11 +114,12 @@ class Model:
         """Legs that were told, under a multi-fidelity strategy."""
         legs = self.table.legs
         for leg in range(self._told, len(legs)):
-            if has_value(self.table, leg):
+            number = int(legs.trial[leg])
+            if legs.state[leg] == TrialState.FAILED and self.table.is_lost(number):
+                if legs.previous[leg] == NONE:  # else it keeps what it was told before
+                    self._count(number, -1)
+            elif legs.state[leg] != TrialState.PRUNED:
                 self._move(*self._levels.add(self.table, leg))
-            elif legs.state[leg] == TrialState.FAILED and legs.previous[leg] == NONE:
-                self._count(int(legs.trial[leg]), -1)
-            # one that failed or was pruned later on keeps what it was told before
         self._told = len(legs)
 
     def _move(self, enter: list[int], leave: list[int]) -> None:
@@ -130,7 +136,7 @@ class Model:
         else:
             self._tabulate(first, last, 1)
         self._above += last - first
-        if self._multivariate:
+        if self.multivariate:
             self._observations.add(self.table, first, last)
         if self.table.counts[TrialState.WAITING]:
             waiting = first + np.flatnonzero(self.table.states[first:last] == TrialState.WAITING)
@@ -141,7 +147,7 @@ class Model:
         """A trial begins (sign = 1) or ceases (-1) to count as above."""
         self._due[number] = self._due.get(number, 0) + sign
         self._above += sign
-        if self._multivariate:
+        if self.multivariate:
             self._observations.set_counting(self.table, number, sign > 0)
 
     def _tabulate_due(self) -> None:

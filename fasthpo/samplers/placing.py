@@ -8,7 +8,7 @@ import numpy as np
 
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import NONE, IntArray
-from fasthpo.samplers.split import Key
+from fasthpo.samplers.split import WORST, Key
 from fasthpo.table import TrialTable
 
 _Curve = tuple[IntArray, FloatArray]
@@ -22,8 +22,8 @@ class Places:
     better at its last step, by the best loss so far: to have all pruned trials behind all complete ones would make them
     look worse than they were, above all where a search has narrowed down and those given up are hardly worse.
 
-    That holds where the pruner gives up what ranks low. A trial that was given up for another reason, that ended in NaN
-    or an infinity, or that reported nothing, stays behind the complete ones.
+    That holds where the pruner gives up what ranks low. A trial that was given up for another reason, or whose last
+    report was NaN or an infinity, stays behind the complete ones. Behind all are those that came to no finite value.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Places:
 
         Args:
             table: the trials.
-            keys: of complete and pruned ones, in ascending order.
+            keys: in ascending order.
         """
         scores = np.empty(len(keys))
         first = 0
@@ -42,8 +42,10 @@ class Places:
             if last == len(keys) or keys[last][:3] != keys[first][:3]:
                 scores[first:last] = (first + last - 1) / 2
                 first = last
-        if table.pruned_by_rank and keys and keys[-1][0]:
-            self._place(table, keys, scores)
+        n = sum(key[0] != WORST for key in keys)
+        if table.pruned_by_rank and n and keys[n - 1][0]:
+            self._place(table, keys[:n], scores[:n])
+            scores[n:] += n  # behind those that `_place` has put last
             _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
             scores = (np.cumsum(counts) - (counts + 1) / 2)[places]
         return scores + 0.5

@@ -69,6 +69,7 @@ class RandomSampler(Sampler):
 
     name: ClassVar[str] = "random"
     has_batches = True
+    repeats = True  # draws are independent
     _STREAM: ClassVar[int] = 0
 
     def __init__(self, seed: int | None = None) -> None:

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from fasthpo.floats import masked
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import NONE
 from fasthpo.table import TrialTable
@@ -14,6 +15,8 @@ from fasthpo.trial import TrialState
 
 _MOST_BELOW = 25
 _LEAST_WEIGHT = 1e-12
+
+WORST = 2  # where a key begins of a trial that came to no finite value
 
 Key = tuple[int, float, float, int]
 
@@ -31,14 +34,19 @@ def least_bandwidth(n: int) -> float:
     return float(2.0 ** (-math.floor(8 * math.log2(max(n, 1))) / 16))
 
 
+def worst_key(number: int) -> Key:
+    """That of a trial that came to no finite value, because it failed or diverged: all of these rank alike."""
+    return WORST, 0.0, math.inf, number
+
+
 def sort_key(table: TrialTable, number: int) -> Key:
     """What trials are ordered by: complete ones by loss, then pruned ones by how far they came and their loss.
 
-    NaN and infinities rank worst; ties go to the earlier trial.
+    Those without a finite value rank worst, failed ones among them; ties go to the earlier trial.
     """
     loss = table.sign * float(table.values[number])
     if not math.isfinite(loss):
-        loss = math.inf
+        return worst_key(number)
     if table.state(number) == TrialState.COMPLETE:
         return 0, 0.0, loss, number
     reports = table.reports
@@ -48,6 +56,8 @@ def sort_key(table: TrialTable, number: int) -> Key:
 
 class Split:
     """The below trials of all told so far; a tell costs O(25), whatever the number of trials.
+
+    One that came to no finite value is never below, however few others there are, and does not count.
 
     While the number below still grows with the trials, all are kept in order; afterwards only those below and the best
     one above are: then a trial that falls out of them, or never enters, can't come back.
@@ -68,16 +78,17 @@ class Split:
         """The numbers of the below trials, best first."""
         return [key[3] for key in self._ranked[: self._size]]
 
+    @masked
     def weights(self) -> FloatArray:
         """Weights of the below trials and, last, of the prior; the mean of the former is 1, and the prior's too.
 
         Each weighs as much as it improves on the best trial above (Watanabe 2023, section 3.2.2). Where that has no
-        meaning, as between complete and pruned trials or infinite losses, all weigh alike.
+        meaning, as between complete and pruned trials, all weigh alike.
         """
         weights = np.ones(self._size + 1)
         compared = self._ranked[: self._size + 1]
-        # in order: none is pruned or infinite if the last one is not
-        if len(compared) > self._size and compared[-1][0] == 0 and math.isfinite(compared[-1][2]):
+        # in order: none is pruned if the last one is not
+        if len(compared) > self._size and compared[-1][0] == 0:
             halves = np.array([key[2] for key in compared]) / 2  # the difference of two floats may overflow
             gains = halves[-1] - halves[:-1]
             if len(gains) and gains[0] > 0:
@@ -87,6 +98,8 @@ class Split:
 
     def add(self, key: Key) -> tuple[list[int], list[int]]:
         """A trial has finished; the trials that enter and leave below. A trial outside was never below or left it."""
+        if key[0] == WORST:
+            return [], []
         before = self._size
         self._count += 1
         self._size = below_count(self._count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +24,7 @@ _OWN_OF_LEVELS = 2  # the same, under a multi-fidelity strategy
 _MOST_AT_ONCE = 1000  # suggestions; then Ctrl-C is heard
 _MOST_STARTUP_TRIALS, _MOST_CANDIDATES = 100_000, 10_000  # which are drawn at once
 _MOST_NUMBERS = 5_000_000  # the same, times the parameters; 100 MB and more
+_RANDOM_WITHOUT_BELOW = 2  # draws: one of them is random while no trial has come to a finite value
 _RANDOM_EVERY = 10  # draws: one of them is random under a multi-fidelity strategy
 
 
@@ -45,11 +47,14 @@ class TPESampler(Sampler):
     follows. The process knows the best 64 and the latest 64 trials. Once there are more, a deviation says less, as it
     may be due to trials that the process does not know, and counts by the share of the trials that it knows.
 
-    Complete trials are ordered by value, pruned ones after them by how far they came, and failed ones left out. The
-    process ranks what a median or percentile pruner gave up by how many were better at that step. Running
-    trials push later suggestions away from them, so that parallel asks spread. A conditional parameter is modelled over
-    the trials in which it was active; in the joint l and g a trial without it counts with the prior. On a finite space
-    the best candidate that was not tried is suggested.
+    Complete trials are ordered by value, and pruned ones after them by how far they came. Failed trials, and those that
+    came to no finite value, are the worst there is: they are never below, count in g, and share the last rank in the
+    process. While there are no others, every second suggestion is TPE's own, which keeps away from them, and every
+    second one is random. A trial whose worker was lost (`infrastructure` in `Study.tell`) is left out. The process
+    ranks what a median or percentile pruner gave up by how many were better at that step. Running trials push later
+    suggestions away from them, so that parallel asks spread. A conditional parameter is modelled over the trials in
+    which it was active; in the joint l and g a trial without it counts with the prior. On a finite space the best
+    candidate that was not tried is suggested.
 
     Under a multi-fidelity strategy this is the model of BOHB: it is made of the largest resource at which more trials
     than there are parameters were told a value. Above are all other trials, also those that never came so far. The
@@ -63,7 +68,7 @@ class TPESampler(Sampler):
     Args:
         n_startup_trials: finished trials before the model is used, 1 to 100,000. Their points are chosen together, to
             cover the range of each parameter evenly. Once so many were drawn, a quarter of them finished is enough:
-            others may still run, or have failed.
+            others may still run, or have been lost.
         n_ei_candidates: candidates an ask, 1 to 10,000; the Gaussian process compares three times as many. More are not
             better: they only sharpen the models' errors.
         multivariate: model parameters jointly, and compare candidates by a Gaussian process; else neither.
@@ -134,7 +139,7 @@ class TPESampler(Sampler):
         model = self._ready_model(table, draw)
         if model is None:
             return self._startup.row(table.space, draw)
-        n, screened = self.n_ei_candidates, self._is_screened(table, draw)
+        n, screened = self.n_ei_candidates, self._is_screened(model, draw)
         if screened:
             rows, scores = model.promising(self.seed, draw, n)
         else:
@@ -150,17 +155,17 @@ class TPESampler(Sampler):
     def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
         first = int(draws[0])
         model = self._ready_model(table, first)
-        if model is not None and not self.multivariate:
+        if model is None or not model.has_below:
+            return self.suggest(table, first)[None]
+        if not self.multivariate:
             return model.independent_batch(self.seed, draws[:_MOST_AT_ONCE], self.n_ei_candidates)
-        if model is not None and self._is_screened(table, first):
+        if self._is_screened(model, first):
             return model.promising_batch(self.seed, draws[: _OWN_EVERY - first % _OWN_EVERY], self.n_ei_candidates)
         return self.suggest(table, first)[None]
 
     def _ready_model(self, table: TrialTable, draw: int) -> Model | None:
         """The model of all trials so far; None if the draw is to be a random one."""
-        counts = table.counts
-        told = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.PAUSED]
-        startup = self.n_startup_trials
+        startup, told = self.n_startup_trials, self._told(table)
         has_begun = told >= startup or (draw >= startup and _ONE_FINISHED_OF * told >= startup)
         if not has_begun or (len(table.legs) and draw % _RANDOM_EVERY == 1):
             return None
@@ -168,8 +173,22 @@ class TPESampler(Sampler):
         if model is None or model.table is not table:
             self._model = model = Model(table, self.multivariate, self.exact)
         model.catch_up()
-        return model if model.is_ready else None
+        if not model.is_ready or (not model.has_below and draw % _RANDOM_WITHOUT_BELOW == 1):
+            return None
+        return model
 
-    def _is_screened(self, table: TrialTable, draw: int) -> bool:
+    def _told(self, table: TrialTable) -> int:
+        """How many trials have ended that say something; as many as startup trials, if there are more."""
+        counts = table.counts
+        told = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.PAUSED]
+        if told < self.n_startup_trials and counts[TrialState.FAILED]:
+            finished = map(int, table.tell_order)
+            failed = (n for n in finished if table.state(n) == TrialState.FAILED and not table.is_lost(n))
+            told += len(list(islice(failed, self.n_startup_trials - told)))
+        return told
+
+    @staticmethod
+    def _is_screened(model: Model, draw: int) -> bool:
         """Whether the Gaussian process makes the choice."""
-        return self.multivariate and draw % (_OWN_OF_LEVELS if len(table.legs) else _OWN_EVERY) != 0
+        own_every = _OWN_OF_LEVELS if len(model.table.legs) else _OWN_EVERY
+        return model.multivariate and model.has_below and draw % own_every != 0

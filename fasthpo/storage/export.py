@@ -128,7 +128,7 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
                 "value": None if value != value else value,
                 "reports": reports.get(number, {}),
                 "metrics": {name: column[i] for name, column in metrics if i < len(column) and column[i] == column[i]},
-                "error": table.errors.get(number),
+                "error": table.error(number),
                 "start_time": _moment(start),
                 "end_time": _moment(end),
                 "duration": None if duration != duration else duration,

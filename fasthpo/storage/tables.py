@@ -127,7 +127,7 @@ def to_arrow(table: TrialTable) -> Any:
                                 mask=np.isnan(table.resources)))  # fmt: skip
         columns.append(_pairs(pa, "resource", (table.legs.values_of(number).items() for number in range(n))))
     columns.append(_pairs(pa, "step", (reports.items() for reports in reports_by_trial(table))))
-    columns.append(pa.array([_clean(table.errors.get(number)) for number in range(n)], pa.string()))
+    columns.append(pa.array([_clean(table.error(number)) for number in range(n)], pa.string()))
     about = json.dumps({"direction": table.direction, "search_space": table.space.to_dict()})
     names = [_clean(name) for name in _names(table)]
     return pa.table(columns, names=names).replace_schema_metadata({"fasthpo": about})

@@ -165,7 +165,8 @@ class VectorizedTrainer:
             except BaseException as error:
                 for trial in trials:
                     if trial.state == TrialState.RUNNING:
-                        study.tell(trial, state=TrialState.FAILED, error=f"{type(error).__name__}: {error}")
+                        why = f"{type(error).__name__}: {error}"  # which of the trials is to blame, nobody knows
+                        study.tell(trial, state=TrialState.FAILED, error=why, infrastructure=True)
                 raise
             left -= len(numbers)
 

@@ -261,7 +261,7 @@ class Keeping(Exporting):
         with self._lock:
             if self._keeper is not None:
                 self._keeper.wait()
-            with Change(self):
+            with Change(self, moves=True):
                 self._move(directory, seconds, overwrite, overwrite_weights)
 
     def _move(self, directory: Path, seconds: float | None, overwrite: bool, overwrite_weights: bool) -> None:
@@ -436,15 +436,17 @@ class Change:
 
     Args:
         study: the study.
+        moves: the call moves the study to another place; then it does not matter what the one before can do.
 
     Raises:
         TrialStateError, StudyClosed, StudyReadOnly: it can't be changed.
     """
 
-    __slots__ = ("_study",)
+    __slots__ = ("_moves", "_study")
 
-    def __init__(self, study: Keeping) -> None:
+    def __init__(self, study: Keeping, moves: bool = False) -> None:
         self._study = study
+        self._moves = moves
 
     def __enter__(self) -> None:
         study = self._study
@@ -454,7 +456,7 @@ class Change:
             study._check_strategy()
         if study._claim.lost is not None:
             study._refuse_lost_pruner()
-        if study._gate is not None:
+        if study._gate is not None and not (self._moves and study._keeper is not None):
             study._gate.open()
         study._stage = CHANGING
         study._history.begin()

@@ -102,9 +102,10 @@ class LoggingCallback(HyperparameterCallback):
 
     def on_trial_failed(self, trial: Trial, error: str) -> None:
         line = headline(error)
-        more = "" if line == error.strip() else "; all of it is in trial.error"
+        where = f"study.trials[{trial.number}].error"
+        more = "" if line == error.strip() else f"; all of it is in {where}"
         if has_traceback(error):
-            more = "; its traceback is in trial.error"
+            more = f"; its traceback is in {where}"
         logger.warning("trial %d failed: %s%s", trial.number, line or "no reason given", more)
 
     def on_study_end(self, config: TunerConfig, statistics: StudyStatistics) -> None:

@@ -66,7 +66,7 @@ class RepeatedWarnings(contextlib.ContextDecorator):
             self._first, self._more = {}, {}
         with contextlib.suppress(Exception):
             for kind, times in sorted(more.items(), key=lambda found: -found[1]):
-                text = "%d times more, but for numbers: %s"
+                text = "%d more like this one: %s"
                 logger.logger.warning(text, times, first[kind])
 
 

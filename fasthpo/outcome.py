@@ -28,10 +28,15 @@ def outcome(value: float | None, state: TrialState | None) -> tuple[TrialState, 
     missing = result is None or result != result
     if state is None:
         if result is None:
-            raise InvalidValue("value must be a number, got None; to end a trial without one, tell its state")
+            raise InvalidValue(
+                "value must be a number, got None; to end a trial without one, tell its state, such as "
+                "state=TrialState.FAILED"
+            )
         return (TrialState.FAILED, None) if missing else (TrialState.COMPLETE, result)
     if not isinstance(plain(state), int) or state not in _FINAL:
-        raise InvalidValue(f"a trial can be told COMPLETE, PRUNED or FAILED, got state={shown(state)}")
+        raise InvalidValue(
+            f"a trial can be told COMPLETE, PRUNED or FAILED, such as state=TrialState.FAILED, got state={shown(state)}"
+        )
     if state == TrialState.COMPLETE and missing:
         raise InvalidValue(f"a COMPLETE trial needs a value that is not NaN, got value={value}")
     if state == TrialState.FAILED and not missing:

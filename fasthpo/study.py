@@ -320,7 +320,9 @@ class Study(Loading):
                     del kept[name]
                 self.table.set_metrics(number, kept)
             if final == TrialState.FAILED:
-                why = error or ("no reason was given" if infrastructure else f"the objective's value was {value}")
+                why = error or (
+                    "no reason was given" if result is None and value is None else f"the objective's value was {value}"
+                )
                 self.table.errors[number] = INFRASTRUCTURE + why if infrastructure else why
             state = self._finish(number, final, np.nan if result is None else result, kept)
             self._after([number])

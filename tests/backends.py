@@ -387,8 +387,8 @@ class BackendTests:
         tuner.optimize(objective, **options)
         said = sorted(record.getMessage() for record in caplog.records if record.levelname == "WARNING")
         assert said == [
-            "trial 0 failed: ValueError: the batch is empty; its traceback is in trial.error",
-            "trial 1 failed: ExceptionGroup: two of them (2 sub-exceptions); its traceback is in trial.error",
+            "trial 0 failed: ValueError: the batch is empty; its traceback is in study.trials[0].error",
+            "trial 1 failed: ExceptionGroup: two of them (2 sub-exceptions); its traceback is in study.trials[1].error",
         ]
         errors = [tuner.study.trials[number].error or "" for number in (0, 1)]
         assert "see the manual" in errors[0] and "KeyError: 'missing'" in errors[1] and "OSError: full" in errors[1]

@@ -240,7 +240,7 @@ def test_logging_callback_tells_everything(caplog: pytest.LogCaptureFixture) -> 
     assert "new best: trial 0 with value 3: {'x': " in messages
     assert "new best: trial 1 with value 1, better by 2: {'x': " in messages
     assert "trial 1 completed with value 1 in " in messages
-    assert "trial 2 failed: ValueError: no such file; its traceback is in trial.error" in messages
+    assert "trial 2 failed: ValueError: no such file; its traceback is in study.trials[2].error" in messages
     assert "trial 3 pruned: slow" in messages
     assert "study s ends: 4 trials (2 complete, 1 pruned, 1 failed) in " in messages
     assert levels.count("WARNING") == 1

@@ -77,7 +77,4 @@ def split_params(params: Mapping[str, Any], names: list[str]) -> tuple[dict[str,
 def _unknown(name: str, known: list[str], kind: str) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
-    return (
-        f"{kind} has no argument {name!r}{hint} It has {known}. To leave names out that are not "
-        "arguments, pass strict=False"
-    )
+    return f"{kind} has no argument {name!r}{hint} To leave names out that are none, pass strict=False. It has {known}"

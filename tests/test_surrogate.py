@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import ndtri
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, SearchSpace, Study, TPESampler, TrialState
@@ -17,7 +16,7 @@ from fasthpo.samplers.axes import axes_of
 from fasthpo.samplers.model import Model
 from fasthpo.samplers.split import Key, sort_key
 from fasthpo.samplers.surrogate import MOST_POINTS, Surrogate
-from tests import naive_places
+from tests import naive_places, naive_targets
 
 SPACE = SearchSpace(
     {
@@ -71,8 +70,8 @@ def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None
     known = kept._known()
     assert known == expected_known(keys) and len(known) == min(len(keys), MOST_POINTS)
     points, targets = kept._learnt(study.table, known, room=0)
-    scores = -ndtri(np.array(naive_places.ranks(study.table, known)) / len(known))
-    np.testing.assert_allclose(targets, scores - scores.mean(), atol=1e-12)
+    expected = naive_targets.logarithmic(known, naive_places.ranks(study.table, known))
+    np.testing.assert_allclose(targets, expected, atol=1e-9)
     for k, key in enumerate(known):
         x = study.columns["x"][key[3]]
         assert points[0, k] == pytest.approx((x + 5) / 10)
@@ -214,6 +213,29 @@ def test_what_was_tried_is_not_tried_again(n: int) -> None:
             study.tell(trial, abs(trial["x"]))
     points = [tuple(trial.params.values()) for trial in study.trials]
     assert len(set(points)) == len(points)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 9.0])
+def test_the_bound_is_lower_where_trials_fail(value: float) -> None:
+    sampler = TPESampler(seed=0)
+    study = Study({"x": Continuous(0, 1)}, sampler=sampler)
+    study.add_trials({"x": np.linspace(0, 1, 12)}, [*np.linspace(0, 1, 11), value])
+    study.ask_batch(2)
+    kept = sampler._model
+    assert kept is not None
+    confidence = kept._process(kept._current_surrogate(), 0, 0)[-1]
+    assert confidence == (3.0 if value == 9.0 else 2.0)
+
+
+def test_spaces_without_a_continuous_parameter_go_by_ranks() -> None:
+    losses = [0.0, 1.0, 2.0, 50.0, 900.0]
+    for name, parameter in (("x", Continuous(0, 9)), ("n", Discrete(0, 9))):
+        study = Study({name: parameter})
+        study.add_trials({name: range(5)}, losses)
+        kept = Surrogate(axes_of(study.space))
+        _, targets = kept._learnt(study.table, finished_keys(study), room=0)
+        gaps = -np.diff(targets)
+        assert np.allclose(gaps, gaps[::-1]) == (name == "n")
 
 
 def test_a_deviation_counts_by_the_share_of_trials_that_are_known() -> None:

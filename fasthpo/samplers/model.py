@@ -20,6 +20,7 @@ _CANDIDATE_STREAM = 2
 _INDEPENDENT_STREAM = 3
 _CROSSED_STREAM = 4
 _CONFIDENCE = 3.0  # standard deviations from the mean that a candidate is credited with, if all trials are known
+_CONFIDENCE_AMONG_FAILURES = 2.0  # the same where trials fail: what is unknown may do so, too
 _ABOVE_BANDWIDTH = 0.15  # of g, as a share of a parameter's range
 MOST_OBSERVATIONS = 4096  # of the joint g, unless it is to be exact
 
@@ -279,7 +280,7 @@ class Model:
             surrogate.scale,
             surrogate.factor,
             surrogate.pull,
-            _CONFIDENCE * surrogate.share,
+            (_CONFIDENCE_AMONG_FAILURES if surrogate.has_failures else _CONFIDENCE) * surrogate.share,
         )
 
     def rounded(self, rows: FloatArray) -> FloatArray:

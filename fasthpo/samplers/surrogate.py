@@ -11,7 +11,8 @@ import numpy as np
 from fasthpo.parameter import FloatArray
 from fasthpo.samplers.axes import Axes
 from fasthpo.samplers.placing import Places
-from fasthpo.samplers.split import Key
+from fasthpo.samplers.split import WORST, Key
+from fasthpo.samplers.targets import logarithmic_targets, normal_targets
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 
@@ -27,13 +28,13 @@ _NOISE = -4.0  # the mean of the logarithm, of the prior; its standard deviation
 
 
 class Surrogate:
-    """A Gaussian process over the ranks of the best and the latest trials; a function of the trials in order of tells.
+    """A Gaussian process over the best and the latest trials; a function of the trials in order of tells.
 
-    Values are normal scores: the quantiles of the normal distribution at the ranks, so that neither the scale of the
-    losses nor an outlier matters. Lengthscales, one a parameter, are searched for anew whenever there are a tenth more
-    trials. Up to `MOST_POINTS` trials it knows all of them; from then on the best half of that number and the latest
-    others, and it takes in the values of new ones eight at a time. Of those that wait to be taken in, and of the latest
-    running ones, it knows where they are.
+    Values are logarithms of the distance to the best loss, in which neither the scale of the losses nor an outlier
+    matters (see `targets`); normal scores where no parameter is continuous or losses have no scale. Lengthscales, one a
+    parameter, are searched for anew whenever there are a tenth more trials. Up to `MOST_POINTS` trials it knows all of
+    them; from then on the best half of that number and the latest others, and it takes in the values of new ones eight
+    at a time. Of those that wait to be taken in, and of the latest running ones, it knows where they are.
 
     Priors are those of Hvarfner, Hellsten, Nardi: Vanilla Bayesian optimization performs great in high dimensions.
     ICML 2024 (a lengthscale's logarithm has the mean sqrt(2) + log(d) / 2 and the variance 3).
@@ -43,11 +44,12 @@ class Surrogate:
     """
 
     def __init__(self, arrays: Axes) -> None:
-        from fasthpo.kernels.parzen import CATEGORICAL, CONSTANT, KIND
+        from fasthpo.kernels.parzen import CATEGORICAL, CONSTANT, CONTINUOUS, KIND
 
         kinds = arrays.axes[:, KIND]
         self._axes = arrays.axes
         self.choices = kinds == CATEGORICAL
+        self._is_smooth = bool((kinds == CONTINUOUS).any())  # else a table of few values, where ranks say more
         d = len(kinds)
         free = max(int((kinds != CONSTANT).sum()), 1)
         self._centres: FloatArray = np.array([math.sqrt(2) + math.log(free) / 2] * d + [_NOISE])
@@ -63,6 +65,7 @@ class Surrogate:
         self._places = Places()
         self.parameters: FloatArray = np.empty(0)
         self.points: FloatArray = np.empty((d, 0))
+        self.has_failures = False  # whether a trial that it knows came to no finite value
         self.known = 0  # of the points; the others are room for trials without a value
         self.factor: FloatArray = np.empty((0, 0))
         self.pull: FloatArray = np.empty(0)
@@ -100,7 +103,9 @@ class Surrogate:
             explain(self.choices, self.parameters, points, targets, self._centres, self._spreads, _STEPS)
             self._searched = None
         if self._changed:
-            self.points, targets = self._learnt(table, self._known(), room=_MOST_RUNNING + _TOGETHER)
+            known = self._known()
+            self.has_failures = bool(known) and known[-1][0] == WORST
+            self.points, targets = self._learnt(table, known, room=_MOST_RUNNING + _TOGETHER)
             rows = self.points.shape[1]
             self.factor, self.pull = np.zeros((rows, rows)), np.empty(len(targets))
             self.scale = condition(self.choices, self.parameters, self.points, targets, self.factor, self.pull)
@@ -122,15 +127,15 @@ class Surrogate:
         return min(_MOST_RUNNING - running, _LOOK_BACK - len(table) % _LOOK_BACK)
 
     def _learnt(self, table: TrialTable, keys: list[Key], room: int) -> tuple[FloatArray, FloatArray]:
-        """Points (d, n + room) and their values (n,): normal scores of mean 0."""
-        from fasthpo.kernels.process import normal_scores, positions_of_values
+        """Points (d, n + room) and their values (n,), of mean 0."""
+        from fasthpo.kernels.process import positions_of_values
 
         points = np.zeros((len(self._axes), len(keys) + room))
         numbers = np.array([key[3] for key in keys], np.int64)
         positions_of_values(self._axes, table.params, numbers, 0, points)
-        targets = np.empty(len(keys))
-        normal_scores(self._places.ranks(table, keys), targets)
-        return points, targets
+        ranks = self._places.ranks(table, keys)
+        targets = logarithmic_targets(keys, ranks) if self._is_smooth else None
+        return points, normal_targets(ranks) if targets is None else targets
 
     def _running_of(self, table: TrialTable) -> list[int]:
         """The latest trials that run, at least `_RUNNING` if there are as many; from one ask to the next the list grows

@@ -39,13 +39,15 @@ class TPESampler(Sampler):
     alike. With `multivariate=False` that is all there is, and parameters are modelled each for itself.
 
     With `multivariate`, one suggestion in eight is made so, by densities whose kernels are products over the
-    parameters. The others ask a Gaussian process over the ranks of the trials for the mean and the standard deviation
-    at each candidate, and take the one whose mean plus three deviations is highest. A third of its candidates have all
-    parameters from the neighbourhood of one trial of below, a third combine those of several, and a third have half of
-    their parameters from the best trial. The process sees what densities can't: which parameters matter, how they act
-    together, that a plateau is known already. TPE's own suggestions are there for objectives that no smooth function
-    follows. The process knows the best 64 and the latest 64 trials. Once there are more, a deviation says less, as it
-    may be due to trials that the process does not know, and counts by the share of the trials that it knows.
+    parameters. The others ask a Gaussian process, over the logarithms of the trials' distances to the best loss where a
+    parameter is continuous and over their ranks elsewhere, for the mean and the standard deviation at each candidate,
+    and take the one whose mean plus three deviations (two, where trials fail) is highest. A third of its candidates
+    have all parameters from the neighbourhood of one trial of below, a third combine those of several, and a third have
+    half of their parameters from the best trial. The process sees what densities can't: which parameters matter, how
+    they act together, that a plateau is known already. TPE's own suggestions are there for objectives that no smooth
+    function follows. The process knows the best 64 and the latest 64 trials. Once there are more, a deviation says
+    less, as it may be due to trials that the process does not know, and counts by the share of the trials that it
+    knows.
 
     Complete trials are ordered by value, and pruned ones after them by how far they came. Failed trials, and those that
     came to no finite value, are the worst there is: they are never below, count in g, and share the last rank in the

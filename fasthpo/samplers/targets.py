@@ -1,0 +1,49 @@
+"""What a Gaussian process learns of trials: a number each, the higher the better."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fasthpo.floats import masked
+from fasthpo.parameter import FloatArray
+from fasthpo.samplers.split import WORST, Key
+
+_FURTHEST = 5.0  # losses count up to so many times the distance from the best to the median
+
+
+def normal_targets(ranks: FloatArray) -> FloatArray:
+    """Quantiles of the normal distribution, of mean 0, at ranks (n,) from 1/2 to n - 1/2."""
+    from fasthpo.kernels.process import normal_scores
+
+    targets = np.empty(len(ranks))
+    normal_scores(ranks, targets)
+    return targets
+
+
+@masked
+def logarithmic_targets(keys: list[Key], ranks: FloatArray) -> FloatArray | None:
+    """t = -log(1 + (loss - best) / (median - best)), of mean 0 and variance 1; None where the losses have no scale.
+
+    Normal scores know of a bowl how many points lie higher, which flattens its bottom; this keeps its shape there. That
+    a loss counts up to some distance only bounds what an outlier can do. A pruned trial, whose loss is not that of a
+    complete one, gets what the complete ones have at its rank; one without a finite value gets the worst.
+
+    Args:
+        keys: of the trials, in ascending order.
+        ranks: of the trials, (n,); see `Places`.
+    """
+    complete = np.array([key[0] == 0 for key in keys])
+    if complete.sum() < 3:
+        return None
+    halves = np.array([key[2] for key in keys])[complete] / 2  # the difference of two floats may overflow
+    distances = halves - halves[0]
+    median = np.median(distances)
+    if not median > 0:
+        return None
+    known = -np.log1p(np.minimum(distances / median, _FURTHEST))
+    order = np.argsort(ranks[complete], kind="stable")
+    targets = np.interp(ranks, ranks[complete][order], known[order])
+    targets[[key[0] == WORST for key in keys]] = known.min()
+    targets -= targets.mean()
+    spread = targets.std()
+    return targets / spread if spread > 0 else None

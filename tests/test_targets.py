@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasthpo.samplers.split import Key
@@ -33,6 +33,7 @@ def ranked(complete: list[float], pruned: list[float], worst: int) -> tuple[list
     return keys, np.array(ranks)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.lists(FINITE, min_size=1, max_size=30), st.lists(st.floats(0, 1), max_size=6), st.integers(0, 5))
 def test_targets_are_those_of_the_slow_twin(complete: list[float], pruned: list[float], worst: int) -> None:
     keys, ranks = ranked(complete, pruned, worst)

@@ -35,9 +35,12 @@ def logarithmic_targets(keys: list[Key], ranks: FloatArray) -> FloatArray | None
     complete = np.array([key[0] == 0 for key in keys])
     if complete.sum() < 3:
         return None
-    halves = np.array([key[2] for key in keys])[complete] / 2  # the difference of two floats may overflow
-    distances = halves - halves[0]
+    losses = np.array([key[2] for key in keys])[complete]
+    distances = losses - losses[0]
     median = np.median(distances)
+    if distances[-1] == np.inf or median == np.inf:  # then the best is no small number, which a half of it would lose
+        distances = losses / 2 - losses[0] / 2
+        median = np.median(distances)
     if not median > 0:
         return None
     known = -np.log1p(np.minimum(distances / median, _FURTHEST))

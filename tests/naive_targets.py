@@ -26,13 +26,18 @@ def between(rank: float, known: list[tuple[float, float]]) -> float:
     return left if a == b else left + (right - left) * (rank - a) / (b - a)
 
 
+def _rounded(scale: Fraction) -> float | Fraction:
+    """The nearest float, which is 0 for the smallest of all; what is too large for a float stays."""
+    return scale if scale > Fraction(1.7e308) else float(scale)
+
+
 def logarithmic(keys: list[Key], ranks: list[float]) -> list[float]:
     """Normal scores where there is no scale."""
     complete = [(rank, key[2]) for key, rank in zip(keys, ranks, strict=True) if key[0] == 0]
     losses = [Fraction(loss) for _, loss in complete]
-    if len(losses) < 3 or median(losses) == min(losses):
+    scale = Fraction(_rounded(median(losses) - min(losses))) if losses else 0
+    if len(losses) < 3 or scale == 0:
         return normal(ranks)
-    scale = median(losses) - min(losses)
     furthest = [min((loss - min(losses)) / scale, 5) for loss in losses]
     known = [(rank, -math.log(1 + distance)) for (rank, _), distance in zip(complete, furthest, strict=True)]
     worst = min(target for _, target in known)

@@ -38,8 +38,8 @@ def logarithmic_targets(keys: list[Key], ranks: FloatArray) -> FloatArray | None
     losses = np.array([key[2] for key in keys])[complete]
     distances = losses - losses[0]
     median = np.median(distances)
-    if distances[-1] == np.inf or median == np.inf:  # then the best is no small number, which a half of it would lose
-        distances = losses / 2 - losses[0] / 2
+    if distances[-1] == np.inf or median == np.inf:  # then the best is so large that an eighth is exact
+        distances = losses / 8 - losses[0] / 8
         median = np.median(distances)
     if not median > 0:
         return None

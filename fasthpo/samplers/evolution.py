@@ -1,0 +1,317 @@
+"""What CMA-ES knows of a study: the distribution of the present search, learnt from one generation after the other."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from fasthpo.kernels.streams import uniforms
+from fasthpo.parameter import FloatArray
+from fasthpo.reports import IntArray
+from fasthpo.samplers.axes import axes_of, on_lattice
+from fasthpo.samplers.levels import has_value
+from fasthpo.samplers.split import Key, sort_key
+from fasthpo.table import NO_DRAW, TrialTable
+from fasthpo.trial import TrialState
+from fasthpo.uninterrupted import import_whole
+
+FIRST_DEVIATION = 0.3  # of each parameter, as a share of its range, where nothing is known
+_LEAST_FIRST = 0.01  # of it, where good trials are known
+_MOST_DOUBLINGS = 9  # of the population (Auger and Hansen 2005)
+_ENOUGH_KNOWN = 10  # trials with a value, for a start at the best of them
+_MOST_KNOWN = 64  # of the best known trials are kept
+_START_STREAM = 32  # of the points where searches begin
+_UNITS = 0.73  # the chance that no parameter of several leaves its likeliest choice by the margin alone (CatCMA)
+_WORD = 0xFFFFFFFF
+
+
+class Settings(NamedTuple):
+    """The strategy parameters, as the kernels take them."""
+
+    numbers: FloatArray
+    weights: FloatArray  # of the members, best first
+    window: int  # generations whose bests must differ
+
+
+def default_population(dimensions: int) -> int:
+    """Members of a generation (48)."""
+    return 4 + math.floor(3 * math.log(max(dimensions, 1)))
+
+
+def settings_of(numeric: int, choices: int, population: int, deviation: float) -> Settings:
+    """The strategy parameters, by the equations of Hansen's tutorial (arXiv 1604.00772) and the papers in the kernels.
+
+    Args:
+        numeric: parameters that are numbers.
+        choices: parameters that are choices.
+        population: members of a generation, at least 4.
+        deviation: the standard deviation at the start.
+    """
+    n = max(numeric, 1)
+    raw = math.log((population + 1) / 2) - np.log(np.arange(1, population + 1))  # (49)
+    good, bad = raw[: population // 2], raw[population // 2 :]
+    mu_effective, mu_bad = (float(half.sum() ** 2 / (half**2).sum()) for half in (good, bad))
+    c_1 = 2 / ((n + 1.3) ** 2 + mu_effective)  # (57)
+    c_mu = min(1 - c_1 - 1e-8, 2 * (mu_effective - 2 + 1 / mu_effective) / ((n + 2) ** 2 + mu_effective))  # (58)
+    all_bad = min(
+        1 + c_1 / c_mu,  # (50)
+        1 + 2 * mu_bad / (mu_effective + 2),  # (51)
+        (1 - c_1 - c_mu) / (n * c_mu),  # (52)
+    )
+    weights = np.where(raw >= 0, raw / raw[raw > 0].sum(), raw * all_bad / -raw[raw < 0].sum())  # (53)
+    c_path = (mu_effective + 2) / (n + mu_effective + 5)  # (55)
+    damping = 1 + 2 * max(0.0, math.sqrt((mu_effective - 1) / (n + 1)) - 1) + c_path
+    c_rank_one_path = (4 + mu_effective / n) / (n + 4 + 2 * mu_effective / n)  # (56)
+    numbers = [
+        mu_effective,
+        c_path,
+        damping,
+        c_rank_one_path,
+        c_1,
+        c_mu,
+        math.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n * n)),  # E |N(0, I)|
+        math.sqrt(n) + 2 * n / (n + 2),  # of Hansen 2011
+        1 / (10 * n * (c_1 + c_mu)),
+        1 / (n * population),
+        1 - _UNITS ** (1 / max(choices, 1)),
+        1e-12 * deviation,
+    ]
+    window = 10 + math.ceil(30 * max(numeric + choices, 1) / population)
+    return Settings(np.array(numbers), weights, window)
+
+
+class Evolution:
+    """The search distribution of one table; a function of the table's trials and their order of tells.
+
+    Args:
+        table: the trials.
+        seed: 0 to 2**64 - 1.
+        population: members of a generation of the first search.
+        deviation: the standard deviation at the first start, as a share of each range; None: by what is known.
+    """
+
+    def __init__(self, table: TrialTable, seed: int, population: int | None, deviation: float | None) -> None:
+        from fasthpo.kernels.parzen import CATEGORICAL, CONSTANT, COUNT, KIND
+
+        self.table = table
+        self._seed = seed
+        self._arrays = axes_of(table.space)
+        kinds = self._arrays.axes[:, KIND]
+        self._choices: IntArray = np.flatnonzero(kinds == CATEGORICAL)
+        self._numeric: IntArray = np.flatnonzero((kinds != CATEGORICAL) & (kinds != CONSTANT))
+        counts = self._arrays.axes[self._choices, COUNT].astype(np.int64)
+        self._starts: IntArray = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        self._first_population = population or default_population(len(self._numeric) + len(self._choices))
+        self._deviation = deviation
+        self._by_legs = len(table.legs) > 0
+        self._told = 0  # trials, or legs under a multi-fidelity strategy
+        self._has_begun = False  # whether a trial of the strategy's own was told
+        self._known: list[Key] = []  # the best of the others
+        self._count_known = 0
+        self._key = np.array([seed & _WORD, seed >> 32, 0, 0, 0], np.uint64)
+        self._search = 0
+        self._start()
+
+    def _start(self) -> None:
+        """A search begins at a point of its own: the first one at the best that is known, or in the centre."""
+        from fasthpo.kernels import cma_es
+
+        n, total = len(self._numeric), int(self._starts[-1])
+        self.population = self._first_population * 2 ** min(self._search, _MOST_DOUBLINGS)
+        mean, deviation = np.full(n, 0.5), FIRST_DEVIATION
+        counts = np.repeat(1.0, total)
+        if self._search:
+            mean = uniforms(self._seed, np.array([self._search]), _START_STREAM, max(n, 1))[0, :n]
+        else:
+            if self._count_known >= _ENOUGH_KNOWN:
+                mean, deviation = self._learn_known(counts)
+            deviation = deviation if self._deviation is None else self._deviation
+        self._settings = settings_of(n, len(self._choices), self.population, deviation)
+        self._vectors: FloatArray = np.zeros((5, n))
+        self._vectors[cma_es.MEAN] = mean
+        self._vectors[cma_es.DEVIATIONS] = self._vectors[cma_es.SCALES] = 1.0
+        self._matrices: FloatArray = np.stack([np.eye(n), np.eye(n)])
+        self._scalars: FloatArray = np.zeros(6)
+        self._scalars[[cma_es.SIGMA, cma_es.STEP, cma_es.DIVISOR]] = deviation, 1.0, 1.0
+        self._probabilities: FloatArray = np.empty(total)
+        margin = float(self._settings.numbers[cma_es.CHOICE_MARGIN])
+        for first, last in zip(self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True):
+            self._probabilities[first:last] = counts[first:last] / counts[first:last].sum()
+            cma_es.keep_choices(margin, self._probabilities[first:last])
+        self._path: FloatArray = np.zeros(total)
+        self._bests: FloatArray = np.zeros(self._settings.window)
+        self._best = math.inf
+        self._members: dict[int | None, list[Key]] = {}
+        self._is_first_generation = True
+        self._left_out = 0
+        self._is_stale = False
+
+    def _learn_known(self, counts: FloatArray) -> tuple[FloatArray, float]:
+        """Where the best known trial is, and how far the best tenth spread; their choices are added to `counts`."""
+        from fasthpo.kernels.process import positions_of_values
+
+        numbers = np.array([key[3] for key in self._known[: max(-(-self._count_known // 10), 3)]], np.int64)
+        points = np.empty((len(self._arrays.axes), len(numbers)))
+        positions_of_values(self._arrays.axes, self.table.params, numbers, 0, points)
+        for k, j in enumerate(self._choices.tolist()):
+            chosen = points[j][~np.isnan(points[j])].astype(np.int64)
+            np.add.at(counts, self._starts[k] + chosen, 1.0)
+        places = points[self._numeric]
+        mean = np.where(np.isnan(places[:, 0]), 0.5, places[:, 0])
+        active = ~np.isnan(places)
+        shares = active.sum(axis=1)
+        centred = np.where(active, places - (np.where(active, places, 0).sum(axis=1) / np.maximum(shares, 1))[:, None], 0)
+        variances = (centred**2).sum(axis=1)[shares > 1] / shares[shares > 1]
+        spread = math.sqrt(float(variances.mean())) if len(variances) else FIRST_DEVIATION
+        return mean, min(max(spread, _LEAST_FIRST), FIRST_DEVIATION)
+
+    # --- the history
+
+    def follows(self, table: TrialTable) -> bool:
+        """Whether it is made of this table's trials, as they are now: one by one or, once there are any, by legs."""
+        return self.table is table and (self._by_legs or not len(table.legs) or not self._told)
+
+    def catch_up(self) -> None:
+        """Take in the trials told since the last call."""
+        table = self.table
+        self._by_legs = len(table.legs) > 0
+        if self._by_legs:
+            for leg in range(self._told, len(table.legs)):
+                number, resource = int(table.legs.trial[leg]), int(table.legs.resource[leg])
+                loss = table.sign * float(table.legs.value[leg])
+                usable = has_value(table, leg)
+                key: Key = (0, 0.0, loss if math.isfinite(loss) else math.inf, number)
+                self._take(key if usable else (2, 0.0, math.inf, number), resource)
+                self._told = leg + 1
+        else:
+            order = table.tell_order
+            for number in order[self._told :].tolist():
+                failed = table.state(number) == TrialState.FAILED
+                self._take((2, 0.0, math.inf, number) if failed else sort_key(table, number), None)
+                self._told += 1
+        if self._is_stale:
+            self._start()
+
+    def _take(self, key: Key, resource: int | None) -> None:
+        """A trial was told, at a resource."""
+        loss = key[2] if key[0] == 0 else math.inf
+        draw = self.table.draws.item(key[3])
+        if draw == NO_DRAW:
+            if not self._has_begun:
+                self._learn(key)
+                return
+            if not loss < self._best:  # a point from elsewhere that is of use
+                return
+        elif not self._has_begun:
+            if self._is_stale:
+                self._start()
+            self._has_begun = True
+        elif self._leaves_out(key[3]):
+            self._left_out += 1  # it was drawn from the search before
+            return
+        self._best = min(self._best, loss)
+        members = self._members.setdefault(resource, [])
+        members.append(key)
+        if len(members) == self.population:
+            del self._members[resource]
+            self._evolve(sorted(members))
+
+    def _learn(self, key: Key) -> None:
+        """A trial that the strategy did not draw was told before any of its own."""
+        if key[0] or key[2] == math.inf:
+            return
+        self._count_known += 1
+        if len(self._known) < _MOST_KNOWN or key < self._known[-1]:
+            bisect.insort(self._known, key)
+            del self._known[_MOST_KNOWN:]
+        self._is_stale = True
+
+    def _leaves_out(self, number: int) -> bool:
+        """Whether a trial was drawn from the search before; as many as a generation are looked for.
+
+        A finite space may have put other points in the place of those that were drawn, so that none is known again.
+        """
+        is_late = self._search > 0 and self._is_first_generation and self._left_out < self.population
+        return is_late and not self._is_own(number)
+
+    def _is_own(self, number: int) -> bool:
+        """Whether a trial was drawn from the present distribution."""
+        from fasthpo.kernels.cma_es import place
+
+        y, chosen = np.empty(len(self._numeric)), np.empty(len(self._choices))
+        row = np.ascontiguousarray(self.table.params[:, number])
+        draw = self.table.draws.item(number)
+        return bool(place(*self._place(), self._key, draw, row, y, chosen))
+
+    def _place(self) -> tuple[FloatArray | IntArray, ...]:
+        """The space and the distributions, as the kernel takes them."""
+        return (
+            self._arrays.axes,
+            self._numeric,
+            self._choices,
+            self._starts,
+            self._vectors,
+            self._matrices,
+            self._scalars,
+            self._probabilities,
+        )
+
+    def _evolve(self, keys: list[Key]) -> None:
+        """A generation is complete; its members, best first."""
+        from fasthpo.kernels.cma_es import evolve
+
+        import_whole("scipy.linalg.cython_lapack")  # the kernel would import it, and could be broken off
+        table = self.table
+        numbers = np.array([key[3] for key in keys], np.int64)
+        draws = table.draws[numbers]
+        ends = evolve(
+            self._arrays.axes,
+            self._numeric,
+            self._choices,
+            self._starts,
+            self._settings.numbers,
+            self._settings.weights,
+            self._vectors,
+            self._matrices,
+            self._scalars,
+            self._probabilities,
+            self._path,
+            self._bests,
+            self._key,
+            np.where(draws == NO_DRAW, -1 - numbers, draws),
+            np.ascontiguousarray(table.params[:, numbers].T),
+            keys[0][2] if keys[0][0] == 0 else math.inf,
+        )
+        self._is_first_generation = False
+        if ends:
+            self._search += 1
+            self._start()
+
+    # --- members
+
+    def rows(self, draws: IntArray) -> FloatArray:
+        """Members of the present generation, (k, d), by the indices of their draws (k,)."""
+        from fasthpo.kernels.cma_es import draw_members
+
+        arrays = self._arrays
+        rows = np.empty((len(draws), len(arrays.axes)))
+        draw_members(
+            arrays.axes,
+            arrays.order,
+            arrays.conditions,
+            arrays.allowed,
+            self._numeric,
+            self._choices,
+            self._starts,
+            self._vectors,
+            self._matrices,
+            self._scalars,
+            self._probabilities,
+            self._key,
+            draws.astype(np.uint64),
+            rows,
+        )
+        return on_lattice(arrays, rows)

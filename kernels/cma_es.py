@@ -10,8 +10,11 @@ x = m + sigma y with y ~ N(0, C). Three papers add what is not continuous, or no
   Yoshinari, Uchida, Saito, Nishida: Adaptive stochastic natural gradient method. ICML 2019, arXiv 1905.08537;
 - the y of a point from elsewhere is shortened (Hansen: Injecting external solutions into CMA-ES. arXiv 1110.4181).
 
+Bounds: what lies beyond one is shown on it, and counts where it lies; the mean stays inside. Drawing anew what lies
+beyond would make the deviations shrink before an optimum on a bound is reached; this way it is found to the last digit.
+
 What is not known of a trial is what its random numbers give under the present distribution: the place within a stepped
-parameter's cell, and the parameters that are inactive. Of a trial that was drawn from this very distribution these are
+parameter's cell or beyond a bound, and the parameters that are inactive. Of a trial that was drawn from this very distribution these are
 the numbers with which it was drawn.
 """
 
@@ -28,7 +31,9 @@ from .normal import normal_quantile
 from .parzen import (
     CONTINUOUS,
     COUNT,
+    HIGH,
     KIND,
+    LOW,
     cell_at,
     cell_edges,
     cell_of_coordinate,
@@ -52,53 +57,36 @@ MU_EFFECTIVE, C_PATH, DAMPING, C_RANK_ONE_PATH, C_1, C_MU, EXPECTED, LENGTH, INT
     range(12)
 )
 
-ATTEMPTS = 20  # draws of a member that is to lie inside the bounds; the last one is clipped
-MOST_DEVIATION = 0.5  # of a parameter, as a share of its range: beyond, most draws would be clipped
+MOST_DEVIATION = 0.5  # of a parameter, as a share of its range
 _MOST_CONDITION = 1e14  # of C
 _FLAT = 1e-7  # relative difference of the best values of many generations that counts as none
-_NUMERIC_STREAM, _CHOICE_STREAM, _FOREIGN = 64, 128, 256  # streams; a draw's attempts follow each other
+_NUMERIC_STREAM, _CHOICE_STREAM, _FOREIGN = 64, 128, 256  # the last is added for trials drawn by others
 _SAME = 1e-3  # a member's own place is known up to rounding: to so many standard deviations
 _TINY = 1e-8  # keeps the length of a y from being 0
 _HALF_BIT = 2.0**-54  # keeps a uniform number from being 0
 
 
 @kernel
-def draw_numbers(axes, numeric, vectors, basis, sigma, key, stream, y):  # type: ignore[no-untyped-def]
-    """Draw y; continuous parameters lie inside their bounds.
+def draw_numbers(vectors, basis, key, stream, y):  # type: ignore[no-untyped-def]
+    """Draw y ~ N(0, C).
 
     Args:
-        axes: (d, 8); see `parzen`.
-        numeric: which of them are numbers that vary, int64 (n,).
-        vectors, basis, sigma: the Gaussian.
-        key: uint64 (5,), whose last entry, the stream, is changed.
-        stream: the first of `ATTEMPTS`.
+        vectors, basis: the Gaussian.
+        key: of the draw, uint64 (5,); its last entry, the stream, is changed.
+        stream: what the numbers are for.
         y: (n,), written.
     """
-    n = len(numeric)
-    numbers, scaled = np.empty(n + n % 2), np.empty(n)
-    mean, deviations = vectors[MEAN], vectors[DEVIATIONS]
-    for attempt in range(ATTEMPTS):
-        key[4] = np.uint64(stream + attempt)
-        fill_uniforms(key, numbers)
+    n = len(y)
+    numbers = np.empty(n + n % 2)
+    key[4] = np.uint64(stream)
+    fill_uniforms(key, numbers)
+    for j in range(n):
+        z = normal_quantile(min(numbers[j] + _HALF_BIT, 1.0 - 2.0 * _HALF_BIT))  # (38)
+        numbers[j] = vectors[DEVIATIONS, j] * z
+    for i in range(n):
+        y[i] = 0.0
         for j in range(n):
-            z = normal_quantile(min(numbers[j] + _HALF_BIT, 1.0 - 2.0 * _HALF_BIT))  # (38)
-            scaled[j] = deviations[j] * z
-        is_last = attempt == ATTEMPTS - 1
-        inside = True
-        for i in range(n):
-            total = 0.0
-            for j in range(n):
-                total += basis[i, j] * scaled[j]  # (39)
-            y[i] = total
-            if axes[numeric[i], KIND] == CONTINUOUS:
-                x = mean[i] + sigma * total  # (40)
-                if x < 0.0 or x > 1.0:
-                    if not is_last:
-                        inside = False
-                        break
-                    y[i] = (min(max(x, 0.0), 1.0) - mean[i]) / sigma
-        if inside:
-            return
+            y[i] += basis[i, j] * numbers[j]  # (39)
 
 
 @kernel
@@ -108,7 +96,7 @@ def draw_choices(starts, probabilities, key, stream, chosen):  # type: ignore[no
     Args:
         starts: where each parameter's probabilities begin, and where the last one's end, int64 (c + 1,).
         probabilities: of all choices.
-        key, stream: as in `draw_numbers`; one stream.
+        key, stream: see `draw_numbers`.
         chosen: (c,), written.
     """
     count = len(chosen)
@@ -148,11 +136,13 @@ def draw_members(  # type: ignore[no-untyped-def]
         set_draw(key, draws[s])
         for j in range(len(axes)):
             values[j], hidden[j], cells[j] = value_of_coordinate(axes[j], 0.0), 0.0, np.nan
-        draw_numbers(axes, numeric, vectors, matrices[BASIS], sigma, key, _NUMERIC_STREAM, y)
+        draw_numbers(vectors, matrices[BASIS], key, _NUMERIC_STREAM, y)
         for i in range(n):
             j, axis = numeric[i], axes[numeric[i]]
             if axis[KIND] == CONTINUOUS:
-                values[j] = value_of_coordinate(axis, min(max(vectors[MEAN, i] + sigma * y[i], 0.0), 1.0))
+                x = vectors[MEAN, i] + sigma * y[i]  # (40)
+                # a bound itself, not what rounding makes of it: it stands for all that lies beyond
+                values[j] = axis[LOW] if x <= 0.0 else axis[HIGH] if x >= 1.0 else value_of_coordinate(axis, x)
             else:
                 hidden[j] = cell_at(axis, vectors[MEAN, i] + sigma * vectors[SCALES, i] * y[i])
                 values[j] = value_of_cell(axis, hidden[j])
@@ -183,7 +173,7 @@ def place(  # type: ignore[no-untyped-def]
     if not is_own:
         draw, base = -1 - draw, _FOREIGN
     set_draw(key, np.uint64(draw))
-    draw_numbers(axes, numeric, vectors, matrices[BASIS], sigma, key, base + _NUMERIC_STREAM, y)
+    draw_numbers(vectors, matrices[BASIS], key, base + _NUMERIC_STREAM, y)
     draw_choices(starts, probabilities, key, base + _CHOICE_STREAM, chosen)
     for i in range(len(numeric)):
         axis, value, mean = axes[numeric[i]], row[numeric[i]], vectors[MEAN, i]
@@ -191,6 +181,9 @@ def place(  # type: ignore[no-untyped-def]
             continue
         coordinate = coordinate_of_value(axis, value)
         if axis[KIND] == CONTINUOUS:
+            x = mean + sigma * y[i]
+            if (value <= axis[LOW] and x <= 0.0) or (value >= axis[HIGH] and x >= 1.0):
+                continue
             told = (coordinate - mean) / sigma
             if abs(told - y[i]) > _SAME * math.sqrt(matrices[COVARIANCE, i, i]):
                 is_own = False
@@ -224,11 +217,12 @@ def whitened(matrices, vectors, y, z):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def adapt_gaussian(settings, weights, steps, lengths, vectors, matrices, scalars):  # type: ignore[no-untyped-def]
+def adapt_gaussian(settings, weights, bounded, steps, lengths, vectors, matrices, scalars):  # type: ignore[no-untyped-def]
     """Mean, paths, step size and covariance after a generation.
 
     Args:
         settings, weights: strategy parameters, (12,) and (members,).
+        bounded: which parameters' mean has to stay in [0, 1], (n,).
         steps: the y of the members, best first, (members, n).
         lengths: of C^-1/2 y, (members,).
         vectors, matrices, scalars: the Gaussian, changed.
@@ -242,7 +236,11 @@ def adapt_gaussian(settings, weights, steps, lengths, vectors, matrices, scalars
             for i in range(n):
                 step[i] += weights[k] * steps[k, i]  # (41)
     for i in range(n):
-        vectors[MEAN, i] += scalars[SIGMA] * step[i]  # (42), with (54)
+        mean = vectors[MEAN, i] + scalars[SIGMA] * step[i]  # (42), with (54)
+        if bounded[i] and not 0.0 <= mean <= 1.0:
+            mean = min(max(mean, 0.0), 1.0)
+            step[i] = (mean - vectors[MEAN, i]) / scalars[SIGMA]
+        vectors[MEAN, i] = mean
     whitened(matrices, vectors, step, white)
     scale, squares = math.sqrt(c_path * (2.0 - c_path) * mu_effective), 0.0
     for i in range(n):
@@ -434,12 +432,13 @@ def evolve(  # type: ignore[no-untyped-def]
     steps, lengths, chosen = np.empty((members, n)), np.empty(members), np.empty((members, len(choices)))
     z = np.empty(n)
     for k in range(members):
-        is_own = place(
+        place(
             axes, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draws[k], rows[k],
             steps[k], chosen[k],
         )  # fmt: skip
         lengths[k] = whitened(matrices, vectors, steps[k], z)
-        if not is_own and lengths[k] > settings[LENGTH]:  # Hansen 2011, equation 4
+        # Hansen 2011; what was drawn some generations ago is not shortened: with many running it is all there is
+        if draws[k] < 0 and lengths[k] > settings[LENGTH]:
             shorter = settings[LENGTH] / lengths[k]
             for i in range(n):
                 steps[k, i] *= shorter
@@ -450,7 +449,8 @@ def evolve(  # type: ignore[no-untyped-def]
     if len(choices):
         adapt_choices(settings, weights, chosen, starts, probabilities, path, scalars)
     if n:
-        adapt_gaussian(settings, weights, steps, lengths, vectors, matrices, scalars)
+        bounded = axes[numeric, KIND] == CONTINUOUS
+        adapt_gaussian(settings, weights, bounded, steps, lengths, vectors, matrices, scalars)
         largest = largest_deviation(matrices, scalars)
         if largest > MOST_DEVIATION:
             scalars[SIGMA] *= MOST_DEVIATION / largest

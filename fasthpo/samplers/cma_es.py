@@ -25,41 +25,42 @@ _MOST_AT_ONCE = 1000  # suggestions; then Ctrl-C is heard
 class CmaEsSampler(Sampler):
     """Draws points from a Gaussian whose mean, step size and covariance follow the best of each generation.
 
-    It needs more trials than `TPESampler`, from some hundreds on, and then goes on to the digits of a float64 where TPE
-    stalls; its cost a trial stays the same however many there are. Take it for numeric parameters and many trials.
+    Take it for numeric parameters, cheap trials, and some hundreds of them or more: it goes on to the last digits where
+    `TPESampler`, which is better with few trials, no longer gets closer. A suggestion costs the same however many
+    trials there are.
 
-    A generation is the next `population_size` trials that are told, whichever they are, so that any number of trials
-    may run at the same time; one that was drawn from an older distribution counts from where it is, if need be from
-    less far away. The ranking is all that matters of the values. Pruned trials rank behind complete ones, by how far
-    they came, then failed ones. The better half draws the mean to it, and the worse half narrows the distribution where
-    it lies. All happens on a unit cube: logarithmic parameters by their logarithms. A point outside the bounds is drawn
-    anew, up to 20 times, then moved onto them.
+    A generation is the next `population_size` trials that are told, whichever they are: any number may run at the same
+    time, and one that was drawn some generations ago counts from where it is. Only the ranking of the values matters.
+    Pruned trials rank behind complete ones, by how far they came, then failed ones. The better half draws the mean to
+    it, and the worse half narrows the distribution where it lies. All happens on a unit cube, to which logarithmic
+    parameters are mapped by their logarithms. What is drawn beyond a bound is tried on the bound, and counts where it
+    was drawn, while the mean stays inside: so an optimum on a bound is found exactly.
 
     A stepped parameter takes the cell that the Gaussian falls in, with a margin: another cell stays possible however
     small the step size has become. Choices are drawn from a distribution of their own, which learns from the same
-    generations, with a margin, too. Conditional parameters are drawn always, and shown where they are active; where
-    not, the drawn value counts, which the ranking does not depend on. So every member is complete, and what is
-    inactive drifts, but does not narrow.
+    generations, with a margin, too. Conditional parameters are drawn always and shown where they are active; elsewhere
+    the value that was drawn counts. So every member is complete, and the ranking, which does not depend on such values,
+    does not narrow them.
 
-    A search ends when the best values of 10 + 30 d / population_size generations are the same to seven digits, or when
-    its deviations are 1e-12 of the first ones, or its covariance can't be computed with any more. The next begins at a
-    random point, with twice the population, up to 512 times that of the first (IPOP).
+    A search ends when the best values of 10 + 30 d / population_size generations are the same to seven digits, when its
+    deviations are 1e-12 of the first ones, or when its covariance has degenerated. The next begins at a random point
+    with twice the population, up to 512 times the first one (IPOP).
 
-    Trials that others have made (`add_trials`, `enqueue`, another sampler) before the first one of its own was told
-    make a warm start: at the best of them, with the spread of the best tenth, if at least ten have a value. Later ones
-    count if they are better than all of the present search.
+    Trials that are not its own (`add_trials`, `enqueue`, another sampler), told before the first that is, make a warm
+    start: at the best of them, with the spread of the best tenth, if at least ten have a value. A later one counts if it
+    is better than all of the present search.
 
-    Under a multi-fidelity strategy a generation is the next `population_size` values told at the same resource, at any;
-    so those at a low resource, of which there are most, lead the search, and the high ones correct it.
+    Under a multi-fidelity strategy a generation is the next `population_size` values told at one resource, whichever.
+    So those at a low resource, of which there are most, lead the search, and those at a high one correct it.
 
     What the sampler knows is a function of the trials in the order of their tells: a study that was loaded goes on as
-    the one that was saved, to the bit, on the same machine.
+    if it had never stopped, to the bit on the same machine.
 
     Args:
-        population_size: trials a generation of the first search, at least 4; None: 4 + 3 log(d), rounded down. If many
-            run at the same time, give about as many.
+        population_size: trials a generation of the first search, at least 4; None: 4 + 3 log(d), rounded down, d being
+            the number of parameters. If many trials run at the same time, a quarter to a half of their number is better.
         sigma: the standard deviation at the first start, as a share of each parameter's range, above 0 and up to 0.5;
-            None: 0.3, or what a warm start gives.
+            None: 0.2, or what a warm start gives.
         seed: 0 to 2**64 - 1; None draws one.
 
     Raises:
@@ -71,7 +72,7 @@ class CmaEsSampler(Sampler):
         Auger, Hansen: A restart CMA evolution strategy with increasing population size. CEC 2005.
         Hamano, Saito, Nomura, Shirakawa: CMA-ES with margin. GECCO 2022, arXiv 2205.13482 (stepped parameters).
         Hamano, Saito, Nomura, Uchida, Shirakawa: CatCMA. GECCO 2024, arXiv 2405.09962 (choices).
-        Hansen: Injecting external solutions into CMA-ES. arXiv 1110.4181, 2011 (trials of others, and late ones).
+        Hansen: Injecting external solutions into CMA-ES. arXiv 1110.4181, 2011 (trials of others).
         Nomura, Watanabe, Akimoto, Ozaki, Onishi: Warm starting CMA-ES for hyperparameter optimization. AAAI 2021.
 
     Example:

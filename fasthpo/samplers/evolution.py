@@ -18,11 +18,11 @@ from fasthpo.table import NO_DRAW, TrialTable
 from fasthpo.trial import TrialState
 from fasthpo.uninterrupted import import_whole
 
-FIRST_DEVIATION = 0.3  # of each parameter, as a share of its range, where nothing is known
-_LEAST_FIRST = 0.01  # of it, where good trials are known
+FIRST_DEVIATION = 0.2  # of each parameter, as a share of its range, where nothing is known
+_LEAST_KNOWN, _MOST_KNOWN = 0.01, 0.3  # where good trials are known
 _MOST_DOUBLINGS = 9  # of the population (Auger and Hansen 2005)
 _ENOUGH_KNOWN = 10  # trials with a value, for a start at the best of them
-_MOST_KNOWN = 64  # of the best known trials are kept
+_MOST_KEPT = 64  # of the best known trials
 _START_STREAM = 32  # of the points where searches begin
 _UNITS = 0.73  # the chance that no parameter of several leaves its likeliest choice by the margin alone (CatCMA)
 _WORD = 0xFFFFFFFF
@@ -108,7 +108,7 @@ class Evolution:
         self._deviation = deviation
         self._by_legs = len(table.legs) > 0
         self._told = 0  # trials, or legs under a multi-fidelity strategy
-        self._has_begun = False  # whether a trial of the strategy's own was told
+        self._has_begun = False  # whether a trial that was drawn from the first start was told
         self._known: list[Key] = []  # the best of the others
         self._count_known = 0
         self._key = np.array([seed & _WORD, seed >> 32, 0, 0, 0], np.uint64)
@@ -126,6 +126,7 @@ class Evolution:
         if self._search:
             mean = uniforms(self._seed, np.array([self._search]), _START_STREAM, max(n, 1))[0, :n]
         else:
+            self._next_start = self._count_known + max(self._count_known // 10, 1)
             if self._count_known >= _ENOUGH_KNOWN:
                 mean, deviation = self._learn_known(counts)
             deviation = deviation if self._deviation is None else self._deviation
@@ -166,7 +167,7 @@ class Evolution:
         centred = np.where(active, places - (np.where(active, places, 0).sum(axis=1) / np.maximum(shares, 1))[:, None], 0)
         variances = (centred**2).sum(axis=1)[shares > 1] / shares[shares > 1]
         spread = math.sqrt(float(variances.mean())) if len(variances) else FIRST_DEVIATION
-        return mean, min(max(spread, _LEAST_FIRST), FIRST_DEVIATION)
+        return mean, min(max(spread, _LEAST_KNOWN), _MOST_KNOWN)
 
     # --- the history
 
@@ -199,16 +200,23 @@ class Evolution:
         """A trial was told, at a resource."""
         loss = key[2] if key[0] == 0 else math.inf
         draw = self.table.draws.item(key[3])
-        if draw == NO_DRAW:
-            if not self._has_begun:
+        if not self._has_begun:
+            if draw == NO_DRAW:
                 self._learn(key)
+                self._is_stale = True
                 return
-            if not loss < self._best:  # a point from elsewhere that is of use
-                return
-        elif not self._has_begun:
             if self._is_stale:
                 self._start()
+            if not self._is_own(key[3]):
+                # another sampler's, or drawn before the start was moved; if each moved it, with many running none
+                # would ever be drawn from the start that it is compared with
+                self._learn(key)
+                self._is_stale = self._count_known >= self._next_start
+                return
             self._has_begun = True
+        elif draw == NO_DRAW:
+            if not loss < self._best:
+                return
         elif self._leaves_out(key[3]):
             self._left_out += 1  # it was drawn from the search before
             return
@@ -220,14 +228,13 @@ class Evolution:
             self._evolve(sorted(members))
 
     def _learn(self, key: Key) -> None:
-        """A trial that the strategy did not draw was told before any of its own."""
+        """A trial that was not drawn from the start was told before any that was."""
         if key[0] or key[2] == math.inf:
             return
         self._count_known += 1
-        if len(self._known) < _MOST_KNOWN or key < self._known[-1]:
+        if len(self._known) < _MOST_KEPT or key < self._known[-1]:
             bisect.insort(self._known, key)
-            del self._known[_MOST_KNOWN:]
-        self._is_stale = True
+            del self._known[_MOST_KEPT:]
 
     def _leaves_out(self, number: int) -> bool:
         """Whether a trial was drawn from the search before; as many as a generation are looked for.

@@ -14,8 +14,8 @@ Bounds: what lies beyond one is shown on it, and counts where it lies; the mean 
 beyond would make the deviations shrink before an optimum on a bound is reached; this way it is found to the last digit.
 
 What is not known of a trial is what its random numbers give under the present distribution: the place within a stepped
-parameter's cell or beyond a bound, and the parameters that are inactive. Of a trial that was drawn from this very distribution these are
-the numbers with which it was drawn.
+parameter's cell or beyond a bound, and the parameters that are inactive. Of a trial that was drawn from this very
+distribution these are the numbers with which it was drawn.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from .parzen import (
 MEAN, PATH, RANK_ONE_PATH, DEVIATIONS, SCALES = range(5)
 # rows of `matrices`, (2, n, n): C, and B, its eigenvectors as columns
 COVARIANCE, BASIS = range(2)
-# entries of `scalars`, (6,): sigma, generations so far, and that of the last decomposition; of the choices the size of a
-# step, what divides it, and how long the path of the gradient gets by chance
+# entries of `scalars`, (6,): sigma, generations so far, and that of the last decomposition; of the choices the size of
+# a step, what divides it, and how long the path of the gradient gets by chance
 SIGMA, GENERATION, DECOMPOSED, STEP, DIVISOR, CHANCE = range(6)
 # entries of `settings`, (12,): the strategy parameters (49) to (58); the length beyond which a foreign y is shortened;
 # generations between decompositions; the margins of stepped parameters and of choices; the deviation below which a
@@ -201,6 +201,25 @@ def place(  # type: ignore[no-untyped-def]
             is_own = False
             chosen[k] = value
     return is_own
+
+
+@kernel
+def count_own(  # type: ignore[no-untyped-def]
+    axes, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draws, rows
+):
+    """How many of the trials were drawn from this distribution.
+
+    Args:
+        draws: see `place`; int64 (k,).
+        rows: the trials' column values, (k, d).
+        (others): see `draw_members`.
+    """
+    y, chosen, count = np.empty(len(numeric)), np.empty(len(choices)), 0
+    for k in range(len(rows)):
+        count += place(
+            axes, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draws[k], rows[k], y, chosen
+        )  # fmt: skip
+    return count
 
 
 @kernel
@@ -404,10 +423,8 @@ def decompose(vectors, matrices, scalars):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def is_flat(bests, generation):  # type: ignore[no-untyped-def]
-    """Whether the best values of the latest generations, as many as `bests` holds, are the same."""
-    if generation < len(bests):
-        return False
+def is_flat(bests):  # type: ignore[no-untyped-def]
+    """Whether the best values of the latest generations are the same; NaN stands for one that is still to come."""
     lowest, highest = bests.min(), bests.max()
     if lowest == highest:
         return True
@@ -445,7 +462,7 @@ def evolve(  # type: ignore[no-untyped-def]
             lengths[k] = settings[LENGTH]
     scalars[GENERATION] += 1.0
     bests[int(scalars[GENERATION]) % len(bests)] = best
-    ends = is_flat(bests, scalars[GENERATION])
+    ends = is_flat(bests)
     if len(choices):
         adapt_choices(settings, weights, chosen, starts, probabilities, path, scalars)
     if n:

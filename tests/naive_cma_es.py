@@ -71,9 +71,7 @@ class Gaussian:
         self.root_inverse = np.real(scipy.linalg.inv(scipy.linalg.sqrtm(self.c)))
 
 
-def with_margin(
-    mean: float, deviation: float, scale: float, edges: np.ndarray, margin: float
-) -> tuple[float, float]:
+def with_margin(mean: float, deviation: float, scale: float, edges: np.ndarray, margin: float) -> tuple[float, float]:
     """The mean and the scale of a stepped parameter whose cells lie between neighbouring edges."""
     inner = edges[1:-1]
     cell = int(np.searchsorted(inner, mean, side="right"))
@@ -119,8 +117,7 @@ class Choices:
         self.step = 1 / self.divisor
         rate = min(self.step / math.sqrt(sum(map(len, whites))), 1.0)
         self.path = [
-            (1 - rate) * s + math.sqrt(rate * (2 - rate)) * w / length
-            for s, w in zip(self.path, whites, strict=True)
+            (1 - rate) * s + math.sqrt(rate * (2 - rate)) * w / length for s, w in zip(self.path, whites, strict=True)
         ]
         self.chance = (1 - rate) ** 2 * self.chance + rate * (2 - rate)
         self.divisor *= math.exp(rate * (self.chance - sum(float(s @ s) for s in self.path) / 1.5))

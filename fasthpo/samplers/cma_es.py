@@ -47,8 +47,8 @@ class CmaEsSampler(Sampler):
     with twice the population, up to 512 times the first one (IPOP).
 
     Trials that are not its own (`add_trials`, `enqueue`, another sampler), told before the first that is, make a warm
-    start: at the best of them, with the spread of the best tenth, if at least ten have a value. A later one counts if it
-    is better than all of the present search.
+    start: at the best of them, with the spread of the best tenth, if at least ten have a value. A later one counts if
+    it is better than all of the present search.
 
     Under a multi-fidelity strategy a generation is the next `population_size` values told at one resource, whichever.
     So those at a low resource, of which there are most, lead the search, and those at a high one correct it.
@@ -58,7 +58,8 @@ class CmaEsSampler(Sampler):
 
     Args:
         population_size: trials a generation of the first search, at least 4; None: 4 + 3 log(d), rounded down, d being
-            the number of parameters. If many trials run at the same time, a quarter to a half of their number is better.
+            the number of parameters, and more where so many run at the same time that most are three generations old
+            when they are told.
         sigma: the standard deviation at the first start, as a share of each parameter's range, above 0 and up to 0.5;
             None: 0.2, or what a warm start gives.
         seed: 0 to 2**64 - 1; None draws one.
@@ -89,9 +90,7 @@ class CmaEsSampler(Sampler):
     name: ClassVar[str] = "cma_es"
     has_batches = True
 
-    def __init__(
-        self, population_size: int | None = None, sigma: float | None = None, seed: int | None = None
-    ) -> None:
+    def __init__(self, population_size: int | None = None, sigma: float | None = None, seed: int | None = None) -> None:
         super().__init__(seed)
         self.population_size = (
             None if population_size is None else check_count("population_size", population_size, _LEAST_POPULATION)

@@ -23,6 +23,8 @@ _LEAST_KNOWN, _MOST_KNOWN = 0.01, 0.3  # where good trials are known
 _MOST_DOUBLINGS = 9  # of the population (Auger and Hansen 2005)
 _ENOUGH_KNOWN = 10  # trials with a value, for a start at the best of them
 _MOST_KEPT = 64  # of the best known trials
+_OLDER = 2  # generations: trials that were drawn so many before are not too old
+_EACH = 4  # generations, after which it is looked whether too many are
 _START_STREAM = 32  # of the points where searches begin
 _UNITS = 0.73  # the chance that no parameter of several leaves its likeliest choice by the margin alone (CatCMA)
 _WORD = 0xFFFFFFFF
@@ -104,7 +106,9 @@ class Evolution:
         self._numeric: IntArray = np.flatnonzero((kinds != CATEGORICAL) & (kinds != CONSTANT))
         counts = self._arrays.axes[self._choices, COUNT].astype(np.int64)
         self._starts: IntArray = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        self._grows = population is None
         self._first_population = population or default_population(len(self._numeric) + len(self._choices))
+        self._doublings = 0  # because of trials that run at the same time
         self._deviation = deviation
         self._by_legs = len(table.legs) > 0
         self._told = 0  # trials, or legs under a multi-fidelity strategy
@@ -120,7 +124,6 @@ class Evolution:
         from fasthpo.kernels import cma_es
 
         n, total = len(self._numeric), int(self._starts[-1])
-        self.population = self._first_population * 2 ** min(self._search, _MOST_DOUBLINGS)
         mean, deviation = np.full(n, 0.5), FIRST_DEVIATION
         counts = np.repeat(1.0, total)
         if self._search:
@@ -130,7 +133,8 @@ class Evolution:
             if self._count_known >= _ENOUGH_KNOWN:
                 mean, deviation = self._learn_known(counts)
             deviation = deviation if self._deviation is None else self._deviation
-        self._settings = settings_of(n, len(self._choices), self.population, deviation)
+        self._first_deviation = deviation
+        self._set_population()
         self._vectors: FloatArray = np.zeros((5, n))
         self._vectors[cma_es.MEAN] = mean
         self._vectors[cma_es.DEVIATIONS] = self._vectors[cma_es.SCALES] = 1.0
@@ -143,12 +147,18 @@ class Evolution:
             self._probabilities[first:last] = counts[first:last] / counts[first:last].sum()
             cma_es.keep_choices(margin, self._probabilities[first:last])
         self._path: FloatArray = np.zeros(total)
-        self._bests: FloatArray = np.zeros(self._settings.window)
+        self._older: list[tuple[FloatArray, ...]] = []
         self._best = math.inf
         self._members: dict[int | None, list[Key]] = {}
-        self._is_first_generation = True
         self._left_out = 0
         self._is_stale = False
+
+    def _set_population(self) -> None:
+        """Members of the next generations, with the strategy parameters for so many."""
+        self.population = self._first_population * 2 ** min(self._search + self._doublings, _MOST_DOUBLINGS)
+        self._settings = settings_of(len(self._numeric), len(self._choices), self.population, self._first_deviation)
+        self._bests: FloatArray = np.full(self._settings.window, np.nan)
+        self._generations = 0  # of so many members
 
     def _learn_known(self, counts: FloatArray) -> tuple[FloatArray, float]:
         """Where the best known trial is, and how far the best tenth spread; their choices are added to `counts`."""
@@ -164,7 +174,9 @@ class Evolution:
         mean = np.where(np.isnan(places[:, 0]), 0.5, places[:, 0])
         active = ~np.isnan(places)
         shares = active.sum(axis=1)
-        centred = np.where(active, places - (np.where(active, places, 0).sum(axis=1) / np.maximum(shares, 1))[:, None], 0)
+        centred = np.where(
+            active, places - (np.where(active, places, 0).sum(axis=1) / np.maximum(shares, 1))[:, None], 0
+        )
         variances = (centred**2).sum(axis=1)[shares > 1] / shares[shares > 1]
         spread = math.sqrt(float(variances.mean())) if len(variances) else FIRST_DEVIATION
         return mean, min(max(spread, _LEAST_KNOWN), _MOST_KNOWN)
@@ -207,7 +219,7 @@ class Evolution:
                 return
             if self._is_stale:
                 self._start()
-            if not self._is_own(key[3]):
+            if not self._count_own(self._distribution(), np.array([key[3]])):
                 # another sampler's, or drawn before the start was moved; if each moved it, with many running none
                 # would ever be drawn from the start that it is compared with
                 self._learn(key)
@@ -241,39 +253,51 @@ class Evolution:
 
         A finite space may have put other points in the place of those that were drawn, so that none is known again.
         """
-        is_late = self._search > 0 and self._is_first_generation and self._left_out < self.population
-        return is_late and not self._is_own(number)
+        if not self._search or self._older or self._left_out == self.population:
+            return False
+        return not self._count_own(self._distribution(), np.array([number]))
 
-    def _is_own(self, number: int) -> bool:
-        """Whether a trial was drawn from the present distribution."""
-        from fasthpo.kernels.cma_es import place
+    def _distribution(self) -> tuple[FloatArray, ...]:
+        """The present one, as the kernels take it."""
+        return self._vectors, self._matrices, self._scalars, self._probabilities
 
-        y, chosen = np.empty(len(self._numeric)), np.empty(len(self._choices))
-        row = np.ascontiguousarray(self.table.params[:, number])
-        draw = self.table.draws.item(number)
-        return bool(place(*self._place(), self._key, draw, row, y, chosen))
+    def _count_own(self, distribution: tuple[FloatArray, ...], numbers: IntArray) -> int:
+        """How many trials were drawn from a distribution."""
+        from fasthpo.kernels.cma_es import count_own
 
-    def _place(self) -> tuple[FloatArray | IntArray, ...]:
-        """The space and the distributions, as the kernel takes them."""
-        return (
-            self._arrays.axes,
-            self._numeric,
-            self._choices,
-            self._starts,
-            self._vectors,
-            self._matrices,
-            self._scalars,
-            self._probabilities,
-        )
+        draws, rows = self._drawn(numbers)
+        space = self._arrays.axes, self._numeric, self._choices, self._starts
+        return int(count_own(*space, *distribution, self._key, draws, rows))
+
+    def _drawn(self, numbers: IntArray) -> tuple[IntArray, FloatArray]:
+        """The draws of trials, -1 - number where there was none, and their rows (k, d)."""
+        draws = self.table.draws[numbers]
+        return np.where(draws == NO_DRAW, -1 - numbers, draws), np.ascontiguousarray(self.table.params[:, numbers].T)
+
+    def _are_old(self, numbers: IntArray) -> bool:
+        """Whether most members of a generation were drawn more than two generations before.
+
+        So it is if more run at the same time than three generations have; then larger ones learn more from as many.
+        """
+        last = self._doublings + self._search >= _MOST_DOUBLINGS
+        if not self._grows or self._by_legs or last or self._generations % _EACH != _EACH - 1:
+            return False
+        known, least = 0, len(numbers) // 2
+        for distribution in (self._distribution(), *reversed(self._older)):
+            known += self._count_own(distribution, numbers)
+            if known >= least:
+                return False
+        return True
 
     def _evolve(self, keys: list[Key]) -> None:
         """A generation is complete; its members, best first."""
         from fasthpo.kernels.cma_es import evolve
 
         import_whole("scipy.linalg.cython_lapack")  # the kernel would import it, and could be broken off
-        table = self.table
         numbers = np.array([key[3] for key in keys], np.int64)
-        draws = table.draws[numbers]
+        are_old = self._are_old(numbers)
+        self._older = [*self._older[1 - _OLDER :], tuple(array.copy() for array in self._distribution())]
+        self._generations += 1
         ends = evolve(
             self._arrays.axes,
             self._numeric,
@@ -281,21 +305,20 @@ class Evolution:
             self._starts,
             self._settings.numbers,
             self._settings.weights,
-            self._vectors,
-            self._matrices,
-            self._scalars,
-            self._probabilities,
+            *self._distribution(),
             self._path,
             self._bests,
             self._key,
-            np.where(draws == NO_DRAW, -1 - numbers, draws),
-            np.ascontiguousarray(table.params[:, numbers].T),
+            *self._drawn(numbers),
             keys[0][2] if keys[0][0] == 0 else math.inf,
         )
-        self._is_first_generation = False
+        if are_old:
+            self._doublings += 1
         if ends:
             self._search += 1
             self._start()
+        elif are_old:
+            self._set_population()
 
     # --- members
 
@@ -313,10 +336,7 @@ class Evolution:
             self._numeric,
             self._choices,
             self._starts,
-            self._vectors,
-            self._matrices,
-            self._scalars,
-            self._probabilities,
+            *self._distribution(),
             self._key,
             draws.astype(np.uint64),
             rows,

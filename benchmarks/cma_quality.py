@@ -3,8 +3,8 @@
     python benchmarks/cma_quality.py [--seeds 20] [--trials 200,1000,3000]
 
 Both begin in the centre of the box, with the same step size and population, and restart with twice the population when
-they stop. cmaes draws anew what lies outside the box, where ours counts it on the bound: the last function, whose
-optimum lies on half of the bounds, is there to show that. For each function the optimum is at another place a seed.
+they stop. cmaes draws anew what lies outside the box, up to 100 times, ours once: the last function, whose optimum lies
+on bounds in half of the parameters, is there to show that. For each function the optimum is at another place a seed.
 Columns: the medians over the seeds, and the two-sided p of Mann and Whitney, for each number of trials. It needs
 `pip install cmaes`.
 """

@@ -181,7 +181,7 @@ def test_members_lie_inside_and_beyond_a_bound_is_on_it() -> None:
     one._vectors[MEAN, [0, 1]] = 1.0, 0.0
     rows = one.rows(np.arange(500))
     assert all(MIXED.contains(MIXED.decode(row)) for row in rows)
-    assert 0.4 < (rows[:, 1] == 3).mean() < 0.6 and 0.4 < (rows[:, 2] == 1e-3).mean() < 0.6
+    assert 0.3 < (rows[:, 1] == 3).mean() < 0.45 and 0.3 < (rows[:, 2] == 1e-3).mean() < 0.45  # 3/4 of a half
     again = [one.rows(np.array([draw]))[0] for draw in (499, 0, 77)]
     assert [row.tobytes() for row in again] == [rows[draw].tobytes() for draw in (499, 0, 77)]
 
@@ -193,7 +193,9 @@ def test_a_draw_is_known_again_with_all_that_is_not_shown() -> None:
     full, shown = np.empty(5), np.empty(2)
     for draw, row in enumerate(one.rows(np.arange(200))):
         key = np.array([0, 0, draw, 0, 0], np.uint64)
-        cma_es.draw_numbers(one._vectors, one._matrices[BASIS], key, 64, full)
+        cma_es.draw_numbers(
+            one._arrays.axes, one._numeric, one._vectors, one._matrices[BASIS], one._scalars[SIGMA], key, 64, full
+        )
         cma_es.draw_choices(one._starts, one._probabilities, key, 128, shown)
         assert cma_es.place(*described(one), one._key, draw, row, y, chosen)
         np.testing.assert_allclose(y, full, rtol=1e-9, atol=1e-9)

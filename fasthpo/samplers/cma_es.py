@@ -33,8 +33,8 @@ class CmaEsSampler(Sampler):
     time, and one that was drawn some generations ago counts from where it is. Only the ranking of the values matters.
     Pruned trials rank behind complete ones, by how far they came, then failed ones. The better half draws the mean to
     it, and the worse half narrows the distribution where it lies. All happens on a unit cube, to which logarithmic
-    parameters are mapped by their logarithms. What is drawn beyond a bound is tried on the bound, and counts where it
-    was drawn, while the mean stays inside: so an optimum on a bound is found exactly.
+    parameters are mapped by their logarithms. What lies beyond a bound is drawn once more, then tried on the bound,
+    and counts where it was drawn, while the mean stays inside: so an optimum on a bound is found exactly.
 
     A stepped parameter takes the cell that the Gaussian falls in, with a margin: another cell stays possible however
     small the step size has become. Choices are drawn from a distribution of their own, which learns from the same

@@ -254,5 +254,5 @@ def test_a_covariance_that_has_degenerated_ends_the_search() -> None:
     ],
 )
 def test_flat_is_what_differs_by_less_than_seven_digits(bests: list[float], flat: bool) -> None:
-    assert cma_es.is_flat(np.array(bests)) is flat
+    assert cma_es.is_flat(np.array(bests)) == flat
     assert not cma_es.is_flat(np.array([*bests, math.nan]))  # one is not known yet

@@ -159,6 +159,16 @@ def test_any_number_of_trials_may_run(running: int) -> None:
     assert evolution(study)._doublings == {4: 0, 32: 1, 200: 4}[running]  # from 8: a part of what runs
 
 
+def test_a_population_of_the_users_stays() -> None:
+    study, random = Study(BOX, sampler=CmaEsSampler(6, seed=0)), np.random.default_rng(1)
+    trials = [study.ask() for _ in range(60)]
+    for _ in range(600):
+        trial = trials.pop(random.integers(60))
+        study.tell(trial, random.random())
+        trials.append(study.ask())
+    assert evolution(study).population == 6
+
+
 @pytest.mark.parametrize("n", [0, 3, 95, 400])
 def test_what_it_knows_follows_from_the_tells(n: int) -> None:
     def mixed_up(study: Study, forgets: bool) -> tuple[Any, ...]:
@@ -221,6 +231,14 @@ def test_few_known_trials_make_none_and_sigma_is_the_users() -> None:
         assert evolution(study)._scalars[SIGMA] == expected
         mean = 0.6 if count == 10 else 0.5
         np.testing.assert_allclose(evolution(study)._vectors[MEAN], mean)
+
+
+def test_the_best_of_few_known_trials_is_a_member_of_the_first_generation() -> None:
+    study = Study(BOX, sampler=CmaEsSampler(seed=0))
+    for x in (2.0, 1.0, 3.0):
+        study.enqueue(dict.fromkeys(BOX, x))
+    go_on(study, 8)
+    assert [key[3] for key in evolution(study)._members[None]] == [1, 3, 4, 5, 6, 7]
 
 
 def test_choices_of_the_best_known_trials_are_likelier() -> None:

@@ -47,8 +47,8 @@ class CmaEsSampler(Sampler):
     with twice the population, up to 512 times the first one (IPOP).
 
     Trials that are not its own (`add_trials`, `enqueue`, another sampler), told before the first that is, make a warm
-    start: at the best of them, with the spread of the best tenth, if at least ten have a value. A later one counts if
-    it is better than all of the present search.
+    start: at the best of them, with the spread of the best tenth, if at least ten have a value. Of fewer the best is a
+    member of the first generation. A later one counts if it is better than all of the present search.
 
     Under a multi-fidelity strategy a generation is the next `population_size` values told at one resource, whichever.
     So those at a low resource, of which there are most, lead the search, and those at a high one correct it.

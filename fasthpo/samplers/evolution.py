@@ -210,7 +210,6 @@ class Evolution:
 
     def _take(self, key: Key, resource: int | None) -> None:
         """A trial was told, at a resource."""
-        loss = key[2] if key[0] == 0 else math.inf
         draw = self.table.draws.item(key[3])
         if not self._has_begun:
             if draw == NO_DRAW:
@@ -226,13 +225,20 @@ class Evolution:
                 self._is_stale = self._count_known >= self._next_start
                 return
             self._has_begun = True
+            if self._known and self._count_known < _ENOUGH_KNOWN and not self._by_legs:
+                self._add(self._known[0], None)  # too few to start at, but the best of them is worth comparing with
         elif draw == NO_DRAW:
-            if not loss < self._best:
+            if key[0] or not key[2] < self._best:
                 return
         elif self._leaves_out(key[3]):
             self._left_out += 1  # it was drawn from the search before
             return
-        self._best = min(self._best, loss)
+        self._add(key, resource)
+
+    def _add(self, key: Key, resource: int | None) -> None:
+        """A trial is a member of the next generation."""
+        if key[0] == 0:
+            self._best = min(self._best, key[2])
         members = self._members.setdefault(resource, [])
         members.append(key)
         if len(members) == self.population:

@@ -237,10 +237,12 @@ def whitened(matrices, vectors, y, z):  # type: ignore[no-untyped-def]
     """Write z = D^-1 B^T y, (n,); its length, which is that of C^-1/2 y."""
     squares = 0.0
     for j in range(len(y)):
-        total = 0.0
-        for i in range(len(y)):
-            total += matrices[BASIS, i, j] * y[i]
-        z[j] = total / vectors[DEVIATIONS, j]
+        z[j] = 0.0
+    for i in range(len(y)):
+        for j in range(len(y)):  # along a row, which lies in one piece
+            z[j] += matrices[BASIS, i, j] * y[i]
+    for j in range(len(y)):
+        z[j] /= vectors[DEVIATIONS, j]
         squares += z[j] * z[j]
     return math.sqrt(squares)
 

@@ -440,6 +440,7 @@ def test_options_make_the_sampler_again() -> None:
     assert run(sampler, 5).sampler._evolution.population == 12  # type: ignore[attr-defined]
     for options, message in (
         ({"population_size": 3}, "population_size must be an integer of at least 4, got population_size=3"),
+        ({"population_size": 10**9}, "population_size must be at most 100000, got population_size=1000000000"),
         ({"population_size": 4.5}, "population_size must be an integer"),
         ({"sigma": 0.0}, "sigma must be None or a number above 0 and up to 0.5, got sigma=0.0"),
         ({"sigma": math.nan}, "sigma must be"),
@@ -455,6 +456,17 @@ def test_too_many_numbers_are_refused() -> None:
     space = SearchSpace({f"x{j}": Continuous(0, 1) for j in range(1001)})
     with pytest.raises(fasthpo.InvalidSearchSpace, match="at most 1000 parameters that are numbers, got 1001"):
         Study(space, sampler=CmaEsSampler())
+
+
+def test_a_wider_space_is_searched_from_what_is_known(tmp_path: Any) -> None:
+    run(CmaEsSampler(seed=0), 300, storage=tmp_path / "s").close()
+    wider = SearchSpace({**BOX, "x0": Continuous(-9.0, 9.0)})
+    with Study.load(tmp_path / "s", space=wider) as study:
+        go_on(study, 600)
+        assert study.best_value < 1e-6
+        before = knowledge(study)
+    with Study.load(tmp_path / "s") as study:
+        assert knowledge(study) == before
 
 
 def test_studies_do_not_share_what_a_sampler_knows() -> None:

@@ -11,12 +11,12 @@ from fasthpo.parameter import FloatArray, plain
 from fasthpo.parameters import Categorical
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
-from fasthpo.samplers.evolution import Evolution
+from fasthpo.samplers.evolution import MOST_MEMBERS, Evolution
 from fasthpo.search_space import SearchSpace
 from fasthpo.table import TrialTable
 from fasthpo.trial import check_count
 
-_LEAST_POPULATION = 4
+_LEAST_MEMBERS = 4
 _MOST_SIGMA = 0.5
 _MOST_NUMBERS = 1000  # parameters; the covariance has a row and a column for each
 _MOST_AT_ONCE = 1000  # suggestions; then Ctrl-C is heard
@@ -57,9 +57,9 @@ class CmaEsSampler(Sampler):
     if it had never stopped, to the bit on the same machine.
 
     Args:
-        population_size: trials a generation of the first search, at least 4; None: 4 + 3 log(d), rounded down, d being
-            the number of parameters, and more where so many run at the same time that most are three generations old
-            when they are told.
+        population_size: trials a generation of the first search, from 4 to 100,000; None: 4 + 3 log(d), rounded down,
+            d being the number of parameters, and more where so many run at the same time that most are three
+            generations old when they are told.
         sigma: the standard deviation at the first start, as a share of each parameter's range, above 0 and up to 0.5;
             None: 0.2, or what a warm start gives.
         seed: 0 to 2**64 - 1; None draws one.
@@ -92,9 +92,13 @@ class CmaEsSampler(Sampler):
 
     def __init__(self, population_size: int | None = None, sigma: float | None = None, seed: int | None = None) -> None:
         super().__init__(seed)
-        self.population_size = (
-            None if population_size is None else check_count("population_size", population_size, _LEAST_POPULATION)
-        )
+        if population_size is not None:
+            population_size = check_count("population_size", population_size, _LEAST_MEMBERS)
+            if population_size > MOST_MEMBERS:
+                raise InvalidValue(
+                    f"population_size must be at most {MOST_MEMBERS}, got population_size={population_size}"
+                )
+        self.population_size = population_size
         sigma = plain(sigma)
         is_number = isinstance(sigma, (int, float)) and not isinstance(sigma, bool)
         if sigma is not None and not (is_number and 0 < sigma <= _MOST_SIGMA):

@@ -20,6 +20,7 @@ from fasthpo.uninterrupted import import_whole
 
 FIRST_DEVIATION = 0.2  # of each parameter, as a share of its range, where nothing is known
 _LEAST_KNOWN, _MOST_KNOWN = 0.01, 0.3  # where good trials are known
+MOST_MEMBERS = 100_000  # of a generation
 _MOST_DOUBLINGS = 9  # of the population (Auger and Hansen 2005)
 _ENOUGH_KNOWN = 10  # trials with a value, for a start at the best of them
 _MOST_KEPT = 64  # of the best known trials
@@ -155,7 +156,8 @@ class Evolution:
 
     def _set_population(self) -> None:
         """Members of the next generations, with the strategy parameters for so many."""
-        self.population = self._first_population * 2 ** min(self._search + self._doublings, _MOST_DOUBLINGS)
+        doublings = min(self._search + self._doublings, _MOST_DOUBLINGS)
+        self.population = min(self._first_population * 2**doublings, MOST_MEMBERS)
         self._settings = settings_of(len(self._numeric), len(self._choices), self.population, self._first_deviation)
         self._bests: FloatArray = np.full(self._settings.window, np.nan)
         self._generations = 0  # of so many members

@@ -440,7 +440,8 @@ def is_flat(bests):  # type: ignore[no-untyped-def]
     lowest, highest = bests.min(), bests.max()
     if lowest == highest:
         return True
-    return math.isfinite(highest) and highest - lowest <= _FLAT * max(abs(lowest), abs(highest))
+    # halves, as the difference of two floats may overflow
+    return math.isfinite(highest) and 0.5 * highest - 0.5 * lowest <= 0.5 * _FLAT * max(abs(lowest), abs(highest))
 
 
 @kernel

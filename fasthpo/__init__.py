@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from fasthpo.results import StudyStatistics as StudyStatistics
     from fasthpo.results import TuningResult as TuningResult
     from fasthpo.samplers.base import Sampler as Sampler
+    from fasthpo.samplers.cma_es import CmaEsSampler as CmaEsSampler
     from fasthpo.samplers.grid import GridSampler as GridSampler
     from fasthpo.samplers.qmc import QMCSampler as QMCSampler
     from fasthpo.samplers.random import RandomSampler as RandomSampler
@@ -110,6 +111,7 @@ _HOMES = {
     "pruners.wilcoxon": ["WilcoxonPruner"],
     "results": ["StopReason", "StudyStatistics", "TuningResult"],
     "samplers.base": ["Sampler"],
+    "samplers.cma_es": ["CmaEsSampler"],
     "samplers.grid": ["GridSampler"],
     "samplers.qmc": ["QMCSampler"],
     "samplers.random": ["RandomSampler"],

@@ -40,6 +40,8 @@ SAMPLERS: dict[str, tuple[fasthpo.SearchSpace, Callable[[], fasthpo.Sampler]]] =
     "quasi-random": (SPACE, lambda: fasthpo.QMCSampler(seed=5)),
     "tpe": (SPACE, lambda: fasthpo.TPESampler(seed=5)),
     "tpe-finite": (FINITE, lambda: fasthpo.TPESampler(seed=5)),
+    "cma-es": (SPACE, lambda: fasthpo.CmaEsSampler(4, seed=5)),
+    "cma-es-finite": (FINITE, lambda: fasthpo.CmaEsSampler(4, seed=5)),
     "tpe-univariate": (SPACE, lambda: fasthpo.TPESampler(seed=5, multivariate=False)),
 }
 PRUNERS: dict[str, Callable[[], fasthpo.Pruner | None]] = {

@@ -96,6 +96,7 @@ def _pair(sampler: str, pruner: str, strategy: str) -> tuple[Study, Study]:
         ("random", "median", "in-full"),
         ("tpe", "nested", "in-full"),
         ("tpe-univariate", "halving", "in-full"),
+        ("cma-es", "median", "in-full"),
         ("quasi-random", "percentile", "asha"),
         ("random", "wilcoxon", "hyperband"),
         ("random-finite", "halving", "halving"),

@@ -267,6 +267,7 @@ def test_finite_space_is_used_up_without_repetition() -> None:
         fasthpo.RandomSampler(seed=0),
         fasthpo.TPESampler(seed=0),
         fasthpo.QMCSampler(seed=0),
+        fasthpo.CmaEsSampler(4, seed=0),
         fasthpo.GridSampler(),
     ):
         s = fasthpo.Study(space, sampler=sampler)

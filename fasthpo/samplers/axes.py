@@ -73,3 +73,15 @@ def axes_of(space: SearchSpace) -> Axes:
         if finite
         else _NONE,
     )
+
+
+def on_lattice(arrays: Axes, rows: FloatArray) -> FloatArray:
+    """Rows (..., d) from a kernel, their stepped values made the space's own, in place; NaN where inactive."""
+    stepped = arrays.stepped
+    if len(stepped):
+        given = rows[..., stepped]
+        active = ~np.isnan(given)
+        lattice = arrays.lattice
+        values = lattice.at(lattice.cell(np.where(active, given, lattice.low)))
+        rows[..., stepped] = np.where(active, values, np.nan)
+    return rows

@@ -8,7 +8,7 @@ import numpy as np
 
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import NONE, IntArray
-from fasthpo.samplers.axes import axes_of
+from fasthpo.samplers.axes import axes_of, on_lattice
 from fasthpo.samplers.levels import Levels
 from fasthpo.samplers.observations import Observations
 from fasthpo.samplers.split import Split, sort_key
@@ -285,14 +285,7 @@ class Model:
 
     def rounded(self, rows: FloatArray) -> FloatArray:
         """Candidates (..., d) whose stepped values are the space's own."""
-        stepped = self._arrays.stepped
-        if len(stepped):
-            given = rows[..., stepped]
-            active = ~np.isnan(given)
-            lattice = self._arrays.lattice
-            values = lattice.at(lattice.cell(np.where(active, given, lattice.low)))
-            rows[..., stepped] = np.where(active, values, np.nan)
-        return rows
+        return on_lattice(self._arrays, rows)
 
 
 def _key(seed: int, draw: int, stream: int) -> tuple[int, ...]:

@@ -1,0 +1,350 @@
+"""What CMA-ES knows of a study: the distribution of the present search, learnt from one generation after the other."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from fasthpo.kernels.streams import uniforms
+from fasthpo.parameter import FloatArray
+from fasthpo.reports import IntArray
+from fasthpo.samplers.axes import axes_of, on_lattice
+from fasthpo.samplers.split import Key, sort_key, worst_key
+from fasthpo.table import NO_DRAW, TrialTable
+from fasthpo.trial import TrialState
+from fasthpo.uninterrupted import import_whole
+
+FIRST_DEVIATION = 0.2  # of each parameter, as a share of its range, where nothing is known
+_LEAST_KNOWN, _MOST_KNOWN = 0.01, 0.3  # where good trials are known
+MOST_MEMBERS = 100_000  # of a generation
+_MOST_DOUBLINGS = 9  # of the population (Auger and Hansen 2005)
+_ENOUGH_KNOWN = 10  # trials with a value, for a start at the best of them
+_MOST_KEPT = 64  # of the best known trials
+_OLDER = 2  # generations: trials that were drawn so many before are not too old
+_EACH = 4  # generations, after which it is looked whether too many are
+_START_STREAM = 32  # of the points where searches begin
+_UNITS = 0.73  # the chance that no parameter of several leaves its likeliest choice by the margin alone (CatCMA)
+_WORD = 0xFFFFFFFF
+
+
+class Settings(NamedTuple):
+    """The strategy parameters, as the kernels take them."""
+
+    numbers: FloatArray
+    weights: FloatArray  # of the members, best first
+    window: int  # generations whose bests must differ
+
+
+def default_population(dimensions: int) -> int:
+    """Members of a generation (48)."""
+    return 4 + math.floor(3 * math.log(max(dimensions, 1)))
+
+
+def settings_of(numeric: int, choices: int, population: int, deviation: float) -> Settings:
+    """The strategy parameters, by the equations of Hansen's tutorial (arXiv 1604.00772) and the papers in the kernels.
+
+    Args:
+        numeric: parameters that are numbers.
+        choices: parameters that are choices.
+        population: members of a generation, at least 4.
+        deviation: the standard deviation at the start.
+    """
+    n = max(numeric, 1)
+    raw = math.log((population + 1) / 2) - np.log(np.arange(1, population + 1))  # (49)
+    good, bad = raw[: population // 2], raw[population // 2 :]
+    mu_effective, mu_bad = (float(half.sum() ** 2 / (half**2).sum()) for half in (good, bad))
+    c_1 = 2 / ((n + 1.3) ** 2 + mu_effective)  # (57)
+    c_mu = min(1 - c_1 - 1e-8, 2 * (mu_effective - 2 + 1 / mu_effective) / ((n + 2) ** 2 + mu_effective))  # (58)
+    all_bad = min(
+        1 + c_1 / c_mu,  # (50)
+        1 + 2 * mu_bad / (mu_effective + 2),  # (51)
+        (1 - c_1 - c_mu) / (n * c_mu),  # (52)
+    )
+    weights = np.where(raw >= 0, raw / raw[raw > 0].sum(), raw * all_bad / -raw[raw < 0].sum())  # (53)
+    c_path = (mu_effective + 2) / (n + mu_effective + 5)  # (55)
+    damping = 1 + 2 * max(0.0, math.sqrt((mu_effective - 1) / (n + 1)) - 1) + c_path
+    c_rank_one_path = (4 + mu_effective / n) / (n + 4 + 2 * mu_effective / n)  # (56)
+    numbers = [
+        mu_effective,
+        c_path,
+        damping,
+        c_rank_one_path,
+        c_1,
+        c_mu,
+        math.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n * n)),  # E |N(0, I)|
+        math.sqrt(n) + 2 * n / (n + 2),  # of Hansen 2011
+        1 / (10 * n * (c_1 + c_mu)),
+        1 / (n * population),
+        1 - _UNITS ** (1 / max(choices, 1)),
+        1e-12 * deviation,
+    ]
+    window = 10 + math.ceil(30 * max(numeric + choices, 1) / population)
+    return Settings(np.array(numbers), weights, window)
+
+
+class Evolution:
+    """The search distribution of one table; a function of the table's trials and their order of tells.
+
+    Args:
+        table: the trials.
+        seed: 0 to 2**64 - 1.
+        population: members of a generation of the first search.
+        deviation: the standard deviation at the first start, as a share of each range; None: by what is known.
+    """
+
+    def __init__(self, table: TrialTable, seed: int, population: int | None, deviation: float | None) -> None:
+        from fasthpo.kernels.parzen import CATEGORICAL, CONSTANT, COUNT, KIND
+
+        self.table = table
+        self._seed = seed
+        self._arrays = axes_of(table.space)
+        kinds = self._arrays.axes[:, KIND]
+        self._choices: IntArray = np.flatnonzero(kinds == CATEGORICAL)
+        self._numeric: IntArray = np.flatnonzero((kinds != CATEGORICAL) & (kinds != CONSTANT))
+        counts = self._arrays.axes[self._choices, COUNT].astype(np.int64)
+        self._starts: IntArray = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        self._grows = population is None
+        self._first_population = population or default_population(len(self._numeric) + len(self._choices))
+        self._doublings = 0  # because of trials that run at the same time
+        self._deviation = deviation
+        self._by_legs = len(table.legs) > 0
+        self._told = 0  # trials, or legs under a multi-fidelity strategy
+        self._has_begun = False  # whether a trial that was drawn from the first start was told
+        self._known: list[Key] = []  # the best of the others
+        self._count_known = 0
+        self._key = np.array([seed & _WORD, seed >> 32, 0, 0, 0], np.uint64)
+        self._search = 0
+        self._start()
+
+    def _start(self) -> None:
+        """A search begins at a point of its own: the first one at the best that is known, or in the centre."""
+        from fasthpo.kernels import cma_es
+
+        n, total = len(self._numeric), int(self._starts[-1])
+        mean, deviation = np.full(n, 0.5), FIRST_DEVIATION
+        counts = np.repeat(1.0, total)
+        if self._search:
+            mean = uniforms(self._seed, np.array([self._search]), _START_STREAM, max(n, 1))[0, :n]
+        else:
+            self._next_start = self._count_known + max(self._count_known // 10, 1)
+            if self._count_known >= _ENOUGH_KNOWN:
+                mean, deviation = self._learn_known(counts)
+            deviation = deviation if self._deviation is None else self._deviation
+        self._first_deviation = deviation
+        self._set_population()
+        self._vectors: FloatArray = np.zeros((5, n))
+        self._vectors[cma_es.MEAN] = mean
+        self._vectors[cma_es.DEVIATIONS] = self._vectors[cma_es.SCALES] = 1.0
+        self._matrices: FloatArray = np.stack([np.eye(n), np.eye(n)])
+        self._scalars: FloatArray = np.zeros(6)
+        self._scalars[[cma_es.SIGMA, cma_es.STEP, cma_es.DIVISOR]] = deviation, 1.0, 1.0
+        self._probabilities: FloatArray = np.empty(total)
+        margin = float(self._settings.numbers[cma_es.CHOICE_MARGIN])
+        for first, last in zip(self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True):
+            self._probabilities[first:last] = counts[first:last] / counts[first:last].sum()
+            cma_es.keep_choices(margin, self._probabilities[first:last])
+        self._path: FloatArray = np.zeros(total)
+        self._older: list[tuple[FloatArray, ...]] = []
+        self._best = math.inf
+        self._members: dict[int | None, list[Key]] = {}
+        self._left_out = 0
+        self._is_stale = False
+
+    def _set_population(self) -> None:
+        """Members of the next generations, with the strategy parameters for so many."""
+        doublings = min(self._search + self._doublings, _MOST_DOUBLINGS)
+        self.population = min(self._first_population * 2**doublings, MOST_MEMBERS)
+        self._settings = settings_of(len(self._numeric), len(self._choices), self.population, self._first_deviation)
+        self._bests: FloatArray = np.full(self._settings.window, np.nan)
+        self._generations = 0  # of so many members
+
+    def _learn_known(self, counts: FloatArray) -> tuple[FloatArray, float]:
+        """Where the best known trial is, and how far the best tenth spread; their choices are added to `counts`."""
+        from fasthpo.kernels.process import positions_of_values
+
+        numbers = np.array([key[3] for key in self._known[: max(-(-self._count_known // 10), 3)]], np.int64)
+        points = np.empty((len(self._arrays.axes), len(numbers)))
+        positions_of_values(self._arrays.axes, self.table.params, numbers, 0, points)
+        for k, j in enumerate(self._choices.tolist()):
+            chosen = points[j][~np.isnan(points[j])].astype(np.int64)
+            np.add.at(counts, self._starts[k] + chosen, 1.0)
+        places = points[self._numeric]
+        mean = np.where(np.isnan(places[:, 0]), 0.5, places[:, 0])
+        active = ~np.isnan(places)
+        shares = active.sum(axis=1)
+        centred = np.where(
+            active, places - (np.where(active, places, 0).sum(axis=1) / np.maximum(shares, 1))[:, None], 0
+        )
+        variances = (centred**2).sum(axis=1)[shares > 1] / shares[shares > 1]
+        spread = math.sqrt(float(variances.mean())) if len(variances) else FIRST_DEVIATION
+        return mean, min(max(spread, _LEAST_KNOWN), _MOST_KNOWN)
+
+    # --- the history
+
+    def follows(self, table: TrialTable) -> bool:
+        """Whether it is made of this table's trials, as they are now: one by one or, once there are any, by legs."""
+        return self.table is table and (self._by_legs or not len(table.legs) or not self._told)
+
+    def catch_up(self) -> None:
+        """Take in the trials told since the last call."""
+        table, legs = self.table, self.table.legs
+        self._by_legs = len(legs) > 0
+        if self._by_legs:
+            for leg in range(self._told, len(legs)):
+                number, resource = int(legs.trial[leg]), int(legs.resource[leg])
+                loss = table.sign * float(legs.value[leg])
+                usable = legs.state[leg] in (TrialState.PAUSED, TrialState.COMPLETE) and math.isfinite(loss)
+                if legs.state[leg] != TrialState.FAILED or not table.is_lost(number):
+                    self._take((0, 0.0, loss, number) if usable else worst_key(number), resource)
+                self._told = leg + 1
+        else:
+            for number in table.tell_order[self._told :].tolist():
+                if not table.is_lost(number):  # which says nothing of its point
+                    self._take(sort_key(table, number), None)
+                self._told += 1
+        if self._is_stale:
+            self._start()
+
+    def _take(self, key: Key, resource: int | None) -> None:
+        """A trial was told, at a resource."""
+        draw = self.table.draws.item(key[3])
+        if not self._has_begun:
+            if draw == NO_DRAW:
+                self._learn(key)
+                self._is_stale = True
+                return
+            if self._is_stale:
+                self._start()
+            if not self._count_own(self._distribution(), np.array([key[3]])):
+                # another sampler's, or drawn before the start was moved; if each moved it, with many running none
+                # would ever be drawn from the start that it is compared with
+                self._learn(key)
+                self._is_stale = self._count_known >= self._next_start
+                return
+            self._has_begun = True
+            if self._known and self._count_known < _ENOUGH_KNOWN and not self._by_legs:
+                self._add(self._known[0], None)  # too few to start at, but the best of them is worth comparing with
+        elif draw == NO_DRAW:
+            if key[0] or not key[2] < self._best:
+                return
+        elif self._leaves_out(key[3]):
+            self._left_out += 1  # it was drawn from the search before
+            return
+        self._add(key, resource)
+
+    def _add(self, key: Key, resource: int | None) -> None:
+        """A trial is a member of the next generation."""
+        if key[0] == 0:
+            self._best = min(self._best, key[2])
+        members = self._members.setdefault(resource, [])
+        members.append(key)
+        if len(members) == self.population:
+            del self._members[resource]
+            self._evolve(sorted(members))
+
+    def _learn(self, key: Key) -> None:
+        """A trial that was not drawn from the start was told before any that was."""
+        if key[0] or key[2] == math.inf:
+            return
+        self._count_known += 1
+        if len(self._known) < _MOST_KEPT or key < self._known[-1]:
+            bisect.insort(self._known, key)
+            del self._known[_MOST_KEPT:]
+
+    def _leaves_out(self, number: int) -> bool:
+        """Whether a trial was drawn from the search before; as many as a generation are looked for.
+
+        A finite space may have put other points in the place of those that were drawn, so that none is known again.
+        """
+        if not self._search or self._older or self._left_out == self.population:
+            return False
+        return not self._count_own(self._distribution(), np.array([number]))
+
+    def _distribution(self) -> tuple[FloatArray, ...]:
+        """The present one, as the kernels take it."""
+        return self._vectors, self._matrices, self._scalars, self._probabilities
+
+    def _count_own(self, distribution: tuple[FloatArray, ...], numbers: IntArray) -> int:
+        """How many trials were drawn from a distribution."""
+        from fasthpo.kernels.cma_es import count_own
+
+        draws, rows = self._drawn(numbers)
+        space = self._arrays.axes, self._numeric, self._choices, self._starts
+        return int(count_own(*space, *distribution, self._key, draws, rows))
+
+    def _drawn(self, numbers: IntArray) -> tuple[IntArray, FloatArray]:
+        """The draws of trials, -1 - number where there was none, and their rows (k, d)."""
+        draws = self.table.draws[numbers]
+        return np.where(draws == NO_DRAW, -1 - numbers, draws), np.ascontiguousarray(self.table.params[:, numbers].T)
+
+    def _are_old(self, numbers: IntArray) -> bool:
+        """Whether most members of a generation were drawn more than two generations before.
+
+        So it is if more run at the same time than three generations have; then larger ones learn more from as many.
+        """
+        last = self._doublings + self._search >= _MOST_DOUBLINGS
+        if not self._grows or self._by_legs or last or self._generations % _EACH != _EACH - 1:
+            return False
+        known, least = 0, len(numbers) // 2
+        for distribution in (self._distribution(), *reversed(self._older)):
+            known += self._count_own(distribution, numbers)
+            if known >= least:
+                return False
+        return True
+
+    def _evolve(self, keys: list[Key]) -> None:
+        """A generation is complete; its members, best first."""
+        from fasthpo.kernels.cma_es import evolve
+
+        import_whole("scipy.linalg.cython_lapack")  # the kernel would import it, and could be broken off
+        numbers = np.array([key[3] for key in keys], np.int64)
+        are_old = self._are_old(numbers)
+        self._older = [*self._older[1 - _OLDER :], tuple(array.copy() for array in self._distribution())]
+        self._generations += 1
+        ends = evolve(
+            self._arrays.axes,
+            self._numeric,
+            self._choices,
+            self._starts,
+            self._settings.numbers,
+            self._settings.weights,
+            *self._distribution(),
+            self._path,
+            self._bests,
+            self._key,
+            *self._drawn(numbers),
+            keys[0][2] if keys[0][0] == 0 else math.inf,
+        )
+        if are_old:
+            self._doublings += 1
+        if ends:
+            self._search += 1
+            self._start()
+        elif are_old:
+            self._set_population()
+
+    # --- members
+
+    def rows(self, draws: IntArray) -> FloatArray:
+        """Members of the present generation, (k, d), by the indices of their draws (k,)."""
+        from fasthpo.kernels.cma_es import draw_members
+
+        arrays = self._arrays
+        rows = np.empty((len(draws), len(arrays.axes)))
+        draw_members(
+            arrays.axes,
+            arrays.order,
+            arrays.conditions,
+            arrays.allowed,
+            self._numeric,
+            self._choices,
+            self._starts,
+            *self._distribution(),
+            self._key,
+            draws.astype(np.uint64),
+            rows,
+        )
+        return on_lattice(arrays, rows)

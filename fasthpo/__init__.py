@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fasthpo.errors import RemoteFailure as RemoteFailure
     from fasthpo.errors import SpaceExhausted as SpaceExhausted
     from fasthpo.errors import StorageError as StorageError
+    from fasthpo.errors import StudyBusy as StudyBusy
     from fasthpo.errors import StudyClosed as StudyClosed
     from fasthpo.errors import StudyExists as StudyExists
     from fasthpo.errors import StudyInUse as StudyInUse
@@ -93,6 +94,7 @@ _HOMES = {
         "RemoteFailure",
         "SpaceExhausted",
         "StorageError",
+        "StudyBusy",
         "StudyClosed",
         "StudyExists",
         "StudyInUse",

@@ -69,6 +69,10 @@ class StudyClosed(FastHPOError, ValueError):
     """A study that was closed can't be changed any more."""
 
 
+class StudyBusy(FastHPOError, RuntimeError):
+    """A study was called out of one of its own calls, which is in the middle of a change: from a signal handler."""
+
+
 class NotCopyable(FastHPOError, TypeError):
     """A study, or what holds one, can't be pickled or copied: save it, and load it wherever it is needed."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import sys
 import threading
 from collections import deque
 from contextlib import suppress
@@ -16,6 +17,7 @@ from fasthpo.errors import (
     FastHPOError,
     InvalidValue,
     StorageError,
+    StudyBusy,
     StudyClosed,
     StudyExists,
     TrialStateError,
@@ -57,6 +59,11 @@ from fasthpo.values import shown
 IDLE = 0  # there is none
 CHANGING = 1  # the history, and what follows it
 WRITING = 2  # in memory all is done
+REPORTING = 3  # a report is being added
+_CALLS = frozenset(
+    ("ask", "ask_within", "ask_batch", "enqueue", "report", "should_prune", "tell", "tell_batch", "add_trials",
+     "set_attribute", "keep_checkpoints", "_keep_at")
+)  # fmt: skip
 
 
 class Keeping(Exporting):
@@ -74,9 +81,11 @@ class Keeping(Exporting):
     _claim: Claim  # to its pruner
     _loaded: Loaded | None  # of a study that follows another one
     _stage: int  # of the call under way, or of one that was broken off
+    _is_torn: bool  # a call within the one under way was broken off
     _unobserved: deque[int]  # trials that have ended, of which the sampler is still to be told
+    _observing: int | None  # the one of which it is being told
 
-    def _start(self, history: History) -> None:
+    def _start(self, history: History, with_strategy: bool = True) -> None:
         """Take up a history, and have the parts that follow it do so."""
         self._history = history
         self.table = history.table
@@ -84,7 +93,7 @@ class Keeping(Exporting):
         keeper = self._keeper
         self._scheduler.log = None if keeper is None else keeper.recorder
         self._attach_pruner()
-        if self._scheduler.strategy is not None:
+        if self._scheduler.strategy is not None and with_strategy:
             self._scheduler.strategy.attach(self.table)
 
     def _attach_pruner(self) -> None:
@@ -105,9 +114,49 @@ class Keeping(Exporting):
         return self._gate if isinstance(self._gate, Keeper) else None
 
     def _settle(self) -> None:
-        """Make good whatever a call that was broken off has left."""
+        """Make good whatever a call that was broken off has left.
+
+        Raises:
+            StudyBusy: that call goes on: this is called by a signal handler, or by a part of the user's own, within it.
+        """
         if self._stage != IDLE:
+            if self._is_within_a_call(own=0):
+                self._refuse_within()
             self._break_off()
+
+    def _is_within_a_call(self, own: int) -> bool:
+        """Whether this thread is in a call that changes the study, besides the `own` one that asks.
+
+        The lock keeps other threads out, not what runs in the middle of a call: a signal handler, or a sampler.
+        """
+        frame, found = sys._getframe(1), 0
+        while frame is not None and found <= own:
+            found += frame.f_code.co_name in _CALLS and frame.f_locals.get("self") is self
+            frame = frame.f_back  # type: ignore[assignment]
+        return found > own
+
+    def _refuse_within(self) -> None:
+        raise StudyBusy(
+            "the study is in the middle of another call, from which this one was made: a signal handler may note "
+            "something down for later, raise an exception, or call study.save(path)"
+        )
+
+    def _enter_within(self, notes_only: bool) -> int:
+        """Where the call stands within which this one is made; IDLE if it was broken off, and is made good now.
+
+        Args:
+            notes_only: whether this one changes no trials.
+
+        Raises:
+            StudyBusy: this one can't be made now.
+        """
+        if not self._is_within_a_call(own=1):
+            self._break_off()
+            return IDLE
+        is_complete = self._stage == CHANGING and self._history.table.savepoint.extent is None
+        if not is_complete and not (notes_only and self._stage == CHANGING and self._history.is_untouched):
+            self._refuse_within()
+        return self._stage
 
     def _check_strategy(self) -> None:
         strategy = self._scheduler.strategy
@@ -122,23 +171,68 @@ class Keeping(Exporting):
 
         Whoever follows the history takes it up anew, as if the study had been loaded.
         """
-        keeper = self._keeper
+        keeper, savepoint = self._keeper, self._history.table.savepoint
         if self._stage == WRITING:
             if keeper is not None and not isinstance(error, StorageError):
                 keeper.must_catch_up()
-        elif not (isinstance(error, FastHPOError) and self._history.is_untouched):
-            if self._history.table.savepoint.extent is not None:
+        elif not (isinstance(error, FastHPOError) and savepoint.extent is not None and self._history.is_untouched):
+            if savepoint.extent is not None:
                 self._unobserved.clear()
+            elif self._observing is not None and isinstance(error, Exception):  # it was the sampler's own
+                self._unobserved.remove(self._observing)
+            strategy = self._scheduler.strategy
+            is_followed = strategy is None or strategy.follows(self.table)
             history = settled(self._history)
             if keeper is not None:
                 keeper.follow(history)
+            self._start(history, is_followed)
             self.sampler.forget()
-            self._start(history)
+            if self._forgets_observations():
+                self._unobserved.clear()
+                self._replay_observations()
+            self._observe_rest()
             self.checkpoints.recount(self.table, self._may_go_on)
-            while self._unobserved:
-                self.sampler.observe(self.table, self._unobserved.popleft())
         self._history.commit()
+        self._observing = None
+        if keeper is not None and not isinstance(error, StorageError):
+            self._stage = WRITING  # at once: the program may end now
+            with suppress(FastHPOError):
+                keeper.open()
+                keeper.hand_over(strict=False)
         self._stage = IDLE
+
+    def _leave(self, error: BaseException, outer: int) -> None:
+        """A call does not come to its end that was made within another one, which stands at `outer`, if at all."""
+        if outer == IDLE:
+            self._break_off(error)
+        else:  # so that one is broken off, too, whatever becomes of the error
+            self._is_torn = True
+            self._stage = outer
+
+    def _forgets_observations(self) -> bool:
+        """Whether the sampler's `forget` is of the class that observes, or of one derived from it."""
+        classes = type(self.sampler).__mro__
+        observes = next(i for i, one in enumerate(classes) if "observe" in one.__dict__)
+        return any("forget" in one.__dict__ for one in classes[: observes + 1]) and classes[observes] is not Sampler
+
+    def _observe_rest(self) -> None:
+        """Tell a sampler that observes of the trials that have ended."""
+        while self._unobserved:
+            self._observing = self._unobserved[0]
+            self.sampler.observe(self.table, self._observing)
+            self._unobserved.popleft()
+        self._observing = None
+
+    def _replay_observations(self) -> None:
+        """Tell a sampler that observes of all that has happened, in order."""
+        if type(self.sampler).observe is not Sampler.observe:
+            legs, order = self.table.legs, self.table.tell_order
+            for number in (legs.column("trial") if len(legs) else order).tolist():
+                self.sampler.observe(self.table, number)
+
+    def _check_pruner(self) -> None:
+        if self._claim.lost is not None:
+            self._refuse_lost_pruner()
 
     def _refuse_lost_pruner(self) -> None:
         raise TrialStateError(
@@ -189,7 +283,7 @@ class Keeping(Exporting):
             raise InvalidValue(
                 f"an attribute must not be nested more than {MOST_NESTED} levels deep, got {shown(value)}"
             )
-        with self._lock, Change(self):
+        with self._lock, Change(self, notes_only=True):
             self._history.attributes[name] = json.loads(text)
             if self._scheduler.log is not None:
                 self._scheduler.log.attribute(name, text)
@@ -426,8 +520,13 @@ class Keeping(Exporting):
     def _write(self, file: BinaryIO) -> None:
         """Write the whole study, as it is now, as a checkpoint."""
         with self._lock:
-            self._settle()
-            frozen, head = Frozen(self._history), Head(VERSION, 0, self._id, self._definition())
+            history = self._history
+            if self._stage != IDLE and self._is_within_a_call(own=0):  # as it was before that call
+                history = history if self._stage == WRITING else settled(history)
+            else:
+                self._settle()
+                history = self._history
+            frozen, head = Frozen(history), Head(VERSION, 0, self._id, self._definition())
         write_snapshot(file, frozen, head)
 
 
@@ -437,38 +536,47 @@ class Change:
     Args:
         study: the study.
         moves: the call moves the study to another place; then it does not matter what the one before can do.
+        notes_only: the call changes no trials, and may be made by a sampler that is asked for one.
 
     Raises:
-        TrialStateError, StudyClosed, StudyReadOnly: it can't be changed.
+        TrialStateError, StudyClosed, StudyReadOnly, StudyBusy: it can't be changed.
     """
 
-    __slots__ = ("_moves", "_study")
+    __slots__ = ("_moves", "_notes_only", "_outer", "_study")
 
-    def __init__(self, study: Keeping, moves: bool = False) -> None:
+    def __init__(self, study: Keeping, moves: bool = False, notes_only: bool = False) -> None:
         self._study = study
         self._moves = moves
+        self._notes_only = notes_only
+        self._outer = IDLE  # where the call stands within which this one is made
 
     def __enter__(self) -> None:
         study = self._study
         if study._stage != IDLE:
-            study._settle()
+            self._outer = study._enter_within(self._notes_only)
         if study._scheduler.strategy is not None:
             study._check_strategy()
-        if study._claim.lost is not None:
-            study._refuse_lost_pruner()
         if study._gate is not None and not (self._moves and study._keeper is not None):
             study._gate.open()
         study._stage = CHANGING
-        study._history.begin()
+        if self._outer == IDLE or study._history.table.savepoint.extent is None:
+            study._history.begin()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         study = self._study
-        if error is None:
+        if self._outer != IDLE:
+            if error is None:
+                study._stage = self._outer
+            else:
+                study._leave(error, self._outer)
+        elif error is None and not study._is_torn:
             study._history.commit()
             study._stage = IDLE
         else:
+            study._is_torn = False
+            study._stage = study._stage if study._stage != IDLE else CHANGING
             study._break_off(error)
 
 

@@ -170,13 +170,6 @@ class Loading(Keeping):
             self._start(self._history)
         return again
 
-    def _replay_observations(self) -> None:
-        """Tell a sampler that observes of all that has happened, in order."""
-        if type(self.sampler).observe is not Sampler.observe:
-            legs, order = self.table.legs, self.table.tell_order
-            for number in (legs.column("trial") if len(legs) else order).tolist():
-                self.sampler.observe(self.table, number)
-
     def _go_on(
         self, path: Path, lock: WriterLock, loaded: Loaded, seconds: float | None, requeued: bool, changed: bool
     ) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from fasthpo.table import TrialTable
+from fasthpo.study import Study
 from fasthpo.trial import TrialState
 
 _INTERVAL = 0.1  # seconds between two drawings, at least
@@ -29,14 +29,14 @@ class Progress:
 
     Args:
         name: what stands before the line.
-        table: the study's trials.
+        study: the study.
         total: how many trials there will be; None if that is not known.
         seconds: how long the run may take; infinite if there is no limit.
     """
 
-    def __init__(self, name: str, table: TrialTable, total: int | None, seconds: float) -> None:
+    def __init__(self, name: str, study: Study, total: int | None, seconds: float) -> None:
         self._name = name
-        self._table = table
+        self._study = study
         self._total = total
         self._seconds = seconds
         self._bar: Any = None
@@ -92,7 +92,7 @@ class Progress:
             self._or_leave(self._draw)
 
     def _done(self) -> int:
-        counts = self._table.counts
+        counts = self._study.table.counts
         finished = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.FAILED]
         return finished + counts[TrialState.PAUSED]
 
@@ -103,11 +103,11 @@ class Progress:
         self._bar.refresh()
 
     def _postfix(self) -> str:
-        counts, best = self._table.counts, self._table.best_number
+        counts, best = self._study.table.counts, self._study.table.best_number
         parts = [f"{counts[TrialState.PRUNED]} pruned", f"{counts[TrialState.FAILED]} failed"]
-        if len(self._table.legs):
+        if len(self._study.table.legs):
             parts.insert(0, f"{counts[TrialState.COMPLETE]} to the end")
-        parts.append("no best yet" if best is None else f"best {self._table.values[best]:.5g}")
+        parts.append("no best yet" if best is None else f"best {self._study.table.values[best]:.5g}")
         drawn = self._bar.format_dict
         if drawn["n"] > drawn["initial"] and drawn["elapsed"] > 0:
             rate = (drawn["n"] - drawn["initial"]) / drawn["elapsed"]

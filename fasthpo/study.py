@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fasthpo.columns import Batch, encode_columns
 from fasthpo.errors import InvalidValue, NotCopyable, StudyExists, TrialStateError, UnknownTrial
 from fasthpo.history import History
-from fasthpo.keeping import CHANGING, IDLE, WRITING, Change, new_id
+from fasthpo.keeping import CHANGING, IDLE, REPORTING, WRITING, Change, new_id
 from fasthpo.loading import Loading
 from fasthpo.log import logger
 from fasthpo.outcome import NAN_ERROR, batch_arrays, metric_numbers, outcome
@@ -127,7 +127,9 @@ class Study(Loading):
         self._loaded = None
         self._heard = pruner is None  # whether it has shown that the objective reports, or not
         self._stage = IDLE
+        self._is_torn = False
         self._unobserved = deque()
+        self._observing = None
         self._start(History(TrialTable(self.space, self.direction)))
         if storage is not None:
             self.keep_at(storage, durability)
@@ -144,6 +146,7 @@ class Study(Loading):
             SpaceExhausted: every point of a finite space, or of the grid, has been suggested.
         """
         with self._lock, Change(self):
+            self._check_pruner()
             number = self._scheduler.next()
             assert number is not None  # there is no limit
             self._history.commit()
@@ -166,6 +169,7 @@ class Study(Loading):
             SpaceExhausted: as `ask`.
         """
         with self._lock, Change(self):
+            self._check_pruner()
             number = self._scheduler.next(budget, new)
             self._history.commit()
             self._hand_over()
@@ -187,6 +191,7 @@ class Study(Loading):
         if n > _MOST_AT_ONCE:
             raise InvalidValue(f"n must be at most {_MOST_AT_ONCE}, got n={shown(n)}")
         with self._lock, Change(self):
+            self._check_pruner()
             asked = self._scheduler.next_many(n)
             self._history.commit()
             self._hand_over()
@@ -206,6 +211,7 @@ class Study(Loading):
         """
         row = encode_partial(self.space, params)
         with self._lock, Change(self):
+            self._check_pruner()
             number = self._scheduler.enqueue(row)
             self._history.commit()
             self._hand_over()
@@ -221,8 +227,7 @@ class Study(Loading):
         if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**63:
             raise InvalidValue(f"step must be an integer that is not negative, got step={shown(step)}")
         with self._lock:
-            if self._stage != IDLE:
-                self._settle()
+            outer = IDLE if self._stage == IDLE else self._enter_within(False)
             table, gate = self.table, self._gate
             if gate is not None:
                 gate.open()
@@ -231,32 +236,32 @@ class Study(Loading):
             # the check itself is slower: it is for saying what is wrong
             if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
                 self._check_running(number, "report")
-            self._stage = CHANGING  # a report is there as soon as it is counted: nothing is noted down to go back
+            self._stage = REPORTING  # a report is there as soon as it is counted: nothing is noted down to go back
             try:
                 earlier = table.reports.append(number, step, reported)
                 if earlier != NONE:
-                    self._stage = IDLE
+                    self._stage = outer
                     kept = table.reports.value_at(earlier)
                     if not (kept == reported or (kept != kept and reported != reported)):
                         logger.warning("trial %d has reported %s at step %d; %s is ignored", number, kept, step, value)
                     return
                 if self._scheduler.log is not None:
                     self._scheduler.log.reported(number, step, reported)
+                self._stage = CHANGING
                 if self.pruner is not None:
                     self.pruner.on_report(table, number, step, reported)
                 if gate is not None:
                     self._stage = WRITING
                     gate.hand_over_soon()
-                self._stage = IDLE
+                self._stage = outer
             except BaseException as error:
-                self._break_off(error)
+                self._leave(error, outer)
                 raise
 
     def should_prune(self, number: int) -> bool:
         """As `Trial.should_prune`."""
         with self._lock:
-            if self._stage != IDLE:
-                self._settle()
+            outer = IDLE if self._stage == IDLE else self._enter_within(False)
             table = self.table
             if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
                 self._check_running(number, "should_prune")
@@ -267,10 +272,10 @@ class Study(Loading):
             self._stage = CHANGING  # what the pruner keeps
             try:
                 answer = self.pruner.should_prune(table, number)
-                self._stage = IDLE
+                self._stage = outer
                 return answer
             except BaseException as error:
-                self._break_off(error)
+                self._leave(error, outer)
                 raise
 
     # --- tell
@@ -354,7 +359,8 @@ class Study(Loading):
         if type(self.sampler).observe is not Sampler.observe:
             self._unobserved.extend(numbers)
         self._history.commit()
-        table, strategy, pruner = self.table, self._scheduler.strategy, self.pruner
+        table, strategy = self.table, self._scheduler.strategy
+        pruner = None if self._claim.lost is not None else self.pruner
         for number in numbers if strategy is not None or pruner is not None or self.checkpoints.limited else ():
             retired: list[int] = []
             if strategy is not None and table.bracket(number) != NO_BRACKET:
@@ -363,8 +369,7 @@ class Study(Loading):
             self.checkpoints.after_end(table, number, retired)
             if pruner is not None and table.state(number) != TrialState.PAUSED:
                 pruner.on_end(table, number)
-        while self._unobserved:
-            self.sampler.observe(table, self._unobserved.popleft())
+        self._observe_rest()
 
     def _look_for_reports(self, numbers: list[int]) -> None:
         """Warn of a pruner that hears of nothing; once, when the first trial has come to its end."""
@@ -444,6 +449,7 @@ class Study(Loading):
         rows = encode_columns(self.space, params)
         numbers, reached = batch_arrays(np.arange(len(rows)), values)
         with self._lock, Change(self):
+            self._check_pruner()
             first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, self._scheduler.clock.now())
             numbers = numbers + first
             final = np.where(np.isnan(reached), np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))

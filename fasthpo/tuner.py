@@ -329,7 +329,7 @@ class HyperparameterTuner:
         return min(known, default=None)
 
     def _run(self, objective: Objective, execution: Execution, total: int | None) -> TuningResult:
-        config, table = self._config, self._study.table
+        config = self._config
         begin = time.monotonic()
         before = self._seconds
         reason: StopReason | None = None
@@ -338,7 +338,7 @@ class HyperparameterTuner:
         with (
             RepeatedWarnings(),
             Interrupts() as interrupts,
-            Progress(config.study_name, table, total, config.max_seconds) as progress,
+            Progress(config.study_name, self._study, total, config.max_seconds) as progress,
         ):
             try:
                 interrupts.allow()

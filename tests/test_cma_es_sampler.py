@@ -305,7 +305,7 @@ def test_worse_states_rank_behind_better_ones() -> None:
             trial.report(1.0, step)
         study.tell(trial, value, state=state)
     ranked = sorted(evolution(study)._members[None])
-    assert [key[3] for key in ranked] == [6, 4, 1, 5, 3, 2, 0]
+    assert [key[3] for key in ranked] == [6, 4, 3, 2, 0, 1, 5]
 
 
 @pytest.mark.parametrize("value", [0.25, math.inf, math.nan])

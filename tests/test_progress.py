@@ -55,7 +55,7 @@ def make_study() -> Study:
 
 def test_the_line_says_how_the_study_stands(terminal: Terminal) -> None:
     study = make_study()
-    with Progress("my_study", study.table, 10, float("inf")) as progress:
+    with Progress("my_study", study, 10, float("inf")) as progress:
         study.tell(study.ask(), 3.0)
         time.sleep(0.01)  # so that there is a rate
         progress.update()
@@ -67,7 +67,7 @@ def test_the_line_says_how_the_study_stands(terminal: Terminal) -> None:
 
 def test_slow_trials_are_given_in_seconds(terminal: Terminal) -> None:
     study = Study({"x": Continuous(0, 1)}, sampler=RandomSampler(seed=0))
-    with Progress("s", study.table, 10, float("inf")) as progress:
+    with Progress("s", study, 10, float("inf")) as progress:
         for _ in range(2):
             study.tell(study.ask(), 1.0)
         progress._bar.start_t -= 100
@@ -78,7 +78,7 @@ def test_slow_trials_are_given_in_seconds(terminal: Terminal) -> None:
 
 def test_without_a_total_there_is_the_time_limit(terminal: Terminal) -> None:
     study = Study({"x": Continuous(0, 1)}, sampler=RandomSampler(seed=0))
-    with Progress("s", study.table, None, 3600.0) as progress:
+    with Progress("s", study, None, 3600.0) as progress:
         progress.update()
         line = shown(terminal)
     assert line == "s: 0 trials, 0 pruned, 0 failed, no best yet, at most 59:59 left"
@@ -87,7 +87,7 @@ def test_without_a_total_there_is_the_time_limit(terminal: Terminal) -> None:
 def test_the_last_line_is_up_to_date(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_INTERVAL", 1e9)
     study = Study({"x": Continuous(0, 1)}, sampler=RandomSampler(seed=0))
-    with Progress("s", study.table, 3, float("inf")) as progress:
+    with Progress("s", study, 3, float("inf")) as progress:
         for _ in range(3):
             study.tell(study.ask(), 1.0)
             progress.update()
@@ -108,7 +108,7 @@ def test_drawing_is_throttled(terminal: Terminal, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Progress, "_draw", counting)
     study = make_study()
-    with Progress("s", study.table, 100, float("inf")) as progress:
+    with Progress("s", study, 100, float("inf")) as progress:
         for _ in range(1000):  # one second
             now += 0.001
             progress.update()
@@ -122,7 +122,7 @@ def test_log_records_get_a_line_of_their_own(terminal: Terminal) -> None:
     logger.addHandler(handler)
     logger.addHandler(elsewhere)
     try:
-        with Progress("s", study.table, 10, float("inf")) as progress:
+        with Progress("s", study, 10, float("inf")) as progress:
             progress.update()
             logger.warning("trial 3 failed")
             assert handler.filters and not elsewhere.filters
@@ -141,7 +141,7 @@ def test_no_thread_is_started(terminal: Terminal) -> None:
     import threading
 
     before = set(threading.enumerate())
-    with Progress("s", make_study().table, 10, float("inf")):
+    with Progress("s", make_study(), 10, float("inf")):
         assert set(threading.enumerate()) == before
 
 
@@ -150,7 +150,7 @@ def test_silent_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     screen = io.StringIO()
     for stderr in (screen, None):  # None: a program without a console on Windows
         monkeypatch.setattr(module, "sys", SimpleNamespace(stderr=stderr))
-        with Progress("s", study.table, 10, float("inf")) as progress:
+        with Progress("s", study, 10, float("inf")) as progress:
             progress.update()
     assert screen.getvalue() == ""
 
@@ -181,7 +181,7 @@ def test_a_terminal_that_can_no_longer_be_written_to_ends_the_line_only(
     logger = logging.getLogger("fasthpo")
     logger.addHandler(handler)
     try:
-        with Progress("s", study.table, 10, float("inf")) as progress:
+        with Progress("s", study, 10, float("inf")) as progress:
             for _ in range(3):
                 progress.update()
                 logger.warning("trial 3 failed")
@@ -205,13 +205,13 @@ def raising() -> bool:
 @pytest.mark.parametrize("stderr", [object(), 3, Odd(None), Odd(raising), Odd(lambda: False), Odd(lambda: True)])
 def test_no_line_on_what_is_no_terminal(stderr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "sys", SimpleNamespace(stderr=stderr))
-    with Progress("s", make_study().table, 10, float("inf")) as progress:
+    with Progress("s", make_study(), 10, float("inf")) as progress:
         progress.update()
         assert progress._bar is None
 
 
 def test_a_terminal_that_is_closed_in_the_run(terminal: Terminal) -> None:
-    with Progress("s", make_study().table, 10, float("inf")) as progress:
+    with Progress("s", make_study(), 10, float("inf")) as progress:
         terminal.close()
         progress.update()
 
@@ -220,7 +220,7 @@ def test_the_time_left_does_not_follow_a_clock_that_is_set(terminal: Terminal, m
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     study = Study({"x": Continuous(0, 1)}, sampler=RandomSampler(seed=0))
-    with Progress("s", study.table, 10, float("inf")) as progress:
+    with Progress("s", study, 10, float("inf")) as progress:
         for _ in range(2):
             study.tell(study.ask(), 1.0)
         now += 100.0

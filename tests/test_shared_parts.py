@@ -161,7 +161,7 @@ def test_the_study_keeps_the_pruner_that_it_was_given_if_no_other_has_it(tmp_pat
 def calls(one: fasthpo.Study, trial: fasthpo.Trial) -> list[Callable[[], Any]]:
     return [
         lambda: trial.report(1.0, 1), trial.should_prune, one.ask, lambda: one.ask_batch(2),
-        lambda: one.tell(trial, 1.0), lambda: one.enqueue({"x": 0.5}), lambda: one.add_trials({"x": [0.5]}, [1.0]),
+        lambda: one.enqueue({"x": 0.5}), lambda: one.add_trials({"x": [0.5]}, [1.0]),
     ]  # fmt: skip
 
 
@@ -188,6 +188,8 @@ def test_a_pruner_of_ones_own_follows_the_study_that_it_was_given_to_last(
     with pytest.raises(fasthpo.TrialStateError, match=OWN_LOST):
         second.ask()
     tell_one(third, 0.3)
+    first.tell(trial, 1.0)  # what was trained is told all the same
+    assert first.best_value == 1.0 and own.lowest == 0.3
 
 
 def test_a_pruner_of_ones_own_that_asks_another_is_lost_as_a_whole() -> None:

@@ -28,7 +28,6 @@ class Pruner(ABC):
     """
 
     name: ClassVar[str | None] = None  # of a built-in pruner, for checkpoints
-    _claim: Claim | None = None  # of the study that has it
 
     def attach(self, table: TrialTable) -> None:  # noqa: B027  (a stateless pruner needs none)
         """Forget everything and take up `table`, which may already hold trials and reports."""

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
+from typing import Any
 
 from fasthpo.pruners import builtin
 from fasthpo.pruners.base import Claim, Pruner
+
+# by the pruner's id, as pruners may be equal, frozen, or copied with all their attributes
+_claims: dict[int, tuple[weakref.ref[Pruner], Claim]] = {}
+
+
+def _claim_of(pruner: Pruner) -> Claim | None:
+    held = _claims.get(id(pruner))
+    return held[1] if held is not None and held[0]() is pruner else None
+
+
+def _hold(pruner: Pruner, claim: Claim) -> None:
+    key = id(pruner)
+
+    def forget(dead: weakref.ref[Pruner]) -> None:
+        if key in _claims and _claims[key][0] is dead:
+            del _claims[key]
+
+    _claims[key] = weakref.ref(pruner, forget), claim
 
 
 def claimed(pruner: Pruner, claim: Claim) -> Pruner:
@@ -20,9 +40,10 @@ def claimed(pruner: Pruner, claim: Claim) -> Pruner:
     """
     own = _free(pruner, claim)
     for part in _with_those_inside(own, set()):
-        if part._claim is not None and part._claim is not claim:
-            part._claim.lost = part
-        part._claim = claim
+        before = _claim_of(part)
+        if before is not None and before is not claim:
+            before.lost = part
+        _hold(part, claim)
     return own
 
 
@@ -32,19 +53,24 @@ def _free(pruner: Pruner, claim: Claim) -> Pruner:
         return pruner
     options = pruner.options()
     free = {name: _free(value, claim) if isinstance(value, Pruner) else value for name, value in options.items()}
-    if pruner._claim in (None, claim) and all(free[name] is options[name] for name in options):
+    if _claim_of(pruner) in (None, claim) and all(free[name] is options[name] for name in options):
         return pruner
     return type(pruner)(**free)
 
 
 def _with_those_inside(pruner: Pruner, seen: set[int]) -> Iterator[Pruner]:
-    """The pruner and, at any depth, those among its attributes, alone or in a list, tuple, set or dict."""
-    if id(pruner) in seen:
-        return
-    seen.add(id(pruner))
-    yield pruner
-    for value in list(getattr(pruner, "__dict__", {}).values()):
-        several = value.values() if isinstance(value, dict) else value
-        for one in list(several) if isinstance(value, (dict, list, tuple, set, frozenset)) else [value]:
-            if isinstance(one, Pruner):
-                yield from _with_those_inside(one, seen)
+    """The pruner and those among its attributes, at any depth, also in lists, tuples, sets and dicts."""
+    todo: list[Any] = [pruner]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, Pruner | dict | list | tuple | set | frozenset):
+            if id(one) in seen:
+                continue
+            seen.add(id(one))
+        if isinstance(one, Pruner):
+            yield one
+            todo.extend(getattr(one, "__dict__", {}).values())
+        elif isinstance(one, dict):
+            todo.extend(one.values())
+        elif isinstance(one, list | tuple | set | frozenset):
+            todo.extend(one)

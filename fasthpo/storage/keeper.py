@@ -61,6 +61,7 @@ class Keeper:
         self.recorder = Recorder(history)
         self._history = history
         self._lock = lock
+        self._busy = busy  # entered itself, in one step, not through the condition: or Ctrl-C might leave it held
         self._idle = threading.Condition(busy)  # no checkpoint is being made in the background
         self._seconds = seconds
         self._journal: Journal | None = None
@@ -236,7 +237,7 @@ class Keeper:
             StorageError: it can't be written; the journal goes on.
         """
         self._refuse_inherited()
-        with self._idle:
+        with self._busy:
             self.wait()
             self._compact_now()
 
@@ -302,18 +303,19 @@ class Keeper:
             fresh = Journal.create(self.directory / other, head, self._seconds)
             if begin is not None and old is not None:
                 copied = fresh.copy_from(old, begin)
-                with self._idle:
+                with self._busy:
                     fresh.copy_from(old, copied)
                     old.mirror = fresh  # from now on both get all records
                 fresh.sync()
-            with self._idle:
-                self._check_not_ended()
+            with self._busy:
+                if begin is not None:
+                    self._check_not_ended()
                 fresh.append(b"")
                 self._check_old(old)
                 refuse_other(target, head)
                 os.replace(temporary, target)
         except BaseException:
-            with self._idle:
+            with self._busy:
                 if old is not None:
                     old.mirror = None
             if fresh is not None:
@@ -325,7 +327,7 @@ class Keeper:
                 temporary.unlink()
             raise
         sync_directory(self.directory)
-        with self._idle:
+        with self._busy:
             self.head = head
             if begin is None:
                 self.recorder.discard()  # what it has is in the checkpoint
@@ -338,7 +340,7 @@ class Keeper:
     def _check_old(self, old: Journal | None) -> None:
         """Make sure that no other study's files are replaced; without a journal the study's lock was just taken."""
         if old is not None:
-            with self._idle:  # or its size may just be changing
+            with self._busy:  # or its size may just be changing
                 old.check_head()
 
     def _tidy(self) -> None:
@@ -366,7 +368,7 @@ class Keeper:
         if self._is_inherited:
             self.drop()
             return
-        with self._idle:
+        with self._busy:
             if not self._is_dropped:
                 self._is_closing = True
                 try:
@@ -415,17 +417,20 @@ class Keeper:
 
         What is being written by a checkpoint in the background stays as it is then, as after a crash.
         """
-        if self._is_inherited or not self._idle.acquire(timeout=_PATIENCE):
+        if self._is_inherited or not self._busy.acquire(timeout=_PATIENCE):
             return
         try:
             self._is_ended = True
             if not self._is_compacting:
+                if self._journal is not None and self._journal.is_suspect:
+                    with suppress(OSError):
+                        self._compact_now()
                 self.drop()
             elif self._journal is not None and not self._journal.is_suspect:
                 with suppress(StorageError):
                     self._journal.append(self.recorder.take())
         finally:
-            self._idle.release()
+            self._busy.release()
 
     def _check_not_ended(self) -> None:
         if self._is_ended:
@@ -445,7 +450,7 @@ class _Background:
         keeper = self._keeper()
         if keeper is None:
             return
-        with keeper._idle:
+        with keeper._busy:
             if self.is_cancelled:
                 return
         try:
@@ -454,11 +459,11 @@ class _Background:
             logger.debug("no checkpoint was made of %s: the program is ending", keeper.directory)
         except Exception as error:
             logger.warning("no checkpoint was made of %s, and is tried again later: %s", keeper.directory, error)
-            with keeper._idle:
+            with keeper._busy:
                 if keeper._journal is not None:
                     keeper._compact_at = _GROWTH * keeper._journal.size
         finally:
-            with keeper._idle:
+            with keeper._busy:
                 keeper._is_compacting = False
                 keeper._idle.notify_all()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -15,12 +16,15 @@ class Interrupted(BaseException):
 def broken_off(call: Callable[[], Any], step: int, error: type[BaseException] = Interrupted) -> bool:
     """Make a call and raise an error in it before the bytecode instruction number `step`; whether it came that far.
 
-    Instructions are counted in all Python functions that the call runs in this thread.
+    Instructions are counted in all Python functions that the call runs in this thread, but for those of `threading`,
+    which would be left with a lock that no later thread gets: signals do not come there.
     """
     left = step
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal left
+        if frame.f_code.co_filename == threading.__file__:
+            return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         if event == "opcode":
@@ -46,6 +50,8 @@ def counted(call: Callable[[], Any]) -> int:
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal steps
+        if frame.f_code.co_filename == threading.__file__:
+            return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         steps += event == "opcode"

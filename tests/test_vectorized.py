@@ -312,7 +312,7 @@ def test_a_study_in_few_lines() -> None:
     trainer.tune(study, n_trials=120, ask=40)
     assert len(study) == 120
     counts = study.table.counts
-    assert counts[fasthpo.TrialState.PRUNED] > 20 and counts[fasthpo.TrialState.COMPLETE] > 20
+    assert counts[fasthpo.TrialState.PRUNED] > 10 and counts[fasthpo.TrialState.COMPLETE] > 20
     assert sum(counts[state] for state in fasthpo.TrialState if state.is_finished) == 120
     best = study.best_trial
     assert best.value > 0.7

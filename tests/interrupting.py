@@ -64,3 +64,28 @@ def counted(call: Callable[[], Any]) -> int:
     finally:
         sys.settrace(before)
     return steps
+
+
+def handled(call: Callable[[], Any], step: int, handler: Callable[[], Any]) -> bool:
+    """Make a call and another one in the middle of it, as a signal handler does that returns; whether it came so far."""
+    left = step
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename == threading.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        if event == "opcode":
+            left -= 1
+            if left == 0:
+                handler()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return left <= 0

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from interrupting import Interrupted, broken_off, counted
+from interrupting import Interrupted, broken_off, counted, handled
 from studies import content, load, make, run
 
 import fasthpo
@@ -139,12 +139,13 @@ def test_what_is_kept_is_what_the_study_has_after_a_call_was_broken_off(
     study = make(sampler, pruner, strategy, storage=tmp_path, durability="system")
     for _ in range(12):
         run(study, study.ask())
-    stride = max(53, counted(lambda: call(study, prepare(study))) // _MOST)
+    call(study, prepare(study))  # imports and compiles
     _finish(study)
-    step, told = 1, 0
-    while True:
+    steps = counted(lambda: call(study, prepare(study)))
+    _finish(study)
+    for step in range(1, steps + 53, max(53, steps // _MOST)):
         given = prepare(study)
-        was_broken_off = broken_off(lambda given=given: call(study, given), step)
+        broken_off(lambda given=given: call(study, given), step)
         told = len(study.table.legs) + len(study.table.tell_order)
         # the program ends here: all that was told before the call is there, whether the call is or not
         kept = load(tmp_path)
@@ -152,9 +153,6 @@ def test_what_is_kept_is_what_the_study_has_after_a_call_was_broken_off(
         _finish(study)
         study.sync()
         assert content(load(tmp_path)) == content(study), f"{name} was broken off at step {step}"
-        if not was_broken_off:
-            break
-        step += stride
     study.close()
     assert content(load(tmp_path)) == content(study)
 
@@ -326,6 +324,121 @@ def test_an_error_in_a_pruner_of_the_users_own_does_not_tell_the_trial_twice() -
     late = study.ask()
     late.report(0.25, 0)
     assert late.should_prune()  # all three are there to compare with
+
+
+@pytest.mark.parametrize("name", ["ask", "report", "tell", "tell_batch"])
+@pytest.mark.parametrize("strategy", ["in-full", "asha"])
+def test_a_signal_handler_that_returns_changes_nothing_of_the_call_that_it_came_into(
+    name: str, strategy: str, tmp_path: Path
+) -> None:
+    prepare, call = CALLS[name]
+    study = make("random", "median", strategy, storage=tmp_path / "kept", durability="system")
+    twin = make("random", "median", strategy)
+    for one in (study, twin):
+        for _ in range(8):
+            run(one, one.ask())
+    step, came = 1, True
+    while came and step < 4000:
+        given = prepare(study)
+        prepare(twin)
+        before = content(twin)
+        came = handled(lambda given=given: call(study, given), step, lambda: study.save(tmp_path / "copy.msgpack"))
+        call(twin, given)
+        assert content(study) == content(twin), step
+        if came:
+            assert content(load(tmp_path / "copy.msgpack")) in (before, content(twin)), step
+        _finish(study)
+        _finish(twin)
+        step += 17
+    assert step > 100
+    study.close()
+    assert content(load(tmp_path / "kept")) == content(twin)
+
+
+def test_a_call_that_meets_half_a_change_is_refused_and_the_change_goes_on(tmp_path: Path) -> None:
+    study, twin = (make("random", "median", "asha", **({"storage": tmp_path} if i else {})) for i in (1, 0))
+    met = []
+
+    def handler() -> None:
+        for change in (study.sync, lambda: study.enqueue({"n": 3})):
+            try:
+                change()
+                met.append("done")
+            except fasthpo.StudyBusy:
+                met.append("refused")
+
+    steps = counted(lambda: study.tell(_reported(study), 0.5))
+    twin.tell(_reported(twin), 0.5)
+    for step in range(1, steps, 13):
+        given = _reported(study)
+        _reported(twin)
+        before = len(study)
+        handled(lambda given=given: study.tell(given, 0.5), step, handler)
+        twin.tell(given, 0.5)
+        for _ in range(len(study) - before):
+            twin.enqueue({"n": 3})
+        assert study.trials[given].state == twin.trials[given].state
+        _finish(study)
+        _finish(twin)
+    assert "refused" in met
+
+
+def test_samplers_and_pruners_of_the_users_own_may_call_their_study() -> None:
+    class Noting(fasthpo.RandomSampler):
+        study: Study
+
+        def suggest(self, table: Any, draw: int) -> Any:
+            self.study.set_attribute("draw", draw)
+            return super().suggest(table, draw)
+
+    class Counting(fasthpo.MedianPruner):
+        study: Study
+
+        def on_end(self, table: Any, number: int) -> None:
+            super().on_end(table, number)
+            self.study.set_attribute("ended", number)
+
+    sampler, pruner = Noting(seed=0), Counting()
+    study = Study({"x": fasthpo.Continuous(0, 1)}, sampler=sampler, pruner=pruner)
+    sampler.study = pruner.study = study
+    table = study.table
+    for _ in range(20):
+        trial = study.ask()
+        trial.report(1.0, 0)
+        study.tell(trial, 1.0)
+    assert study.attributes == {"draw": 19, "ended": 19}
+    assert study.table is table and study.states.tolist() == [TrialState.COMPLETE] * 20
+
+
+def test_what_stands_after_a_break_is_on_the_disk_at_once(tmp_path: Path) -> None:
+    class Failing(fasthpo.MedianPruner):
+        def on_end(self, table: Any, number: int) -> None:
+            raise RuntimeError("mine")
+
+    study = Study({"x": fasthpo.Continuous(0, 1)}, pruner=Failing(), storage=tmp_path)
+    trial = study.ask()
+    with pytest.raises(RuntimeError, match="mine"):
+        study.tell(trial, 0.5)
+    assert load(tmp_path, pruner=fasthpo.MedianPruner()).best_value == 0.5
+
+
+def test_an_error_of_ours_in_a_pruner_tells_the_strategy_of_the_others(tmp_path: Path) -> None:
+    class Failing(fasthpo.MedianPruner):
+        fails = True
+
+        def on_end(self, table: Any, number: int) -> None:
+            if self.fails:
+                raise fasthpo.InvalidValue("mine")
+
+    pruner = Failing()
+    strategy = fasthpo.ASHA(9, sampler=fasthpo.RandomSampler(seed=0))
+    study = Study({"x": fasthpo.Continuous(0, 1)}, strategy=strategy, pruner=pruner)
+    numbers = study.ask_batch(9).numbers
+    with pytest.raises(fasthpo.InvalidValue, match="mine"):
+        study.tell_batch(numbers, [math.nan, *range(8)])
+    pruner.fails = False
+    loaded = Study.load(study.save(tmp_path / "saved"), pruner=fasthpo.MedianPruner())
+    assert [study.ask().number for _ in range(3)] == [loaded.ask().number for _ in range(3)]
 
 
 def test_an_error_of_ours_costs_no_pass_over_the_history(monkeypatch: pytest.MonkeyPatch) -> None:

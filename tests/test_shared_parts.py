@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 import sys
 import threading
@@ -190,6 +191,23 @@ def test_a_pruner_of_ones_own_follows_the_study_that_it_was_given_to_last(
     tell_one(third, 0.3)
     first.tell(trial, 1.0)  # what was trained is told all the same
     assert first.best_value == 1.0 and own.lowest == 0.3
+
+
+def test_copies_of_a_pruner_and_frozen_ones_are_pruners_of_their_own() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Frozen(fasthpo.Pruner):
+        limit: float
+
+        def should_prune(self, table: Any, number: int) -> bool:
+            return False
+
+    own = Frozen(1.0)
+    first, second, third = study(own), study(copy.copy(own)), study(Frozen(1.0))
+    for one in (first, second, third):
+        tell_one(one, 0.5)
+    tell_one(study(own), 0.5)
+    with pytest.raises(fasthpo.TrialStateError, match="Frozen follows another study"):
+        first.ask()
 
 
 def test_a_pruner_of_ones_own_that_asks_another_is_lost_as_a_whole() -> None:

@@ -57,7 +57,8 @@ def settled(history: History) -> History:
     table, savepoint = history.table, history.table.savepoint
     n, told, reported, ended, draws = savepoint.extent or history.extent
     trials = {name: getattr(table, f"_{name}")[:n].copy() for name in TRIAL_COLUMNS}
-    params, legs, metrics = table._params[:, :n].copy(), dict(table.legs.open), dict(table.metrics)
+    params, legs = table._params[:, :n].copy(), dict(table.legs.open)
+    metrics = {name: column.copy() for name, column in table.metrics.items()}
     waiting = list(history.waiting)
     if savepoint.extent is not None:
         for numbers, columns in reversed(savepoint.columns):

@@ -20,23 +20,29 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace, InvalidValue, MissingPackage
-from fasthpo.pruners.base import Pruner
-from fasthpo.samplers.base import Sampler
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.partial import encode_partial
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.storage.snapshot_writer import LEG_TYPES, TRIAL_TYPES
-from fasthpo.study.study import Study
 from fasthpo.system.log import logger
 from fasthpo.trials.frozen import Columns
+from fasthpo.trials.history import History
 from fasthpo.trials.rebuilding import rebuild
-from fasthpo.trials.table import MOST_METRICS, NO_BRACKET, NO_DRAW, TRIAL_COLUMNS
+from fasthpo.trials.table import (
+    MOST_METRICS,
+    NO_BRACKET,
+    NO_DRAW,
+    TRIAL_COLUMNS,
+    Direction,
+    TrialTable,
+    check_direction,
+)
 from fasthpo.trials.trial import Trial, TrialState
 
 if TYPE_CHECKING:
@@ -49,7 +55,6 @@ _SPACE, _STATE, _ERROR, _PARAMS = "fasthpo:search_space", "fasthpo:state", "fast
 _CHUNK = 1000  # trials handed to Optuna at once
 _MOST_STEPS = 10**6  # of a distribution; rounding errors of more may be larger than Optuna allows
 _MOST_VALUES = 1000  # of a parameter that others may depend on
-_S = TypeVar("_S", bound=Study)
 
 
 def _optuna() -> Any:
@@ -100,11 +105,17 @@ def _of_distribution(value: Value, distribution: BaseDistribution) -> Value:
     return value
 
 
-def to_optuna(study: Study, storage: Any = None, study_name: str | None = None) -> OptunaStudy:
+def to_optuna(
+    table: TrialTable,
+    attributes: Mapping[str, Any],
+    trials: Sequence[Trial],
+    storage: Any = None,
+    study_name: str | None = None,
+) -> OptunaStudy:
     """A study of Optuna's with the same trials; later changes of one do not show in the other.
 
     Args:
-        study: ours.
+        table, attributes, trials: our study's.
         storage: a URL such as "sqlite:///study.db", or a storage object of Optuna's; None: in memory.
         study_name: the study's name there; None: Optuna makes one up.
 
@@ -119,13 +130,13 @@ def to_optuna(study: Study, storage: Any = None, study_name: str | None = None) 
         0.5
     """
     optuna = _optuna()
-    theirs: OptunaStudy = optuna.create_study(direction=study.table.direction, storage=storage, study_name=study_name)
-    theirs.set_user_attr(_SPACE, study.table.space.to_json())
-    for name, value in study.attributes.items():
+    theirs: OptunaStudy = optuna.create_study(direction=table.direction, storage=storage, study_name=study_name)
+    theirs.set_user_attr(_SPACE, table.space.to_json())
+    for name, value in attributes.items():
         theirs.set_user_attr(name, value)
-    distributions = {name: to_distribution(parameter) for name, parameter in study.table.space.items()}
-    for begin in range(0, len(study), _CHUNK):
-        some, errors = study.trials[begin : begin + _CHUNK], study.table.errors
+    distributions = {name: to_distribution(parameter) for name, parameter in table.space.items()}
+    for begin in range(0, len(trials), _CHUNK):
+        some, errors = trials[begin : begin + _CHUNK], table.errors
         theirs.add_trials([_frozen(optuna, trial, distributions, errors.get(trial.number)) for trial in some])
     return theirs
 
@@ -164,23 +175,31 @@ def _moment(seconds: float) -> datetime | None:
 # --- from Optuna
 
 
-def from_optuna(
-    kind: type[_S],
-    theirs: OptunaStudy,
-    space: SearchSpace | None = None,
-    sampler: Sampler | None = None,
-    pruner: Pruner | None = None,
-) -> _S:
-    """A study in memory with the trials of one of Optuna's.
+class Imported(NamedTuple):
+    """What becomes of a study of Optuna's.
+
+    Attributes:
+        space, direction: of the study.
+        history: its trials.
+        attributes: what was noted down with it.
+    """
+
+    space: SearchSpace
+    direction: Direction
+    history: History
+    attributes: dict[str, Any]
+
+
+def from_optuna(theirs: OptunaStudy, space: SearchSpace | None = None) -> Imported:
+    """The trials of a study of Optuna's, as a history.
 
     Trials keep their numbers, unless some must be left out: those that ended, or are running, before all their
     parameters were suggested, which a warning counts. Numeric user attributes of a trial become metrics. Times are
     taken over; what was waiting waits, and what was running is running.
 
     Args:
-        kind: `Study`, or a subclass.
         theirs: Optuna's study.
-        space, sampler, pruner: as of `Study.from_optuna`.
+        space: as of `Study.from_optuna`.
 
     Raises:
         MissingPackage: Optuna is not installed.
@@ -194,7 +213,7 @@ def from_optuna(
     if space is None:
         noted = theirs.user_attrs.get(_SPACE)
         space = infer_space(trials) if noted is None else SearchSpace.from_json(noted)
-    study = kind(space, sampler, direction=theirs.direction.name.lower(), pruner=pruner)
+    direction = check_direction(theirs.direction.name.lower())
     kept, rows = _kept(space, trials)
     if len(kept) < len(trials):
         logger.warning(
@@ -202,12 +221,8 @@ def from_optuna(
             len(trials) - len(kept), len(trials),
         )  # fmt: skip
     columns, waiting = _columns(space, kept, rows)
-    study._start(rebuild(space, study.direction, columns, waiting))
-    study._replay_observations()
-    for name, value in theirs.user_attrs.items():
-        if name != _SPACE:
-            study.set_attribute(name, value)
-    return study
+    attributes = {name: value for name, value in theirs.user_attrs.items() if name != _SPACE}
+    return Imported(space, direction, rebuild(space, direction, columns, waiting), attributes)
 
 
 def _kept(space: SearchSpace, trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[Any]]:

@@ -14,13 +14,13 @@ import numpy.typing as npt
 from fasthpo.errors import CorruptCheckpoint
 from fasthpo.storage.checks import END_OF_TIME, LARGEST, SteppedParents, check_attribute, check_rows
 from fasthpo.storage.records import Kind
-from fasthpo.trials.history import History
-from fasthpo.trials.outcome import NAN_ERROR
+from fasthpo.trials.history import History, Segment
+from fasthpo.trials.outcome import final_states
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import MOST_METRICS, NO_DRAW
 from fasthpo.trials.trial import TrialState
 from fasthpo.trials.tried import TriedPoints
-from fasthpo.values import FloatArray, IntArray
+from fasthpo.values import FloatArray
 
 
 class Replayer:
@@ -108,11 +108,9 @@ class Replayer:
         history, table = self.history, self.history.table
         _integer("number", number, len(table), len(table))
         _integer("draw", draw, NO_DRAW, LARGEST)
-        table.append(self._rows(row, 1), draw, TrialState.RUNNING, _time(start))
+        history.asked(self._rows(row, 1)[0], draw, _time(start), self._segment(*leg) if leg else None)
         self._touched.append(number)
         history.next_draw = max(history.next_draw, draw + 1)
-        if leg:
-            self._open_leg(number, *leg)
 
     def _ask_many(self, first: int, draws: bytes, start: float, rows: bytes) -> None:
         history, table = self.history, self.history.table
@@ -120,34 +118,33 @@ class Replayer:
         drawn = _array("draws", draws, "<i8")
         if len(drawn) == 0 or drawn.min() < NO_DRAW or drawn.max() > LARGEST:
             raise CorruptCheckpoint("draws must be at least one, each from -1 to 2**62")
-        table.append(self._rows(rows, len(drawn)), drawn, TrialState.RUNNING, _time(start))
+        history.asked_many(self._rows(rows, len(drawn)), drawn, _time(start))
         self._touched.extend(range(first, len(table)))
         history.next_draw = max(history.next_draw, int(drawn.max()) + 1)
 
     def _ask_again(self, number: int, start: float, row: bytes | None, *leg: Any) -> None:
         history, table = self.history, self.history.table
         state = self._state(number, TrialState.WAITING, TrialState.PAUSED)
+        segment = self._segment(*leg) if leg else None
         if state == TrialState.WAITING:
             if history.waiting[0] != number:
                 raise CorruptCheckpoint(f"trial {history.waiting[0]} is the first that waits, not {number}")
-            history.waiting.popleft()
             full = table.params[:, number].copy() if row is None else self._rows(row, 1)[0]
-            table.start(number, full, _time(start))
+            history.asked_again(number, full, _time(start), segment)
             self._touched.append(number)
-        elif not leg:
+        elif segment is None:
             raise CorruptCheckpoint(f"trial {number} was paused, and goes on without a resource")
-        if leg:
-            self._open_leg(number, *leg)
+        else:
+            history.resumed(number, segment)
 
-    def _open_leg(self, number: int, bracket: int, resource: int, start: float) -> None:
-        table = self.history.table
+    def _segment(self, bracket: int, resource: int, start: float) -> Segment:
         _integer("bracket", bracket, NONE, 2**31 - 1)
-        table.open_leg(number, bracket, _integer("resource", resource, 0, 2**53), _time(start))
+        return Segment(bracket, _integer("resource", resource, 0, 2**53), _time(start))
 
     def _report(self, number: int, step: int, value: float) -> None:
         self._state(number, TrialState.RUNNING)
         _integer("step", step, 0, 2**63 - 1)
-        if self.history.table.reports.append(number, step, _float(value)) != NONE:
+        if self.history.reported(number, step, _float(value)) != NONE:
             raise CorruptCheckpoint(f"trial {number} has reported at step {step} before")
 
     def _tell(
@@ -163,19 +160,16 @@ class Replayer:
             raise CorruptCheckpoint(f"trial {number} must have a charge if it has a resource, and only then")
         value = _float(value)
         _check_value(now, value)
+        measured = None
         if metrics is not None:
             if type(metrics) is not dict:
                 raise CorruptCheckpoint(f"metrics must be a map, got {metrics!r:.60}")
             measured = {_string(name): _float(one) for name, one in metrics.items()}
             if table.metrics_beyond(measured):
                 raise CorruptCheckpoint(f"there are more than {MOST_METRICS} metrics")
-            table.set_metrics(number, measured)
-        if error is not None:
-            table.errors[number] = _string(error)
         if charge is not None:
-            table.close_leg(number, now, value, _integer("charge", charge, 0, 2**53), _time(end))
-        if now != TrialState.PAUSED:
-            table.finish(number, now, value, _time(end))
+            _integer("charge", charge, 0, 2**53)
+        self.history.told(number, now, value, _time(end), charge, measured, None if error is None else _string(error))
 
     def _tell_many(self, numbers: bytes, states: bytes, values: bytes, end: float) -> None:
         table = self.history.table
@@ -187,40 +181,29 @@ class Replayer:
             raise CorruptCheckpoint("a number is no trial's")
         if not (table.states[asked] == TrialState.RUNNING).all():
             raise CorruptCheckpoint("a trial was told that was not running")
-        self._finish(asked, final, reached, _time(end))
-
-    def _finish(self, numbers: IntArray, final: npt.NDArray[np.int8], reached: FloatArray, end: float) -> None:
-        table = self.history.table
-        failed = np.isnan(reached)
-        if not (final == np.where(failed, TrialState.FAILED, TrialState.COMPLETE)).all():
+        if not (final == final_states(reached)).all():
             raise CorruptCheckpoint("the states do not go with the values")
-        table.finish_many(numbers, final, reached, end)
-        table.errors.update(dict.fromkeys(numbers[failed].tolist(), NAN_ERROR))
+        self.history.told_many(asked, final, reached, _time(end))
 
     def _add(self, first: int, rows: bytes, values: bytes, start: float, end: float, resource: int | None) -> None:
         table = self.history.table
         _integer("number", first, len(table), len(table))
         reached = _array("values", values, "<f8")
-        table.append(self._rows(rows, len(reached)), NO_DRAW, TrialState.RUNNING, _time(start))
-        numbers = np.arange(first, len(table))
-        self._touched.extend(numbers.tolist())
-        final = np.where(np.isnan(reached), np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
+        given = self._rows(rows, len(reached))
         if resource is not None:
-            table.add_legs(numbers, _integer("resource", resource, 1, 2**53), reached, final)
-        self._finish(numbers, final, reached, _time(end))
+            _integer("resource", resource, 1, 2**53)
+        numbers = self.history.added(given, final_states(reached), reached, _time(start), _time(end), resource)
+        self._touched.extend(numbers.tolist())
 
     def _enqueue(self, number: int, row: bytes) -> None:
-        history, table = self.history, self.history.table
-        _integer("number", number, len(table), len(table))
-        table.append(self._rows(row, 1), NO_DRAW, TrialState.WAITING, np.nan)
-        self._touched.append(number)
-        history.waiting.append(number)
+        _integer("number", number, len(self.history.table), len(self.history.table))
+        self._touched.append(self.history.enqueued(self._rows(row, 1)[0]))
 
     def _requeue(self) -> None:
-        self.history.requeue_running()
+        self.history.requeued()
 
     def _attribute(self, name: str, text: str) -> None:
-        self.history.attributes[_string(name)] = check_attribute(json.loads(_string(text)))
+        self.history.noted(_string(name), check_attribute(json.loads(_string(text))))
 
     def _define(self, text: str) -> None:
         self.definition = _string(text)

@@ -187,14 +187,15 @@ class Checkpoints:
             else:
                 self._ended(table, number, state)
 
-    def after_end(self, table: TrialTable, number: int, retired: Iterable[int]) -> None:
-        """Note that a trial has ended or paused, and which paused ones will never go on; O(log n) in what is kept.
+    def after_end(self, table: TrialTable, numbers: Iterable[int], retired: Iterable[int]) -> None:
+        """Note that trials have ended or paused, and which paused ones will never go on; O(log n) each in what is kept.
 
-        Nothing is removed before `clean`, so that what the trial was told can be written first.
+        Nothing is removed before `clean`, so that what the trials were told can be written first.
         """
         if not self.limited:
             return
-        self._ended(table, number, table.state(number))
+        for number in numbers:
+            self._ended(table, number, table.state(number))
         self._due.extend(retired)
 
     def _ended(self, table: TrialTable, number: int, state: TrialState) -> None:

@@ -9,11 +9,9 @@ import numpy as np
 from fasthpo.errors import SpaceExhausted
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.partial import complete_row
-from fasthpo.storage.records import Recorder
 from fasthpo.strategies.base import NextLeg, Strategy
 from fasthpo.system.clock import StudyClock
-from fasthpo.trials.history import History
-from fasthpo.trials.table import NO_DRAW
+from fasthpo.trials.history import History, Segment
 from fasthpo.trials.trial import TrialState
 from fasthpo.trials.tried import TriedPoints
 from fasthpo.values import FloatArray, IntArray
@@ -31,7 +29,6 @@ class Scheduler:
         strategy: which comes next, if it is a multi-fidelity one.
 
     Attributes:
-        log: what is told of each trial that starts, so that it can be kept; None for a study in memory only.
         clock: says when trials start and end.
     """
 
@@ -41,7 +38,6 @@ class Scheduler:
         self.waiting = history.waiting
         self.sampler = sampler
         self.strategy = strategy if strategy is not None and strategy.is_multi_fidelity else None
-        self.log: Recorder | None = None
         self.clock = StudyClock(history.table.latest_time)
         # of a grid on an infinite space, which knows itself what was tried; on a finite one the table does
         self._limit = sampler.draw_limit(self.table.space) if self.table.space.cells is None else None
@@ -50,14 +46,6 @@ class Scheduler:
         if not self.table._running_length:
             self.clock.catch_up()
         return self.clock.now()
-
-    def enqueue(self, row: FloatArray) -> int:
-        """A trial with the parameters `row` (d,), NaN where not given, waits for its start."""
-        number = self.table.append(row[None, :], NO_DRAW, TrialState.WAITING, np.nan)
-        self.waiting.append(number)
-        if self.log is not None:
-            self.log.enqueued(number)
-        return number
 
     def next(self, budget: float = math.inf, new: bool = True) -> int | None:
         """Start the next trial; its number.
@@ -72,13 +60,6 @@ class Scheduler:
         Raises:
             SpaceExhausted: no point is left for a new trial.
         """
-        count = len(self.table)
-        number = self._next(budget, new)
-        if number is not None and self.log is not None:
-            self.log.asked(number, number == count)
-        return number
-
-    def _next(self, budget: float, new: bool) -> int | None:
         if self.waiting and (new or self._ran_before(self.waiting[0])):
             return self._start_waiting(budget)
         if self.strategy is None:
@@ -88,8 +69,12 @@ class Scheduler:
             leg = self.strategy.next_leg(False) or leg
         if leg is None or self.charge(leg) > budget:
             return None
-        number = self._start_new() if leg.number is None else leg.number
-        self._open_leg(leg, number)
+        if leg.number is None:
+            number = self._start_new(leg)
+        else:
+            number = leg.number
+            self.history.resumed(number, self._segment(leg))
+        self.strategy.on_start(leg, number)
         return number
 
     def next_many(self, n: int) -> IntArray:
@@ -109,7 +94,7 @@ class Scheduler:
             pass  # the caller sees that there are fewer
         return np.array(numbers, np.int64)
 
-    # --- legs
+    # --- segments
 
     def charge(self, leg: NextLeg) -> int:
         """What a leg costs: the difference to what the trial has reached, or all of it if it can't resume."""
@@ -119,10 +104,34 @@ class Scheduler:
         """From what resource on a trial is trained in its present leg, or would be in the next one."""
         return self.table.legs.reached(number) if self.strategy is not None and self.strategy.resumable else 0
 
-    def _open_leg(self, leg: NextLeg, number: int) -> None:
-        assert self.strategy is not None
-        self.table.open_leg(number, leg.bracket, leg.resource, self._start_time())
-        self.strategy.on_start(leg, number)
+    def _segment(self, leg: NextLeg) -> Segment:
+        return Segment(leg.bracket, leg.resource, self._start_time())
+
+    def state_at_end(self, number: int, state: TrialState) -> TrialState:
+        """What a running trial becomes that was told `state`: PAUSED instead of COMPLETE below the last rung."""
+        if self.strategy is None or state != TrialState.COMPLETE:
+            return state
+        return self.strategy.state_at(self.table.resource(number))
+
+    def charge_at_end(self, number: int, state: TrialState) -> int | None:
+        """What the leg of a running trial has cost that becomes `state`; None if there are no legs.
+
+        That is all of it; of a broken off one, as many units as it made reports, if it made any.
+        """
+        if self.strategy is None:
+            return None
+        leg = self.table.resource(number) - self.start_resource(number)
+        if state in (TrialState.PRUNED, TrialState.FAILED):
+            reported = self.table.reports.count_since(number, self.table.legs.open[number].reports)
+            return min(leg, reported) if reported else leg
+        return leg
+
+    @property
+    def committed(self) -> int:
+        """What has been spent, and what the running trials will cost."""
+        numbers = self.table.legs.open
+        running = (self.table.resource(n) - self.start_resource(n) for n in numbers)
+        return self.table.legs.spent + sum(running)
 
     # --- trials that wait
 
@@ -141,33 +150,29 @@ class Scheduler:
             leg = again or self.strategy.new_leg()
             if self.charge(leg) > budget:
                 return None
-        self.history.take_waiting()
         row = complete_row(self.table.space, self.table.params[:, number], self.sampler.seed, number)
         start = self._start_time()
         if again is not None and self.table.legs.reached(number):
             start = float(self.table.starts[number])  # of its first leg
-        self.table.start(number, row, start)
-        if again is not None:  # the strategy knows of it
-            self.table.open_leg(number, again.bracket, again.resource, self._start_time())
-        elif leg is not None:
-            self._open_leg(leg, number)
+        self.history.asked_again(number, row, start, None if leg is None else self._segment(leg))
+        if leg is not None and again is None and self.strategy is not None:  # or the strategy knows of it
+            self.strategy.on_start(leg, number)
         return number
 
     # --- new trials
 
-    def _start_new(self) -> int:
+    def _start_new(self, leg: NextLeg | None = None) -> int:
         row, draw = self._suggest()
-        return self.table.append(row[None, :], draw, TrialState.RUNNING, self._start_time())
+        start = self._start_time()
+        return self.history.asked(row, draw, start, None if leg is None else self._segment(leg))
 
     def _append_batch(self, n: int) -> IntArray:
         first = len(self.table)
         while (left := first + n - len(self.table)) and len(draws := self._next_draws(left)):
             while len(draws):
                 rows = self.sampler.suggest_batch(self.table, draws)
-                number = self.table.append(rows, draws[: len(rows)], TrialState.RUNNING, self._start_time())
+                self.history.asked_many(rows, draws[: len(rows)], self._start_time())
                 self.history.next_draw = int(draws[len(rows) - 1]) + 1
-                if self.log is not None:
-                    self.log.asked_many(number, len(rows))
                 draws = draws[len(rows) :]
         return np.arange(first, len(self.table))
 

@@ -2,42 +2,75 @@
 
 from __future__ import annotations
 
+import json
 import math
+import secrets
 import threading
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.errors import InvalidValue, NotCopyable, StudyExists, TrialStateError, UnknownTrial
-from fasthpo.pruners.base import Claim, Pruner
+from fasthpo.errors import (
+    CorruptCheckpoint,
+    InvalidSearchSpace,
+    InvalidValue,
+    NotCopyable,
+    StudyClosed,
+    StudyExists,
+    StudyReadOnly,
+    TrialStateError,
+    UnknownTrial,
+)
+from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.encoding import Batch, encode_columns
 from fasthpo.space.partial import encode_partial
 from fasthpo.space.search_space import SearchSpace
-from fasthpo.storage.directory import holds_study
-from fasthpo.storage.durability import Durability
-from fasthpo.storage.weights import Checkpoints
+from fasthpo.storage.atomic import atomic_file
+from fasthpo.storage.checks import MOST_NESTED, is_flat
+from fasthpo.storage.definition import Given, Parts, define
+from fasthpo.storage.directory import (
+    CHECKPOINT_FILE,
+    JOURNAL_FILES,
+    DirectoryMark,
+    Loaded,
+    exists,
+    holds_study,
+)
+from fasthpo.storage.durability import Durability, check_durability
+from fasthpo.storage.opening import Opened, follow, keep_on, open_study, writer_lock
+from fasthpo.storage.snapshot_writer import ID_SIZE, VERSION, Head, write_snapshot
+from fasthpo.storage.store import ClosedStore
+from fasthpo.storage.weights import Checkpoints, Keep
 from fasthpo.strategies.base import Strategy
-from fasthpo.study.keeping import CHANGING, IDLE, REPORTING, WRITING, Change, new_id
-from fasthpo.study.loading import Loading
+from fasthpo.study.followers import Followers
+from fasthpo.study.moving import keep_again, move
+from fasthpo.study.reader import StudyReader
+from fasthpo.study.state import CHANGING, IDLE, REPORTING, WRITING, StudyState
 from fasthpo.system.log import logger
-from fasthpo.system.paths import given_path
+from fasthpo.system.paths import absolute, given_path
+from fasthpo.trials.frozen import Frozen
 from fasthpo.trials.history import History
-from fasthpo.trials.outcome import NAN_ERROR, batch_arrays, metric_numbers, outcome
+from fasthpo.trials.outcome import NAN_ERROR, batch_arrays, final_states, metric_numbers, outcome
+from fasthpo.trials.rebuilding import settled
 from fasthpo.trials.reports import NONE
-from fasthpo.trials.table import INFRASTRUCTURE, MOST_METRICS, NO_BRACKET, NO_DRAW, TrialTable, check_direction
+from fasthpo.trials.table import INFRASTRUCTURE, MOST_METRICS, Direction, TrialTable, check_direction
 from fasthpo.trials.trial import Trial, TrialState
-from fasthpo.values import FloatArray, IntArray, as_number, element, plain, shown, whole
+from fasthpo.values import IntArray, as_number, element, plain, shown, whole
+
+if TYPE_CHECKING:
+    import optuna
 
 _RUNNING = int(TrialState.RUNNING)
 _MOST_AT_ONCE = 10**7  # trials of a batch, each of which takes 100 bytes and more
+_INTERRUPTED = "interrupted: it was running when the study broke off"
 
 
-class Study(Loading):
+class Study(StudyReader):
     """A search over a space: `ask` for a trial, `report` while it runs, `tell` what came out.
 
     Safe to use from several threads. The cost of a call does not depend on how many trials there are, unless a
@@ -112,26 +145,67 @@ class Study(Loading):
             from fasthpo.samplers.tpe import TPESampler
 
             sampler = TPESampler()
-        self.space = space if isinstance(space, SearchSpace) else SearchSpace(space)
-        self.direction = check_direction(direction)
+        given_space = space if isinstance(space, SearchSpace) else SearchSpace(space)
+        history = History(TrialTable(given_space, check_direction(direction)))
+        sampler.check_space(given_space)
         self.sampler: Sampler = sampler
         self.strategy = strategy
-        self.pruner = pruner
-        sampler.check_space(self.space)
-        self.checkpoints = Checkpoints()
-        self._lock = threading.RLock()
-        self._gate = None
         self._id = new_id()
-        self._claim = Claim()
-        self._loaded = None
-        self._heard = pruner is None  # whether it has shown that the objective reports, or not
-        self._stage = IDLE
-        self._is_torn = False
-        self._unobserved = deque()
-        self._observing = None
-        self._start(History(TrialTable(self.space, self.direction)))
+        self._loaded: Loaded | None = None  # of a study that follows another one
+        checkpoints = Checkpoints()
+        followers = Followers(sampler, strategy, pruner, checkpoints)
+        self._state = StudyState(self, history, sampler, strategy, followers, checkpoints)
         if storage is not None:
             self.keep_at(storage, durability)
+
+    @property
+    def table(self) -> TrialTable:
+        """The trials as columns, as samplers and pruners see them."""
+        return self._state.table
+
+    @property
+    def _lock(self) -> threading.RLock:
+        return self._state.lock
+
+    @property
+    def space(self) -> SearchSpace:
+        """What is searched."""
+        return self._state.table.space
+
+    @property
+    def direction(self) -> Direction:
+        """Whether values are to be small or large."""
+        return self._state.table.direction
+
+    @property
+    def pruner(self) -> Pruner | None:
+        """What gives trials up; None: nothing does."""
+        return self._state.followers.pruner.pruner
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Where trials' weights are."""
+        return self._state.checkpoints
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What was noted down with `set_attribute`, by name (a copy)."""
+        return dict(self._state.history.attributes)
+
+    @property
+    def storage(self) -> Path | None:
+        """The directory in which the study is kept; None for one in memory, and after `close`."""
+        return self._state.store.directory
+
+    @property
+    def resource_spent(self) -> int:
+        """What all legs that have ended have cost, under a multi-fidelity strategy."""
+        return self.table.legs.spent
+
+    @property
+    def resource_committed(self) -> int:
+        """What has been spent, and what the running trials will cost."""
+        return self._state.scheduler.committed
 
     # --- ask
 
@@ -144,12 +218,13 @@ class Study(Loading):
         Raises:
             SpaceExhausted: every point of a finite space, or of the grid, has been suggested.
         """
-        with self._lock, Change(self):
-            self._check_pruner()
-            number = self._scheduler.next()
+        state = self._state
+        with state.lock, state.change():
+            state.followers.pruner.check()
+            number = state.scheduler.next()
             assert number is not None  # there is no limit
-            self._history.commit()
-            self._hand_over()
+            state.history.commit()
+            state.hand_over()
             return Trial(number, self)
 
     def ask_within(self, budget: float = math.inf, new: bool = True) -> Trial | None:
@@ -167,11 +242,12 @@ class Study(Loading):
         Raises:
             SpaceExhausted: as `ask`.
         """
-        with self._lock, Change(self):
-            self._check_pruner()
-            number = self._scheduler.next(budget, new)
-            self._history.commit()
-            self._hand_over()
+        state = self._state
+        with state.lock, state.change():
+            state.followers.pruner.check()
+            number = state.scheduler.next(budget, new)
+            state.history.commit()
+            state.hand_over()
             return None if number is None else Trial(number, self)
 
     def ask_batch(self, n: int) -> Batch:
@@ -189,15 +265,16 @@ class Study(Loading):
             raise InvalidValue(f"n must be an integer that is not negative, got n={shown(n)}")
         if n > _MOST_AT_ONCE:
             raise InvalidValue(f"n must be at most {_MOST_AT_ONCE}, got n={shown(n)}")
-        with self._lock, Change(self):
-            self._check_pruner()
-            asked = self._scheduler.next_many(n)
-            self._history.commit()
-            self._hand_over()
+        state = self._state
+        with state.lock, state.change():
+            state.followers.pruner.check()
+            asked = state.scheduler.next_many(n)
+            state.history.commit()
+            state.hand_over()
             if len(asked) < n:
                 logger.info("ask_batch(%d) returns %d trials: no further point is left", n, len(asked))
-            rows = np.ascontiguousarray(self.table.params[:, asked].T)
-            return Batch(self.space, asked, rows, self.table.resources[asked])
+            rows = np.ascontiguousarray(state.table.params[:, asked].T)
+            return Batch(self.space, asked, rows, state.table.resources[asked])
 
     def enqueue(self, params: Mapping[str, Any]) -> int:
         """Have a point tried before anything the sampler suggests; the number of the waiting trial.
@@ -209,11 +286,12 @@ class Study(Loading):
             InvalidParameters: a value outside the space, or two that exclude each other.
         """
         row = encode_partial(self.space, params)
-        with self._lock, Change(self):
-            self._check_pruner()
-            number = self._scheduler.enqueue(row)
-            self._history.commit()
-            self._hand_over()
+        state = self._state
+        with state.lock, state.change():
+            state.followers.pruner.check()
+            number = state.history.enqueued(row)
+            state.history.commit()
+            state.hand_over()
             return number
 
     # --- report
@@ -225,56 +303,51 @@ class Study(Loading):
             step = element(step)
         if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**63:
             raise InvalidValue(f"step must be an integer that is not negative, got step={shown(step)}")
-        with self._lock:
-            outer = IDLE if self._stage == IDLE else self._enter_within(False)
-            table, gate = self.table, self._gate
-            if gate is not None:
-                gate.open()
-            if self._claim.lost is not None:
-                self._refuse_lost_pruner()
+        state = self._state
+        with state.lock:
+            outer = IDLE if state.stage == IDLE else state.enter_within()
+            table, pruner = state.table, state.followers.pruner
+            state.store.open()
+            if pruner.claim.lost is not None:
+                pruner.check()
             # the check itself is slower: it is for saying what is wrong
             if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
                 self._check_running(number, "report")
-            self._stage = REPORTING  # a report is there as soon as it is counted: nothing is noted down to go back
+            state.stage = REPORTING  # a report is there as soon as it is counted: nothing is noted down to go back
             try:
-                earlier = table.reports.append(number, step, reported)
+                earlier = state.history.reported(number, step, reported)
                 if earlier != NONE:
-                    self._stage = outer
+                    state.stage = outer
                     kept = table.reports.value_at(earlier)
                     if not (kept == reported or (kept != kept and reported != reported)):
                         logger.warning("trial %d has reported %s at step %d; %s is ignored", number, kept, step, value)
                     return
-                if self._scheduler.log is not None:
-                    self._scheduler.log.reported(number, step, reported)
-                self._stage = CHANGING
-                if self.pruner is not None:
-                    self.pruner.on_report(table, number, step, reported)
-                if gate is not None:
-                    self._stage = WRITING
-                    gate.hand_over_soon()
-                self._stage = outer
+                state.stage = CHANGING
+                pruner.on_report(number, step, reported)
+                state.stage = WRITING
+                state.store.hand_over_soon()
+                state.stage = outer
             except BaseException as error:
-                self._leave(error, outer)
+                state.leave(error, outer)
                 raise
 
     def should_prune(self, number: int) -> bool:
         """As `Trial.should_prune`."""
-        with self._lock:
-            outer = IDLE if self._stage == IDLE else self._enter_within(False)
-            table = self.table
+        state = self._state
+        with state.lock:
+            outer = IDLE if state.stage == IDLE else state.enter_within()
+            table, pruner = state.table, state.followers.pruner
             if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
                 self._check_running(number, "should_prune")
-            if self._claim.lost is not None:
-                self._refuse_lost_pruner()
-            if self.pruner is None:
-                return False
-            self._stage = CHANGING  # what the pruner keeps
+            if pruner.claim.lost is not None:
+                pruner.check()
+            state.stage = CHANGING  # what the pruner keeps
             try:
-                answer = self.pruner.should_prune(table, number)
-                self._stage = outer
+                answer = pruner.should_prune(number)
+                state.stage = outer
                 return answer
             except BaseException as error:
-                self._leave(error, outer)
+                state.leave(error, outer)
                 raise
 
     # --- tell
@@ -314,82 +387,40 @@ class Study(Loading):
         kept = metric_numbers(metrics)
         if infrastructure and final != TrialState.FAILED:
             raise InvalidValue(f"infrastructure is for a trial that FAILED, got infrastructure={infrastructure!r}")
-        with self._lock, Change(self):
+        live = self._state
+        with live.lock, live.change():
             self._check_running(number, "tell")
             if final == TrialState.PRUNED and result is None:
                 result = self._last_valid_report(number)
-            if kept:
-                for name in self.table.metrics_beyond(kept):
-                    logger.warning("metric %r is not kept: a study has at most %d different ones", name, MOST_METRICS)
-                    del kept[name]
-                self.table.set_metrics(number, kept)
+            for name in live.table.metrics_beyond(kept) if kept else ():
+                logger.warning("metric %r is not kept: a study has at most %d different ones", name, MOST_METRICS)
+                del kept[name]
+            why = None
             if final == TrialState.FAILED:
                 why = error or (
                     "no reason was given" if result is None and value is None else f"the objective's value was {value}"
                 )
-                self.table.errors[number] = INFRASTRUCTURE + why if infrastructure else why
-            state = self._finish(number, final, np.nan if result is None else result, kept)
-            self._after([number])
-            self._hand_over(strict=True)
-            if not self._heard:
-                self._look_for_reports([number])
-            return state
+                why = INFRASTRUCTURE + why if infrastructure else why
+            final = self._told(number, final, math.nan if result is None else result, kept, why)
+            live.ended([number])
+            live.hand_over(strict=True)
+            return final
 
-    def _finish(
-        self, number: int, state: TrialState, value: float, metrics: Mapping[str, float] | None = None
+    def _told(
+        self,
+        number: int,
+        told: TrialState,
+        value: float,
+        metrics: Mapping[str, float] | None = None,
+        error: str | None = None,
     ) -> TrialState:
         """A running trial ends, or pauses if the strategy has further rungs for it; the state it got."""
-        now, strategy, log = self._scheduler.clock.now(), self._scheduler.strategy, self._scheduler.log
-        charge = None
-        if strategy is not None:
-            if state == TrialState.COMPLETE:
-                state = strategy.state_at(self.table.resource(number))
-            charge = self._charge(number, state)
-            self.table.close_leg(number, state, value, charge, now)
-        if state != TrialState.PAUSED:
-            self.table.finish(number, state, value, now)
-        if log is not None:
-            error = self.table.errors[number] if state == TrialState.FAILED else None
-            log.told(number, int(state), float(value), charge, metrics, error)
+        scheduler = self._state.scheduler
+        now = scheduler.clock.now()
+        state = scheduler.state_at_end(number, told)
+        charge = scheduler.charge_at_end(number, state)
+        self._state.history.told(number, state, value, now, charge, metrics, error)
         return state
-
-    def _after(self, numbers: list[int]) -> None:
-        """Trials have ended or paused: that stands, and all who follow the history hear of it."""
-        if type(self.sampler).observe is not Sampler.observe:
-            self._unobserved.extend(numbers)
-        self._history.commit()
-        table, strategy = self.table, self._scheduler.strategy
-        pruner = None if self._claim.lost is not None else self.pruner
-        for number in numbers if strategy is not None or pruner is not None or self.checkpoints.limited else ():
-            retired: list[int] = []
-            if strategy is not None and table.bracket(number) != NO_BRACKET:
-                strategy.on_end(number)
-                retired = strategy.take_retired()
-            self.checkpoints.after_end(table, number, retired)
-            if pruner is not None and table.state(number) != TrialState.PAUSED:
-                pruner.on_end(table, number)
-        self._observe_rest()
-
-    def _look_for_reports(self, numbers: list[int]) -> None:
-        """Warn of a pruner that hears of nothing; once, when the first trial has come to its end."""
-        for number in numbers:
-            if self.table.state(number) in (TrialState.COMPLETE, TrialState.PAUSED):
-                self._heard = True
-                if not len(self.table.reports):
-                    logger.warning(
-                        "trial %d has ended, and no trial has reported a value, so that %s can't prune any: the "
-                        "objective has to call trial.report(value, step), or to give its trial to what does, as "
-                        "Trainer(..., trial=trial) does when it evaluates", number, type(self.pruner).__name__,
-                    )  # fmt: skip
-                return
-
-    def _charge(self, number: int, state: TrialState) -> int:
-        """What a leg has cost: all of it; of a broken off one, as many units as it made reports, if it made any."""
-        leg = self.table.resource(number) - self._scheduler.start_resource(number)
-        if state in (TrialState.PRUNED, TrialState.FAILED):
-            reported = self.table.reports.count_since(number, self.table.legs.open[number].reports)
-            return min(leg, reported) if reported else leg
-        return leg
 
     def tell_batch(self, numbers: Any, values: Any) -> npt.NDArray[np.int8]:
         """End several running trials; their states, int8 (n,).
@@ -403,32 +434,22 @@ class Study(Loading):
             StorageError: as `tell`.
         """
         asked, reached = batch_arrays(numbers, values)
-        with self._lock, Change(self):
-            for number in asked[(asked < 0) | (asked >= len(self.table))][:1]:
-                raise UnknownTrial(f"the study has no trial {number}; it has given out {len(self.table)} numbers")
-            states = self.table.states[asked]
-            for number in asked[states != TrialState.RUNNING][:1]:
+        state = self._state
+        with state.lock, state.change():
+            for number in asked[(asked < 0) | (asked >= len(state.table))][:1]:
+                raise UnknownTrial(f"the study has no trial {number}; it has given out {len(state.table)} numbers")
+            for number in asked[state.table.states[asked] != TrialState.RUNNING][:1]:
                 self._check_running(int(number), "tell_batch")
-            final = np.where(np.isnan(reached), np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
-            if self._scheduler.strategy is None:
-                self._finish_many(asked, final, reached)
-                if self._scheduler.log is not None:
-                    self._scheduler.log.told_many(asked, final, reached)
+            final = final_states(reached)
+            if state.scheduler.strategy is None:
+                state.history.told_many(asked, final, reached, state.scheduler.clock.now())
             else:
                 for i, number in enumerate(asked.tolist()):
-                    if final[i] == TrialState.FAILED:
-                        self.table.errors[number] = NAN_ERROR
-                    final[i] = self._finish(number, TrialState(int(final[i])), float(reached[i]))
-            self._after(asked.tolist())
-            self._hand_over(strict=True)
-            if not self._heard:
-                self._look_for_reports(asked.tolist())
+                    error = NAN_ERROR if final[i] == TrialState.FAILED else None
+                    final[i] = self._told(number, TrialState(int(final[i])), float(reached[i]), error=error)
+            state.ended(asked.tolist())
+            state.hand_over(strict=True)
             return final
-
-    def _finish_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray) -> None:
-        self.table.finish_many(numbers, states, values, self._scheduler.clock.now())
-        for number in numbers[states == TrialState.FAILED].tolist():
-            self.table.errors[number] = NAN_ERROR
 
     def add_trials(self, params: Mapping[str, Any], values: Any) -> IntArray:
         """Add trials whose results are known, in bulk; their numbers, int64 (n,).
@@ -446,20 +467,21 @@ class Study(Loading):
             StorageError: as `tell`.
         """
         rows = encode_columns(self.space, params)
-        numbers, reached = batch_arrays(np.arange(len(rows)), values)
-        with self._lock, Change(self):
-            self._check_pruner()
-            first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, self._scheduler.clock.now())
-            numbers = numbers + first
-            final = np.where(np.isnan(reached), np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
-            resource = None if self._scheduler.strategy is None else self._scheduler.strategy.max_resource
-            if resource is not None:
-                self.table.add_legs(numbers, resource, reached, final)
-            self._finish_many(numbers, final, reached)
-            if self._scheduler.log is not None:
-                self._scheduler.log.added(first, reached, resource)
-            self._after(numbers.tolist())
-            self._hand_over(strict=True)
+        _, reached = batch_arrays(np.arange(len(rows)), values)
+        state = self._state
+        with state.lock, state.change():
+            state.followers.pruner.check()
+            strategy, clock = state.scheduler.strategy, state.scheduler.clock
+            numbers = state.history.added(
+                rows,
+                final_states(reached),
+                reached,
+                clock.now(),
+                clock.now(),
+                None if strategy is None else strategy.max_resource,
+            )
+            state.ended(numbers.tolist())
+            state.hand_over(strict=True)
         return numbers
 
     def _last_valid_report(self, number: int) -> float | None:
@@ -489,21 +511,387 @@ class Study(Loading):
             hint = hints.get(state, ended)
             raise TrialStateError(f"{call} needs a running trial, but trial {number} is {state.name}: {hint}")
 
-    @property
-    def resource_spent(self) -> int:
-        """What all legs that have ended have cost, under a multi-fidelity strategy."""
-        return self.table.legs.spent
+    # --- attributes and weights
 
-    @property
-    def resource_committed(self) -> int:
-        """What has been spent, and what the running trials will cost."""
-        numbers = self.table.legs.open
-        running = (self.table.resource(n) - self._scheduler.start_resource(n) for n in numbers)
-        return self.table.legs.spent + sum(running)
+    def set_attribute(self, name: str, value: Any) -> None:
+        """Note something down with the study, such as the version of the data it is about.
+
+        Args:
+            name: a string.
+            value: None, a bool, int, float or str, or lists and string-keyed dicts of these, at most 100 in each other.
+
+        Raises:
+            InvalidValue: it is none of these.
+        """
+        if not isinstance(name, str):
+            raise InvalidValue(f"an attribute's name must be a string, got {name!r}")
+        try:
+            text = json.dumps(value)
+            same = json.loads(text) == value or value != value
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}: {error}") from None
+        if not same:
+            raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}")
+        if not is_flat(value):
+            raise InvalidValue(
+                f"an attribute must not be nested more than {MOST_NESTED} levels deep, got {shown(value)}"
+            )
+        state = self._state
+        with state.lock, state.change(notes_only=True):
+            state.history.noted(name, json.loads(text))
+            state.hand_over(strict=True)
+
+    def keep_checkpoints(self, keep: Keep) -> None:
+        """Say which trials' weights (`Trial.checkpoint_dir`) stay; those of the others are removed as the study goes.
+
+        Trials that run, wait, or are paused and may still be promoted keep theirs in any case, and the best trial, too.
+
+        Args:
+            keep: "all", as every study begins; "best": the best completed trial's; or n: those of the n best.
+
+        Raises:
+            InvalidValue: `keep` is something else.
+        """
+        state = self._state
+        with state.lock, state.change():
+            state.store.check()  # or another study's weights might be removed
+            state.checkpoints.keep(keep, state.table, state.followers.strategy.may_go_on)
 
     def trial_start_resource(self, number: int) -> int:
-        """As `Trial.start_resource`."""
-        return self._scheduler.start_resource(number)
+        return self._state.scheduler.start_resource(number)
+
+    def trial_checkpoint_dir(self, number: int) -> Path:
+        with self._state.lock:
+            self._state.store.check()  # or another study's weights might be overwritten
+            return self._state.checkpoints.of(number)
+
+    # --- in a directory
+
+    def keep_at(self, path: str | Path, durability: Durability = "interval", overwrite: bool = False) -> None:
+        """From now on keep the study in a directory, with all that it has so far; as `Study(..., storage=path)`.
+
+        A study that was kept elsewhere is left there as it is, and its trials' weights are copied: so a study goes on
+        whose disk is full or has failed. If weights can't be read any more, `save` and `Study.load` go on without them.
+
+        Args:
+            path: the directory; made if it is missing.
+            durability: see `Study`.
+            overwrite: remove a study that the directory holds, with its trials' weights.
+
+        Raises:
+            StudyExists: the directory holds a study, or weights that one has left.
+            StudyInUse: another study has the directory.
+            StudyReadOnly: this one follows another process's study, or was closed.
+            OSError: the files can't be written, or weights can't be copied; the study stays where it was.
+        """
+        self._keep_at(path, durability, overwrite, overwrite)
+
+    def _keep_at(self, path: str | Path, durability: Durability, overwrite: bool, overwrite_weights: bool) -> None:
+        """As `keep_at`; with `overwrite_weights` also weights are removed that a study has left."""
+        seconds = check_durability(durability)
+        directory = absolute(given_path("path", path))  # the process may go elsewhere
+        state = self._state
+        with state.lock:
+            state.store.wait()
+            with state.change(moves=True):
+                move(state, self._id, self._definition(), directory, seconds, overwrite, overwrite_weights)
+
+    def _keep_again(self, directory: Path, mark: DirectoryMark) -> None:
+        """Keep the study in a directory that holds an earlier state of it; see `keep_again`."""
+        with self._state.lock:
+            keep_again(self._state, self._id, self._definition(), directory, mark)
+
+    def _definition(self) -> str:
+        return define(self.space, self.direction, Parts(self.sampler, self.pruner, self.strategy))
+
+    @property
+    def _has_place(self) -> bool:
+        """Whether the directory is still the study's; True for one in memory."""
+        return self._state.store.is_in_place()
+
+    def _let_go(self) -> None:
+        """Write everything and let others have the study's directory; the study goes on in memory."""
+        state = self._state
+        with state.lock:
+            state.settle()
+            state.keep_in(state.store.release())
+
+    def sync(self) -> None:
+        """Have everything on the disk before this returns, whatever the durability; nothing for a study in memory.
+
+        Raises:
+            StorageError: it can't be written.
+        """
+        state = self._state
+        with state.lock:
+            state.settle()
+            state.store.open(moves=state.store.directory is None)
+            state.store.sync()
+
+    def compact(self) -> None:
+        """Make a checkpoint of the whole study now, which loads faster and is smaller than a journal.
+
+        It is made by itself whenever the journal has grown to twice the size of the last one, and on `close`.
+
+        Raises:
+            StudyReadOnly: this process was forked from the one that keeps the study.
+            StorageError: it can't be written; the journal goes on.
+        """
+        state = self._state
+        with state.lock:
+            state.settle()
+            state.store.compact()
+
+    def close(self) -> None:
+        """Write everything, and let others have the study; it can still be read and saved, but not changed.
+
+        Raises:
+            StorageError: what was told can't be written; the study stays open.
+        """
+        state = self._state
+        with state.lock:
+            self._let_go()
+            if state.store.refusal is None:
+                state.keep_in(ClosedStore(StudyClosed("the study was closed; load it again to change it")))
+            self._loaded = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- files
+
+    def save(self, path: str | Path) -> Path:
+        """Write the whole study to a file, replacing an older one at once and as a whole; its path.
+
+        The file is a copy: what happens later is not in it. To have a study kept all the time, give it a `storage`.
+
+        Args:
+            path: the file, or an existing directory that is to hold `checkpoint.msgpack`.
+
+        Raises:
+            StudyExists: that directory is where a study is kept.
+            OSError: the file can't be written.
+        """
+        path = given_path("path", path)
+        target = path / CHECKPOINT_FILE if path.is_dir() else path
+        if target.name == CHECKPOINT_FILE and any(exists(target.parent / name) for name in JOURNAL_FILES):
+            raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
+        with atomic_file(absolute(target)) as file:
+            self._write(file)
+        return target
+
+    def _write(self, file: BinaryIO) -> None:
+        """Write the whole study, as it is now, as a checkpoint."""
+        with self._state.lock:
+            frozen, head = Frozen(self._state.settled_history()), Head(VERSION, 0, self._id, self._definition())
+        write_snapshot(file, frozen, head)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        sampler: Sampler | None = None,
+        pruner: Pruner | None = None,
+        strategy: Strategy | None = None,
+        space: SearchSpace | Mapping[str, Any] | None = None,
+        read_only: bool = False,
+        recover: bool = False,
+        interrupted: Literal["retry", "fail"] = "retry",
+        durability: Durability = "interval",
+    ) -> Self:
+        """A study that was kept or saved; it goes on as if it had never stopped.
+
+        A directory is opened for writing: what happens from now on is kept there. A file is read into memory.
+
+        Args:
+            path: the directory of a study, or a file that `save` wrote.
+            sampler: the sampler to go on with; needed if the study used one of your own.
+            pruner: the pruner to go on with; needed if the study used one of your own.
+            strategy: the strategy to go on with, with its sampler; needed if the study used one of your own.
+            space: another search space to go on in: with more choices, wider bounds, or new parameters that were
+                inactive in all trials. It must hold every trial. A grid starts anew.
+            read_only: only look; the study may be open in another process, whose progress `refresh` takes up.
+            recover: of a damaged study, go on with what is intact and comes before the damage. The damaged files are
+                kept under another name.
+            interrupted: what becomes of trials that were running when the study broke off. "retry": they are asked
+                again first, with their numbers, parameters and resources; the reports they had made are dropped.
+                "fail": they have failed, and keep their reports.
+            durability: see `Study`.
+
+        Raises:
+            FileNotFoundError: there is no study.
+            StudyInUse: another process, or this one, has it open for writing.
+            CorruptCheckpoint: a file is damaged, or not of a version known here.
+            InvalidValue: the study used a part of your own and none is given, or an argument is wrong.
+            InvalidSearchSpace: a trial does not lie in `space`.
+            OSError: a file can't be read.
+        """
+        if interrupted not in ("retry", "fail"):
+            raise InvalidValue(f"interrupted must be 'retry' or 'fail', got interrupted={interrupted!r}")
+        if read_only and space is not None:
+            raise InvalidValue("a study that is only read can't get another space")
+        seconds = check_durability(durability)
+        if space is not None and not isinstance(space, SearchSpace):
+            space = SearchSpace(space)
+        path = absolute(given_path("path", path))
+        lock = writer_lock(path, read_only)
+        try:
+            opened = open_study(path, Given(sampler, pruner, strategy), space, recover)
+            study = cls._of(opened, is_given=any(one is not None for one in (sampler, strategy, space)))
+            state, loaded = study._state, opened.loaded
+            again: list[int] = []
+            if interrupted == "retry" and not read_only:
+                again = state.history.requeued()
+                if again:
+                    state.take_up(state.history)
+            if not read_only:
+                state.followers.sampler.replay()
+            if lock is not None:
+                definition = study._definition()
+                store = keep_on(opened, lock, state.history, state.lock, seconds, definition, bool(again))
+                state.keep_in(store)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        if loaded.damage is not None:
+            logger.warning("%s", loaded.damage)
+        if read_only:
+            refusal = StudyReadOnly(f"{path} was opened with read_only=True and can't be changed")
+            state.keep_in(ClosedStore(refusal))
+            study._loaded = loaded
+            return study
+        if loaded.torn:
+            logger.warning(
+                "%s: the last %d bytes are dropped: a record that was not written to its end when the study broke off",
+                loaded.journal, loaded.torn,
+            )  # fmt: skip
+        if interrupted == "fail":
+            for number in study.table.running.tolist():
+                study.tell(number, state=TrialState.FAILED, error=_INTERRUPTED, infrastructure=True)
+        return study
+
+    @classmethod
+    def _of(cls, opened: Opened, is_given: bool) -> Self:
+        """The study that was opened, in memory.
+
+        Args:
+            opened: what was read.
+            is_given: whether the user has given parts or a space for it.
+        """
+        parts, table = opened.parts, opened.history.table
+        own = None if parts.strategy is not None else parts.sampler
+        try:
+            made = cls(table.space, own, parts.strategy, table.direction, parts.pruner)
+        except InvalidSearchSpace as error:
+            if is_given:
+                raise
+            raise CorruptCheckpoint(f"{opened.path}: the sampler does not go with the search space: {error}") from error
+        made._id = opened.loaded.head.study_id
+        made._take_up(opened.path, opened.history)
+        if opened.weights is not None:
+            made.checkpoints.use(opened.weights)
+        return made
+
+    def _take_up(self, path: Path, history: History) -> None:
+        """Go on with a history that was read."""
+        try:
+            self._state.take_up(history)
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+            raise CorruptCheckpoint(f"{path}: its {type(self.strategy).__name__} can't go on: {error}") from error
+
+    def refresh(self) -> bool:
+        """Take up what the writer of a study opened with `read_only=True` has done since; whether there was anything.
+
+        Handles of trials stay valid; views of columns show what they showed.
+
+        Raises:
+            InvalidValue: the study was not opened with `read_only=True` from a directory.
+            FileNotFoundError: there is no study any more.
+            CorruptCheckpoint: a file is damaged, or of another study.
+        """
+        state = self._state
+        with state.lock:
+            if self._loaded is None or self._loaded.directory is None:
+                raise InvalidValue("refresh is for a study that was loaded from a directory with read_only=True")
+            loaded, directory = self._loaded, self._loaded.directory
+            self._loaded = loaded._replace(journal=None)  # if this is broken off, all of it is read the next time
+            state.history.begin()
+            try:
+                newer = follow(loaded)
+                if newer is not None and newer.history is not state.history:
+                    self._take_up(directory, newer.history)
+                elif newer is not None:  # the pruner was told of none of it
+                    state.followers.pruner.attach(state.history)
+                state.history.commit()
+            except BaseException:
+                state.take_up(settled(state.history))
+                raise
+            self._loaded = newer or loaded
+            return newer is not None
+
+    def to_optuna(self, storage: Any = None, study_name: str | None = None) -> optuna.Study:
+        """A study of Optuna's with the same trials, for its plots, its dashboard and its analyses.
+
+        See `fasthpo.exchange.optuna.to_optuna`.
+
+        Args:
+            storage: of Optuna's: a URL such as "sqlite:///study.db" or a storage object; None: in memory.
+            study_name: the study's name there; None: Optuna makes one up.
+
+        Raises:
+            MissingPackage: Optuna is not installed.
+        """
+        from fasthpo.exchange.optuna import to_optuna
+
+        with self._state.lock:
+            return to_optuna(self.table, self.attributes, self.trials, storage, study_name)
+
+    @classmethod
+    def from_optuna(
+        cls,
+        study: optuna.Study,
+        *,
+        space: SearchSpace | None = None,
+        sampler: Sampler | None = None,
+        pruner: Pruner | None = None,
+        storage: str | Path | None = None,
+        durability: Durability = "interval",
+    ) -> Self:
+        """A study with the trials of one of Optuna's, to go on here.
+
+        Optuna's space is made up as it runs. A parameter that all completed trials have is taken to be there always,
+        with the widest bounds that it was given. Any other is conditional: on the first parameter with countable values
+        of which it depends, which is to say that it was there exactly when that one had certain values. If there is
+        none, say the space yourself. See `fasthpo.exchange.optuna.from_optuna`.
+
+        Args:
+            study: Optuna's, with one objective.
+            space: the search space; None: as above, or the one that `to_optuna` noted down.
+            sampler, pruner, storage, durability: as of a `Study`.
+
+        Raises:
+            MissingPackage: Optuna is not installed.
+            InvalidSearchSpace: the space can't be found out, or a trial is no point of it.
+            InvalidValue: the study has several objectives.
+        """
+        from fasthpo.exchange.optuna import from_optuna
+
+        found = from_optuna(study, space)
+        made = cls(found.space, sampler, direction=found.direction, pruner=pruner)
+        made._state.take_up(found.history)
+        made._state.followers.sampler.replay()
+        for name, value in found.attributes.items():
+            made.set_attribute(name, value)
+        if storage is not None:
+            made.keep_at(storage, durability)
+        return made
 
     def __reduce__(self) -> NoReturn:
         raise NotCopyable(
@@ -521,3 +909,8 @@ def _check_type(what: str, value: object, kind: type, example: str) -> None:
     if value is not None and not isinstance(value, kind):
         hint = f": call it, {value.__name__}(...)" if isinstance(value, type) and issubclass(value, kind) else ""
         raise InvalidValue(f"{what} must be a {kind.__name__}, such as {example}, got {value!r}{hint}")
+
+
+def new_id() -> bytes:
+    """A name for a study that no other has."""
+    return secrets.token_bytes(ID_SIZE)

@@ -42,6 +42,11 @@ def outcome(value: float | None, state: TrialState | None) -> tuple[TrialState, 
     return TrialState(state), None if missing else result
 
 
+def final_states(values: FloatArray) -> npt.NDArray[np.int8]:
+    """The states of trials that were told `values` (n,) together: FAILED for NaN, or else COMPLETE."""
+    return np.where(np.isnan(values), np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
+
+
 def batch_arrays(numbers: Any, values: Any) -> tuple[IntArray, FloatArray]:
     """Trial numbers int64 (n,) and values float64 (n,), checked for form.
 

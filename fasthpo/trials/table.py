@@ -182,7 +182,7 @@ class TrialTable:
         columns = self.starts, self.ends, self.legs.column("start"), self.legs.column("end")
         return float(max(np.fmax.reduce(column, initial=0.0) for column in columns))
 
-    # --- writing; only the study calls these
+    # --- writing; only its history calls these
 
     def _note(self, number: int, with_params: bool = False) -> None:
         """Remember what a trial's entries were before the call that is about to change them."""
@@ -219,9 +219,7 @@ class TrialTable:
         n = len(rows)
         self._make_room(n)
         first = self._length
-        if (
-            n == 1 and isinstance(draws, int) and state == TrialState.RUNNING
-        ):  # the usual case: numbers, not arrays of one
+        if n == 1 and isinstance(draws, int) and state == TrialState.RUNNING:  # the usual case, without arrays of one
             self._params[:, first] = rows[0]
             self._draws[first] = draws
             self._states[first] = state
@@ -347,7 +345,7 @@ class TrialTable:
         new = [name for name in names if name not in self.metrics]
         return new[max(0, MOST_METRICS - len(self.metrics)) :]
 
-    def set_metrics(self, number: int, metrics: dict[str, float]) -> None:
+    def set_metrics(self, number: int, metrics: Mapping[str, float]) -> None:
         """Keep further metrics of a trial, one column a name."""
         changes = self.savepoint.extent is not None
         for name, value in metrics.items():

@@ -16,8 +16,8 @@ from fasthpo.space.parameter import Value
 from fasthpo.storage.snapshot_reader import read_snapshot
 from fasthpo.strategies.multi_fidelity import MultiFidelity
 from fasthpo.strategies.summary import RungStatistics
+from fasthpo.study.reader import StudyReader
 from fasthpo.study.study import Study
-from fasthpo.study.trial_views import TrialViews
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import Trial, TrialSequence, TrialState
@@ -144,7 +144,7 @@ def busy_seconds(table: TrialTable) -> float:
     return float(np.maximum(0.0, ends - np.maximum(starts, latest_before)).sum())
 
 
-class SavedTrials(TrialViews):
+class SavedTrials(StudyReader):
     """The trials of a study as they were when its result was pickled or copied, to be read only.
 
     Args:
@@ -154,9 +154,17 @@ class SavedTrials(TrialViews):
     """
 
     def __init__(self, checkpoint: bytes, weights: str | None, resumable: bool) -> None:
-        self.table = read_snapshot(checkpoint).history.table
+        self._table = read_snapshot(checkpoint).history.table
+        self._reading = threading.RLock()
         self.made_of = checkpoint, weights, resumable
-        self._lock = threading.RLock()
+
+    @property
+    def table(self) -> TrialTable:
+        return self._table
+
+    @property
+    def _lock(self) -> threading.RLock:
+        return self._reading
 
     def report(self, number: int, value: float, step: int) -> NoReturn:
         raise StudyReadOnly(_NO_STUDY)

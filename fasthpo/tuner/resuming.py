@@ -32,7 +32,9 @@ def resumed(new: Study, path: Path, seed: int | None, widen: bool) -> Study:
     try:
         return _resumed(new, path, seed, widen)
     except BaseException:
-        new._start(new._history)  # a strategy of the user's own has followed the loaded study, which comes to nothing
+        new._state.take_up(
+            new._state.history
+        )  # a strategy of the user's own has followed the loaded study, which comes to nothing
         raise
 
 
@@ -60,7 +62,7 @@ def _resumed(new: Study, path: Path, seed: int | None, widen: bool) -> Study:
     elif seed not in (None, loaded.sampler.seed):
         logger.warning("the checkpoint's seed %d goes on, not %d", loaded.sampler.seed, seed)
     if new.pruner is None:
-        loaded.pruner = None
+        loaded._state.followers.pruner.stop()
     return loaded
 
 

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from fasthpo.errors import StorageError, StudyClosed, StudyReadOnly
+from fasthpo.errors import FastHPOError, StorageError, StudyClosed, StudyReadOnly
 from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
 from fasthpo.storage.directory import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE, refuse_other
 from fasthpo.storage.journal import Journal, journal_head
 from fasthpo.storage.lock import WriterLock
-from fasthpo.storage.records import Recorder
+from fasthpo.storage.records import JournalRecorder
 from fasthpo.storage.snapshot_writer import Head, write_snapshot
+from fasthpo.storage.store import MemoryStore
 from fasthpo.system.log import logger
 from fasthpo.trials.frozen import Frozen
 from fasthpo.trials.history import History
@@ -28,24 +29,27 @@ _REPORTS_WAIT = 0.05  # seconds that reports are held back at most, if others fo
 _GROWTH = 2  # a checkpoint is made when the journal is so many times as large as the last one
 _PATIENCE = 5.0  # seconds that the end of the program waits for a call in another thread
 
-_keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
+_stores: weakref.WeakSet[DirectoryStore] = weakref.WeakSet()
 
 
-class Keeper:
+class DirectoryStore:
     """The only writer of a study's directory, for as long as it is open.
 
     Args:
         directory: the study's.
-        lock: the right to write there; the keeper's from now on.
+        lock: the right to write there; the store's from now on.
         history: the study's.
-        busy: the study's lock. All methods but `close` and `compact` are called while it is held.
+        busy: the study's lock. All methods but `compact` are called while it is held.
         seconds: see `Journal`.
         head: of the files; the next ones get a higher generation.
 
     Attributes:
+        refusal: None, as the study may change.
         recorder: makes the records.
         directory, head: as above, of the present journal.
     """
+
+    refusal: FastHPOError | None = None
 
     def __init__(
         self,
@@ -58,7 +62,7 @@ class Keeper:
     ) -> None:
         self.directory = directory
         self.head = head
-        self.recorder = Recorder(history)
+        self.recorder = JournalRecorder(history)
         self._history = history
         self._lock = lock
         self._busy = busy  # entered itself, in one step, not through the condition: or Ctrl-C might leave it held
@@ -74,7 +78,7 @@ class Keeper:
         self._warned = False
         self._handed_over = 0.0
         self._finalizer: weakref.finalize | None = None  # type: ignore[type-arg]
-        _keepers.add(self)
+        _stores.add(self)
 
     # --- opening
 
@@ -120,24 +124,31 @@ class Keeper:
 
     # --- going on
 
+    def attach(self, history: History) -> None:
+        """From now on record what happens in the history, which is the one that is kept."""
+        history.recorder = self.recorder
+
     def follow(self, history: History) -> None:
         """Keep another history of the same study, which went back to before a call that was broken off."""
         self.must_catch_up()
         self._history = history
-        self.recorder = Recorder(history)
+        self.recorder = JournalRecorder(history)
+        self.attach(history)
 
     def must_catch_up(self) -> None:
         """A call was broken off: the journal may lack what the study has. The next call makes a checkpoint of all."""
         if self._journal is not None:
             self._journal.is_suspect = True
 
-    def open(self) -> None:
-        """Called before anything changes.
+    def open(self, moves: bool = False) -> None:
+        """Called before anything changes; if the study `moves` to another place, it does not matter what this one can.
 
         Raises:
             StudyReadOnly: this process was forked from the one that keeps the study.
             StudyClosed: the program is ending, or `close` was broken off when it was all but done.
         """
+        if moves:
+            return
         self._refuse_inherited()
         if self._is_ended:
             raise StudyClosed(f"the program is ending; the study in {self.directory} can't be changed any more")
@@ -357,17 +368,20 @@ class Keeper:
 
     # --- the end
 
-    def close(self) -> None:
+    def release(self) -> MemoryStore:
         """Write all, make a checkpoint of it if there is anything new, and let others have the study.
 
         A process that was forked off writes nothing.
+
+        Returns:
+            What takes this one's place.
 
         Raises:
             StorageError: what was told can't be written; then the study stays open.
         """
         if self._is_inherited:
             self.drop()
-            return
+            return MemoryStore()
         with self._busy:
             if not self._is_dropped:
                 self._is_closing = True
@@ -378,6 +392,7 @@ class Keeper:
                     self._is_closing = False
                     raise
             self.drop()
+        return MemoryStore()
 
     def hand_over_all(self) -> None:
         """Make a checkpoint if there is anything new; if the disk is too full for that, write the journal at least.
@@ -405,7 +420,7 @@ class Keeper:
         self._is_dropped = True
         if self._finalizer is not None:
             self._finalizer.detach()
-        _keepers.discard(self)
+        _stores.discard(self)
         if self._is_inherited:
             return
         if self._journal is not None:
@@ -440,43 +455,43 @@ class Keeper:
 class _Background:
     """Makes a checkpoint in a thread, without keeping a study alive that nobody has any more."""
 
-    def __init__(self, keeper: Callable[[], Keeper | None], frozen: Frozen, begin: int) -> None:
-        self._keeper = keeper
+    def __init__(self, store: Callable[[], DirectoryStore | None], frozen: Frozen, begin: int) -> None:
+        self._store = store
         self._frozen = frozen
         self._begin = begin
         self.is_cancelled = False
 
     def __call__(self) -> None:
-        keeper = self._keeper()
-        if keeper is None:
+        store = self._store()
+        if store is None:
             return
-        with keeper._busy:
+        with store._busy:
             if self.is_cancelled:
                 return
         try:
-            keeper._compact(self._frozen, begin=self._begin)
+            store._compact(self._frozen, begin=self._begin)
         except StudyClosed:
-            logger.debug("no checkpoint was made of %s: the program is ending", keeper.directory)
+            logger.debug("no checkpoint was made of %s: the program is ending", store.directory)
         except Exception as error:
-            logger.warning("no checkpoint was made of %s, and is tried again later: %s", keeper.directory, error)
-            with keeper._busy:
-                if keeper._journal is not None:
-                    keeper._compact_at = _GROWTH * keeper._journal.size
+            logger.warning("no checkpoint was made of %s, and is tried again later: %s", store.directory, error)
+            with store._busy:
+                if store._journal is not None:
+                    store._compact_at = _GROWTH * store._journal.size
         finally:
-            with keeper._busy:
-                keeper._is_compacting = False
-                keeper._idle.notify_all()
+            with store._busy:
+                store._is_compacting = False
+                store._idle.notify_all()
 
 
-def _abandon(journal: Journal, recorder: Recorder, lock: WriterLock) -> None:
+def _abandon(journal: Journal, recorder: JournalRecorder, lock: WriterLock) -> None:
     """Nobody has the study any more."""
     journal.abandon(recorder.take())
     lock.release()
 
 
 def _end_all() -> None:
-    for keeper in list(_keepers):
-        keeper.end()
+    for store in list(_stores):
+        store.end()
 
 
 atexit.register(_end_all)
@@ -484,9 +499,9 @@ atexit.register(_end_all)
 
 def _disown() -> None:
     """In a process that was just forked off."""
-    for keeper in list(_keepers):
-        keeper._is_inherited = True
-        keeper._is_compacting = False  # here, no thread does
+    for store in list(_stores):
+        store._is_inherited = True
+        store._is_compacting = False  # here, no thread does
 
 
 if hasattr(os, "register_at_fork"):  # all but Windows

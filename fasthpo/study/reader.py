@@ -1,27 +1,57 @@
-"""What can be read of a study's trials: as columns, one by one, and the best of them."""
+"""What can be read of a study: its trials as columns, one by one, and the best of them; and all of it for others."""
 
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import NoCompletedTrials
+from fasthpo.exchange.json_files import write_json
 from fasthpo.space.parameter import Value
-from fasthpo.storage.weights import Checkpoints
+from fasthpo.system.paths import absolute, given_path
 from fasthpo.trials.table import TrialTable
-from fasthpo.trials.trial import Trial, TrialSequence, TrialSource, TrialState
+from fasthpo.trials.trial import Trial, TrialSequence, TrialState
 from fasthpo.values import FloatArray
 
 
-class TrialViews(TrialSource):
-    """Reads a table of trials. `Study` adds what changes it."""
+class StudyReader(ABC):
+    """The read side of a study: of a `Study`, and of the trials of a pickled result."""
 
-    table: TrialTable
-    checkpoints: Checkpoints
-    _lock: threading.RLock
+    # --- what it reads, and what its trials' handles do
+
+    @property
+    @abstractmethod
+    def table(self) -> TrialTable:
+        """The trials as columns, as samplers and pruners see them."""
+
+    @property
+    @abstractmethod
+    def _lock(self) -> threading.RLock:
+        """Held while trials are read together."""
+
+    @abstractmethod
+    def report(self, number: int, value: float, step: int) -> None:
+        """As `Trial.report`."""
+
+    @abstractmethod
+    def should_prune(self, number: int) -> bool:
+        """As `Trial.should_prune`."""
+
+    @abstractmethod
+    def trial_start_resource(self, number: int) -> int:
+        """As `Trial.start_resource`."""
+
+    @abstractmethod
+    def trial_checkpoint_dir(self, number: int) -> Path:
+        """As `Trial.checkpoint_dir`."""
+
+    # --- trials
 
     def __len__(self) -> int:
         return len(self.table)
@@ -72,6 +102,71 @@ class TrialViews(TrialSource):
     def states(self) -> npt.NDArray[np.int8]:
         """`TrialState` of each trial, a read-only view (n,)."""
         return self.table.states
+
+    # --- for other programs
+
+    def to_json(self, path: str | Path) -> Path:
+        """Write all trials as JSON, one a line, with the direction and the search space; the path.
+
+        What JSON lacks becomes a string: "NaN", "Infinity", "-Infinity".
+
+        Args:
+            path: the file; compressed if its name ends with ".gz".
+
+        Raises:
+            OSError: the file can't be written.
+        """
+        path = given_path("path", path)
+        with self._lock:
+            write_json(absolute(path), self.table, {"direction": self.table.direction})
+        return path
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write all trials as a table, a row each; the path.
+
+        Columns are number, state, value, params_..., metrics_..., start_time, end_time, duration, reports (a JSON
+        object of step to value) and error, and under a multi-fidelity strategy resource and rungs. What a trial does
+        not have is empty; the choice None is "None".
+
+        Args:
+            path: the file; compressed if its name ends with ".gz".
+
+        Raises:
+            OSError: the file can't be written.
+        """
+        from fasthpo.exchange.tables import write_csv
+
+        path = given_path("path", path)
+        with self._lock:
+            write_csv(absolute(path), self.table)
+        return path
+
+    def to_arrow(self) -> Any:
+        """All trials as a `pyarrow.Table` with the columns of `to_csv`, typed; `.to_pandas()` makes it a data frame.
+
+        Choices of one type keep it, others are JSON text. Reports are lists of (step, value). Needs `fasthpo[arrow]`.
+
+        Raises:
+            MissingPackage: pyarrow is not installed.
+        """
+        from fasthpo.exchange.tables import to_arrow
+
+        with self._lock:
+            return to_arrow(self.table)
+
+    def to_parquet(self, path: str | Path) -> Path:
+        """Write the table of `to_arrow` as Parquet; the path.
+
+        Raises:
+            MissingPackage: pyarrow is not installed.
+            OSError: the file can't be written.
+        """
+        from fasthpo.exchange.tables import write_parquet
+
+        path = given_path("path", path)
+        with self._lock:
+            write_parquet(absolute(path), self.table)
+        return path
 
     # --- what a Trial handle reads (see `TrialSource`)
 

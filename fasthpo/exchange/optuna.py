@@ -33,16 +33,9 @@ from fasthpo.storage.snapshot_writer import LEG_TYPES, TRIAL_TYPES
 from fasthpo.system.log import logger
 from fasthpo.trials.frozen import Columns
 from fasthpo.trials.history import History
+from fasthpo.trials.objectives import Direction, check_direction
 from fasthpo.trials.rebuilding import rebuild
-from fasthpo.trials.table import (
-    MOST_METRICS,
-    NO_BRACKET,
-    NO_DRAW,
-    TRIAL_COLUMNS,
-    Direction,
-    TrialTable,
-    check_direction,
-)
+from fasthpo.trials.table import MOST_METRICS, NO_BRACKET, NO_DRAW, TRIAL_COLUMNS, TrialTable
 from fasthpo.trials.trial import Trial, TrialState
 
 if TYPE_CHECKING:

@@ -130,7 +130,7 @@ class PatientPruner(Pruner):
         return row
 
     def _push(self, table: TrialTable, row: int, step: int, value: float) -> None:
-        loss = table.sign * value if value == value else math.inf
+        loss = table.objectives.ranked_loss(value)
         self._stale[row] = self._kernels.push(self._steps, self._losses, row, step, loss, self.min_delta)
 
     def options(self) -> dict[str, Any]:

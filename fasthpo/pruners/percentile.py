@@ -49,7 +49,7 @@ class _Pools:
         reports, n = table.reports, len(table.reports)
         out = np.empty(n)
         self.kernels.running_best(
-            reports.last, reports.step[:n], reports.gap[:n], reports.value, table.sign, self.best, out
+            reports.last, reports.step[:n], reports.gap[:n], table.objectives.losses(reports.value), 1.0, self.best, out
         )
         return out
 
@@ -129,7 +129,7 @@ class _AllPools(_Pools):
     def report(self, table: TrialTable, number: int, step: int, value: float) -> None:
         if number >= len(self.best):
             self._make_room(number)
-        highest, loss = table.reports.highest, table.sign * value
+        highest, loss = table.reports.highest, table.objectives.loss(value)
         if step < self.min_steps:
             self.judged = NONE
             if step < highest[number]:
@@ -161,8 +161,8 @@ class _AllPools(_Pools):
                 if step >= self.min_steps:
                     self._insert(step, entry(within))
                 continue
-            without = better(without, table.sign * value)
-            within = better(within, table.sign * value)
+            without = better(without, table.objectives.loss(value))
+            within = better(within, table.objectives.loss(value))
             if other > step and other >= self.min_steps and entry(within) < entry(without):
                 self.kernels.replace(self.pools[other], entry(without), entry(within))
         self._note(number, loss)
@@ -207,7 +207,7 @@ class _CompletedPools(_Pools):
 
     def report(self, table: TrialTable, number: int, step: int, value: float) -> None:
         self._make_room(number)
-        self._note(number, table.sign * value)
+        self._note(number, table.objectives.loss(value))
 
     def end(self, table: TrialTable, number: int) -> None:
         if table.state(number) != TrialState.COMPLETE:

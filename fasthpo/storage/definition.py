@@ -19,7 +19,7 @@ from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.base import Strategy
-from fasthpo.trials.table import Direction, check_direction
+from fasthpo.trials.objectives import Direction, check_direction
 from fasthpo.values import shown
 
 

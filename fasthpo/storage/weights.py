@@ -201,7 +201,7 @@ class Checkpoints:
     def _ended(self, table: TrialTable, number: int, state: TrialState) -> None:
         if number not in self._made or state in (TrialState.RUNNING, TrialState.WAITING, TrialState.PAUSED):
             return
-        loss = table.sign * float(table.values[number])
+        loss = table.objectives.loss(float(table.values[number]))
         if state != TrialState.COMPLETE or not math.isfinite(loss):
             self._due.append(number)
             return

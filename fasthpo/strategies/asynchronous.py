@@ -103,7 +103,7 @@ class AsynchronousLadders:
             resources = table.resources[in_bracket[table.brackets[in_bracket] == b]]
             for k, rung in enumerate(ladder):
                 rung.started = int((resources >= plan.resources[k]).sum())
-        for number, resource, loss, state in ended_legs(table.legs, table.sign):
+        for number, resource, loss, state in ended_legs(table):
             if (bracket := int(table.brackets[number])) < 0:
                 continue
             k = self.plans[bracket].resources.index(resource)

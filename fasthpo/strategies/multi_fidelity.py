@@ -114,7 +114,7 @@ class MultiFidelity(Strategy):
         if bracket < 0:  # a known result, which no bracket has a place for
             return
         state = table.state(number)
-        loss = table.sign * table.legs.value.item(table.legs.latest(number))
+        loss = table.objectives.loss(table.legs.value.item(table.legs.latest(number)))
         if state == TrialState.PRUNED or not math.isfinite(loss):
             loss = math.inf
         self._brackets.end(number, bracket, table.resource(number), loss, state)

@@ -59,8 +59,8 @@ def rung_statistics(table: TrialTable, plans: Sequence[Plan], plan_of: Callable[
         for rung in resources:
             here = (leg_plan == bracket) & (resource == rung)
             told = here & ((state == TrialState.PAUSED) | (state == TrialState.COMPLETE))
-            finite = value[told & np.isfinite(value)]
-            best = None if not len(finite) else float(finite.min() if table.sign > 0 else finite.max())
+            top = table.objectives.best(value, np.flatnonzero(told))
+            best = None if top is None else float(value[top])
             found.append(
                 RungStatistics(
                     bracket,

@@ -11,10 +11,9 @@ import numpy as np
 from fasthpo.errors import InvalidValue
 from fasthpo.strategies.base import NextLeg
 from fasthpo.strategies.rungs import Plan
-from fasthpo.trials.segments import Legs
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import FloatArray, IntArray
+from fasthpo.values import IntArray
 
 
 class _Rung:
@@ -115,7 +114,6 @@ class SynchronousBrackets:
     def __init__(self, plans: Sequence[Plan], reduction_factor: int) -> None:
         self.plans = plans
         self._reduction_factor = reduction_factor
-        self._sign = 1.0
         self.retired: list[int] = []  # paused trials that will never go on, until someone takes them
         self._open: dict[int, _Bracket] = {}
         self._ready: list[int] = []  # a heap of the brackets that may have something to offer, each once
@@ -132,7 +130,6 @@ class SynchronousBrackets:
         Raises:
             InvalidValue: there are more brackets than so many trials can fill.
         """
-        self._sign = table.sign
         self._open, self._ready, self._listed = {}, [], set()
         self._begun = 1 + int(table.brackets.max(initial=-1))
         # one begins only once the one before has all its trials
@@ -148,7 +145,7 @@ class SynchronousBrackets:
             for k, reached in enumerate(bracket.plan.resources):
                 if reached <= resource:
                     bracket.start(number if k else None, reached)
-        for trial, resource, loss, state in ended_legs(table.legs, table.sign):
+        for trial, resource, loss, state in ended_legs(table):
             if table.brackets[trial] >= 0:
                 _end(brackets[table.brackets[trial]].rung_of(resource), trial, loss, state)
         for bracket in brackets:
@@ -220,9 +217,10 @@ def _end(rung: _Rung, number: int, loss: float, state: TrialState) -> None:
         rung.end(number, loss)
 
 
-def ended_legs(legs: Legs, sign: float) -> list[tuple[int, int, float, TrialState]]:
+def ended_legs(table: TrialTable) -> list[tuple[int, int, float, TrialState]]:
     """The legs that have ended as (trial, resource, loss, state); the loss is infinite where none counts."""
-    losses: FloatArray = sign * legs.column("value")
+    legs = table.legs
+    losses = table.objectives.losses(legs.column("value"))
     states = legs.column("state")
     told = (states == TrialState.PAUSED) | (states == TrialState.COMPLETE)
     losses = np.where(told & np.isfinite(losses), losses, np.inf)

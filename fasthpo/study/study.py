@@ -55,10 +55,11 @@ from fasthpo.system.log import logger
 from fasthpo.system.paths import absolute, given_path
 from fasthpo.trials.frozen import Frozen
 from fasthpo.trials.history import History
+from fasthpo.trials.objectives import Direction, check_direction
 from fasthpo.trials.outcome import NAN_ERROR, batch_arrays, final_states, metric_numbers, outcome
 from fasthpo.trials.rebuilding import settled
 from fasthpo.trials.reports import NONE
-from fasthpo.trials.table import INFRASTRUCTURE, MOST_METRICS, Direction, TrialTable, check_direction
+from fasthpo.trials.table import INFRASTRUCTURE, MOST_METRICS, TrialTable
 from fasthpo.trials.trial import Trial, TrialState
 from fasthpo.values import IntArray, as_number, element, plain, shown, whole
 

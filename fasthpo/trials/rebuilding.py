@@ -11,9 +11,10 @@ from fasthpo.space.encoding import decode_column, encode_columns
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
+from fasthpo.trials.objectives import Direction
 from fasthpo.trials.segments import COLUMNS as LEG_COLUMNS
 from fasthpo.trials.segments import OpenLeg
-from fasthpo.trials.table import TRIAL_COLUMNS, Direction, TrialTable
+from fasthpo.trials.table import TRIAL_COLUMNS, TrialTable
 from fasthpo.trials.trial import TrialState
 
 

@@ -6,22 +6,21 @@ table: it also stores the order of the tells, so that it can be rebuilt exactly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.errors import InvalidValue
 from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.objectives import Direction, Objectives
 from fasthpo.trials.reports import Reports
 from fasthpo.trials.savepoint import Savepoint
 from fasthpo.trials.segments import Legs, OpenLeg
 from fasthpo.trials.trial import TrialState
 from fasthpo.trials.tried import tried_points
-from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow, shown
+from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow
 
-Direction = Literal["minimize", "maximize"]
 NO_DRAW = -1  # of a trial whose parameters no sampler drew
 NO_BRACKET = -1  # of a trial that no multi-fidelity strategy has started
 INFRASTRUCTURE = "infrastructure: "  # `errors` begin so of trials that failed because of what they ran on
@@ -38,17 +37,6 @@ _FILL = {
 }
 
 
-def check_direction(direction: str) -> Direction:
-    """The direction itself.
-
-    Raises:
-        InvalidValue: neither "minimize" nor "maximize".
-    """
-    if direction not in ("minimize", "maximize"):
-        raise InvalidValue(f"direction must be 'minimize' or 'maximize', got direction={shown(direction)}")
-    return direction  # type: ignore[return-value]
-
-
 class TrialTable:
     """All trials of a study. The public arrays are read-only views of the first `len(table)` entries.
 
@@ -59,8 +47,7 @@ class TrialTable:
 
     def __init__(self, space: SearchSpace, direction: Direction) -> None:
         self.space = space
-        self.direction: Direction = direction
-        self.sign = 1.0 if direction == "minimize" else -1.0  # sign * value is a loss
+        self.objectives = Objectives(direction)
         self.reports = Reports()
         self.legs = Legs()
         self.pruned_by_rank = False  # whether the pruner gives up trials that rank low, by best losses, at their step
@@ -88,6 +75,16 @@ class TrialTable:
 
     def __len__(self) -> int:
         return self._length
+
+    @property
+    def direction(self) -> Direction:
+        """"minimize" or "maximize"."""
+        return self.objectives.direction
+
+    @property
+    def sign(self) -> float:
+        """What values are multiplied with to be losses."""
+        return self.objectives.loss(1.0)
 
     # --- views
 
@@ -325,20 +322,15 @@ class TrialTable:
         self._told += 1
         if state == TrialState.FAILED:
             self.reports.note_failure(number)
-        if state == TrialState.COMPLETE and self.is_better(number):
+        if state == TrialState.COMPLETE and self._is_better(number):
             self.best_number = number
 
-    def is_better(self, number: int) -> bool:
-        """Whether a trial's value is finite and better than the best; of equal values the earlier trial wins."""
-        value = self._values[number]
-        if not np.isfinite(value):
-            return False
-        if self.best_number is None:
-            return True
-        best = self._values[self.best_number]
-        if value == best:
-            return number < self.best_number
-        return bool(value * self.sign < best * self.sign)
+    def _is_better(self, number: int) -> bool:
+        best = self.best_number
+        value = float(self._values[number])
+        if best is None:
+            return math.isfinite(value)
+        return self.objectives.is_better(value, number, float(self._values[best]), best)
 
     def metrics_beyond(self, names: Iterable[str]) -> list[str]:
         """Those of the names for which there is no column, and no room for one."""
@@ -384,12 +376,10 @@ class TrialTable:
         self._running_length = len(numbers)
 
     def _improve_best(self, numbers: IntArray) -> None:
-        usable = numbers[np.isfinite(self._values[numbers]) & (self._states[numbers] == TrialState.COMPLETE)]
-        if len(usable):
-            losses = self.sign * self._values[usable]
-            best = int(usable[losses == losses.min()].min())
-            if self.is_better(best):
-                self.best_number = best
+        complete = numbers[self._states[numbers] == TrialState.COMPLETE]
+        best = self.objectives.best(self._values, complete)
+        if best is not None and self._is_better(best):
+            self.best_number = best
 
     def forget_draws(self) -> None:
         """No trial so far counts as a draw of the sampler, which starts anew."""

@@ -16,7 +16,7 @@ from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import check_seed
 from fasthpo.storage.weights import Keep, check_keep
 from fasthpo.system.paths import given_path
-from fasthpo.trials.table import check_direction
+from fasthpo.trials.objectives import check_direction
 from fasthpo.values import as_number, check_count, check_flag, shown
 
 # by strategy, which is also the pruner's name: the fields that it uses, which are arguments of the pruner

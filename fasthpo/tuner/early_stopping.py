@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from fasthpo.errors import InvalidValue
-from fasthpo.trials.table import check_direction
+from fasthpo.trials.objectives import Objectives, check_direction
 from fasthpo.tuner.config import EarlyStoppingConfig
 from fasthpo.values import as_number, element, shown
 
@@ -100,8 +100,8 @@ class EarlyStopping:
             return False
         if self.best_value is None:
             return True
-        gain = self.best_value - value if self.direction == "minimize" else value - self.best_value
-        return gain > self.config.min_delta
+        loss = Objectives(self.direction).loss
+        return loss(self.best_value) - loss(value) > self.config.min_delta
 
     def restore(self, model: HasState) -> bool:
         """Give `model` the weights it had at the best value; whether there was something to restore.

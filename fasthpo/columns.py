@@ -14,7 +14,7 @@ from fasthpo.parameters import Categorical
 from fasthpo.reports import IntArray
 from fasthpo.search_space import SearchSpace
 from fasthpo.trial import check_index
-from fasthpo.values import element, elements, number, shown
+from fasthpo.values import element, elements, exact, number, shown
 
 
 def _is_nothing(value: Any) -> bool:
@@ -67,11 +67,12 @@ def encode_columns(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
     if not isinstance(params, Mapping) or not params:
         hint = "; make it {name: frame[name] for name in frame.columns}" if hasattr(params, "columns") else ""
         raise InvalidParameters(f"parameters must map names to columns of values, got {shown(params)}{hint}")
-    unknown = [name for name in params if name not in space.position]
+    given = {exact(name): params[name] for name in params}
+    unknown = [name for name in given if name not in space.position]
     if unknown:
-        raise InvalidParameters(f"the space has no parameter {unknown[0]!r}; it has {list(space.names)}")
+        raise InvalidParameters(f"the space has no parameter {shown(unknown[0])}; it has {shown(list(space.names))}")
     columns = {}
-    for name, values in params.items():
+    for name, values in given.items():
         try:
             columns[name] = elements(values)
         except TypeError as error:

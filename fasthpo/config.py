@@ -18,7 +18,7 @@ from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import check_seed
 from fasthpo.storage.checkpoints import Keep, check_keep
 from fasthpo.table import check_direction
-from fasthpo.trial import as_number, check_count
+from fasthpo.trial import as_number, check_count, check_flag
 from fasthpo.values import shown
 
 # by strategy, which is also the pruner's name: the fields that it uses, which are arguments of the pruner
@@ -35,14 +35,8 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECA
 _LONGEST_NAME = 200  # bytes; file systems end at 255, and temporary names are longer
 
 
-def _boolean(name: str, value: Any) -> bool:
-    answer = plain(value)
-    if not isinstance(answer, bool):
-        raise InvalidValue(f"{name} must be True or False, got {name}={shown(value)}")
-    return answer
-
-
-def _checked_name(name: Any) -> str:
+def _checked_name(given: Any) -> str:
+    name = plain(given)
     if not isinstance(name, str) or not name.strip():
         raise InvalidValue(f"study_name must be a string that is not empty, got study_name={shown(name)}")
     why = None
@@ -131,6 +125,7 @@ class PruningConfig(_Config):
     reduction_factor: int = 3
 
     def __post_init__(self) -> None:
+        self._set(strategy=plain(self.strategy))
         if not isinstance(self.strategy, str) or self.strategy not in PRUNING_STRATEGIES:
             raise InvalidValue(
                 f"strategy must be one of {list(PRUNING_STRATEGIES)}, got strategy={shown(self.strategy)}"
@@ -201,7 +196,7 @@ class EarlyStoppingConfig(_Config):
         self._set(
             patience=check_count("patience", self.patience, 1),
             min_delta=delta,
-            restore_best_weights=_boolean("restore_best_weights", self.restore_best_weights),
+            restore_best_weights=check_flag("restore_best_weights", self.restore_best_weights),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -273,7 +268,7 @@ class TunerConfig(_Config):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        metric = self.objective_metric
+        metric = plain(self.objective_metric)
         if metric is not None and (not isinstance(metric, str) or not metric):
             raise InvalidValue(
                 f"objective_metric must be None or a metric's name, got objective_metric={shown(metric)}"
@@ -284,6 +279,7 @@ class TunerConfig(_Config):
                 raise InvalidValue(f"{name} must be None or a {kind.__name__}, got {name}={shown(value)}")
         self._set(
             study_name=_checked_name(self.study_name),
+            objective_metric=metric,
             direction=check_direction(self.direction),
             max_duration=None if self.max_duration is None else _checked_duration(self.max_duration),
             output_dir=given_path("output_dir", self.output_dir, "the path of a directory"),
@@ -294,7 +290,7 @@ class TunerConfig(_Config):
             value = getattr(self, name)
             self._set(**{name: None if value is None else check_count(name, value, 1)})
         for name in ("save_checkpoints", "compress_history", "overwrite"):
-            self._set(**{name: _boolean(name, getattr(self, name))})
+            self._set(**{name: check_flag(name, getattr(self, name))})
 
     @property
     def study_dir(self) -> Path:

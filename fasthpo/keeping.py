@@ -21,6 +21,7 @@ from fasthpo.errors import (
     StudyClosed,
     StudyExists,
     TrialStateError,
+    UnknownTrial,
 )
 from fasthpo.exporting import Exporting
 from fasthpo.history import History
@@ -53,8 +54,10 @@ from fasthpo.storage.rebuilding import settled
 from fasthpo.storage.snapshot import ID_SIZE, VERSION, Head, write_snapshot
 from fasthpo.storage.syncing import Durability, check_durability
 from fasthpo.strategies.base import Strategy
+from fasthpo.trial import check_count, check_flag, check_text
 from fasthpo.values import shown
 
+_LONGEST_ATTRIBUTE = 10**7
 # where a call stands that changes the study
 IDLE = 0  # there is none
 CHANGING = 1  # the history, and what follows it
@@ -268,10 +271,9 @@ class Keeping(Exporting):
             value: None, a bool, int, float or str, or lists and string-keyed dicts of these, at most 100 in each other.
 
         Raises:
-            InvalidValue: it is none of these.
+            InvalidValue: it is none of these, or its JSON has more than 10 million characters.
         """
-        if not isinstance(name, str):
-            raise InvalidValue(f"an attribute's name must be a string, got {name!r}")
+        name = check_text("an attribute's name", name)
         try:
             text = json.dumps(value)
             same = json.loads(text) == value or value != value
@@ -279,6 +281,10 @@ class Keeping(Exporting):
             raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}: {error}") from None
         if not same:
             raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}")
+        if len(name) + len(text) > _LONGEST_ATTRIBUTE:
+            raise InvalidValue(
+                f"an attribute's name and JSON must have at most {_LONGEST_ATTRIBUTE} characters, got {shown(value)}"
+            )
         if not is_flat(value):
             raise InvalidValue(
                 f"an attribute must not be nested more than {MOST_NESTED} levels deep, got {shown(value)}"
@@ -312,7 +318,11 @@ class Keeping(Exporting):
         Raises:
             StorageError: the study's directory was removed, or is another study's by now.
             OSError: the trial's directory can't be made.
+            UnknownTrial: the study gave out no such number.
         """
+        number = check_count("number", number)
+        if number >= len(self):
+            raise UnknownTrial(f"the study has no trial {number}; it has given out {len(self)} numbers")
         with self._lock:
             self._check_place()
             return self.checkpoints.of(number)
@@ -350,7 +360,7 @@ class Keeping(Exporting):
 
     def _keep_at(self, path: str | Path, durability: Durability, overwrite: bool, overwrite_weights: bool) -> None:
         """As `keep_at`; with `overwrite_weights` also weights are removed that a study has left."""
-        seconds = check_durability(durability)
+        seconds, overwrite = check_durability(durability), check_flag("overwrite", overwrite)
         directory = absolute(given_path("path", path))  # the process may go elsewhere
         with self._lock:
             if self._keeper is not None:

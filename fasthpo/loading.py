@@ -18,6 +18,7 @@ from fasthpo.errors import (
 from fasthpo.history import History
 from fasthpo.keeping import Keeping
 from fasthpo.log import logger
+from fasthpo.parameter import plain
 from fasthpo.paths import absolute, given_path
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
@@ -39,7 +40,8 @@ from fasthpo.storage.lock import WriterLock
 from fasthpo.storage.rebuilding import fitted, settled
 from fasthpo.storage.syncing import Durability, check_durability
 from fasthpo.strategies.base import Strategy
-from fasthpo.trial import TrialState
+from fasthpo.trial import TrialState, check_flag
+from fasthpo.values import shown
 
 _INTERRUPTED = "interrupted: it was running when the study broke off"
 
@@ -88,8 +90,10 @@ class Loading(Keeping):
             InvalidSearchSpace: a trial does not lie in `space`.
             OSError: a file can't be read.
         """
-        if interrupted not in ("retry", "fail"):
-            raise InvalidValue(f"interrupted must be 'retry' or 'fail', got interrupted={interrupted!r}")
+        then = plain(interrupted)
+        if not isinstance(then, str) or then not in ("retry", "fail"):
+            raise InvalidValue(f"interrupted must be 'retry' or 'fail', got interrupted={shown(interrupted)}")
+        read_only, recover = check_flag("read_only", read_only), check_flag("recover", recover)
         if read_only and space is not None:
             raise InvalidValue("a study that is only read can't get another space")
         seconds = check_durability(durability)
@@ -101,7 +105,7 @@ class Loading(Keeping):
         try:
             loaded = read_study(path, recover)
             study, changed = cls._made(path, loaded, Given(sampler, pruner, strategy), space)
-            again = study._requeue() if interrupted == "retry" and not read_only else []
+            again = study._requeue() if then == "retry" and not read_only else []
             if not read_only:
                 study._replay_observations()
             if lock is not None:
@@ -121,7 +125,7 @@ class Loading(Keeping):
                 "%s: the last %d bytes are dropped: a record that was not written to its end when the study broke off",
                 loaded.journal, loaded.torn,
             )  # fmt: skip
-        if interrupted == "fail":
+        if then == "fail":
             for number in study.table.running.tolist():
                 study.tell(number, state=TrialState.FAILED, error=_INTERRUPTED, infrastructure=True)  # type: ignore[attr-defined]
         return study

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple, TypeAlias
 from fasthpo.errors import InvalidValue
 from fasthpo.headline import headline_of, with_headline
 from fasthpo.log import logger
+from fasthpo.outcome import metric_name
 from fasthpo.trial import Trial, TrialResult, as_number
+from fasthpo.values import shown
 
 Returned: TypeAlias = float | Mapping[str, Any] | TrialResult
 Objective: TypeAlias = Callable[[Trial], Returned]
@@ -71,7 +73,7 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     kept = {}
     for name, value in metrics.items():
         try:
-            kept[str(name)] = as_number(f"metric {name!r}", value)
+            kept[metric_name(name if isinstance(name, str) else str(name))] = as_number(f"metric {shown(name)}", value)
         except InvalidValue as error:
             logger.warning("%s; the metric is not kept", error)
     return kept

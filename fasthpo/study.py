@@ -18,7 +18,7 @@ from fasthpo.history import History
 from fasthpo.keeping import CHANGING, IDLE, REPORTING, WRITING, Change, new_id
 from fasthpo.loading import Loading
 from fasthpo.log import logger
-from fasthpo.outcome import NAN_ERROR, batch_arrays, metric_numbers, outcome
+from fasthpo.outcome import NAN_ERROR, batch_arrays, error_text, metric_numbers, outcome
 from fasthpo.parameter import FloatArray, plain
 from fasthpo.partial import encode_partial
 from fasthpo.paths import given_path
@@ -31,7 +31,7 @@ from fasthpo.storage.folder import holds_study
 from fasthpo.storage.syncing import Durability
 from fasthpo.strategies.base import Strategy
 from fasthpo.table import INFRASTRUCTURE, MOST_METRICS, NO_BRACKET, NO_DRAW, TrialTable, check_direction
-from fasthpo.trial import Trial, TrialState, as_number
+from fasthpo.trial import Trial, TrialState, as_number, check_flag
 from fasthpo.values import element, shown, whole
 
 _RUNNING = int(TrialState.RUNNING)
@@ -167,7 +167,11 @@ class Study(Loading):
 
         Raises:
             SpaceExhausted: as `ask`.
+            InvalidValue: `budget` is no number, or `new` no boolean.
         """
+        budget, new = as_number("budget", budget), check_flag("new", new)
+        if math.isnan(budget):
+            raise InvalidValue("budget must be a number, got budget=nan")
         with self._lock, Change(self):
             self._check_pruner()
             number = self._scheduler.next(budget, new)
@@ -221,6 +225,8 @@ class Study(Loading):
 
     def report(self, number: int, value: float, step: int) -> None:
         """As `Trial.report`."""
+        if type(number) is not int:
+            number = self._number(number)
         reported = value if type(value) is float else as_number("value", value)
         if type(step) is not int:
             step = element(step)
@@ -260,6 +266,8 @@ class Study(Loading):
 
     def should_prune(self, number: int) -> bool:
         """As `Trial.should_prune`."""
+        if type(number) is not int:
+            number = self._number(number)
         with self._lock:
             outer = IDLE if self._stage == IDLE else self._enter_within(False)
             table = self.table
@@ -299,7 +307,7 @@ class Study(Loading):
                 report.
             state: `TrialState.PRUNED` or `FAILED`, where it is not COMPLETE.
             metrics: further numbers to keep with the trial; a study has at most 1,000 different names.
-            error: why it failed.
+            error: why it failed, a string; of more than 60,000 characters the middle is left out.
             infrastructure: of a FAILED trial, that the machine or the worker was to blame (it went away, say), not the
                 trial's parameters. Then samplers learn nothing from it; any other failure counts as the worst result
                 there is. An `error` that begins with "infrastructure: " says the same.
@@ -307,12 +315,13 @@ class Study(Loading):
         Raises:
             UnknownTrial: the study gave out no such number.
             TrialStateError: the trial is not running, for instance because it was told before.
-            InvalidValue: the value is no number, or does not go with the state.
+            InvalidValue: the value does not go with the state, or an argument is not what it must be.
             StorageError: the study has been told, but its files can't be written; see `Study`.
         """
         number = self._number(trial)
         final, result = outcome(value, state)
-        kept = metric_numbers(metrics)
+        kept, error = metric_numbers(metrics), error_text(error)
+        infrastructure = check_flag("infrastructure", infrastructure)
         if infrastructure and final != TrialState.FAILED:
             raise InvalidValue(f"infrastructure is for a trial that FAILED, got infrastructure={infrastructure!r}")
         with self._lock, Change(self):
@@ -513,12 +522,12 @@ class Study(Loading):
         )
 
     def __repr__(self) -> str:
-        best = self.table.best_number
-        shown = "none" if best is None else f"{self.table.values[best]:.6g} (trial {best})"
-        return f"Study({len(self)} trials, {self.direction}, {type(self.sampler).__name__}, best={shown})"
+        number = self.table.best_number
+        best = "none" if number is None else f"{self.table.values[number]:.6g} (trial {number})"
+        return f"Study({len(self)} trials, {self.direction}, {type(self.sampler).__name__}, best={best})"
 
 
 def _check_type(what: str, value: object, kind: type, example: str) -> None:
     if value is not None and not isinstance(value, kind):
         hint = f": call it, {value.__name__}(...)" if isinstance(value, type) and issubclass(value, kind) else ""
-        raise InvalidValue(f"{what} must be a {kind.__name__}, such as {example}, got {value!r}{hint}")
+        raise InvalidValue(f"{what} must be a {kind.__name__}, such as {example}, got {shown(value)}{hint}")

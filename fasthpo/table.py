@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fasthpo.errors import InvalidValue
 from fasthpo.legs import Legs, OpenLeg
-from fasthpo.parameter import FloatArray
+from fasthpo.parameter import FloatArray, plain
 from fasthpo.reports import IntArray, Reports, grow
 from fasthpo.savepoint import Savepoint
 from fasthpo.search_space import SearchSpace
@@ -46,9 +46,10 @@ def check_direction(direction: str) -> Direction:
     Raises:
         InvalidValue: neither "minimize" nor "maximize".
     """
-    if direction not in ("minimize", "maximize"):
+    known = plain(direction)
+    if not isinstance(known, str) or known not in ("minimize", "maximize"):
         raise InvalidValue(f"direction must be 'minimize' or 'maximize', got direction={shown(direction)}")
-    return direction  # type: ignore[return-value]
+    return known  # type: ignore[return-value]
 
 
 class TrialTable:

@@ -267,6 +267,30 @@ def check_count(name: str, value: Any, least: int = 0, most: int = 2**63 - 1) ->
     return number
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """The boolean itself.
+
+    Raises:
+        InvalidValue: it is none.
+    """
+    flag = plain(value)
+    if not isinstance(flag, bool):
+        raise InvalidValue(f"{name} must be True or False, got {name}={shown(value)}")
+    return flag
+
+
+def check_text(name: str, value: Any) -> str:
+    """The string itself, as a plain one.
+
+    Raises:
+        InvalidValue: it is none.
+    """
+    text = plain(value)
+    if not isinstance(text, str):
+        raise InvalidValue(f"{name} must be a string, got {shown(value)} of type {type(value).__name__}")
+    return text
+
+
 def check_index(what: str, index: Any, length: int) -> int:
     """The position, from the front, that `index` means among the `length` trials of `what`.
 
@@ -314,6 +338,13 @@ class TrialResult:
 
     metrics: TrialMetrics | None = None
     error: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.metrics is not None and not isinstance(self.metrics, TrialMetrics):
+            raise InvalidValue(
+                f"metrics must be TrialMetrics, got metrics={shown(self.metrics)}; see TrialResult.success"
+            )
+        object.__setattr__(self, "error", None if self.error is None else check_text("error", self.error))
 
     @classmethod
     def success(cls, metrics: TrialMetrics | float) -> TrialResult:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 _PLAIN = frozenset({float, int, str, bool, type(None)})
+_EXACT: dict[type, Any] = {str: str.__str__, int: int.__index__, float: float.__float__}  # whatever a subclass has made
 _UNORDERED = (str, bytes, bytearray, Mapping, Set)  # what can be iterated over, but is no column
 _SHOWN = 200  # characters of a value in an error message
 
@@ -35,16 +36,30 @@ def shown(value: Any, most: int = _SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
+def exact(value: Any) -> Any:
+    """What is an instance of a class derived from `str`, `int` or `float`, as one of these; anything else unchanged.
+
+    Files give back the plain types only, and a derived one may say something else of itself than it holds.
+    """
+    if type(value) not in _PLAIN:
+        for kind, convert in _EXACT.items():
+            if isinstance(value, kind):
+                return convert(value)
+    return value
+
+
 def element(value: Any) -> Any:
     """The plain Python value that something of another library stands for; anything else unchanged.
 
-    That is what has one element, such as a NumPy scalar or a tensor. One that is missing (masked, `pandas.NA`, a null
-    of Arrow's) is NaN.
+    That is what has one element, such as a NumPy scalar or a tensor, or is of a class derived from a plain one. One
+    that is missing (masked, `pandas.NA`, a null of Arrow's) is NaN.
     """
     if type(value) in _PLAIN:
         return value
     if isinstance(value, np.generic):
         return scalar(value)
+    if isinstance(value, (str, int, float)):
+        return exact(value)
     if value is np.ma.masked or _is_na(value):
         return math.nan
     try:

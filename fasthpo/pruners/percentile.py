@@ -8,11 +8,12 @@ from typing import Any, Literal
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import FloatArray
+from fasthpo.parameter import FloatArray, plain
 from fasthpo.pruners.base import Pruner
 from fasthpo.reports import NONE, IntArray, NarrowArray, grow
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState, as_number, check_count
+from fasthpo.values import shown
 
 Pool = Literal["all", "completed"]
 _FIRST_CAPACITY = 64
@@ -275,9 +276,10 @@ class PercentilePruner(Pruner):
         self.percentile = _percentile(percentile)
         self.n_startup_trials = check_count("n_startup_trials", n_startup_trials)
         self.min_steps = check_count("min_steps", min_steps)
-        if pool not in ("all", "completed"):
-            raise InvalidValue(f"pool must be 'all' or 'completed', got pool={pool!r}")
-        self.pool: Pool = pool
+        known = plain(pool)
+        if not isinstance(known, str) or known not in ("all", "completed"):
+            raise InvalidValue(f"pool must be 'all' or 'completed', got pool={shown(pool)}")
+        self.pool: Pool = known  # type: ignore[assignment]
         self._pools: _Pools | None = None
 
     def attach(self, table: TrialTable) -> None:

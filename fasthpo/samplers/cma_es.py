@@ -15,6 +15,7 @@ from fasthpo.samplers.evolution import MOST_MEMBERS, Evolution
 from fasthpo.search_space import SearchSpace
 from fasthpo.table import TrialTable
 from fasthpo.trial import check_count
+from fasthpo.values import shown
 
 _LEAST_MEMBERS = 4
 _MOST_SIGMA = 0.5
@@ -102,7 +103,9 @@ class CmaEsSampler(Sampler):
         sigma = plain(sigma)
         is_number = isinstance(sigma, (int, float)) and not isinstance(sigma, bool)
         if sigma is not None and not (is_number and 0 < sigma <= _MOST_SIGMA):
-            raise InvalidValue(f"sigma must be None or a number above 0 and up to {_MOST_SIGMA}, got sigma={sigma!r}")
+            raise InvalidValue(
+                f"sigma must be None or a number above 0 and up to {_MOST_SIGMA}, got sigma={shown(sigma)}"
+            )
         self.sigma = None if sigma is None else float(sigma)
         self.forget()
 

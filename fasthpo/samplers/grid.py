@@ -10,13 +10,14 @@ import numpy as np
 
 from fasthpo.cells import INACTIVE, LARGEST_INT64, Cells
 from fasthpo.decimals import meant, meant_values, rounding_error
-from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
+from fasthpo.errors import InvalidSearchSpace, SpaceExhausted
 from fasthpo.floats import masked
 from fasthpo.parameter import FloatArray, Numeric
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
 from fasthpo.table import NO_DRAW, TrialTable
+from fasthpo.trial import check_flag
 from fasthpo.tried import TriedPoints
 from fasthpo.values import shown
 
@@ -108,9 +109,7 @@ class GridSampler(Sampler):
 
     def __init__(self, shuffle: bool = False, seed: int | None = None) -> None:
         super().__init__(seed)
-        if not isinstance(shuffle, bool):
-            raise InvalidValue(f"shuffle must be True or False, got shuffle={shuffle!r}")
-        self.shuffle = shuffle
+        self.shuffle = check_flag("shuffle", shuffle)
         self.forget()
 
     def forget(self) -> None:

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
+from fasthpo.errors import InvalidSearchSpace, SpaceExhausted
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
 from fasthpo.table import TrialTable
+from fasthpo.trial import check_flag
 from fasthpo.uninterrupted import import_whole
 
 _BLOCK = 256  # points made at once; a power of two, as Sobol's sequence likes it
@@ -48,9 +49,7 @@ class QMCSampler(Sampler):
 
     def __init__(self, seed: int | None = None, scramble: bool = True) -> None:
         super().__init__(seed)
-        if not isinstance(scramble, bool):
-            raise InvalidValue(f"scramble must be True or False, got scramble={scramble!r}")
-        self.scramble = scramble
+        self.scramble = check_flag("scramble", scramble)
         self.forget()
 
     def forget(self) -> None:

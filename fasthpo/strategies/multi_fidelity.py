@@ -16,7 +16,7 @@ from fasthpo.strategies.ladders import AsynchronousLadders
 from fasthpo.strategies.rungs import Plan
 from fasthpo.strategies.summary import RungStatistics, progress, rung_statistics, schedule
 from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trial import TrialState, check_flag
 from fasthpo.values import shown
 
 
@@ -58,7 +58,7 @@ class MultiFidelity(Strategy):
         resumable: bool,
     ) -> None:
         if sampler is not None and not isinstance(sampler, Sampler):
-            raise InvalidValue(f"sampler must be None or a Sampler, such as TPESampler(), got sampler={sampler!r}")
+            raise InvalidValue(f"sampler must be None or a Sampler, such as TPESampler(), got sampler={shown(sampler)}")
         super().__init__(RandomSampler() if sampler is None else sampler)
         self.max_resource = check_resource("max_resource", max_resource)
         self.min_resource = check_resource("min_resource", min_resource)
@@ -155,15 +155,3 @@ class MultiFidelity(Strategy):
         if self._table is not None and len(self._table):
             lines += ["", *progress(self._table, self.rung_statistics())]
         return "\n".join(lines)
-
-
-def check_flag(name: str, value: Any) -> bool:
-    """The boolean itself.
-
-    Raises:
-        InvalidValue: it is none.
-    """
-    flag = plain(value)
-    if not isinstance(flag, bool):
-        raise InvalidValue(f"{name} must be True or False, got {name}={shown(value)}")
-    return flag

@@ -507,9 +507,10 @@ class Study(Loading):
     @property
     def resource_committed(self) -> int:
         """What has been spent, and what the running trials will cost."""
-        numbers = self.table.legs.open
-        running = (self.table.resource(n) - self._scheduler.start_resource(n) for n in numbers)
-        return self.table.legs.spent + sum(running)
+        with self._lock:
+            numbers = self.table.legs.open
+            running = (self.table.resource(n) - self._scheduler.start_resource(n) for n in numbers)
+            return self.table.legs.spent + sum(running)
 
     def trial_start_resource(self, number: int) -> int:
         """As `Trial.start_resource`."""

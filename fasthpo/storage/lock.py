@@ -50,8 +50,8 @@ class WriterLock:
                 str(directory / LOCK_FILE),
             ) from error
         self._identity = self._found()
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        with suppress(OSError):  # a full disk must not keep a study from being opened
+        with suppress(OSError, ValueError, OverflowError):  # a full disk, or a clock beyond all years, keeps nobody out
+            now = datetime.now(UTC).isoformat(timespec="seconds")
             self._owner_file.write_text(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now}))
 
     def _found(self) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ from fasthpo.paths import absolute, given_path
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
+from fasthpo.storage.atomic import storage_errors
 from fasthpo.storage.export import write_json
 from fasthpo.storage.syncing import Durability
 from fasthpo.trial_views import TrialViews
@@ -29,10 +30,10 @@ class Exporting(TrialViews):
             path: the file; compressed if its name ends with ".gz".
 
         Raises:
-            OSError: the file can't be written.
+            StorageError: the file can't be written.
         """
         path = given_path("path", path)
-        with self._lock:
+        with storage_errors(f"{path} can't be written"), self._lock:
             write_json(absolute(path), self.table, {"direction": self.table.direction})
         return path
 
@@ -47,12 +48,12 @@ class Exporting(TrialViews):
             path: the file; compressed if its name ends with ".gz".
 
         Raises:
-            OSError: the file can't be written.
+            StorageError: the file can't be written.
         """
         from fasthpo.storage.tables import write_csv
 
         path = given_path("path", path)
-        with self._lock:
+        with storage_errors(f"{path} can't be written"), self._lock:
             write_csv(absolute(path), self.table)
         return path
 
@@ -74,12 +75,12 @@ class Exporting(TrialViews):
 
         Raises:
             MissingPackage: pyarrow is not installed.
-            OSError: the file can't be written.
+            StorageError: the file can't be written.
         """
         from fasthpo.storage.tables import write_parquet
 
         path = given_path("path", path)
-        with self._lock:
+        with storage_errors(f"{path} can't be written"), self._lock:
             write_parquet(absolute(path), self.table)
         return path
 

@@ -30,7 +30,7 @@ from fasthpo.pruners.base import Claim, Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.scheduler import Scheduler
 from fasthpo.search_space import SearchSpace
-from fasthpo.storage.atomic import atomic_file, sync_directory
+from fasthpo.storage.atomic import atomic_file, storage_errors
 from fasthpo.storage.checkpoints import DIRECTORY, Keep, remove_trials, trials_in
 from fasthpo.storage.checks import MOST_NESTED, is_flat
 from fasthpo.storage.definition import Parts, define
@@ -39,6 +39,7 @@ from fasthpo.storage.folder import (
     JOURNAL_FILES,
     DirectoryMark,
     Loaded,
+    directory_for_study,
     directory_mark,
     exists,
     holds_study,
@@ -365,15 +366,13 @@ class Keeping(Exporting):
         with self._lock:
             if self._keeper is not None:
                 self._keeper.wait()
-            with Change(self, moves=True):
+            with Change(self, moves=True), directory_for_study(directory):
                 self._move(directory, seconds, overwrite, overwrite_weights)
 
     def _move(self, directory: Path, seconds: float | None, overwrite: bool, overwrite_weights: bool) -> None:
         """As `_keep_at`; if it is broken off, the study stays where it was, and the directory as it was."""
         root, before = directory / DIRECTORY, self._keeper
         has_weights = before is None and self.checkpoints.is_at(root)  # it was loaded from a file there
-        directory.mkdir(parents=True, exist_ok=True)
-        sync_directory(directory.parent)
         lock = WriterLock(directory)
         begun: Keeper | None = None
         try:
@@ -404,10 +403,10 @@ class Keeping(Exporting):
                 if not has_weights:
                     remove_trials(root)
                 self._kept_by(before)
-                begun.drop()
+                begun.drop(keeps_lock=True)
                 with suppress(OSError):
                     remove_study(directory)
-            lock.release()
+            lock.release(unused=True)
             raise
         if before is not None:
             before.drop()
@@ -517,13 +516,13 @@ class Keeping(Exporting):
 
         Raises:
             StudyExists: that directory is where a study is kept.
-            OSError: the file can't be written.
+            StorageError: the file can't be written.
         """
         path = given_path("path", path)
         target = path / CHECKPOINT_FILE if path.is_dir() else path
         if target.name == CHECKPOINT_FILE and any(exists(target.parent / name) for name in JOURNAL_FILES):
             raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
-        with atomic_file(absolute(target)) as file:
+        with storage_errors(f"{target} can't be written"), atomic_file(absolute(target)) as file:
             self._write(file)
         return target
 

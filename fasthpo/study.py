@@ -28,7 +28,7 @@ from fasthpo.samplers.base import Sampler
 from fasthpo.search_space import SearchSpace
 from fasthpo.storage.checkpoints import Checkpoints
 from fasthpo.storage.folder import holds_study
-from fasthpo.storage.syncing import Durability
+from fasthpo.storage.syncing import Durability, check_durability
 from fasthpo.strategies.base import Strategy
 from fasthpo.table import INFRASTRUCTURE, MOST_METRICS, NO_BRACKET, NO_DRAW, TrialTable, check_direction
 from fasthpo.trial import Trial, TrialState, as_number, check_flag
@@ -104,6 +104,7 @@ class Study(Loading):
             )
         if sampler is not None and strategy is not None:
             raise InvalidValue("give a sampler or a strategy (which has a sampler of its own), got both")
+        check_durability(durability)
         _check_type("sampler", sampler, Sampler, "TPESampler()")
         _check_type("strategy", strategy, Strategy, "Hyperband(max_resource=81)")
         _check_type("pruner", pruner, Pruner, "MedianPruner()")

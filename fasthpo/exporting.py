@@ -42,7 +42,11 @@ class Exporting(TrialViews):
 
         Columns are number, state, value, params_..., metrics_..., start_time, end_time, duration, reports (a JSON
         object of step to value) and error, and under a multi-fidelity strategy resource and rungs. What a trial does
-        not have is empty; the choice None is "None".
+        not have is empty; the choice None is "None". If two choices of a parameter would read alike, such as None and
+        "None", or 1 and "1", or one is the empty string, all of that parameter are JSON: null, "None", 1, "1".
+
+        A text that a spreadsheet would take for a formula, as it begins with =, +, -, @, a tab or a line break, gets an
+        apostrophe before it; so does one that has apostrophes before these. Numbers stay as they are.
 
         Args:
             path: the file; compressed if its name ends with ".gz".

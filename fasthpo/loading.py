@@ -97,6 +97,7 @@ class Loading(Keeping):
         if read_only and space is not None:
             raise InvalidValue("a study that is only read can't get another space")
         seconds = check_durability(durability)
+        check_parts(sampler, strategy, pruner)
         if space is not None and not isinstance(space, SearchSpace):
             space = SearchSpace(space)
         path = absolute(given_path("path", path))
@@ -223,6 +224,23 @@ class Loading(Keeping):
                 raise
             self._loaded = newer or loaded
             return newer is not None
+
+
+def check_parts(sampler: object, strategy: object, pruner: object) -> None:
+    """Make sure that these are what they must be; each may be None.
+
+    Raises:
+        InvalidValue: one is something else.
+    """
+    _check_type("sampler", sampler, Sampler, "TPESampler()")
+    _check_type("strategy", strategy, Strategy, "Hyperband(max_resource=81)")
+    _check_type("pruner", pruner, Pruner, "MedianPruner()")
+
+
+def _check_type(what: str, value: object, kind: type, example: str) -> None:
+    if value is not None and not isinstance(value, kind):
+        hint = f": call it, {value.__name__}(...)" if isinstance(value, type) and issubclass(value, kind) else ""
+        raise InvalidValue(f"{what} must be a {kind.__name__}, such as {example}, got {shown(value)}{hint}")
 
 
 def _keep_aside(file: Path) -> None:

@@ -16,7 +16,7 @@ from fasthpo.columns import Batch, encode_columns
 from fasthpo.errors import InvalidValue, NotCopyable, StudyExists, TrialStateError, UnknownTrial
 from fasthpo.history import History
 from fasthpo.keeping import CHANGING, IDLE, REPORTING, WRITING, Change, new_id
-from fasthpo.loading import Loading
+from fasthpo.loading import Loading, check_parts
 from fasthpo.log import logger
 from fasthpo.outcome import NAN_ERROR, batch_arrays, error_text, metric_numbers, outcome
 from fasthpo.parameter import FloatArray, plain
@@ -105,9 +105,7 @@ class Study(Loading):
         if sampler is not None and strategy is not None:
             raise InvalidValue("give a sampler or a strategy (which has a sampler of its own), got both")
         check_durability(durability)
-        _check_type("sampler", sampler, Sampler, "TPESampler()")
-        _check_type("strategy", strategy, Strategy, "Hyperband(max_resource=81)")
-        _check_type("pruner", pruner, Pruner, "MedianPruner()")
+        check_parts(sampler, strategy, pruner)
         if strategy is not None:
             sampler = strategy.sampler
         if sampler is None:
@@ -527,9 +525,3 @@ class Study(Loading):
         number = self.table.best_number
         best = "none" if number is None else f"{self.table.values[number]:.6g} (trial {number})"
         return f"Study({len(self)} trials, {self.direction}, {type(self.sampler).__name__}, best={best})"
-
-
-def _check_type(what: str, value: object, kind: type, example: str) -> None:
-    if value is not None and not isinstance(value, kind):
-        hint = f": call it, {value.__name__}(...)" if isinstance(value, type) and issubclass(value, kind) else ""
-        raise InvalidValue(f"{what} must be a {kind.__name__}, such as {example}, got {shown(value)}{hint}")

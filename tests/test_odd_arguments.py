@@ -346,3 +346,37 @@ def test_a_config_of_an_odd_argument_goes_to_json_and_back_or_is_refused(name: s
         if error:
             wrong.append(f"{what}: {error}")
     assert not wrong
+
+
+LOADS: dict[str, Callable[[Path, Any], fasthpo.Study]] = {
+    "path": lambda path, v: fasthpo.Study.load(v),
+    **{
+        name: lambda path, v, name=name: fasthpo.Study.load(path, **{name: v})
+        for name in ("sampler", "pruner", "strategy", "space", "read_only", "recover", "interrupted", "durability")
+    },
+    "sampler of the space": lambda path, v: fasthpo.Study.load(path, space={"x": fasthpo.Continuous(0, 2)}, sampler=v),
+}
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_a_study_is_loaded_with_an_odd_argument_or_it_is_refused_and_the_study_is_as_it_was(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wrong: list[str] = []
+    with fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, fasthpo.RandomSampler(0), storage=tmp_path / "s") as study:
+        study.tell(study.ask(), 0.5)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()}
+    for what, value in odd_values().items():
+        made: list[fasthpo.Study] = []
+        _, error = outcome_of(lambda value=value, made=made: made.append(LOADS[name](tmp_path / "s", value)))
+        if error and not (name == "path" and ("there is no study" in error or "OSError" in error)):
+            wrong.append(f"{what}: {error}")
+        for loaded in made:
+            loaded.close()
+            if fasthpo.Study.load(tmp_path / "s", read_only=True).values.tolist() != [0.5]:
+                wrong.append(f"{what}: another study")
+        if not made and {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()} != files:
+            wrong.append(f"{what}: refused, and has changed files")
+        files = {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()}
+    assert not wrong

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import fasthpo
-from fasthpo.results import StudyStatistics
+from fasthpo.tuner.results import StudyStatistics
 
 
 @pytest.fixture(autouse=True)

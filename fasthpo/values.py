@@ -29,6 +29,7 @@ infinite, one that underflows is zero, and either is dealt with; after `np.seter
 instead, and by default warn."""
 
 _PLAIN = frozenset({float, int, str, bool, type(None)})
+_EXACT: dict[type, Any] = {str: str.__str__, int: int.__index__, float: float.__float__}  # whatever a subclass has made
 _UNORDERED = (str, bytes, bytearray, Mapping, Set)  # what can be iterated over, but is no column
 _SHOWN = 200  # characters of a value in an error message
 
@@ -48,16 +49,30 @@ def shown(value: Any, most: int = _SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
+def exact(value: Any) -> Any:
+    """What is an instance of a class derived from `str`, `int` or `float`, as one of these; anything else unchanged.
+
+    Files give back the plain types only, and a derived one may say something else of itself than it holds.
+    """
+    if type(value) not in _PLAIN:
+        for kind, convert in _EXACT.items():
+            if isinstance(value, kind):
+                return convert(value)
+    return value
+
+
 def element(value: Any) -> Any:
     """The plain Python value that something of another library stands for; anything else unchanged.
 
-    That is what has one element, such as a NumPy scalar or a tensor. One that is missing (masked, `pandas.NA`, a null
-    of Arrow's) is NaN.
+    That is what has one element, such as a NumPy scalar or a tensor, or is of a class derived from a plain one. One
+    that is missing (masked, `pandas.NA`, a null of Arrow's) is NaN.
     """
     if type(value) in _PLAIN:
         return value
     if isinstance(value, np.generic):
         return scalar(value)
+    if isinstance(value, (str, int, float)):
+        return exact(value)
     if value is np.ma.masked or _is_na(value):
         return math.nan
     try:
@@ -99,8 +114,8 @@ def scalar(value: np.generic) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A NumPy scalar as the Python value it stands for; anything else unchanged."""
-    return scalar(value) if isinstance(value, np.generic) else value
+    """A NumPy scalar, or what is of a class derived from a plain one, as the plain value; anything else unchanged."""
+    return scalar(value) if isinstance(value, np.generic) else exact(value)
 
 
 def _as_float(value: Any) -> float:
@@ -259,6 +274,30 @@ def check_count(name: str, value: Any, least: int = 0, most: int = 2**63 - 1) ->
     return number
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """The boolean itself.
+
+    Raises:
+        InvalidValue: it is none.
+    """
+    flag = plain(value)
+    if not isinstance(flag, bool):
+        raise InvalidValue(f"{name} must be True or False, got {name}={shown(value)}")
+    return flag
+
+
+def check_text(name: str, value: Any) -> str:
+    """The string itself, as a plain one.
+
+    Raises:
+        InvalidValue: it is none.
+    """
+    text = plain(value)
+    if not isinstance(text, str):
+        raise InvalidValue(f"{name} must be a string, got {shown(value)} of type {type(value).__name__}")
+    return text
+
+
 def check_index(what: str, index: Any, length: int) -> int:
     """The position, from the front, that `index` means among the `length` trials of `what`.
 
@@ -273,15 +312,3 @@ def check_index(what: str, index: Any, length: int) -> int:
     if not -length <= place < length:
         raise IndexError(f"{what} has {length} trials, got index {shown(place)}")
     return place % length
-
-
-def check_flag(name: str, value: Any) -> bool:
-    """The boolean itself.
-
-    Raises:
-        InvalidValue: it is none.
-    """
-    flag = plain(value)
-    if not isinstance(flag, bool):
-        raise InvalidValue(f"{name} must be True or False, got {name}={shown(value)}")
-    return flag

@@ -6,7 +6,8 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from fasthpo.space.parameter import Parameter, Value
 from fasthpo.storage.atomic import atomic_file
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # with which a cell begins that a spreadsheet computes
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 
 def _names(table: TrialTable) -> list[str]:
@@ -45,8 +49,8 @@ def _names(table: TrialTable) -> list[str]:
 def write_csv(path: Path, table: TrialTable) -> Path:
     """Write all trials as CSV, compressed if the name ends with ".gz"; the path.
 
-    What a trial does not have is empty. Reports (and rungs, under a multi-fidelity strategy) are JSON objects of step
-    (or resource) to value. Times are ISO 8601, UTC.
+    What a trial does not have is empty. Choices of which two would read alike are JSON. Reports (and rungs, under a
+    multi-fidelity strategy) are JSON objects of step (or resource) to value. Times are ISO 8601, UTC.
 
     Raises:
         OSError: the file can't be written.
@@ -64,8 +68,32 @@ def write_csv(path: Path, table: TrialTable) -> Path:
     return path
 
 
+def _text_cell(text: str) -> str:
+    """A text as a cell that no spreadsheet takes for a formula, after OWASP's advice on CSV injection.
+
+    It is an apostrophe that makes it text. A text that looks like one with an apostrophe gets another one, so that all
+    can be told apart.
+    """
+    return f"'{text}" if text.lstrip("'").startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
+
+
+def _reads_alike(parameter: Categorical) -> bool:
+    """Whether two choices, or a choice and what a trial does not have, would be the same text."""
+    texts = {_clean(str(choice)) for choice in parameter.choices}
+    return len(texts) < parameter.count or "" in texts
+
+
+def _cell_of(parameter: Parameter) -> Callable[[Value], Any]:
+    """What makes a cell of a parameter's value."""
+    if not isinstance(parameter, Categorical):
+        return lambda value: value
+    if _reads_alike(parameter):
+        return json.dumps
+    return lambda value: _text_cell(value) if isinstance(value, str) else "None" if value is None else value
+
+
 def _rows(table: TrialTable) -> Iterator[list[Any]]:
-    space, metrics = table.space, list(table.metrics)
+    cells, metrics = {name: _cell_of(parameter) for name, parameter in table.space.items()}, list(table.metrics)
     for record in trial_records(table):
         params, measured = record["params"], record["metrics"]
         legs = [record["resource"], dump_json(record["rungs"])] if "rungs" in record else []
@@ -73,14 +101,14 @@ def _rows(table: TrialTable) -> Iterator[list[Any]]:
             record["number"],
             record["state"],
             record["value"],
-            *(repr(params[name]) if params.get(name, "") is None else params.get(name) for name in space.names),
+            *(cell(params[name]) if name in params else None for name, cell in cells.items()),
             *(measured.get(name) for name in metrics),
             record["start_time"],
             record["end_time"],
             record["duration"],
             *legs,
             dump_json(record["reports"]),
-            record["error"],
+            None if record["error"] is None else _text_cell(record["error"]),
         ]
 
 
@@ -147,7 +175,8 @@ def _parameter(pa: Any, parameter: Parameter, column: Any) -> Any:
     if not parameter.when:
         types.discard(type(None))
     values = decode_column(parameter, column)
-    if len(types) == 1 and (kind := types.pop()) is not type(None):
+    distinct = len({_clean(str(choice)) for choice in parameter.choices}) == parameter.count or types != {str}
+    if distinct and len(types) == 1 and (kind := types.pop()) is not type(None):
         named = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}[kind]
         try:
             return pa.array([_clean(value) for value in values], named)

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, TypeAlias
 from fasthpo.errors import InvalidValue
 from fasthpo.system.headline import headline_of, with_headline
 from fasthpo.system.log import logger
+from fasthpo.trials.outcome import metric_name
 from fasthpo.trials.trial import Trial, TrialResult
-from fasthpo.values import as_number
+from fasthpo.values import as_number, shown
 
 Returned: TypeAlias = float | Mapping[str, Any] | TrialResult
 Objective: TypeAlias = Callable[[Trial], Returned]
@@ -72,7 +73,7 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     kept = {}
     for name, value in metrics.items():
         try:
-            kept[str(name)] = as_number(f"metric {name!r}", value)
+            kept[metric_name(name if isinstance(name, str) else str(name))] = as_number(f"metric {shown(name)}", value)
         except InvalidValue as error:
             logger.warning("%s; the metric is not kept", error)
     return kept

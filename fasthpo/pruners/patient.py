@@ -11,7 +11,7 @@ from fasthpo.errors import InvalidValue
 from fasthpo.pruners.base import Pruner
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import TrialTable
-from fasthpo.values import FloatArray, IntArray, as_number, check_count
+from fasthpo.values import FloatArray, IntArray, as_number, check_count, shown
 
 _FIRST_ROWS = 4
 _MOST_PATIENCE = 100_000  # reports, each of which takes 16 bytes a running trial
@@ -59,7 +59,7 @@ class PatientPruner(Pruner):
 
     def __init__(self, wrapped_pruner: Pruner | None, patience: int, min_delta: float = 0.0) -> None:
         if wrapped_pruner is not None and not isinstance(wrapped_pruner, Pruner):
-            raise InvalidValue(f"wrapped_pruner must be None or a Pruner, got wrapped_pruner={wrapped_pruner!r}")
+            raise InvalidValue(f"wrapped_pruner must be None or a Pruner, got wrapped_pruner={shown(wrapped_pruner)}")
         delta = as_number("min_delta", min_delta)
         if not 0 <= delta < math.inf:
             raise InvalidValue(f"min_delta must be finite and not negative, got min_delta={delta}")

@@ -12,7 +12,7 @@ from fasthpo.pruners.base import Pruner
 from fasthpo.trials.reports import NONE, NarrowArray
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, as_number, check_count, grow
+from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, as_number, check_count, grow, plain, shown
 
 Pool = Literal["all", "completed"]
 
@@ -274,9 +274,10 @@ class PercentilePruner(Pruner):
         self.percentile = _percentile(percentile)
         self.n_startup_trials = check_count("n_startup_trials", n_startup_trials)
         self.min_steps = check_count("min_steps", min_steps)
-        if pool not in ("all", "completed"):
-            raise InvalidValue(f"pool must be 'all' or 'completed', got pool={pool!r}")
-        self.pool: Pool = pool
+        known = plain(pool)
+        if not isinstance(known, str) or known not in ("all", "completed"):
+            raise InvalidValue(f"pool must be 'all' or 'completed', got pool={shown(pool)}")
+        self.pool: Pool = known  # type: ignore[assignment]
         self._pools: _Pools | None = None
 
     def attach(self, table: TrialTable) -> None:

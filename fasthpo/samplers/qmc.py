@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
+from fasthpo.errors import InvalidSearchSpace, SpaceExhausted
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.system.uninterrupted import import_whole
 from fasthpo.trials.table import TrialTable
-from fasthpo.values import FloatArray, IntArray
+from fasthpo.values import FloatArray, IntArray, check_flag
 
 _BLOCK = 256  # points made at once; a power of two, as Sobol's sequence likes it
 _ENGINE = threading.Lock()  # an engine is one sequence, which several studies may share
@@ -47,9 +47,7 @@ class QMCSampler(Sampler):
 
     def __init__(self, seed: int | None = None, scramble: bool = True) -> None:
         super().__init__(seed)
-        if not isinstance(scramble, bool):
-            raise InvalidValue(f"scramble must be True or False, got scramble={scramble!r}")
-        self.scramble = scramble
+        self.scramble = check_flag("scramble", scramble)
         self.forget()
 
     def forget(self) -> None:

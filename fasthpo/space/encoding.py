@@ -12,7 +12,7 @@ from fasthpo.errors import InvalidParameters
 from fasthpo.space.kinds import Categorical
 from fasthpo.space.parameter import Numeric, Parameter, Value
 from fasthpo.space.search_space import SearchSpace
-from fasthpo.values import FloatArray, IntArray, check_index, element, elements, number, shown
+from fasthpo.values import FloatArray, IntArray, check_index, element, elements, exact, number, shown
 
 
 def _is_nothing(value: Any) -> bool:
@@ -65,11 +65,12 @@ def encode_columns(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
     if not isinstance(params, Mapping) or not params:
         hint = "; make it {name: frame[name] for name in frame.columns}" if hasattr(params, "columns") else ""
         raise InvalidParameters(f"parameters must map names to columns of values, got {shown(params)}{hint}")
-    unknown = [name for name in params if name not in space.position]
+    given = {exact(name): params[name] for name in params}
+    unknown = [name for name in given if name not in space.position]
     if unknown:
-        raise InvalidParameters(f"the space has no parameter {unknown[0]!r}; it has {list(space.names)}")
+        raise InvalidParameters(f"the space has no parameter {shown(unknown[0])}; it has {shown(list(space.names))}")
     columns = {}
-    for name, values in params.items():
+    for name, values in given.items():
         try:
             columns[name] = elements(values)
         except TypeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -267,9 +268,9 @@ class Categorical(Parameter):
         super().__init__(when)
         # the order of a set differs from run to run
         no_list = isinstance(choices, (str, bytes, set, frozenset, Mapping)) or not hasattr(choices, "__iter__")
-        if no_list:
+        if no_list or getattr(choices, "shape", None) == ():  # an array that is one value
             raise InvalidSearchSpace(f"choices must be a list of values, got choices={shown(choices)}")
-        listed = tuple(plain(c) for c in choices)
+        listed = tuple(c if isinstance(c, Enum) else plain(c) for c in choices)
         if not listed:
             raise InvalidSearchSpace("choices must hold at least one value, got none")
         index: dict[tuple[type, Value], int] = {}
@@ -295,7 +296,7 @@ class Categorical(Parameter):
         value = element(value)
         try:
             found = self._index.get((type(value), value))
-        except TypeError:  # unhashable
+        except Exception:  # unhashable, or whatever comparing it raises
             found = None
         if found is None and isinstance(value, (int, float)) and not isinstance(value, bool):
             # 1 for the choice 1.0 is meant; True for it is not

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
-from fasthpo.values import FloatArray, masked, number, plain, shown
+from fasthpo.values import FloatArray, element, exact, masked, number, plain, shown
 
 Value: TypeAlias = str | bool | int | float | None
 """What a parameter can be: plain Python values only."""
@@ -74,6 +74,17 @@ def check_points(value: Any) -> int | None:
     return number
 
 
+def _condition_value(value: Any) -> Value:
+    """A value of a condition, as a plain one."""
+    found = element(value)
+    if found is None or isinstance(found, (str, bool, int, float)):
+        return found
+    try:
+        return number(found)
+    except (TypeError, OverflowError):
+        raise InvalidSearchSpace(f"when must list strings, booleans, numbers or None, got {shown(value)}") from None
+
+
 def _normal_when(when: When | None) -> dict[str, tuple[Value, ...]]:
     if when is None:
         return {}
@@ -85,11 +96,13 @@ def _normal_when(when: When | None) -> dict[str, tuple[Value, ...]]:
     for parent, values in when.items():
         if not isinstance(parent, str) or not parent:
             raise InvalidSearchSpace(f"when must name a parameter, got {shown(parent)}")
-        several = isinstance(values, (list, tuple, set, frozenset, range, np.ndarray))
-        listed = tuple(plain(v) for v in values) if several else (plain(values),)  # type: ignore[union-attr]
+        several = isinstance(values, (list, tuple, set, frozenset, range)) or (
+            isinstance(values, np.ndarray) and values.ndim > 0
+        )
+        listed = tuple(map(_condition_value, values)) if several else (_condition_value(values),)  # type: ignore[arg-type]
         if not listed:
             raise InvalidSearchSpace(f"when must list at least one value of {parent!r}, got none")
-        normal[parent] = listed
+        normal[exact(parent)] = listed
     return normal
 
 

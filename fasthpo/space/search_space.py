@@ -16,7 +16,7 @@ import numpy as np
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform, parameter_from_dict
 from fasthpo.space.parameter import Parameter, Value, When
-from fasthpo.values import FloatArray, shown
+from fasthpo.values import FloatArray, exact, shown
 
 if TYPE_CHECKING:
     from fasthpo.space.enumeration import Cells
@@ -61,19 +61,19 @@ class SearchSpace(Mapping[str, Parameter]):
 
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
         if not isinstance(parameters, Mapping):
-            raise InvalidSearchSpace(f"a search space is a mapping of name to parameter, got {parameters!r}")
+            raise InvalidSearchSpace(f"a search space is a mapping of name to parameter, got {shown(parameters)}")
         if not parameters:
             raise InvalidSearchSpace("a search space needs at least one parameter, got none")
         if len(parameters) > _MOST_PARAMETERS:
             raise InvalidSearchSpace(f"a search space has at most {_MOST_PARAMETERS} parameters, got {len(parameters)}")
         for name, parameter in parameters.items():
             if not isinstance(name, str) or not name.strip():
-                raise InvalidSearchSpace(f"a parameter's name must be a string that is not empty, got {name!r}")
+                raise InvalidSearchSpace(f"a parameter's name must be a string that is not empty, got {shown(name)}")
             if not isinstance(parameter, Parameter):
                 raise InvalidSearchSpace(
-                    f"{name!r} must be Continuous, Discrete, Categorical or LogUniform, got {parameter!r}"
+                    f"{shown(name)} must be Continuous, Discrete, Categorical or LogUniform, got {shown(parameter)}"
                 )
-        self._parameters = dict(parameters)
+        self._parameters = {exact(name): parameter for name, parameter in parameters.items()}
         self.names: tuple[str, ...] = tuple(self._parameters)
         self.parameters: tuple[Parameter, ...] = tuple(self._parameters.values())
         self.position: dict[str, int] = {name: j for j, name in enumerate(self.names)}
@@ -87,7 +87,7 @@ class SearchSpace(Mapping[str, Parameter]):
         for parent, values in self._parameters[name].when.items():
             if parent not in self.position:
                 raise InvalidSearchSpace(
-                    f"{name!r} depends on {parent!r}, which is not in the space {list(self.names)}"
+                    f"{shown(name)} depends on {shown(parent)}, which is not in the space {shown(list(self.names))}"
                 )
             source = self._parameters[parent]
             if source.count is None:
@@ -104,7 +104,7 @@ class SearchSpace(Mapping[str, Parameter]):
                         f"{name!r} depends on {parent!r}={shown(value)}, but {parent!r} {error}"
                     ) from None
                 if column_value in allowed:
-                    raise InvalidSearchSpace(f"{name!r} lists {parent!r}={value!r} twice in its condition")
+                    raise InvalidSearchSpace(f"{name!r} lists {parent!r}={shown(value)} twice in its condition")
                 allowed.add(column_value)
             conditions.append(Condition(self.position[parent], np.array(sorted(allowed))))
         return tuple(conditions)
@@ -197,11 +197,12 @@ class SearchSpace(Mapping[str, Parameter]):
         """The row (d,) of the given parameters, NaN for the others; each is checked, completeness is not."""
         if not isinstance(params, Mapping):
             raise InvalidParameters(f"parameters must be a mapping of name to value, got {shown(params)}")
-        unknown = [name for name in params if name not in self.position]
+        given = {exact(name): params[name] for name in params}
+        unknown = [name for name in given if name not in self.position]
         if unknown:
-            raise InvalidParameters(f"the space has no parameter {unknown[0]!r}; it has {list(self.names)}")
+            raise InvalidParameters(f"the space has no parameter {shown(unknown[0])}; it has {shown(list(self.names))}")
         row = np.full(len(self), np.nan)
-        for name, value in params.items():
+        for name, value in given.items():
             try:
                 row[self.position[name]] = self._parameters[name].encode(value)
             except InvalidParameters as error:
@@ -341,8 +342,11 @@ class SearchSpaceBuilder:
         Raises:
             InvalidSearchSpace: the name is taken.
         """
+        if not isinstance(name, str):
+            raise InvalidSearchSpace(f"a parameter's name must be a string that is not empty, got {shown(name)}")
+        name = exact(name)
         if name in self._parameters:
-            raise InvalidSearchSpace(f"a parameter's name must be unique, got {name!r} twice")
+            raise InvalidSearchSpace(f"a parameter's name must be unique, got {shown(name)} twice")
         self._parameters[name] = parameter
         return self
 

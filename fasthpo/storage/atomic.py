@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from fasthpo.errors import StorageError
+from fasthpo.errors import FastHPOError, StorageError
 
 if sys.platform == "darwin":
     import fcntl
@@ -19,6 +19,21 @@ if sys.platform == "darwin":
 def storage_error(error: OSError, what: str) -> StorageError:
     """An error of the system as one of fasthpo's, which says what can't be done."""
     return StorageError(error.errno, f"{what}: {error.strerror or error}", error.filename)
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Within the block the system's errors become `StorageError`s that say what can't be done.
+
+    Raises:
+        StorageError: the system fails.
+    """
+    try:
+        yield
+    except FastHPOError:
+        raise
+    except OSError as error:
+        raise storage_error(error, what) from error
 
 
 def temporary_beside(path: Path) -> Path:

@@ -19,7 +19,8 @@ Generation 0 is that of a checkpoint without a journal, as `Study.save` writes i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -27,7 +28,7 @@ import msgpack
 
 from fasthpo.errors import CorruptCheckpoint
 from fasthpo.storage import journal
-from fasthpo.storage.atomic import is_temporary
+from fasthpo.storage.atomic import is_temporary, storage_errors, sync_directory
 from fasthpo.storage.definition import Definition
 from fasthpo.storage.framing import HEAD_SIZE, claimed_size, frame, payload_at, read_frames
 from fasthpo.storage.journal_reader import Replayer
@@ -157,6 +158,38 @@ def exists(path: Path) -> bool:
     return True
 
 
+@contextmanager
+def directory_for_study(directory: Path) -> Iterator[None]:
+    """Within the block a directory is there, made with its parents if need be. What was made goes again after an error.
+
+    Raises:
+        StorageError: it can't be made, or the system fails within the block.
+    """
+    with storage_errors(f"the study can't be kept in {directory}"):
+        missing = [one for one in (directory, *directory.parents) if not exists(one)]
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            sync_directory(directory.parent)
+            yield
+        except BaseException:
+            for one in missing:
+                with suppress(OSError):
+                    one.rmdir()
+            raise
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        CorruptCheckpoint: it is a directory.
+        OSError: it can't be read.
+    """
+    if path.is_dir():  # Windows refuses to open it as if that were forbidden
+        raise CorruptCheckpoint(f"{path} is a directory, where a file of the study should be")
+    return path.read_bytes()
+
+
 def _first_frame(file: BinaryIO) -> bytes:
     """As many bytes of a file as its first frame claims to have, if there are so many."""
     begin = file.read(HEAD_SIZE)
@@ -177,7 +210,7 @@ def remove_study(directory: Path) -> None:
 def remove_leftovers(directory: Path) -> None:
     """Remove what a crash has left half written; the caller has the study's lock."""
     for entry in os.scandir(directory):
-        if any(is_temporary(entry.name, name) for name in STUDY_FILES):
+        if any(is_temporary(entry.name, name) for name in STUDY_FILES) and not entry.is_dir(follow_symlinks=False):
             os.unlink(entry.path)
 
 
@@ -201,7 +234,7 @@ def read_study(path: Path, partly: bool = False) -> Loaded:
         return _read_directory(path, partly)
     if path.name in STUDY_FILES and any(exists(path.parent / name) for name in JOURNAL_FILES):
         return _read_directory(path.parent, partly)
-    data = path.read_bytes()
+    data = _content(path)
     if _is_journal(data):
         return _read_journal(path, data, None, lambda: None, partly)
     return _read_checkpoint(path, data, partly)
@@ -220,7 +253,7 @@ def _read_directory(directory: Path, partly: bool) -> Loaded:
 
 def _read_together(directory: Path, partly: bool) -> Loaded:
     path = directory / CHECKPOINT_FILE
-    data = path.read_bytes() if exists(path) else None
+    data = _content(path) if exists(path) else None
 
     def read_base() -> Loaded | None:
         return None if data is None else _read_checkpoint(path, data, partly)
@@ -234,7 +267,7 @@ def _read_together(directory: Path, partly: bool) -> Loaded:
     for journal_path in (directory / name for name in JOURNAL_FILES):
         if not exists(journal_path):
             continue
-        written = journal_path.read_bytes()
+        written = _content(journal_path)
         head = _journal_head(journal_path, written)
         if isinstance(head, str):
             unreadable.append((journal_path, f"{journal_path} is damaged at byte 0 of {len(written)}: {head}"))

@@ -415,8 +415,12 @@ class DirectoryStore:
             self.sync()
             logger.warning("%s", error)
 
-    def drop(self) -> None:
-        """Let others have the study, whatever can be written. If this is broken off, it is to be called again."""
+    def drop(self, keeps_lock: bool = False) -> None:
+        """Let others have the study, whatever can be written. If this is broken off, it is to be called again.
+
+        Args:
+            keeps_lock: they have to wait until the caller has released the lock.
+        """
         self._is_dropped = True
         if self._finalizer is not None:
             self._finalizer.detach()
@@ -425,7 +429,8 @@ class DirectoryStore:
             return
         if self._journal is not None:
             self._journal.abandon(self.recorder.take())
-        self._lock.release()
+        if not keeps_lock:
+            self._lock.release()
 
     def end(self) -> None:
         """The program ends, while other threads may go on for a moment: write all, and let nothing change any more.

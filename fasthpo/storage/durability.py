@@ -21,9 +21,9 @@ def check_durability(durability: Any) -> float | None:
         InvalidValue: neither "tell", "interval", "system" nor a positive number of seconds.
     """
     known = {"tell": 0.0, "interval": _INTERVAL, "system": None}
-    if isinstance(durability, str) and durability in known:
-        return known[durability]
     seconds = plain(durability)
+    if isinstance(seconds, str) and seconds in known:
+        return known[seconds]
     if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds < threading.TIMEOUT_MAX:
         return float(seconds)
     raise InvalidValue(

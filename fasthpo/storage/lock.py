@@ -34,6 +34,7 @@ class WriterLock:
 
         self._owner_file = directory / OWNER_FILE
         self._process = os.getpid()
+        self._is_new = not os.path.lexists(directory / LOCK_FILE)
         self._lock = FileLock(str(directory / LOCK_FILE), timeout=0, thread_local=False)
         try:
             self._lock.acquire()
@@ -50,8 +51,8 @@ class WriterLock:
                 str(directory / LOCK_FILE),
             ) from error
         self._identity = self._found()
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        with suppress(OSError):  # a full disk must not keep a study from being opened
+        with suppress(OSError, ValueError, OverflowError):  # a full disk, or a clock beyond all years, keeps nobody out
+            now = datetime.now(UTC).isoformat(timespec="seconds")
             self._owner_file.write_text(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now}))
 
     def _found(self) -> tuple[int, int] | None:
@@ -71,11 +72,22 @@ class WriterLock:
         here = " (this very process)" if (process, host) == (os.getpid(), platform.node()) else ""
         return f"in process {process}{here} on {host} since {since}"
 
-    def release(self) -> None:
-        """Let others have it; once is enough. In a process that was forked off, does nothing."""
+    def release(self, unused: bool = False) -> None:
+        """Let others have it; once is enough. In a process that was forked off, does nothing.
+
+        Args:
+            unused: no study came to be there: the lock file goes, too, if it was made for this one.
+        """
         if os.getpid() == self._process and self._lock.is_locked:
             found = self._found()
             if None in (found, self._identity) or found == self._identity:  # else the directory is another study's now
                 with suppress(OSError):
                     self._owner_file.unlink()
+            goes = unused and self._is_new and found == self._identity
+            if goes and os.name != "nt":  # while it is held: who opens it later finds that it is gone
+                with suppress(OSError):
+                    os.unlink(self._lock.lock_file)
             self._lock.release()
+            if goes and os.name == "nt":  # where no open file can be removed
+                with suppress(OSError):
+                    os.unlink(self._lock.lock_file)

@@ -176,7 +176,7 @@ def follow(loaded: Loaded) -> Loaded | None:
                     continue
                 file.seek(loaded.end)
                 data = file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             continue
         frames, broken = read_frames(data)
         if broken is not None and not broken.is_torn:

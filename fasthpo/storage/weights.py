@@ -34,11 +34,13 @@ def check_keep(keep: Any) -> Keep:
     Raises:
         InvalidValue: neither "best", "all" nor a positive integer.
     """
-    keep = plain(keep)
-    if keep in ("best", "all") or (isinstance(keep, int) and not isinstance(keep, bool) and keep >= 1):
-        return keep  # type: ignore[no-any-return]
+    known = plain(keep)
+    is_word = isinstance(known, str) and known in ("best", "all")
+    if is_word or (isinstance(known, int) and not isinstance(known, bool) and 1 <= known < 2**63):
+        return known  # type: ignore[no-any-return]
     raise InvalidValue(
-        f"keep_checkpoints must be 'best', 'all' or a positive number of trials, got keep_checkpoints={shown(keep)}"
+        f"keep_checkpoints must be 'best', 'all' or a positive number of trials below 2**63, got "
+        f"keep_checkpoints={shown(keep)}"
     )
 
 

@@ -58,7 +58,7 @@ class MultiFidelity(Strategy):
         resumable: bool,
     ) -> None:
         if sampler is not None and not isinstance(sampler, Sampler):
-            raise InvalidValue(f"sampler must be None or a Sampler, such as TPESampler(), got sampler={sampler!r}")
+            raise InvalidValue(f"sampler must be None or a Sampler, such as TPESampler(), got sampler={shown(sampler)}")
         super().__init__(RandomSampler() if sampler is None else sampler)
         self.max_resource = check_resource("max_resource", max_resource)
         self.min_resource = check_resource("min_resource", min_resource)

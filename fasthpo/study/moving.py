@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from fasthpo.errors import StudyExists
-from fasthpo.storage.atomic import sync_directory
 from fasthpo.storage.directory import (
     DirectoryMark,
     directory_mark,
@@ -45,8 +44,6 @@ def move(
     checkpoints, before = state.checkpoints, state.store
     root = directory / DIRECTORY
     has_weights = before.directory is None and checkpoints.is_at(root)  # it was loaded from a file there
-    directory.mkdir(parents=True, exist_ok=True)
-    sync_directory(directory.parent)
     lock = WriterLock(directory)
     begun: DirectoryStore | None = None
     try:
@@ -77,10 +74,10 @@ def move(
             if not has_weights:
                 remove_trials(root)
             state.keep_in(before)
-            begun.drop()
+            begun.drop(keeps_lock=True)
             with suppress(OSError):
                 remove_study(directory)
-        lock.release()
+        lock.release(unused=True)
         raise
     before.drop()
     checkpoints.go_on_at(root)

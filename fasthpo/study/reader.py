@@ -14,6 +14,7 @@ import numpy.typing as npt
 from fasthpo.errors import NoCompletedTrials
 from fasthpo.exchange.json_files import write_json
 from fasthpo.space.parameter import Value
+from fasthpo.storage.atomic import storage_errors
 from fasthpo.system.paths import absolute, given_path
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import Trial, TrialSequence, TrialState
@@ -114,10 +115,10 @@ class StudyReader(ABC):
             path: the file; compressed if its name ends with ".gz".
 
         Raises:
-            OSError: the file can't be written.
+            StorageError: the file can't be written.
         """
         path = given_path("path", path)
-        with self._lock:
+        with storage_errors(f"{path} can't be written"), self._lock:
             write_json(absolute(path), self.table, {"direction": self.table.direction})
         return path
 
@@ -126,18 +127,22 @@ class StudyReader(ABC):
 
         Columns are number, state, value, params_..., metrics_..., start_time, end_time, duration, reports (a JSON
         object of step to value) and error, and under a multi-fidelity strategy resource and rungs. What a trial does
-        not have is empty; the choice None is "None".
+        not have is empty; the choice None is "None". If two choices of a parameter would read alike, such as None and
+        "None", or 1 and "1", or one is the empty string, all of that parameter are JSON: null, "None", 1, "1".
+
+        A text that a spreadsheet would take for a formula, as it begins with =, +, -, @, a tab or a line break, gets an
+        apostrophe before it; so does one that has apostrophes before these. Numbers stay as they are.
 
         Args:
             path: the file; compressed if its name ends with ".gz".
 
         Raises:
-            OSError: the file can't be written.
+            StorageError: the file can't be written.
         """
         from fasthpo.exchange.tables import write_csv
 
         path = given_path("path", path)
-        with self._lock:
+        with storage_errors(f"{path} can't be written"), self._lock:
             write_csv(absolute(path), self.table)
         return path
 
@@ -159,12 +164,12 @@ class StudyReader(ABC):
 
         Raises:
             MissingPackage: pyarrow is not installed.
-            OSError: the file can't be written.
+            StorageError: the file can't be written.
         """
         from fasthpo.exchange.tables import write_parquet
 
         path = given_path("path", path)
-        with self._lock:
+        with storage_errors(f"{path} can't be written"), self._lock:
             write_parquet(absolute(path), self.table)
         return path
 
@@ -190,7 +195,7 @@ class StudyReader(ABC):
         return self.table.reports.of(number)
 
     def trial_metrics(self, number: int) -> dict[str, float]:
-        columns = self.table.metrics.items()
+        columns = self.table.metrics.copy().items()  # in one step: another thread may tell
         return {name: float(c[number]) for name, c in columns if number < len(c) and c[number] == c[number]}
 
     def trial_error(self, number: int) -> str | None:

@@ -30,7 +30,7 @@ from fasthpo.samplers.base import Sampler
 from fasthpo.space.encoding import Batch, encode_columns
 from fasthpo.space.partial import encode_partial
 from fasthpo.space.search_space import SearchSpace
-from fasthpo.storage.atomic import atomic_file
+from fasthpo.storage.atomic import atomic_file, storage_errors
 from fasthpo.storage.checks import MOST_NESTED, is_flat
 from fasthpo.storage.definition import Given, Parts, define
 from fasthpo.storage.directory import (
@@ -38,6 +38,7 @@ from fasthpo.storage.directory import (
     JOURNAL_FILES,
     DirectoryMark,
     Loaded,
+    directory_for_study,
     exists,
     holds_study,
 )
@@ -56,17 +57,18 @@ from fasthpo.system.paths import absolute, given_path
 from fasthpo.trials.frozen import Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.objectives import Direction, check_direction
-from fasthpo.trials.outcome import NAN_ERROR, batch_arrays, final_states, metric_numbers, outcome
+from fasthpo.trials.outcome import NAN_ERROR, batch_arrays, error_text, final_states, metric_numbers, outcome
 from fasthpo.trials.rebuilding import settled
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import INFRASTRUCTURE, MOST_METRICS, TrialTable
 from fasthpo.trials.trial import Trial, TrialState
-from fasthpo.values import IntArray, as_number, element, plain, shown, whole
+from fasthpo.values import IntArray, as_number, check_count, check_flag, check_text, element, plain, shown, whole
 
 if TYPE_CHECKING:
     import optuna
 
 _RUNNING = int(TrialState.RUNNING)
+_LONGEST_ATTRIBUTE = 10**7  # characters of its name and its JSON
 _MOST_AT_ONCE = 10**7  # trials of a batch, each of which takes 100 bytes and more
 _INTERRUPTED = "interrupted: it was running when the study broke off"
 
@@ -137,9 +139,8 @@ class Study(StudyReader):
             )
         if sampler is not None and strategy is not None:
             raise InvalidValue("give a sampler or a strategy (which has a sampler of its own), got both")
-        _check_type("sampler", sampler, Sampler, "TPESampler()")
-        _check_type("strategy", strategy, Strategy, "Hyperband(max_resource=81)")
-        _check_type("pruner", pruner, Pruner, "MedianPruner()")
+        check_durability(durability)
+        _check_parts(sampler, strategy, pruner)
         if strategy is not None:
             sampler = strategy.sampler
         if sampler is None:
@@ -206,7 +207,8 @@ class Study(StudyReader):
     @property
     def resource_committed(self) -> int:
         """What has been spent, and what the running trials will cost."""
-        return self._state.scheduler.committed
+        with self._state.lock:
+            return self._state.scheduler.committed
 
     # --- ask
 
@@ -242,7 +244,11 @@ class Study(StudyReader):
 
         Raises:
             SpaceExhausted: as `ask`.
+            InvalidValue: `budget` is no number, or `new` no boolean.
         """
+        budget, new = as_number("budget", budget), check_flag("new", new)
+        if math.isnan(budget):
+            raise InvalidValue("budget must be a number, got budget=nan")
         state = self._state
         with state.lock, state.change():
             state.followers.pruner.check()
@@ -299,6 +305,8 @@ class Study(StudyReader):
 
     def report(self, number: int, value: float, step: int) -> None:
         """As `Trial.report`."""
+        if type(number) is not int:
+            number = self._number(number)
         reported = value if type(value) is float else as_number("value", value)
         if type(step) is not int:
             step = element(step)
@@ -334,6 +342,8 @@ class Study(StudyReader):
 
     def should_prune(self, number: int) -> bool:
         """As `Trial.should_prune`."""
+        if type(number) is not int:
+            number = self._number(number)
         state = self._state
         with state.lock:
             outer = IDLE if state.stage == IDLE else state.enter_within()
@@ -372,7 +382,7 @@ class Study(StudyReader):
                 report.
             state: `TrialState.PRUNED` or `FAILED`, where it is not COMPLETE.
             metrics: further numbers to keep with the trial; a study has at most 1,000 different names.
-            error: why it failed.
+            error: why it failed, a string; of more than 60,000 characters the middle is left out.
             infrastructure: of a FAILED trial, that the machine or the worker was to blame (it went away, say), not the
                 trial's parameters. Then samplers learn nothing from it; any other failure counts as the worst result
                 there is. An `error` that begins with "infrastructure: " says the same.
@@ -380,12 +390,13 @@ class Study(StudyReader):
         Raises:
             UnknownTrial: the study gave out no such number.
             TrialStateError: the trial is not running, for instance because it was told before.
-            InvalidValue: the value is no number, or does not go with the state.
+            InvalidValue: the value does not go with the state, or an argument is not what it must be.
             StorageError: the study has been told, but its files can't be written; see `Study`.
         """
         number = self._number(trial)
         final, result = outcome(value, state)
-        kept = metric_numbers(metrics)
+        kept, error = metric_numbers(metrics), error_text(error)
+        infrastructure = check_flag("infrastructure", infrastructure)
         if infrastructure and final != TrialState.FAILED:
             raise InvalidValue(f"infrastructure is for a trial that FAILED, got infrastructure={infrastructure!r}")
         live = self._state
@@ -522,10 +533,9 @@ class Study(StudyReader):
             value: None, a bool, int, float or str, or lists and string-keyed dicts of these, at most 100 in each other.
 
         Raises:
-            InvalidValue: it is none of these.
+            InvalidValue: it is none of these, or its JSON has more than 10 million characters.
         """
-        if not isinstance(name, str):
-            raise InvalidValue(f"an attribute's name must be a string, got {name!r}")
+        name = check_text("an attribute's name", name)
         try:
             text = json.dumps(value)
             same = json.loads(text) == value or value != value
@@ -533,6 +543,10 @@ class Study(StudyReader):
             raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}: {error}") from None
         if not same:
             raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}")
+        if len(name) + len(text) > _LONGEST_ATTRIBUTE:
+            raise InvalidValue(
+                f"an attribute's name and JSON must have at most {_LONGEST_ATTRIBUTE} characters, got {shown(value)}"
+            )
         if not is_flat(value):
             raise InvalidValue(
                 f"an attribute must not be nested more than {MOST_NESTED} levels deep, got {shown(value)}"
@@ -562,6 +576,13 @@ class Study(StudyReader):
         return self._state.scheduler.start_resource(number)
 
     def trial_checkpoint_dir(self, number: int) -> Path:
+        """As `Trial.checkpoint_dir`.
+
+        Raises:
+            UnknownTrial: the study gave out no such number.
+        """
+        number = check_count("number", number)
+        self._check_number(number)
         with self._state.lock:
             self._state.store.check()  # or another study's weights might be overwritten
             return self._state.checkpoints.of(number)
@@ -589,12 +610,12 @@ class Study(StudyReader):
 
     def _keep_at(self, path: str | Path, durability: Durability, overwrite: bool, overwrite_weights: bool) -> None:
         """As `keep_at`; with `overwrite_weights` also weights are removed that a study has left."""
-        seconds = check_durability(durability)
+        seconds, overwrite = check_durability(durability), check_flag("overwrite", overwrite)
         directory = absolute(given_path("path", path))  # the process may go elsewhere
         state = self._state
         with state.lock:
             state.store.wait()
-            with state.change(moves=True):
+            with state.change(moves=True), directory_for_study(directory):
                 move(state, self._id, self._definition(), directory, seconds, overwrite, overwrite_weights)
 
     def _keep_again(self, directory: Path, mark: DirectoryMark) -> None:
@@ -676,13 +697,13 @@ class Study(StudyReader):
 
         Raises:
             StudyExists: that directory is where a study is kept.
-            OSError: the file can't be written.
+            StorageError: the file can't be written.
         """
         path = given_path("path", path)
         target = path / CHECKPOINT_FILE if path.is_dir() else path
         if target.name == CHECKPOINT_FILE and any(exists(target.parent / name) for name in JOURNAL_FILES):
             raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
-        with atomic_file(absolute(target)) as file:
+        with storage_errors(f"{target} can't be written"), atomic_file(absolute(target)) as file:
             self._write(file)
         return target
 
@@ -733,11 +754,14 @@ class Study(StudyReader):
             InvalidSearchSpace: a trial does not lie in `space`.
             OSError: a file can't be read.
         """
-        if interrupted not in ("retry", "fail"):
-            raise InvalidValue(f"interrupted must be 'retry' or 'fail', got interrupted={interrupted!r}")
+        then = plain(interrupted)
+        if not isinstance(then, str) or then not in ("retry", "fail"):
+            raise InvalidValue(f"interrupted must be 'retry' or 'fail', got interrupted={shown(interrupted)}")
+        read_only, recover = check_flag("read_only", read_only), check_flag("recover", recover)
         if read_only and space is not None:
             raise InvalidValue("a study that is only read can't get another space")
         seconds = check_durability(durability)
+        _check_parts(sampler, strategy, pruner)
         if space is not None and not isinstance(space, SearchSpace):
             space = SearchSpace(space)
         path = absolute(given_path("path", path))
@@ -747,7 +771,7 @@ class Study(StudyReader):
             study = cls._of(opened, is_given=any(one is not None for one in (sampler, strategy, space)))
             state, loaded = study._state, opened.loaded
             again: list[int] = []
-            if interrupted == "retry" and not read_only:
+            if then == "retry" and not read_only:
                 again = state.history.requeued()
                 if again:
                     state.take_up(state.history)
@@ -773,7 +797,7 @@ class Study(StudyReader):
                 "%s: the last %d bytes are dropped: a record that was not written to its end when the study broke off",
                 loaded.journal, loaded.torn,
             )  # fmt: skip
-        if interrupted == "fail":
+        if then == "fail":
             for number in study.table.running.tolist():
                 study.tell(number, state=TrialState.FAILED, error=_INTERRUPTED, infrastructure=True)
         return study
@@ -901,15 +925,26 @@ class Study(StudyReader):
         )
 
     def __repr__(self) -> str:
-        best = self.table.best_number
-        shown = "none" if best is None else f"{self.table.values[best]:.6g} (trial {best})"
-        return f"Study({len(self)} trials, {self.direction}, {type(self.sampler).__name__}, best={shown})"
+        number = self.table.best_number
+        best = "none" if number is None else f"{self.table.values[number]:.6g} (trial {number})"
+        return f"Study({len(self)} trials, {self.direction}, {type(self.sampler).__name__}, best={best})"
+
+
+def _check_parts(sampler: object, strategy: object, pruner: object) -> None:
+    """Make sure that these are what they must be; each may be None.
+
+    Raises:
+        InvalidValue: one is something else.
+    """
+    _check_type("sampler", sampler, Sampler, "TPESampler()")
+    _check_type("strategy", strategy, Strategy, "Hyperband(max_resource=81)")
+    _check_type("pruner", pruner, Pruner, "MedianPruner()")
 
 
 def _check_type(what: str, value: object, kind: type, example: str) -> None:
     if value is not None and not isinstance(value, kind):
         hint = f": call it, {value.__name__}(...)" if isinstance(value, type) and issubclass(value, kind) else ""
-        raise InvalidValue(f"{what} must be a {kind.__name__}, such as {example}, got {value!r}{hint}")
+        raise InvalidValue(f"{what} must be a {kind.__name__}, such as {example}, got {shown(value)}{hint}")
 
 
 def new_id() -> bytes:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import time
 
+_END = 253370764800.0  # the year 9999, in seconds since the epoch: no file or date has a time much beyond it
 _AHEAD = 2 * 86400.0  # seconds that a study may be ahead of the system clock: a wrong time zone, not a wrong year
+
+
+def _system_time(otherwise: float = 0.0) -> float:
+    """Seconds since the epoch; or else, where the system's clock is before it, beyond the year 9998, or no number."""
+    now = time.time()
+    return now if 0 <= now < _END else otherwise
 
 
 class StudyClock:
@@ -19,8 +26,9 @@ class StudyClock:
     """
 
     def __init__(self, latest: float = 0.0) -> None:
-        ahead = latest - time.time()
-        self._offset = time.time() - time.monotonic() + (ahead if 0 < ahead < _AHEAD else 0.0)
+        now = _system_time(min(latest, _END))
+        ahead = latest - now
+        self._offset = now - time.monotonic() + (ahead if 0 < ahead < _AHEAD else 0.0)
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -28,4 +36,4 @@ class StudyClock:
 
     def catch_up(self) -> None:
         """Take over what the system clock is ahead, after a sleep for instance; while no trial is running."""
-        self._offset = max(self._offset, time.time() - time.monotonic())
+        self._offset = max(self._offset, _system_time() - time.monotonic())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fasthpo.errors import InvalidValue, StorageError
+from fasthpo.values import exact, shown
 
 
 def given_path(name: str, path: Any, rule: str = "the path of a file or directory") -> Path:
@@ -15,16 +16,24 @@ def given_path(name: str, path: Any, rule: str = "the path of a file or director
     Raises:
         InvalidValue: it is no path, or nobody knows that home directory.
     """
-    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise InvalidValue(f"{name} must be {rule}, got {name}={path!r}")
+    text = exact(os.fspath(path)) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text or not _is_encodable(text):
+        raise InvalidValue(f"{name} must be {rule}, got {name}={shown(path)}")
     expanded = os.path.expanduser(text)
     if expanded.startswith("~"):
         raise InvalidValue(
-            f"{name} begins with a home directory that is not known here, got {name}={path!r}; for a file whose name "
-            "begins with ~, give its absolute path"
+            f"{name} begins with a home directory that is not known here, got {name}={shown(path)}; for a file whose "
+            "name begins with ~, give its absolute path"
         )
     return Path(expanded)
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether the system can have a file of that name."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+        return False
 
 
 def absolute(path: Path) -> Path:

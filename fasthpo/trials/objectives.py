@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.values import FloatArray, IntArray, shown
+from fasthpo.values import FloatArray, IntArray, plain, shown
 
 Direction = Literal["minimize", "maximize"]
 
@@ -23,9 +23,10 @@ def check_direction(direction: str) -> Direction:
     Raises:
         InvalidValue: neither "minimize" nor "maximize".
     """
-    if direction not in ("minimize", "maximize"):
+    known = plain(direction)
+    if not isinstance(known, str) or known not in ("minimize", "maximize"):
         raise InvalidValue(f"direction must be 'minimize' or 'maximize', got direction={shown(direction)}")
-    return direction  # type: ignore[return-value]
+    return known  # type: ignore[return-value]
 
 
 class Objectives:

@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from fasthpo.errors import InvalidValue
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import FloatArray, IntArray, as_number, elements, plain, shown, whole
+from fasthpo.values import FloatArray, IntArray, as_number, check_text, elements, plain, shown, whole
 
 NAN_ERROR = "the objective's value was nan"  # why a trial failed that was told NaN in a batch
+LONGEST_ERROR = 60_000  # characters, of which 16,384 trials have to fit into a record of less than 4 GiB
+_LONGEST_NAME = 1_000  # characters
 _FINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 
 
@@ -31,9 +33,10 @@ def outcome(value: float | None, state: TrialState | None) -> tuple[TrialState, 
                 "state=TrialState.FAILED"
             )
         return (TrialState.FAILED, None) if missing else (TrialState.COMPLETE, result)
-    if not isinstance(plain(state), int) or state not in _FINAL:
+    given, state = state, plain(state)
+    if isinstance(state, bool) or not isinstance(state, int) or state not in _FINAL:
         raise InvalidValue(
-            f"a trial can be told COMPLETE, PRUNED or FAILED, such as state=TrialState.FAILED, got state={shown(state)}"
+            f"a trial can be told COMPLETE, PRUNED or FAILED, such as state=TrialState.FAILED, got state={shown(given)}"
         )
     if state == TrialState.COMPLETE and missing:
         raise InvalidValue(f"a COMPLETE trial needs a value that is not NaN, got value={value}")
@@ -98,10 +101,42 @@ def metric_numbers(metrics: Mapping[str, Any] | None) -> dict[str, float]:
     """Further metrics as floats by name.
 
     Raises:
-        InvalidValue: they are no mapping, or one is no number.
+        InvalidValue: they are no mapping, a name is no string or too long, or one is no number.
     """
     if metrics is None:
         return {}
     if not isinstance(metrics, Mapping):
         raise InvalidValue(f"metrics must map names to numbers, got metrics={shown(metrics)}")
-    return {str(name): as_number(f"metric {name!r}", one) for name, one in metrics.items()}
+    return {metric_name(name): as_number(f"metric {shown(name)}", one) for name, one in metrics.items()}
+
+
+def metric_name(name: Any) -> str:
+    """The name of a metric.
+
+    Raises:
+        InvalidValue: it is no string, or too long.
+    """
+    text = check_text("a metric's name", name)
+    if len(text) > _LONGEST_NAME:
+        raise InvalidValue(f"a metric's name must have at most {_LONGEST_NAME} characters, got {shown(name)}")
+    return text
+
+
+def error_text(error: Any) -> str | None:
+    """Why a trial failed, shortened in its middle if it is too long; None if no reason is given.
+
+    Raises:
+        InvalidValue: it is no string.
+    """
+    if error is None:
+        return None
+    text = plain(error)
+    if not isinstance(text, str):
+        raise InvalidValue(
+            f"error must be a string, such as str(error) or traceback.format_exc(), got error={shown(error)} of type "
+            f"{type(error).__name__}"
+        )
+    if len(text) > LONGEST_ERROR:
+        half = LONGEST_ERROR // 2
+        text = f"{text[:half]}\n... ({len(text)} characters)\n{text[-half:]}"
+    return text

@@ -10,7 +10,7 @@ from typing import Any, Protocol, overload
 
 from fasthpo.errors import InvalidValue
 from fasthpo.space.parameter import Value
-from fasthpo.values import as_number, check_index, shown
+from fasthpo.values import as_number, check_index, check_text, shown
 
 
 class TrialState(IntEnum):
@@ -260,6 +260,13 @@ class TrialResult:
 
     metrics: TrialMetrics | None = None
     error: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.metrics is not None and not isinstance(self.metrics, TrialMetrics):
+            raise InvalidValue(
+                f"metrics must be TrialMetrics, got metrics={shown(self.metrics)}; see TrialResult.success"
+            )
+        object.__setattr__(self, "error", None if self.error is None else check_text("error", self.error))
 
     @classmethod
     def success(cls, metrics: TrialMetrics | float) -> TrialResult:

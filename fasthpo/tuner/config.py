@@ -17,7 +17,7 @@ from fasthpo.samplers.base import check_seed
 from fasthpo.storage.weights import Keep, check_keep
 from fasthpo.system.paths import given_path
 from fasthpo.trials.objectives import check_direction
-from fasthpo.values import as_number, check_count, check_flag, shown
+from fasthpo.values import as_number, check_count, check_flag, plain, shown
 
 # by strategy, which is also the pruner's name: the fields that it uses, which are arguments of the pruner
 PRUNING_STRATEGIES: dict[str, tuple[str, ...]] = {
@@ -33,7 +33,8 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECA
 _LONGEST_NAME = 200  # bytes; file systems end at 255, and temporary names are longer
 
 
-def _checked_name(name: Any) -> str:
+def _checked_name(given: Any) -> str:
+    name = plain(given)
     if not isinstance(name, str) or not name.strip():
         raise InvalidValue(f"study_name must be a string that is not empty, got study_name={shown(name)}")
     why = None
@@ -122,6 +123,7 @@ class PruningConfig(_Config):
     reduction_factor: int = 3
 
     def __post_init__(self) -> None:
+        self._set(strategy=plain(self.strategy))
         if not isinstance(self.strategy, str) or self.strategy not in PRUNING_STRATEGIES:
             raise InvalidValue(
                 f"strategy must be one of {list(PRUNING_STRATEGIES)}, got strategy={shown(self.strategy)}"
@@ -264,7 +266,7 @@ class TunerConfig(_Config):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        metric = self.objective_metric
+        metric = plain(self.objective_metric)
         if metric is not None and (not isinstance(metric, str) or not metric):
             raise InvalidValue(
                 f"objective_metric must be None or a metric's name, got objective_metric={shown(metric)}"
@@ -275,6 +277,7 @@ class TunerConfig(_Config):
                 raise InvalidValue(f"{name} must be None or a {kind.__name__}, got {name}={shown(value)}")
         self._set(
             study_name=_checked_name(self.study_name),
+            objective_metric=metric,
             direction=check_direction(self.direction),
             max_duration=None if self.max_duration is None else _checked_duration(self.max_duration),
             output_dir=given_path("output_dir", self.output_dir, "the path of a directory"),

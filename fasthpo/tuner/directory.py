@@ -134,7 +134,7 @@ class StudyFiles:
             return
         numbers = {**statistics.to_dict(), "stop_reason": reason}
         name, compress = self._config.study_name, self._config.compress_history
-        with self._writing("the files that sum up the study can't be written"):
+        with self._writing("the files that sum up the study can't be written"), study._lock:
             export_study(self._directory, study.table, name, numbers, compress)
 
     def load(self, new: Study, path: Path, widen: bool) -> Study:

@@ -54,7 +54,7 @@ class EarlyStopping:
 
     def __init__(self, config: EarlyStoppingConfig | None = None, direction: str = "minimize") -> None:
         if config is not None and not isinstance(config, EarlyStoppingConfig):
-            raise InvalidValue(f"config must be an EarlyStoppingConfig, got {config!r}")
+            raise InvalidValue(f"config must be an EarlyStoppingConfig, got {shown(config)}")
         self.config = config or EarlyStoppingConfig()
         self.direction = check_direction(direction)
         self.best_value: float | None = None  #: the best value so far; None before the first finite one

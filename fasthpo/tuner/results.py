@@ -77,6 +77,11 @@ class StudyStatistics:
     @classmethod
     def of(cls, study: Study, total_duration: float) -> StudyStatistics:
         """The statistics of a study's trials after `total_duration` seconds."""
+        with study._lock:
+            return cls._of(study, total_duration)
+
+    @classmethod
+    def _of(cls, study: Study, total_duration: float) -> StudyStatistics:
         table, strategy = study.table, study.strategy
         complete, pruned, failed = (
             table.counts[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)

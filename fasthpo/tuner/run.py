@@ -164,7 +164,7 @@ class Run:
         if self._reason is None and self._is_hopeless():
             error, cause = self._last_failure
             failed = self._study.table.counts[TrialState.FAILED]
-            raise AllTrialsFailed(_all_failed(failed, self._study.table.errors.values(), error)) from cause
+            raise AllTrialsFailed(_all_failed(failed, self._study.table.errors.copy().values(), error)) from cause
         reason = self._reason or self._nothing
         assert reason is not None
         return reason

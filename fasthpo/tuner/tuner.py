@@ -35,6 +35,7 @@ from fasthpo.tuner.in_worker import early_stopping, reduced_tuner
 from fasthpo.tuner.progress import Progress
 from fasthpo.tuner.results import StopReason, StudyStatistics, TuningResult, busy_seconds
 from fasthpo.tuner.run import Run
+from fasthpo.values import shown
 
 
 class HyperparameterTuner:
@@ -64,10 +65,12 @@ class HyperparameterTuner:
 
     def __init__(self, config: TunerConfig, space: SearchSpace | Mapping[str, Any], strategy: Strategy) -> None:
         if not isinstance(config, TunerConfig):
-            raise InvalidValue(f"config must be a TunerConfig, got {config!r}")
+            raise InvalidValue(f"config must be a TunerConfig, got {shown(config)}")
         if not isinstance(strategy, Strategy):
             hint = ": Strategy(sampler) makes one of a sampler" if isinstance(strategy, Sampler) else ""
-            raise InvalidValue(f"strategy must be a Strategy, such as RandomSearch(seed=0), got {strategy!r}{hint}")
+            raise InvalidValue(
+                f"strategy must be a Strategy, such as RandomSearch(seed=0), got {shown(strategy)}{hint}"
+            )
         if config.seed is not None and config.seed != strategy.sampler.seed:
             raise InvalidValue(
                 f"the strategy has a seed of its own, {strategy.sampler.seed}, so config.seed={config.seed} would have "
@@ -187,7 +190,7 @@ class HyperparameterTuner:
             InvalidValue: not an instance of `HyperparameterCallback`.
         """
         if not isinstance(callback, HyperparameterCallback):
-            raise InvalidValue(f"callback must be an instance of HyperparameterCallback, got {callback!r}")
+            raise InvalidValue(f"callback must be an instance of HyperparameterCallback, got {shown(callback)}")
         if isinstance(callback, LoggingCallback) and self._logging in self._callbacks:
             self._callbacks.remove(self._logging)
         self._callbacks.append(callback)
@@ -301,7 +304,7 @@ class HyperparameterTuner:
             StorageError: files can't be written.
         """
         if not callable(objective):
-            raise InvalidValue(f"objective must be callable with a trial, got {objective!r}")
+            raise InvalidValue(f"objective must be callable with a trial, got {shown(objective)}")
         execution = Execution.of(
             workers, devices, backend, executor, trial_timeout, trial_memory, retries, resources_per_trial, initializer,
             initargs,

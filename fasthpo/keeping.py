@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
 import sys
 import threading
 from collections import deque
@@ -30,7 +29,7 @@ from fasthpo.samplers.base import Sampler
 from fasthpo.scheduler import Scheduler
 from fasthpo.search_space import SearchSpace
 from fasthpo.storage.atomic import atomic_file, sync_directory
-from fasthpo.storage.checkpoints import DIRECTORY, Keep, remove_trials, trials_in
+from fasthpo.storage.checkpoints import DIRECTORY, Keep, check_removable, clear, remove_trials, trials_in
 from fasthpo.storage.checks import MOST_NESTED, is_flat
 from fasthpo.storage.definition import Parts, define
 from fasthpo.storage.folder import (
@@ -62,7 +61,7 @@ WRITING = 2  # in memory all is done
 REPORTING = 3  # a report is being added
 _CALLS = frozenset(
     ("ask", "ask_within", "ask_batch", "enqueue", "report", "should_prune", "tell", "tell_batch", "add_trials",
-     "set_attribute", "keep_checkpoints", "_keep_at")
+     "set_attribute", "keep_checkpoints", "keep_at")
 )  # fmt: skip
 
 
@@ -338,49 +337,50 @@ class Keeping(Exporting):
         Args:
             path: the directory; made if it is missing.
             durability: see `Study`.
-            overwrite: remove a study that the directory holds, with its trials' weights.
+            overwrite: remove a study that the directory holds, with its trials' weights; nothing else is removed.
 
         Raises:
-            StudyExists: the directory holds a study, or weights that one has left.
+            StudyExists: the directory holds a study, or weights that one has left; or weights that can't be overwritten,
+                because they are links or lie behind one.
             StudyInUse: another study has the directory.
             StudyReadOnly: this one follows another process's study, or was closed.
             OSError: the files can't be written, or weights can't be copied; the study stays where it was.
         """
-        self._keep_at(path, durability, overwrite, overwrite)
-
-    def _keep_at(self, path: str | Path, durability: Durability, overwrite: bool, overwrite_weights: bool) -> None:
-        """As `keep_at`; with `overwrite_weights` also weights are removed that a study has left."""
         seconds = check_durability(durability)
         directory = absolute(given_path("path", path))  # the process may go elsewhere
         with self._lock:
             if self._keeper is not None:
                 self._keeper.wait()
             with Change(self, moves=True):
-                self._move(directory, seconds, overwrite, overwrite_weights)
+                self._move(directory, seconds, overwrite)
 
-    def _move(self, directory: Path, seconds: float | None, overwrite: bool, overwrite_weights: bool) -> None:
-        """As `_keep_at`; if it is broken off, the study stays where it was, and the directory as it was."""
+    def _move(self, directory: Path, seconds: float | None, overwrite: bool) -> None:
+        """As `keep_at`; if it is broken off, the study stays where it was, and the directory as it was."""
         root, before = directory / DIRECTORY, self._keeper
         has_weights = before is None and self.checkpoints.is_at(root)  # it was loaded from a file there
         directory.mkdir(parents=True, exist_ok=True)
         sync_directory(directory.parent)
         lock = WriterLock(directory)
         begun: Keeper | None = None
+        copied: list[int] = []
         try:
+            if holds_study(directory) and not overwrite:
+                raise StudyExists(
+                    f"{directory} holds a study already; go on with it by Study.load({str(directory)!r}), or "
+                    "choose another directory"
+                )
+            if not has_weights:
+                self._refuse_weights(root, overwrite)
             if holds_study(directory):
-                if not overwrite:
-                    raise StudyExists(
-                        f"{directory} holds a study already; go on with it by Study.load({str(directory)!r}), or "
-                        "choose another directory"
-                    )
                 remove_study(directory)
+            if not has_weights:  # not before the study: weights alone are refused, a study alone would miss them
+                clear(root)
             remove_leftovers(directory)
             head = Head(VERSION, 0, self._id, self._definition())
             keeper = Keeper(directory, lock, self._history, self._lock, seconds, head)
             if not has_weights:
-                self._refuse_weights(root, overwrite_weights)
                 if before is None or self.checkpoints.is_empty or before.is_in_place():
-                    self.checkpoints.copy_to(root)
+                    copied = self.checkpoints.copy_to(root)
                 else:  # what is there is another study's
                     self.checkpoints.forget()
             begun = keeper
@@ -391,8 +391,8 @@ class Keeping(Exporting):
             self._kept_by(keeper)
         except BaseException:
             if begun is not None:
-                if not has_weights:
-                    remove_trials(root)
+                if copied:
+                    remove_trials(root, copied)
                 self._kept_by(before)
                 begun.drop()
                 with suppress(OSError):
@@ -404,12 +404,13 @@ class Keeping(Exporting):
         self.checkpoints.go_on_at(root)
 
     def _refuse_weights(self, root: Path, overwrite: bool) -> None:
-        """Make sure that no trial finds weights that another study's has left."""
-        if not trials_in(root):
-            return
-        if not overwrite:
-            raise StudyExists(f"{root} holds weights of another study's trials; remove it, or choose another directory")
-        shutil.rmtree(root, ignore_errors=True)
+        """Make sure that no trial is to find weights that another study's has left."""
+        if trials_in(root) and not overwrite:
+            raise StudyExists(
+                f"{root} holds weights of another study's trials; remove it, choose another directory, or have them "
+                "removed by overwrite=True (of TunerConfig, or Study.keep_at)"
+            )
+        check_removable(root)
 
     def _keep_again(self, directory: Path, mark: DirectoryMark) -> None:
         """Keep the study in a directory that holds an earlier state of it, as `_let_go` left it there.
@@ -417,6 +418,8 @@ class Keeping(Exporting):
         Raises:
             StudyExists: another study is there, or this one has gone on there.
         """
+        root = directory / DIRECTORY
+        copied: list[int] = []
         with self._lock:
             lock = WriterLock(directory)
             try:
@@ -425,11 +428,16 @@ class Keeping(Exporting):
                     raise StudyExists(f"{directory} holds a study that has changed since this one was kept there")
                 remove_leftovers(directory)
                 head = head._replace(definition=self._definition())
+                if not self.checkpoints.is_at(root):  # there was none yet when this study was loaded
+                    copied = self.checkpoints.copy_to(root)
                 keeper = Keeper(directory, lock, self._history, self._lock, check_durability("interval"), head)
                 keeper.begin_with_all(journal)
             except BaseException:
+                if copied:
+                    remove_trials(root, copied)
                 lock.release()
                 raise
+            self.checkpoints.go_on_at(root)
             self._kept_by(keeper)
 
     @property

@@ -26,6 +26,7 @@ from fasthpo.storage.atomic import atomic_file
 from fasthpo.storage.checkpoints import DIRECTORY
 from fasthpo.storage.definition import Definition, Given
 from fasthpo.storage.folder import (
+    STUDY_FILES,
     Loaded,
     exists,
     holds_study,
@@ -153,7 +154,8 @@ class Loading(Keeping):
         made._id = loaded.head.study_id
         made._take_up(path, history)
         weights = (path if path.is_dir() else path.parent) / DIRECTORY
-        if path.is_dir() or weights.exists():
+        # beside a file of any other name stands nothing of this study
+        if path.is_dir() or (path.name in STUDY_FILES and weights.exists()):
             made.checkpoints.use(weights)
         return made, changed or space is not None
 

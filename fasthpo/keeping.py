@@ -340,7 +340,7 @@ class Keeping(Exporting):
             overwrite: remove a study that the directory holds, with its trials' weights; nothing else is removed.
 
         Raises:
-            StudyExists: the directory holds a study, or weights that one has left; or weights that can't be overwritten,
+            StudyExists: the directory holds a study, or weights that one has left; or weights that can't be removed,
                 because they are links or lie behind one.
             StudyInUse: another study has the directory.
             StudyReadOnly: this one follows another process's study, or was closed.

@@ -124,7 +124,9 @@ def test_such_a_study_is_saved_by_hand_and_its_weights_stay_with_it(killed: Path
 
 
 @pytest.mark.parametrize("way", ["load", "keep_at", "save", "through a link"])
-def test_such_a_study_keeps_its_weights_beside_it_however_it_is_taken_up(way: str, killed: Path, tmp_path: Path) -> None:
+def test_such_a_study_keeps_its_weights_beside_it_however_it_is_taken_up(
+    way: str, killed: Path, tmp_path: Path
+) -> None:
     directory = killed
     if way == "load":
         study = fasthpo.Study.load(killed)

@@ -124,6 +124,7 @@ class Loading(Keeping):
             )  # fmt: skip
         if interrupted == "fail":
             for number in study.table.running.tolist():
+                study.checkpoints.tidy(number)
                 study.tell(number, state=TrialState.FAILED, error=_INTERRUPTED, infrastructure=True)  # type: ignore[attr-defined]
         return study
 

@@ -20,13 +20,15 @@ from typing import Any, Literal
 from fasthpo.errors import InvalidValue, StudyExists
 from fasthpo.log import logger
 from fasthpo.parameter import plain
-from fasthpo.storage.atomic import storage_error
+from fasthpo.storage.atomic import remove_temporary_in, storage_error
+from fasthpo.storage.owner import OWNER, owner, remove_abandoned
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 from fasthpo.values import shown
 
 DIRECTORY = "checkpoints"
 _NAME = re.compile(r"trial-(0|[1-9][0-9]{0,17})")
+_TEMPORARY = re.compile(rf"fasthpo-{OWNER}-.+")
 _JUNCTION = 0xA0000003  # a link to a directory on Windows
 
 Keep = Literal["best", "all"] | int
@@ -136,7 +138,8 @@ class Checkpoints:
         """The directory that holds all of them."""
         with self._making:
             if self._root is None:
-                self._root = Path(tempfile.mkdtemp(prefix="fasthpo-"))
+                remove_abandoned(Path(tempfile.gettempdir()), _TEMPORARY)
+                self._root = Path(tempfile.mkdtemp(prefix=f"fasthpo-{owner()}-"))
                 self._is_temporary = True
                 weakref.finalize(self, _remove, self._root, os.getpid())
             return self._root
@@ -203,7 +206,13 @@ class Checkpoints:
         except OSError as error:
             raise storage_error(error, f"the directory of a trial's weights, {directory}, can't be made") from error
         self._made.add(number)
+        self.tidy(number)
         return directory
+
+    def tidy(self, number: int) -> None:
+        """Remove what a process that was killed has left half written among a trial's weights."""
+        if number in self._made:
+            remove_temporary_in(self.root / f"trial-{number}")
 
     # --- house-keeping
 

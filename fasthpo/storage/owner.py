@@ -34,8 +34,8 @@ def remove_abandoned(directory: Path, names: re.Pattern[str]) -> None:
         directory: where to look, which need not exist.
         names: which names to look at; contains `OWNER`.
     """
-    with suppress(OSError):
-        for entry in os.scandir(directory):
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
             found = names.fullmatch(entry.name)
             if found is None or found["host"] != _host() or not _is_abandoned(entry.path, int(found["process"])):
                 continue

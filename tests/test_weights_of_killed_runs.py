@@ -12,7 +12,7 @@ from test_tuner_multi_fidelity import make
 
 import fasthpo
 from fasthpo import HyperparameterTuner, Trial
-from fasthpo.storage.checkpoints import DIRECTORY
+from fasthpo.storage.weights import DIRECTORY
 from tests.tuning import SPACE, parabola
 
 # a server that has imported everything forks each process; where there is none, each is a fresh interpreter

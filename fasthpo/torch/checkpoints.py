@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 import torch
 
 from fasthpo.errors import CorruptCheckpoint, InvalidValue
-from fasthpo.paths import absolute
 from fasthpo.storage.atomic import atomic_file, storage_error
+from fasthpo.system.paths import absolute
 from fasthpo.values import shown
 
 FILE_NAME = "training.pt"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fasthpo.errors import FastHPOError, StorageError
+from fasthpo.storage.owner import OWNER, owner, remove_abandoned
 
 if sys.platform == "darwin":
     import fcntl
@@ -38,7 +40,21 @@ def storage_errors(what: str) -> Iterator[None]:
 
 def temporary_beside(path: Path) -> Path:
     """A new name beside `path`, because a rename is atomic within one file system only."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{path.name}.{owner()}-{secrets.token_hex(4)}.tmp")
+
+
+def remove_temporary_beside(path: Path) -> None:
+    """Remove what processes that are gone have left half written in the place of `path`."""
+    remove_abandoned(path.parent, _temporary(re.escape(path.name)))
+
+
+def remove_temporary_in(directory: Path) -> None:
+    """The same for all files of a directory."""
+    remove_abandoned(directory, _temporary(".+"))
+
+
+def _temporary(name: str) -> re.Pattern[str]:
+    return re.compile(rf"\.{name}\.{OWNER}-[0-9a-f]{{8}}\.tmp", re.DOTALL)
 
 
 def is_temporary(name: str, of: str) -> bool:
@@ -59,6 +75,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         OSError: the file can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_temporary_beside(path)
     temporary = temporary_beside(path)
     try:
         with open(temporary, "xb") as file:

@@ -28,7 +28,7 @@ import msgpack
 
 from fasthpo.errors import CorruptCheckpoint
 from fasthpo.storage import journal
-from fasthpo.storage.atomic import is_temporary, storage_errors, sync_directory
+from fasthpo.storage.atomic import is_temporary, remove_temporary_in, storage_errors, sync_directory
 from fasthpo.storage.definition import Definition
 from fasthpo.storage.framing import HEAD_SIZE, claimed_size, frame, payload_at, read_frames
 from fasthpo.storage.journal_reader import Replayer
@@ -212,6 +212,7 @@ def remove_leftovers(directory: Path) -> None:
     for entry in os.scandir(directory):
         if any(is_temporary(entry.name, name) for name in STUDY_FILES) and not entry.is_dir(follow_symlinks=False):
             os.unlink(entry.path)
+    remove_temporary_in(directory)  # of exports, which are written without the lock
 
 
 def read_study(path: Path, partly: bool = False) -> Loaded:

@@ -14,6 +14,7 @@ from fasthpo.storage.atomic import atomic_file
 from fasthpo.storage.definition import Definition, Given, Parts
 from fasthpo.storage.directory import (
     JOURNAL_FILES,
+    STUDY_FILES,
     Loaded,
     checkpoint_mark,
     exists,
@@ -93,7 +94,9 @@ def open_study(path: Path, given: Given, space: SearchSpace | None, recover: boo
         history.next_draw, is_changed = 0, True
         history.table.forget_draws()
     root = (path if path.is_dir() else path.parent) / DIRECTORY
-    return Opened(path, loaded, parts, history, is_changed, root if path.is_dir() or root.exists() else None)
+    # beside a file of any other name stands nothing of this study
+    has_root = path.is_dir() or (path.name in STUDY_FILES and root.exists())
+    return Opened(path, loaded, parts, history, is_changed, root if has_root else None)
 
 
 def keep_on(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import math
 import os
 import re
 import shutil
+import stat
 import tempfile
 import threading
 import weakref
@@ -15,8 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from fasthpo.errors import InvalidValue
-from fasthpo.storage.atomic import storage_error
+from fasthpo.errors import InvalidValue, StudyExists
+from fasthpo.storage.atomic import remove_temporary_in, storage_error
+from fasthpo.storage.owner import OWNER, owner, remove_abandoned
 from fasthpo.system.log import logger
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
@@ -24,6 +27,8 @@ from fasthpo.values import plain, shown
 
 DIRECTORY = "checkpoints"
 _NAME = re.compile(r"trial-(0|[1-9][0-9]{0,17})")
+_TEMPORARY = re.compile(rf"fasthpo-{OWNER}-.+")
+_JUNCTION = 0xA0000003  # a link to a directory on Windows
 
 Keep = Literal["best", "all"] | int
 
@@ -53,11 +58,58 @@ def trials_in(root: Path) -> list[int]:
     return [int(name[1]) for name in names if name is not None]
 
 
-def remove_trials(root: Path) -> None:
-    """Remove the trials' directories under `root`, as far as that goes, and `root` if nothing else is there."""
+def _is_link(path: Path) -> bool:
+    status = os.lstat(path)
+    return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _JUNCTION
+
+
+def _check_removable(root: Path, number: int) -> Path:
+    """The directory of a trial, which lies under `root` itself and not behind a link: someone else's may be there.
+
+    Raises:
+        OSError: there is none, or it is a link or a file, or `root` is a link.
+    """
+    directory = root / f"trial-{number}"
+    for path in (root, directory):
+        if _is_link(path):
+            raise OSError(errno.ELOOP, "nothing is removed through a link", str(path))
+    if not directory.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
+    return directory
+
+
+def check_removable(root: Path) -> None:
+    """Make sure that `clear` can remove whatever looks like a trial's directory under `root`.
+
+    Raises:
+        StudyExists: something else has the name of one, or would be removed through a link.
+    """
+    for number in trials_in(root):
+        try:
+            _check_removable(root, number)
+        except OSError as error:
+            raise StudyExists(
+                f"{root} holds weights of another study's trials that can't be removed: {error}; remove them, or "
+                "choose another directory"
+            ) from error
+
+
+def clear(root: Path) -> None:
+    """Remove the trials' directories under `root`, and nothing else that may be there.
+
+    Raises:
+        OSError: one can't be removed.
+    """
+    for number in trials_in(root):
+        shutil.rmtree(_check_removable(root, number))
+
+
+def remove_trials(root: Path, numbers: Iterable[int]) -> None:
+    """Remove these trials' directories under `root`, as far as that goes, and `root` if nothing else is there."""
+    for number in numbers:
+        with suppress(OSError):
+            shutil.rmtree(_check_removable(root, number), ignore_errors=True)
     with suppress(OSError):
-        for number in trials_in(root):
-            shutil.rmtree(root / f"trial-{number}", ignore_errors=True)
         root.rmdir()
 
 
@@ -87,7 +139,8 @@ class Checkpoints:
         """The directory that holds all of them."""
         with self._making:
             if self._root is None:
-                self._root = Path(tempfile.mkdtemp(prefix="fasthpo-"))
+                remove_abandoned(Path(tempfile.gettempdir()), _TEMPORARY)
+                self._root = Path(tempfile.mkdtemp(prefix=f"fasthpo-{owner()}-"))
                 self._is_temporary = True
                 weakref.finalize(self, _remove, self._root, os.getpid())
             return self._root
@@ -103,28 +156,33 @@ class Checkpoints:
         self._root, self._is_temporary = root, False
 
     def is_at(self, root: Path) -> bool:
-        """Whether they are under `root`."""
-        return self._root == root
+        """Whether they are under `root`, by whatever path."""
+        return self._root is not None and os.path.realpath(self._root) == os.path.realpath(root)
 
-    def copy_to(self, root: Path) -> None:
-        """Copy them to `root`, where there are none: all of them, or none at all.
+    def copy_to(self, root: Path) -> list[int]:
+        """Copy them to `root`, where there are none: all of them, or none at all; the trials' numbers.
 
         Raises:
-            OSError: one can't be copied.
+            OSError: one can't be copied, for instance because there is one.
         """
+        copied: list[int] = []
         try:
             for number in trials_in(self.root) if self._made else ():
                 name = f"trial-{number}"
-                shutil.copytree(self.root / name, root / name)
+                (root / name).mkdir(parents=True)
+                copied.append(number)
+                shutil.copytree(self.root / name, root / name, dirs_exist_ok=True)
         except BaseException:
-            remove_trials(root)
+            remove_trials(root, copied)
             raise
+        return copied
 
     def go_on_at(self, root: Path) -> None:
         """They are under `root` from now on, where they were copied to."""
-        if self._is_temporary and self._root is not None:
-            shutil.rmtree(self._root, ignore_errors=True)
+        before = self._root if self._is_temporary else None
         self._root, self._is_temporary = root, False
+        if before is not None:
+            shutil.rmtree(before, ignore_errors=True)
 
     @property
     def is_empty(self) -> bool:
@@ -149,7 +207,13 @@ class Checkpoints:
         except OSError as error:
             raise storage_error(error, f"the directory of a trial's weights, {directory}, can't be made") from error
         self._made.add(number)
+        self.tidy(number)
         return directory
+
+    def tidy(self, number: int) -> None:
+        """Remove what a process that was killed has left half written among a trial's weights."""
+        if number in self._made:
+            remove_temporary_in(self.root / f"trial-{number}")
 
     # --- house-keeping
 
@@ -183,7 +247,9 @@ class Checkpoints:
         if not self.limited:
             return
         for number in sorted(self._made):
-            state = table.state(number) if number < len(table) else TrialState.FAILED
+            if number >= len(table):  # not of this study's trials, as far as is known
+                continue
+            state = table.state(number)
             if state == TrialState.PAUSED and not may_go_on(number):
                 self._due.append(number)
             else:
@@ -216,12 +282,11 @@ class Checkpoints:
         while self._due:
             number = self._due[-1]
             if number in self._made:
-                directory = self.root / f"trial-{number}"
                 try:
-                    shutil.rmtree(directory)
+                    shutil.rmtree(_check_removable(self.root, number))
                 except FileNotFoundError:
                     pass
                 except OSError as error:  # such as a file that is open on Windows; the next run tries again
-                    logger.warning("the weights in %s were not removed: %s", directory, error)
+                    logger.warning("the weights of trial %d were not removed: %s", number, error)
                 self._made.discard(number)
             self._due.pop()

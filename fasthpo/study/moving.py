@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,24 +18,22 @@ from fasthpo.storage.directory_store import DirectoryStore
 from fasthpo.storage.durability import check_durability
 from fasthpo.storage.lock import WriterLock
 from fasthpo.storage.snapshot_writer import VERSION, Head
-from fasthpo.storage.weights import DIRECTORY, remove_trials, trials_in
+from fasthpo.storage.weights import DIRECTORY, check_removable, clear, remove_trials, trials_in
 from fasthpo.study.state import StudyState
 
 
 def move(
-    state: StudyState, study_id: bytes, definition: str, directory: Path, seconds: float | None, overwrite: bool,
-    overwrite_weights: bool,
-) -> None:  # fmt: skip
+    state: StudyState, study_id: bytes, definition: str, directory: Path, seconds: float | None, overwrite: bool
+) -> None:
     """Keep a study in a directory; if this is broken off, it stays where it was, and the directory as it was.
 
     Args:
         state: the study's.
         study_id: its name for the files.
         definition: the JSON of what it is made of.
-        directory: where it goes.
+        directory: where it goes, which exists.
         seconds: see `Journal`.
-        overwrite: remove a study that the directory holds.
-        overwrite_weights: remove weights that a study has left there.
+        overwrite: remove a study that the directory holds, with its trials' weights.
 
     Raises:
         StudyExists, StudyInUse, OSError: see `Study.keep_at`.
@@ -46,21 +43,25 @@ def move(
     has_weights = before.directory is None and checkpoints.is_at(root)  # it was loaded from a file there
     lock = WriterLock(directory)
     begun: DirectoryStore | None = None
+    copied: list[int] = []
     try:
+        if holds_study(directory) and not overwrite:
+            raise StudyExists(
+                f"{directory} holds a study already; go on with it by Study.load({str(directory)!r}), or "
+                "choose another directory"
+            )
+        if not has_weights:
+            _refuse_weights(root, overwrite)
         if holds_study(directory):
-            if not overwrite:
-                raise StudyExists(
-                    f"{directory} holds a study already; go on with it by Study.load({str(directory)!r}), or "
-                    "choose another directory"
-                )
             remove_study(directory)
+        if not has_weights:  # not before the study: weights alone are refused, a study alone would miss them
+            clear(root)
         remove_leftovers(directory)
         head = Head(VERSION, 0, study_id, definition)
         store = DirectoryStore(directory, lock, state.history, state.lock, seconds, head)
         if not has_weights:
-            _refuse_weights(root, overwrite_weights)
             if checkpoints.is_empty or before.is_in_place():
-                checkpoints.copy_to(root)
+                copied = checkpoints.copy_to(root)
             else:  # what is there is another study's
                 checkpoints.forget()
         begun = store
@@ -71,8 +72,8 @@ def move(
         state.keep_in(store)
     except BaseException:
         if begun is not None:
-            if not has_weights:
-                remove_trials(root)
+            if copied:
+                remove_trials(root, copied)
             state.keep_in(before)
             begun.drop(keeps_lock=True)
             with suppress(OSError):
@@ -84,12 +85,13 @@ def move(
 
 
 def _refuse_weights(root: Path, overwrite: bool) -> None:
-    """Make sure that no trial finds weights that another study's has left."""
-    if not trials_in(root):
-        return
-    if not overwrite:
-        raise StudyExists(f"{root} holds weights of another study's trials; remove it, or choose another directory")
-    shutil.rmtree(root, ignore_errors=True)
+    """Make sure that no trial is to find weights that another study's has left."""
+    if trials_in(root) and not overwrite:
+        raise StudyExists(
+            f"{root} holds weights of another study's trials; remove it, choose another directory, or have them "
+            "removed by overwrite=True (of TunerConfig, or Study.keep_at)"
+        )
+    check_removable(root)
 
 
 def keep_again(state: StudyState, study_id: bytes, definition: str, directory: Path, mark: DirectoryMark) -> None:
@@ -98,6 +100,8 @@ def keep_again(state: StudyState, study_id: bytes, definition: str, directory: P
     Raises:
         StudyExists: another study is there, or this one has gone on there.
     """
+    root, checkpoints = directory / DIRECTORY, state.checkpoints
+    copied: list[int] = []
     lock = WriterLock(directory)
     try:
         head, journal = present(directory)
@@ -105,9 +109,14 @@ def keep_again(state: StudyState, study_id: bytes, definition: str, directory: P
             raise StudyExists(f"{directory} holds a study that has changed since this one was kept there")
         remove_leftovers(directory)
         head = head._replace(definition=definition)
+        if not checkpoints.is_at(root):  # there was none yet when this study was loaded
+            copied = checkpoints.copy_to(root)
         store = DirectoryStore(directory, lock, state.history, state.lock, check_durability("interval"), head)
         store.begin_with_all(journal)
     except BaseException:
+        if copied:
+            remove_trials(root, copied)
         lock.release()
         raise
+    checkpoints.go_on_at(root)
     state.keep_in(store)

@@ -598,25 +598,22 @@ class Study(StudyReader):
         Args:
             path: the directory; made if it is missing.
             durability: see `Study`.
-            overwrite: remove a study that the directory holds, with its trials' weights.
+            overwrite: remove a study that the directory holds, with its trials' weights; nothing else is removed.
 
         Raises:
-            StudyExists: the directory holds a study, or weights that one has left.
+            StudyExists: the directory holds a study, or weights that one has left; or weights that can't be removed,
+                because they are links or lie behind one.
             StudyInUse: another study has the directory.
             StudyReadOnly: this one follows another process's study, or was closed.
             OSError: the files can't be written, or weights can't be copied; the study stays where it was.
         """
-        self._keep_at(path, durability, overwrite, overwrite)
-
-    def _keep_at(self, path: str | Path, durability: Durability, overwrite: bool, overwrite_weights: bool) -> None:
-        """As `keep_at`; with `overwrite_weights` also weights are removed that a study has left."""
         seconds, overwrite = check_durability(durability), check_flag("overwrite", overwrite)
         directory = absolute(given_path("path", path))  # the process may go elsewhere
         state = self._state
         with state.lock:
             state.store.wait()
             with state.change(moves=True), directory_for_study(directory):
-                move(state, self._id, self._definition(), directory, seconds, overwrite, overwrite_weights)
+                move(state, self._id, self._definition(), directory, seconds, overwrite)
 
     def _keep_again(self, directory: Path, mark: DirectoryMark) -> None:
         """Keep the study in a directory that holds an earlier state of it; see `keep_again`."""
@@ -799,6 +796,7 @@ class Study(StudyReader):
             )  # fmt: skip
         if then == "fail":
             for number in study.table.running.tolist():
+                study.checkpoints.tidy(number)
                 study.tell(number, state=TrialState.FAILED, error=_INTERRUPTED, infrastructure=True)
         return study
 

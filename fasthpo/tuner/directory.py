@@ -86,9 +86,7 @@ class StudyFiles:
             if self._left_at is not None and holds_study(self._directory) and self._is_as_left:
                 study._keep_again(self._directory, self._left_at)
             else:
-                overwrite = self._config.overwrite
-                # weights that a study has left whose files are gone make place for a new one
-                study._keep_at(self._directory, "interval", overwrite, overwrite or not len(study))
+                study.keep_at(self._directory, overwrite=self._config.overwrite)
 
     @contextmanager
     def _writing(self, failure: str) -> Iterator[None]:

@@ -132,7 +132,7 @@ class EarlyStopping:
         """Go on from what `state_dict` returned, perhaps in another process.
 
         Raises:
-            InvalidValue: an entry is missing.
+            InvalidValue: an entry is missing, or is not what `state_dict` returns. Then nothing has changed.
 
         Example:
             >>> stopper, again = EarlyStopping(), EarlyStopping()
@@ -141,12 +141,28 @@ class EarlyStopping:
             >>> again.best_value
             0.5
         """
+        if not isinstance(state, Mapping):
+            raise InvalidValue(f"the state of an EarlyStopping must be a mapping, got {shown(state)}")
         missing = [name for name in self.state_dict() if name not in state]
         if missing:
             raise InvalidValue(f"the state of an EarlyStopping must have {list(self.state_dict())}, without {missing}")
+        for name in ("updates_since_best", "updates"):
+            if not _is_whole(state[name]) or state[name] < 0:
+                raise InvalidValue(f"{name} must be an integer of at least 0, got {name}={shown(state[name])}")
+        value, step = state["best_value"], state["best_step"]
+        if (value is None) != (step is None):
+            raise InvalidValue(f"best_value and best_step must be None together, got {shown(value)} and {shown(step)}")
+        if value is not None and (not (isinstance(value, float) or _is_whole(value)) or not math.isfinite(value)):
+            raise InvalidValue(f"best_value must be a finite number, got best_value={shown(value)}")
+        if step is not None and not _is_whole(step):
+            raise InvalidValue(f"best_step must be an integer, got best_step={shown(step)}")
         self.best_value, self.best_step = state["best_value"], state["best_step"]
         self.updates_since_best, self._updates = state["updates_since_best"], state["updates"]
         self._weights = state["weights"]
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _copied(state: Any) -> Any:

@@ -16,7 +16,7 @@ from fasthpo.errors import WorkersFailed
 from fasthpo.execution.base import Backend, Ended, FailureKind, Job, Limits
 from fasthpo.execution.devices import Slot, environment
 from fasthpo.execution.main_module import remove_files
-from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, unpack_ended
+from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, outline, unpack_ended
 from fasthpo.execution.process import WorkerProcess
 from fasthpo.execution.watch import Watch, Worker
 from fasthpo.execution.wire import Gone, Said, Switchboard, Wire
@@ -169,7 +169,7 @@ class Processes(Backend):
             elif not worker.ready:
                 self._begin(worker, message)
             elif worker.job is None:
-                raise CorruptMessage(f"it said {message!r:.200} when it had no trial")
+                raise CorruptMessage(f"it said {outline(message)} when it had no trial")
             elif message[0] == Says.DONE:
                 self._done(worker, worker.job, message)
             elif (reply := self._desk.take(worker.job.number, message)) is not None:
@@ -199,7 +199,7 @@ class Processes(Backend):
             case [Says.UNLOADABLE, str(why)]:
                 raise WorkersFailed(f"a worker process {why}")
             case _:
-                raise CorruptMessage(f"it said {message!r:.200} before it was ready")
+                raise CorruptMessage(f"it said {outline(message)} before it was ready")
 
     def _done(self, worker: Worker, job: Job, message: Message) -> None:
         match message:
@@ -208,7 +208,7 @@ class Processes(Backend):
                 if spoiled or self._watch.is_bloated(worker):
                     worker.lose("it has to make place for another")
             case _:
-                raise CorruptMessage(f"it said {message!r:.200}")
+                raise CorruptMessage(f"it said {outline(message)}")
 
     def _end(self, worker: Worker, ended: Ended) -> None:
         assert worker.job is not None

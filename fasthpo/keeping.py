@@ -20,6 +20,7 @@ from fasthpo.errors import (
     StudyBusy,
     StudyClosed,
     StudyExists,
+    StudyReadOnly,
     TrialStateError,
 )
 from fasthpo.exporting import Exporting
@@ -53,6 +54,7 @@ from fasthpo.storage.rebuilding import settled
 from fasthpo.storage.snapshot import ID_SIZE, VERSION, Head, write_snapshot
 from fasthpo.storage.syncing import Durability, check_durability
 from fasthpo.strategies.base import Strategy
+from fasthpo.table import TrialTable
 from fasthpo.values import shown
 
 # where a call stands that changes the study
@@ -84,6 +86,7 @@ class Keeping(Exporting):
     _is_torn: bool  # a call within the one under way was broken off
     _unobserved: deque[int]  # trials that have ended, of which the sampler is still to be told
     _observing: int | None  # the one of which it is being told
+    _attached: TrialTable | None  # which the parts follow still, in a forked process where a call was taken back
 
     def _start(self, history: History, with_strategy: bool = True) -> None:
         """Take up a history, and have the parts that follow it do so."""
@@ -181,7 +184,8 @@ class Keeping(Exporting):
             elif self._observing is not None and isinstance(error, Exception):  # it was the sampler's own
                 self._unobserved.remove(self._observing)
             strategy = self._scheduler.strategy
-            is_followed = strategy is None or strategy.follows(self.table)
+            attached = self.table if self._attached is None else self._attached
+            is_followed = strategy is None or strategy.follows(attached)
             history = settled(self._history)
             if keeper is not None:
                 keeper.follow(history)
@@ -200,6 +204,33 @@ class Keeping(Exporting):
                 keeper.open()
                 keeper.hand_over(strict=False)
         self._stage = IDLE
+
+    def _disown(self) -> None:
+        """In a process that was just forked off: the study can be read as it was, and is changed by its parent only.
+
+        What another thread was changing, which goes on in the parent, is taken back. Nothing of the user's is called
+        here, nor anything compiled. A call that this very thread is in goes on, and is refused at its end.
+        """
+        self._lock = threading.RLock()
+        if self._gate is None:
+            self._gate = Barred(
+                StudyReadOnly(
+                    "the study belongs to the process that this one was forked from; only that can change it. To go on "
+                    "with a copy here, write it with study.save(path), and take that up with Study.load(path)"
+                ),
+                is_passed_by_moves=True,
+            )
+        is_changing = self._history.table.savepoint.extent is not None  # also while `refresh` takes up what is new
+        if (self._stage == IDLE and not is_changing) or self._is_within_a_call(own=0):
+            return
+        if self._stage != WRITING:
+            if is_changing:
+                self._unobserved.clear()
+            self._attached = self.table if self._attached is None else self._attached
+            self._history = self._scheduler.history = settled(self._history)
+            self.table = self._scheduler.table = self._history.table
+            self._scheduler.waiting = self._history.waiting
+        self._is_torn, self._stage = False, IDLE
 
     def _leave(self, error: BaseException, outer: int) -> None:
         """A call does not come to its end that was made within another one, which stands at `outer`, if at all."""
@@ -355,6 +386,9 @@ class Keeping(Exporting):
         with self._lock:
             if self._keeper is not None:
                 self._keeper.wait()
+            if self._attached is not None:  # from now on it is this process's own
+                self._break_off()
+                self._attached = None
             with Change(self, moves=True):
                 self._move(directory, seconds, overwrite, overwrite_weights)
 
@@ -554,10 +588,10 @@ class Change:
         study = self._study
         if study._stage != IDLE:
             self._outer = study._enter_within(self._notes_only)
+        if study._gate is not None and not (self._moves and study._gate.is_passed_by_moves):
+            study._gate.open()
         if study._scheduler.strategy is not None:
             study._check_strategy()
-        if study._gate is not None and not (self._moves and study._keeper is not None):
-            study._gate.open()
         study._stage = CHANGING
         if self._outer == IDLE or study._history.table.savepoint.extent is None:
             study._history.begin()

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from fasthpo.errors import NotCopyable, StudyReadOnly
+from fasthpo.forked import renew_in_forked
 from fasthpo.parameter import Value
 from fasthpo.reports import NONE, IntArray
 from fasthpo.storage.thawing import read_snapshot
@@ -156,6 +157,7 @@ class SavedTrials(TrialViews):
         self.table = read_snapshot(checkpoint).history.table
         self.made_of = checkpoint, weights, resumable
         self._lock = threading.RLock()
+        renew_in_forked(self, _lock=threading.RLock)
 
     def report(self, number: int, value: float, step: int) -> NoReturn:
         raise StudyReadOnly(_NO_STUDY)

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from fasthpo.columns import Batch, encode_columns
 from fasthpo.errors import InvalidValue, NotCopyable, StudyExists, TrialStateError, UnknownTrial
+from fasthpo.forked import in_forked
 from fasthpo.history import History
-from fasthpo.keeping import CHANGING, IDLE, REPORTING, WRITING, Change, new_id
+from fasthpo.keeping import CHANGING, IDLE, REPORTING, WRITING, Change, Keeping, new_id
 from fasthpo.loading import Loading
 from fasthpo.log import logger
 from fasthpo.outcome import NAN_ERROR, batch_arrays, metric_numbers, outcome
@@ -130,6 +131,8 @@ class Study(Loading):
         self._is_torn = False
         self._unobserved = deque()
         self._observing = None
+        self._attached = None
+        in_forked(self, Keeping._disown)
         self._start(History(TrialTable(self.space, self.direction)))
         if storage is not None:
             self.keep_at(storage, durability)

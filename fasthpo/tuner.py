@@ -18,6 +18,7 @@ from fasthpo.execution.desk import Desk
 from fasthpo.execution.forks import forks_end
 from fasthpo.execution.options import Execution
 from fasthpo.execution.standin import early_stopping, reduced_tuner
+from fasthpo.forked import renew_in_forked
 from fasthpo.interrupts import Interrupts
 from fasthpo.log import RepeatedWarnings, logger
 from fasthpo.objective import Objective
@@ -90,6 +91,7 @@ class HyperparameterTuner:
         self._callbacks: list[HyperparameterCallback] = [self._logging]
         self._stop = threading.Event()
         self._busy = threading.Lock()
+        renew_in_forked(self, _stop=threading.Event)
         self._seconds = 0.0  # that optimize has run
         self._files = StudyFiles(config)
         self._left: list[int] = []  # numbers of trials that were running when a signal ended a run

@@ -24,6 +24,7 @@ from fasthpo.execution.turns import Turns
 from fasthpo.execution.unpickling import Unloadable, load
 from fasthpo.execution.wire import LOOPBACK, Gone, Said, Switchboard, Wire, WireLine, connect, fetch
 from fasthpo.execution.worker import work
+from fasthpo.forked import renew_in_forked
 from fasthpo.trial import Trial
 
 _SMALL = 2**14  # bytes of a pickled objective that goes along with each job; a larger one is fetched once a process
@@ -56,6 +57,7 @@ class _Loaded(NamedTuple):
 
 _loaded: _Loaded | None = None
 _loading = threading.Lock()  # Dask's workers have several threads
+renew_in_forked(sys.modules[__name__], _loading=threading.Lock)
 _tidier = Tidier()
 _wires = threading.local()  # .wire: the connection that this thread has; .run: the key of the run it leads to
 

@@ -22,6 +22,8 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, NamedTuple
 
+from fasthpo.forked import renew_in_forked
+
 _SPAWNED = "fasthpo.execution.spawned_main"
 _VARIABLE = "FASTHPO_DEFINITIONS"  # the file that spawned processes read
 
@@ -141,6 +143,7 @@ class _OwnMain:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        renew_in_forked(self, _lock=threading.Lock)
         self._trials = 0
         self._own: dict[str, ModuleType | None] = {}
 
@@ -177,6 +180,7 @@ class _Files:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        renew_in_forked(self, _lock=threading.Lock)
         self._path: Path | None = None
         self._process = 0
         self._holds: bytes | None = None  # of which run

@@ -18,6 +18,7 @@ from fasthpo.errors import TrialStateError
 from fasthpo.execution.greeting import Door, greet
 from fasthpo.execution.line import read_reply
 from fasthpo.execution.messages import CorruptMessage, Message, Reader, Says, pack
+from fasthpo.forked import renew_in_forked
 
 LOOPBACK = "127.0.0.1"
 _CONNECT_SECONDS = 5.0  # to reach one of several addresses
@@ -123,6 +124,7 @@ class WireLine:
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self._lock = threading.Lock()  # an objective may report from threads of its own
+        renew_in_forked(self, _lock=threading.Lock)
 
     def send(self, message: Message) -> None:
         with self._lock, _run_is_over():

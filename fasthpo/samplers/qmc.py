@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
+from fasthpo.forked import renew_in_forked
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
@@ -17,6 +19,7 @@ from fasthpo.uninterrupted import import_whole
 
 _BLOCK = 256  # points made at once; a power of two, as Sobol's sequence likes it
 _ENGINE = threading.Lock()  # an engine is one sequence, which several studies may share
+renew_in_forked(sys.modules[__name__], _ENGINE=threading.Lock)
 _MOST_POINTS = 2**26  # SciPy goes through all points before the wanted ones, at 50 ns and more each
 _MOST_PARAMETERS = 21201  # direction numbers that SciPy has
 

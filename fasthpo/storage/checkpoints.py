@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fasthpo.errors import InvalidValue
+from fasthpo.forked import renew_in_forked
 from fasthpo.log import logger
 from fasthpo.parameter import plain
 from fasthpo.storage.atomic import storage_error
@@ -75,7 +76,9 @@ class Checkpoints:
     def __init__(self, root: Path | None = None) -> None:
         self._root = root
         self._is_temporary = False
+        self._process = 0  # which has made the temporary directory
         self._making = threading.Lock()  # trials in threads ask for theirs at the same time
+        renew_in_forked(self, _making=threading.Lock)
         self._most: float = math.inf  # directories of completed trials that stay
         self._made: set[int] = set()  # numbers of the trials that have a directory
         self._best: list[tuple[float, int]] = []  # a heap of those of the best: (-loss, -number), the worst first
@@ -87,8 +90,8 @@ class Checkpoints:
         with self._making:
             if self._root is None:
                 self._root = Path(tempfile.mkdtemp(prefix="fasthpo-"))
-                self._is_temporary = True
-                weakref.finalize(self, _remove, self._root, os.getpid())
+                self._is_temporary, self._process = True, os.getpid()
+                weakref.finalize(self, _remove, self._root, self._process)
             return self._root
 
     @property
@@ -122,7 +125,7 @@ class Checkpoints:
     def go_on_at(self, root: Path) -> None:
         """They are under `root` from now on, where they were copied to."""
         if self._is_temporary and self._root is not None:
-            shutil.rmtree(self._root, ignore_errors=True)
+            _remove(self._root, self._process)
         self._root, self._is_temporary = root, False
 
     @property

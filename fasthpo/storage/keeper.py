@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fasthpo.errors import StorageError, StudyClosed, StudyReadOnly
+from fasthpo.forked import in_forked
 from fasthpo.history import History
 from fasthpo.log import logger
 from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
@@ -47,6 +48,8 @@ class Keeper:
         directory, head: as above, of the present journal.
     """
 
+    is_passed_by_moves = True
+
     def __init__(
         self,
         directory: Path,
@@ -75,6 +78,7 @@ class Keeper:
         self._handed_over = 0.0
         self._finalizer: weakref.finalize | None = None  # type: ignore[type-arg]
         _keepers.add(self)
+        in_forked(self, Keeper._disown)
 
     # --- opening
 
@@ -144,6 +148,13 @@ class Keeper:
         if self._is_dropped:
             raise StudyClosed("the study was closed; load it again to change it")
 
+    def _disown(self) -> None:
+        """In a process that was just forked off."""
+        self._is_inherited = True
+        self._is_compacting = False  # here, no thread does
+        self._busy = threading.RLock()
+        self._idle = threading.Condition(self._busy)
+
     def _refuse_inherited(self) -> None:
         if self._is_inherited:
             raise StudyReadOnly(
@@ -159,7 +170,9 @@ class Keeper:
 
         Raises:
             StorageError: they can't be written.
+            StudyReadOnly: as `open`; this process was forked in the middle of the call.
         """
+        self._refuse_inherited()
         journal = self._journal
         assert journal is not None
         try:
@@ -480,14 +493,3 @@ def _end_all() -> None:
 
 
 atexit.register(_end_all)
-
-
-def _disown() -> None:
-    """In a process that was just forked off."""
-    for keeper in list(_keepers):
-        keeper._is_inherited = True
-        keeper._is_compacting = False  # here, no thread does
-
-
-if hasattr(os, "register_at_fork"):  # all but Windows
-    os.register_at_fork(after_in_child=_disown)

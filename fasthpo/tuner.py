@@ -265,6 +265,11 @@ class HyperparameterTuner:
         too, and comes out of `optimize` once the files are written; trials that were running are run again when the
         study goes on. Of a process that an objective forks off, nothing but the objective runs.
 
+        When the program ends, its worker processes and what these have started end, also if it is killed; on Windows
+        not those that are stuck in compiled code. So do the processes of a `ProcessPoolExecutor` of yours; those that
+        are stuck in compiled code then on Linux only, if the program's main thread has started them, and not by a
+        forkserver. Workers of Ray, Dask and MPI belong to these: there a trial ends at its next report.
+
         Args:
             objective: called with a `Trial`, which is also a mapping of its parameters. Returns a number, a mapping
                 of metrics (`config.objective_metric` names the objective), or a `TrialResult`.

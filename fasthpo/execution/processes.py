@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import multiprocessing
+import os
 import pickle
 import time
 from collections import Counter, deque
@@ -15,6 +16,7 @@ from typing import NamedTuple, Protocol
 from fasthpo.errors import WorkersFailed
 from fasthpo.execution.base import Backend, Ended, FailureKind, Job, Limits
 from fasthpo.execution.devices import Slot, environment
+from fasthpo.execution.following import Guard
 from fasthpo.execution.main_module import remove_files
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, outline, unpack_ended
 from fasthpo.execution.process import WorkerProcess
@@ -59,6 +61,7 @@ class Processes(Backend):
         self._slots = slots
         self._watch = Watch(limits)
         self._board = Switchboard()
+        self._guard = Guard()
         self._workers: dict[int, Worker] = {}  # by slot
         self._named: dict[int, Worker] = {}  # those that have not introduced themselves yet
         self._wired: dict[Wire, Worker] = {}
@@ -142,12 +145,18 @@ class Processes(Backend):
         worker = Worker(slot, self._started)
         authentication = bytes(multiprocessing.current_process().authkey)
         order = Order(
-            self._board.port, self._board.key, worker.name, self._metric, len(self._objective), authentication
+            self._board.port,
+            self._board.key,
+            worker.name,
+            self._metric,
+            len(self._objective),
+            authentication,
+            os.getpid(),
         )
         parts = pickle.dumps(tuple(order)), self._objective
         variables = environment(self._slots[slot], len(self._slots))
         try:
-            worker.process = WorkerProcess(parts, variables, lambda: self._board.post(_Exited(worker)))
+            worker.process = WorkerProcess(parts, variables, lambda: self._board.post(_Exited(worker)), self._guard)
         except OSError as error:
             raise WorkersFailed(f"a worker process can't be started: {error}") from error
         self._workers[slot] = self._named[worker.name] = worker
@@ -267,5 +276,6 @@ class Processes(Backend):
                 worker.process.kill()
         for worker in self._workers.values():
             worker.process.join(_GRACE)
+        self._guard.close()
         self._board.close()
         remove_files(self._board.key)

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 import fasthpo
-from fasthpo.log import RepeatedWarnings
+from fasthpo.system.log import RepeatedWarnings
 from tests.studies import make
 
 HOME = str(Path(fasthpo.__file__).parent)
@@ -99,7 +99,7 @@ def check(study: fasthpo.Study, allowed: list[str], kept: bool, in_full: bool, f
         except fasthpo.StudyReadOnly:
             continue
         raise AssertionError(f"{change} was not refused")
-    fasthpo.log.logger.warning("a warning of a child")
+    fasthpo.system.log.logger.warning("a warning of a child")
     if in_full:
         study.save(folder / "child.msgpack")
         assert repr(seen(fasthpo.Study.load(folder / "child.msgpack"))[0][:1]) == repr(seen(study)[0][:1])

@@ -191,7 +191,7 @@ def test_a_child_forked_by_a_sampler_is_refused_at_the_end_of_the_call(
 
 _ENDING = """
 import atexit, os, sys, threading, warnings
-from fasthpo.uninterrupted import uninterrupted
+from fasthpo.system.uninterrupted import uninterrupted
 
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 begun, over = threading.Event(), threading.Event()

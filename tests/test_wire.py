@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
+from fasthpo.execution import connection as wires
 from fasthpo.execution import greeting
-from fasthpo.execution import wire as wires
-from fasthpo.execution.base import Ended
+from fasthpo.execution.backends.base import Ended
+from fasthpo.execution.connection import LOOPBACK, Connected, Gone, Said, Switchboard, Wire, connect
 from fasthpo.execution.messages import CorruptMessage, Reader, Says, pack, pack_ended, unpack_ended
-from fasthpo.execution.wire import LOOPBACK, Connected, Gone, Said, Switchboard, Wire, connect
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from fasthpo import HyperparameterCallback, InvalidValue, Trial, TrialPruned, WorkersFailed
-from fasthpo.execution import wire
+from fasthpo.execution import connection as wire
 from fasthpo.execution.messages import Says, pack
 from tests.backends import Recorder
 from tests.gates import Gate, arrive
@@ -487,7 +487,7 @@ def test_a_stranger_is_not_let_in() -> None:
             self.held: list[socket.socket] = []
 
         def on_study_start(self, config: Any) -> None:
-            from fasthpo.execution import wire
+            from fasthpo.execution import connection as wire
 
             original = wire.Switchboard.__init__
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fasthpo.forked import renew_in_forked
+from fasthpo.system.forked import renew_in_forked
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 

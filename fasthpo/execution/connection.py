@@ -18,7 +18,7 @@ from fasthpo.errors import TrialStateError
 from fasthpo.execution.greeting import Door, greet
 from fasthpo.execution.messages import CorruptMessage, Message, Reader, Says, pack
 from fasthpo.execution.remote_trial import read_reply
-from fasthpo.forked import renew_in_forked
+from fasthpo.system.forked import renew_in_forked
 
 LOOPBACK = "127.0.0.1"
 _CONNECT_SECONDS = 5.0  # to reach one of several addresses

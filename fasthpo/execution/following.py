@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from fasthpo.forked import in_forked
+from fasthpo.system.forked import in_forked
 
 _SET_DEATH_SIGNAL = 1  # of Linux's prctl
 # each line that it reads names all groups that are to be ended, once there are no more lines

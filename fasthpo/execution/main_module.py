@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, NamedTuple
 
-from fasthpo.forked import renew_in_forked
+from fasthpo.system.forked import renew_in_forked
 
 _SPAWNED = "fasthpo.execution.spawned_main"
 _VARIABLE = "FASTHPO_DEFINITIONS"  # the file that spawned processes read

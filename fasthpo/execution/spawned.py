@@ -12,7 +12,7 @@ from typing import Any
 
 from fasthpo.execution.main_module import module_named, written_for_spawned
 from fasthpo.execution.unpickling import load_definitions, read_head
-from fasthpo.forked import renew_in_forked
+from fasthpo.system.forked import renew_in_forked
 
 
 class _Definitions:

@@ -16,7 +16,7 @@ from fasthpo.execution.forks import forks_end
 from fasthpo.execution.initializing import Initializer
 from fasthpo.execution.main_module import Source, module_named, received, receiving
 from fasthpo.execution.objective import Objective, traceback_text
-from fasthpo.forked import renew_in_forked
+from fasthpo.system.forked import renew_in_forked
 
 
 class Head(NamedTuple):

@@ -14,7 +14,7 @@ from multiprocessing.spawn import get_executable
 from typing import Any
 
 from fasthpo.execution.following import Guard, let_go_in_forked
-from fasthpo.forked import in_forked
+from fasthpo.system.forked import in_forked
 
 # the parent's module path comes first, so that whatever can be imported there can be imported here; the script is not
 # run again, see `main_module`, so that it needs no `if __name__ == "__main__"`

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
-from fasthpo.forked import renew_in_forked
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.search_space import SearchSpace
+from fasthpo.system.forked import renew_in_forked
 from fasthpo.system.uninterrupted import import_whole
 from fasthpo.trials.table import TrialTable
 from fasthpo.values import FloatArray, IntArray

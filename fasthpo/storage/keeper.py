@@ -13,13 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from fasthpo.errors import StorageError, StudyClosed, StudyReadOnly
-from fasthpo.forked import in_forked
 from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
 from fasthpo.storage.directory import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE, refuse_other
 from fasthpo.storage.journal import Journal, journal_head
 from fasthpo.storage.lock import WriterLock
 from fasthpo.storage.records import Recorder
 from fasthpo.storage.snapshot_writer import Head, write_snapshot
+from fasthpo.system.forked import in_forked
 from fasthpo.system.log import logger
 from fasthpo.trials.frozen import Frozen
 from fasthpo.trials.history import History

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fasthpo.errors import InvalidValue
-from fasthpo.forked import renew_in_forked
 from fasthpo.storage.atomic import storage_error
+from fasthpo.system.forked import renew_in_forked
 from fasthpo.system.log import logger
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState

@@ -9,6 +9,7 @@ from fasthpo.strategies.asynchronous import AsynchronousLadders
 from fasthpo.strategies.multi_fidelity import MultiFidelity, check_flag
 from fasthpo.strategies.rungs import hyperband_plans
 from fasthpo.strategies.synchronous import SynchronousBrackets
+from fasthpo.values import check_flag
 
 
 class Hyperband(MultiFidelity):

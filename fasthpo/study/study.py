@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidValue, NotCopyable, StudyExists, TrialStateError, UnknownTrial
-from fasthpo.forked import in_forked
 from fasthpo.pruners.base import Claim, Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.encoding import Batch, encode_columns
@@ -25,6 +24,7 @@ from fasthpo.storage.weights import Checkpoints
 from fasthpo.strategies.base import Strategy
 from fasthpo.study.keeping import CHANGING, IDLE, REPORTING, WRITING, Change, Keeping, new_id
 from fasthpo.study.loading import Loading
+from fasthpo.system.forked import in_forked
 from fasthpo.system.log import logger
 from fasthpo.system.paths import given_path
 from fasthpo.trials.history import History

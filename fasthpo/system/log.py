@@ -8,7 +8,7 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
-from fasthpo.forked import renew_in_forked
+from fasthpo.system.forked import renew_in_forked
 from fasthpo.system.headline import without_numbers
 
 _MOST = 1000  # kinds of warnings that are told apart

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import ParamSpec, TypeVar
 
-from fasthpo.forked import renew_in_forked
+from fasthpo.system.forked import renew_in_forked
 
 P = ParamSpec("P")
 T = TypeVar("T")

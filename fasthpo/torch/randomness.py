@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from fasthpo.forked import renew_in_forked
+from fasthpo.system.forked import renew_in_forked
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from fasthpo.forked import in_forked
 from fasthpo.study.study import Study
+from fasthpo.system.forked import in_forked
 from fasthpo.trials.trial import TrialState
 
 _INTERVAL = 0.1  # seconds between two drawings, at least

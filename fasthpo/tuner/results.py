@@ -12,13 +12,13 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from fasthpo.errors import NotCopyable, StudyReadOnly
-from fasthpo.forked import renew_in_forked
 from fasthpo.space.parameter import Value
 from fasthpo.storage.snapshot_reader import read_snapshot
 from fasthpo.strategies.multi_fidelity import MultiFidelity
 from fasthpo.strategies.summary import RungStatistics
 from fasthpo.study.study import Study
 from fasthpo.study.trial_views import TrialViews
+from fasthpo.system.forked import renew_in_forked
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import Trial, TrialSequence, TrialState

@@ -16,7 +16,6 @@ from fasthpo.execution.interrupts import Interrupts
 from fasthpo.execution.objective import Objective
 from fasthpo.execution.options import Execution
 from fasthpo.execution.study_server import Desk
-from fasthpo.forked import renew_in_forked
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.random import RandomSampler
 from fasthpo.space.search_space import SearchSpace
@@ -26,6 +25,7 @@ from fasthpo.strategies.hyperband import Hyperband
 from fasthpo.strategies.single_fidelity import BayesianOptimization, GridSearch, RandomSearch
 from fasthpo.strategies.successive_halving import SuccessiveHalving
 from fasthpo.study.study import Study
+from fasthpo.system.forked import renew_in_forked
 from fasthpo.system.log import RepeatedWarnings, logger
 from fasthpo.system.paths import given_path
 from fasthpo.tuner.callbacks import HyperparameterCallback, LoggingCallback

@@ -25,7 +25,7 @@ from fasthpo.execution.pool import Given, Pool, in_a_line, is_local, workers_of
 from fasthpo.execution.study_server import Desk
 from fasthpo.execution.unpickling import Unloadable, load
 from fasthpo.execution.worker_main import work
-from fasthpo.forked import renew_in_forked
+from fasthpo.system.forked import renew_in_forked
 from fasthpo.trials.trial import Trial
 
 _SMALL = 2**14  # bytes of a pickled objective that goes along with each job; a larger one is fetched once a process

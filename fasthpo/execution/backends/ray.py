@@ -31,7 +31,7 @@ from fasthpo.execution.remote_trial import read_reply
 from fasthpo.execution.study_server import Desk
 from fasthpo.execution.unpickling import Unloadable, load
 from fasthpo.execution.worker_main import work
-from fasthpo.forked import renew_in_forked
+from fasthpo.system.forked import renew_in_forked
 from fasthpo.system.headline import headline
 from fasthpo.trials.trial import Trial
 

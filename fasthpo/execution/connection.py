@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import math
 import queue
 import secrets
 import selectors
@@ -12,20 +12,19 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import answer_challenge, deliver_challenge
 from typing import Any, NamedTuple, NoReturn
 
-import msgpack
-
 from fasthpo.errors import TrialStateError
-from fasthpo.execution.messages import CorruptMessage, Message, Says, pack, unpacker
+from fasthpo.execution.greeting import Door, greet
+from fasthpo.execution.messages import CorruptMessage, Message, Reader, Says, pack
 from fasthpo.execution.remote_trial import read_reply
+from fasthpo.system.forked import renew_in_forked
 
 LOOPBACK = "127.0.0.1"
-_ACCEPTORS = 4  # threads that let connections in, so that one that stalls holds up no other
 _CONNECT_SECONDS = 5.0  # to reach one of several addresses
 _SEND_SECONDS = 10.0  # for a worker to take a message; it waits for one, so that it takes microseconds
-_BREATH = 0.05  # seconds
+_MESSAGE_SECONDS = 10.0  # from the first byte of a message to its last, and what a long one takes at this rate:
+_LEAST_RATE = 2**18  # bytes a second
 _CHUNK = 2**16
 _PIECE = 2**20
 
@@ -36,12 +35,13 @@ class Wire:
     Args:
         connected: belongs to the wire from now on, and to nothing else: a descriptor that two objects close may be
             another file's when the second one does.
+        bounded: whether the other end is a worker, whose messages are small.
     """
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, bounded: bool = False) -> None:
         self.socket = connected
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a report must not wait for its neighbour
-        self._unpacker = unpacker()
+        self._reader = Reader(bounded)
 
     def send(self, message: Message) -> None:
         """Send a message.
@@ -59,12 +59,17 @@ class Wire:
             CorruptMessage: what came is no stream of messages.
         """
         self._feed()
-        yield from self._complete()
+        yield from self._reader.complete()
+
+    @property
+    def unfinished(self) -> int:
+        """How many bytes have come of a message that is not complete."""
+        return self._reader.unfinished
 
     def receive(self) -> Message:
         """The next message, however long it takes."""
         while True:
-            for message in self._complete():
+            for message in self._reader.complete():
                 return message
             self._feed()
 
@@ -75,22 +80,7 @@ class Wire:
             raise EOFError(str(error)) from None
         if not piece:
             raise EOFError("the connection was closed")
-        try:
-            self._unpacker.feed(piece)
-        except msgpack.BufferFull:
-            raise CorruptMessage("a message of it is too long") from None
-
-    def _complete(self) -> Iterator[Message]:
-        while True:
-            try:
-                message = next(self._unpacker)
-            except StopIteration:
-                return
-            except Exception as error:  # msgpack's own, ValueError, UnicodeDecodeError
-                raise CorruptMessage(f"what it sent can't be read: {error or type(error).__name__}") from None
-            if not isinstance(message, list) or not message:
-                raise CorruptMessage(f"what it sent is no message: {message!r:.200}")
-            yield message
+        self._reader.feed(piece)
 
     def receive_bytes(self, size: int) -> bytes:
         """So many bytes, which are no message."""
@@ -134,6 +124,7 @@ class WireLine:
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self._lock = threading.Lock()  # an objective may report from threads of its own
+        renew_in_forked(self, _lock=threading.Lock)
 
     def send(self, message: Message) -> None:
         with self._lock, _run_is_over():
@@ -183,9 +174,8 @@ class Switchboard:
 
     def __init__(self, host: str = LOOPBACK) -> None:
         self.key = secrets.token_bytes(32)  #: who does not know it is not let in
-        self._listener = socket.create_server((host, 0), backlog=128)
-        self._host = host
-        self.port: int = self._listener.getsockname()[1]
+        listener = socket.create_server((host, 0), backlog=128)
+        self.port: int = listener.getsockname()[1]
         self._posted: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         self._bell, self._rope = socket.socketpair()
@@ -193,34 +183,14 @@ class Switchboard:
             end.setblocking(False)
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._wires: set[Wire] = set()
-        self._closed = False
-        self._acceptors = [
-            threading.Thread(target=self._accept, name="fasthpo-accept", daemon=True) for _ in range(_ACCEPTORS)
-        ]
-        for thread in self._acceptors:
-            thread.start()
+        self._unfinished: dict[Wire, float] = {}  # since when, as of `_listened`, a message of it is not complete
+        self._listened = 0.0  # seconds in which all that came could have been read at once
+        self._door = Door(listener, self.key, self._let_in)
 
-    def _accept(self) -> None:
-        while not self._closed:
-            try:
-                wire = self._let_in()
-            except (EOFError, OSError, AuthenticationError) as error:  # a stranger, or one who left
-                if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-                    time.sleep(_BREATH)  # this process has as many files open as it may
-                continue
-            wire.socket.settimeout(_SEND_SECONDS)
-            self.post(Connected(wire))
-
-    def _let_in(self) -> Wire:
-        connected, _ = self._listener.accept()
-        try:
-            greeting: Any = _Greeting(connected)
-            deliver_challenge(greeting, self.key)
-            answer_challenge(greeting, self.key)
-            return Wire(connected)
-        except BaseException:
-            connected.close()
-            raise
+    def _let_in(self, connected: socket.socket) -> None:
+        wire = Wire(connected, bounded=True)
+        wire.socket.settimeout(_SEND_SECONDS)
+        self.post(Connected(wire))
 
     def post(self, event: Any) -> None:
         """Have `wait` return an event; from any thread."""
@@ -239,11 +209,17 @@ class Switchboard:
         """
         events: list[Any] = []
         rung = False
-        for key, _ in self._selector.select(None if timeout is None else max(0.0, timeout)):
+        timeout = min(math.inf if timeout is None else max(0.0, timeout), self._until_late())
+        begin = time.monotonic()
+        ready = self._selector.select(None if timeout == math.inf else timeout)
+        self._listened += time.monotonic() - begin
+        for key, _ in ready:
             if key.fileobj is self._bell:
                 rung = True
             else:
                 events += self.read(key.data)
+        if self._unfinished:
+            events += self._hang_up_late()
         if rung:
             with contextlib.suppress(BlockingIOError):
                 self._bell.recv(_CHUNK)
@@ -256,6 +232,24 @@ class Switchboard:
                     events.append(event)
         return events
 
+    def _until_late(self) -> float:
+        """Seconds until a message should be complete that is not; infinite if there is none."""
+        due = (
+            since + _MESSAGE_SECONDS + wire.unfinished / _LEAST_RATE - self._listened
+            for wire, since in self._unfinished.items()
+        )
+        return max(0.0, min(due, default=math.inf))
+
+    def _hang_up_late(self) -> list[Any]:
+        """Give up who has begun a message and does not go on, or hardly so."""
+        late = []
+        for wire, since in tuple(self._unfinished.items()):
+            taken = self._listened - since
+            if taken >= _MESSAGE_SECONDS + wire.unfinished / _LEAST_RATE:
+                self.hang_up(wire)
+                late.append(Gone(wire, CorruptMessage(f"it began a message that was not complete {taken:.0f} s later")))
+        return late
+
     def read(self, wire: Wire) -> list[Any]:
         """What a wire has to say, which is ready to be read."""
         events: list[Any] = []
@@ -265,12 +259,16 @@ class Switchboard:
         except (EOFError, CorruptMessage) as error:
             self.hang_up(wire)
             events.append(Gone(wire, error if isinstance(error, CorruptMessage) else None))
+            return events
+        if not wire.unfinished:
+            self._unfinished.pop(wire, None)
+        elif events or wire not in self._unfinished:
+            self._unfinished[wire] = self._listened
         return events
 
     def hand_out(self, wire: Wire, data: bytes) -> None:
         """Send bytes, which may be many, in a thread of their own; then close the connection."""
-        self._wires.discard(wire)
-        self._selector.unregister(wire.socket)
+        self._leave(wire)
 
         def send() -> None:
             with contextlib.suppress(OSError):
@@ -283,21 +281,19 @@ class Switchboard:
     def hang_up(self, wire: Wire) -> None:
         """Close a connection."""
         if wire in self._wires:
-            self._wires.discard(wire)
-            self._selector.unregister(wire.socket)
+            self._leave(wire)
         wire.close()
+
+    def _leave(self, wire: Wire) -> None:
+        self._wires.discard(wire)
+        self._unfinished.pop(wire, None)
+        self._selector.unregister(wire.socket)
 
     def close(self) -> None:
         """Close all connections and let nobody in any more."""
-        self._closed = True
         for wire in tuple(self._wires):
             self.hang_up(wire)
-        for _ in self._acceptors:  # each is woken up by a caller who says nothing
-            with contextlib.suppress(OSError):
-                socket.create_connection((self._host or LOOPBACK, self.port), 1.0).close()
-        for thread in self._acceptors:
-            thread.join(1.0)
-        self._listener.close()
+        self._door.close()
         while True:
             try:
                 event = self._posted.get_nowait()
@@ -308,31 +304,6 @@ class Switchboard:
         self._selector.close()
         self._bell.close()
         self._rope.close()
-
-
-class _Greeting:
-    """What `multiprocessing.connection` needs to find out, over a socket, whether the other end knows the key."""
-
-    def __init__(self, connected: socket.socket) -> None:
-        self._socket = connected
-
-    def send_bytes(self, message: bytes) -> None:
-        self._socket.sendall(len(message).to_bytes(4, "big") + message)
-
-    def recv_bytes(self, most: int) -> bytes:
-        size = int.from_bytes(self._receive(4), "big")
-        if size > most:
-            raise OSError(f"a greeting has at most {most} bytes, got {size}")
-        return self._receive(size)
-
-    def _receive(self, size: int) -> bytes:
-        parts = b""
-        while len(parts) < size:
-            piece = self._socket.recv(size - len(parts))
-            if not piece:
-                raise EOFError("the connection was closed")
-            parts += piece
-        return parts
 
 
 def connect(hosts: Iterable[str], port: int, key: bytes) -> Wire:
@@ -350,10 +321,7 @@ def connect(hosts: Iterable[str], port: int, key: bytes) -> Wire:
             problem = error
             continue
         try:
-            connected.settimeout(None)
-            greeting: Any = _Greeting(connected)
-            answer_challenge(greeting, key)
-            deliver_challenge(greeting, key)
+            greet(connected, key)
             return Wire(connected)
         except (OSError, EOFError, AuthenticationError) as error:
             connected.close()

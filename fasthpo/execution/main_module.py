@@ -24,6 +24,7 @@ from types import ModuleType, TracebackType
 from typing import Any, NamedTuple
 
 from fasthpo.storage.owner import OWNER, owner, remove_abandoned
+from fasthpo.system.forked import renew_in_forked
 
 _SPAWNED = "fasthpo.execution.spawned_main"
 _VARIABLE = "FASTHPO_DEFINITIONS"  # the file that spawned processes read
@@ -145,6 +146,7 @@ class _OwnMain:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        renew_in_forked(self, _lock=threading.Lock)
         self._trials = 0
         self._own: dict[str, ModuleType | None] = {}
 
@@ -181,6 +183,7 @@ class _Files:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        renew_in_forked(self, _lock=threading.Lock)
         self._path: Path | None = None
         self._process = 0
         self._holds: bytes | None = None  # of which run

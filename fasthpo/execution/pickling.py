@@ -21,9 +21,11 @@ from fasthpo.execution.initializing import Initializer
 from fasthpo.execution.main_module import module_named, namespace
 from fasthpo.execution.objective import Objective
 from fasthpo.execution.unpickling import Head
+from fasthpo.system.forked import renew_in_forked
 
 is_sending: ContextVar[bool] = ContextVar("is_sending", default=False)  # something is pickled for a worker
 _dumping = threading.Lock()  # cloudpickle's list of modules that go by value is one for all threads
+renew_in_forked(sys.modules[__name__], _dumping=threading.Lock)
 
 
 def pickle_objective(objective: Objective, initializer: Initializer | None = None) -> bytes:

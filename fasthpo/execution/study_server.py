@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fasthpo.execution.backends.base import Ended, FailureKind
-from fasthpo.execution.messages import CorruptMessage, Message, Says, Told
+from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, outline
 from fasthpo.execution.objective import traceback_text
 from fasthpo.study.study import Study
 from fasthpo.system.headline import message_of
@@ -86,7 +86,7 @@ class Desk:
             case [Says.STOP]:
                 self._stop()
                 return None
-        raise CorruptMessage(f"its message can't be read: {message!r:.200}")
+        raise CorruptMessage(f"its message can't be read: {outline(message)}")
 
     def _reply(self, number: int, answer: Callable[[], Any]) -> Message:
         try:

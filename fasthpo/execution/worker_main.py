@@ -14,6 +14,7 @@ from typing import NamedTuple
 from fasthpo.execution.attempt import failed, forget_peak, run_attempt
 from fasthpo.execution.backends.base import Ended, Job
 from fasthpo.execution.connection import LOOPBACK, WireLine, connect, fetch
+from fasthpo.execution.following import end_with_parent
 from fasthpo.execution.gpu_memory import Tidier
 from fasthpo.execution.main_module import Source
 from fasthpo.execution.messages import Says, pack_ended
@@ -33,6 +34,7 @@ class Order(NamedTuple):
     metric: str | None
     size: int  # bytes of the pickled objective, which follow
     authentication: bytes  # of `multiprocessing` in the run's process, so that its managers know who calls
+    run: int  # that process
 
 
 def work(objective: Objective, job: Job, line: Line, metric: str | None) -> Ended:
@@ -50,6 +52,7 @@ def work(objective: Objective, job: Job, line: Line, metric: str | None) -> Ende
 def main() -> None:
     """Serve the run that started this process until it hangs up."""
     order = Order(*pickle.load(sys.stdin.buffer))
+    end_with_parent(order.run)  # of which the thread that starts workers waits for their end
     pickled = sys.stdin.buffer.read(order.size)
     _follow_parent()
     multiprocessing.current_process().authkey = order.authentication

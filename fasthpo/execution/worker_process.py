@@ -13,6 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.spawn import get_executable
 from typing import Any
 
+from fasthpo.execution.following import Guard, let_go_in_forked
+from fasthpo.system.forked import in_forked
+
 # the parent's module path comes first, so that whatever can be imported there can be imported here; the script is not
 # run again, see `main_module`, so that it needs no `if __name__ == "__main__"`
 _BOOT = (
@@ -40,18 +43,31 @@ class WorkerProcess:
         parts: what it reads from its standard input, in pieces, which are not copied.
         environment: variables to set; what the process imports sees them from the beginning.
         on_exit: called from another thread when the process has ended.
+        guard: ends it, and its children, after this process.
     """
 
-    def __init__(self, parts: Sequence[bytes], environment: Mapping[str, str], on_exit: Callable[[], None]) -> None:
+    def __init__(
+        self, parts: Sequence[bytes], environment: Mapping[str, str], on_exit: Callable[[], None], guard: Guard
+    ) -> None:
         command = [get_executable(), *interpreter_flags(), "-c", _BOOT]
         group: dict[str, Any] = {"start_new_session": True}  # Ctrl-C is for the run, which tells its workers
         if sys.platform == "win32":
             group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **environment}, **group)
+        guard.add(self._process.pid)
+        self._guard = guard
         self._on_exit = on_exit
+        self._is_inherited = False
         self._reaping = threading.Lock()
+        in_forked(self, WorkerProcess._disown)
         self._keeper = threading.Thread(target=self._keep, args=(parts,), name="fasthpo-keeper", daemon=True)
         self._keeper.start()
+
+    def _disown(self) -> None:
+        """In a process that was forked off, which neither ends the worker nor keeps it from ending."""
+        self._is_inherited = True
+        self._reaping = threading.Lock()
+        let_go_in_forked(self._process.stdin)
 
     @property
     def pid(self) -> int:
@@ -70,6 +86,7 @@ class WorkerProcess:
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
             self.kill()  # its children, while its number can't belong to another process yet
+            self._guard.remove(self.pid)
             with self._reaping:
                 self._process.wait()
         else:  # Windows, and macOS before Python 3.13
@@ -77,6 +94,7 @@ class WorkerProcess:
             if os.name == "posix":
                 with contextlib.suppress(OSError):
                     os.killpg(self.pid, signal.SIGKILL)
+            self._guard.remove(self.pid)
         with contextlib.suppress(OSError):
             stdin.close()
         self._on_exit()
@@ -84,7 +102,7 @@ class WorkerProcess:
     def kill(self) -> None:
         """End the process and its children, if they have not ended."""
         with self._reaping, contextlib.suppress(OSError):
-            if self._process.returncode is not None:
+            if self._is_inherited or self._process.returncode is not None:
                 return
             if os.name == "posix":
                 os.killpg(self.pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any, ClassVar
 
@@ -10,12 +11,14 @@ import numpy as np
 from fasthpo.errors import InvalidSearchSpace, SpaceExhausted
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.search_space import SearchSpace
+from fasthpo.system.forked import renew_in_forked
 from fasthpo.system.uninterrupted import import_whole
 from fasthpo.trials.table import TrialTable
 from fasthpo.values import FloatArray, IntArray, check_flag
 
 _BLOCK = 256  # points made at once; a power of two, as Sobol's sequence likes it
 _ENGINE = threading.Lock()  # an engine is one sequence, which several studies may share
+renew_in_forked(sys.modules[__name__], _ENGINE=threading.Lock)
 _MOST_POINTS = 2**26  # SciPy goes through all points before the wanted ones, at 50 ns and more each
 _MOST_PARAMETERS = 21201  # direction numbers that SciPy has
 

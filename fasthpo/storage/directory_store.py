@@ -20,6 +20,7 @@ from fasthpo.storage.lock import WriterLock
 from fasthpo.storage.records import JournalRecorder
 from fasthpo.storage.snapshot_writer import Head, write_snapshot
 from fasthpo.storage.store import MemoryStore
+from fasthpo.system.forked import in_forked
 from fasthpo.system.log import logger
 from fasthpo.trials.frozen import Frozen
 from fasthpo.trials.history import History
@@ -79,6 +80,7 @@ class DirectoryStore:
         self._handed_over = 0.0
         self._finalizer: weakref.finalize | None = None  # type: ignore[type-arg]
         _stores.add(self)
+        in_forked(self, DirectoryStore._disown)
 
     # --- opening
 
@@ -155,6 +157,13 @@ class DirectoryStore:
         if self._is_dropped:
             raise StudyClosed("the study was closed; load it again to change it")
 
+    def _disown(self) -> None:
+        """In a process that was just forked off."""
+        self._is_inherited = True
+        self._is_compacting = False  # here, no thread does
+        self._busy = threading.RLock()
+        self._idle = threading.Condition(self._busy)
+
     def _refuse_inherited(self) -> None:
         if self._is_inherited:
             raise StudyReadOnly(
@@ -170,7 +179,9 @@ class DirectoryStore:
 
         Raises:
             StorageError: they can't be written.
+            StudyReadOnly: as `open`; this process was forked in the middle of the call.
         """
+        self._refuse_inherited()
         journal = self._journal
         assert journal is not None
         try:
@@ -210,6 +221,7 @@ class DirectoryStore:
         Raises:
             StorageError: that can't be.
         """
+        self.open()
         self.hand_over(strict=True)
         self.check()
         assert self._journal is not None
@@ -500,14 +512,3 @@ def _end_all() -> None:
 
 
 atexit.register(_end_all)
-
-
-def _disown() -> None:
-    """In a process that was just forked off."""
-    for store in list(_stores):
-        store._is_inherited = True
-        store._is_compacting = False  # here, no thread does
-
-
-if hasattr(os, "register_at_fork"):  # all but Windows
-    os.register_at_fork(after_in_child=_disown)

@@ -74,8 +74,7 @@ class MemoryStore:
     follow = attach
 
     def open(self, moves: bool = False) -> None:
-        if self.refusal is not None:
-            raise type(self.refusal)(*self.refusal.args)
+        pass
 
     def hand_over(self, strict: bool, now: bool = False) -> None:
         pass
@@ -113,7 +112,21 @@ class ClosedStore(MemoryStore):
 
     Args:
         refusal: what is raised, and why.
+        may_move: whether it may be kept elsewhere, and changed there.
     """
 
-    def __init__(self, refusal: FastHPOError) -> None:
-        self.refusal = refusal
+    def __init__(self, refusal: FastHPOError, may_move: bool = False) -> None:
+        self.refusal: FastHPOError = refusal
+        self._may_move = may_move
+
+    def open(self, moves: bool = False) -> None:
+        if not (moves and self._may_move):
+            raise type(self.refusal)(*self.refusal.args)
+
+    def hand_over(self, strict: bool, now: bool = False) -> None:
+        """Something has changed, in a call that goes on in a process that was forked off within it."""
+        self.open()
+
+    def hand_over_soon(self) -> None:
+        """As `hand_over`."""
+        self.open()

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from fasthpo.errors import InvalidValue, StudyExists
 from fasthpo.storage.atomic import remove_temporary_in, storage_error
 from fasthpo.storage.owner import OWNER, owner, remove_abandoned
+from fasthpo.system.forked import renew_in_forked
 from fasthpo.system.log import logger
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
@@ -128,7 +129,9 @@ class Checkpoints:
     def __init__(self, root: Path | None = None) -> None:
         self._root = root
         self._is_temporary = False
+        self._process = 0  # which has made the temporary directory
         self._making = threading.Lock()  # trials in threads ask for theirs at the same time
+        renew_in_forked(self, _making=threading.Lock)
         self._most: float = math.inf  # directories of completed trials that stay
         self._made: set[int] = set()  # numbers of the trials that have a directory
         self._best: list[tuple[float, int]] = []  # a heap of those of the best: (-loss, -number), the worst first
@@ -141,8 +144,8 @@ class Checkpoints:
             if self._root is None:
                 remove_abandoned(Path(tempfile.gettempdir()), _TEMPORARY)
                 self._root = Path(tempfile.mkdtemp(prefix=f"fasthpo-{owner()}-"))
-                self._is_temporary = True
-                weakref.finalize(self, _remove, self._root, os.getpid())
+                self._is_temporary, self._process = True, os.getpid()
+                weakref.finalize(self, _remove, self._root, self._process)
             return self._root
 
     @property
@@ -182,7 +185,7 @@ class Checkpoints:
         before = self._root if self._is_temporary else None
         self._root, self._is_temporary = root, False
         if before is not None:
-            shutil.rmtree(before, ignore_errors=True)
+            _remove(before, self._process)
 
     @property
     def is_empty(self) -> bool:

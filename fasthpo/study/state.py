@@ -13,13 +13,14 @@ import weakref
 from contextlib import suppress
 from types import TracebackType
 
-from fasthpo.errors import FastHPOError, StorageError, StudyBusy
+from fasthpo.errors import FastHPOError, StorageError, StudyBusy, StudyReadOnly
 from fasthpo.samplers.base import Sampler
-from fasthpo.storage.store import MemoryStore, Store
+from fasthpo.storage.store import ClosedStore, MemoryStore, Store
 from fasthpo.storage.weights import Checkpoints
 from fasthpo.strategies.base import Strategy
 from fasthpo.study.followers import Followers
 from fasthpo.study.scheduler import Scheduler
+from fasthpo.system.forked import in_forked
 from fasthpo.trials.history import History
 from fasthpo.trials.rebuilding import settled
 
@@ -70,7 +71,9 @@ class StudyState:
         self._owner = weakref.ref(owner)
         self._sampler = sampler
         self._strategy = strategy
+        self._is_rolled_back = False  # in a forked process, where a call of another thread was taken back
         self.take_up(history)
+        in_forked(self, StudyState._disown)
 
     def take_up(self, history: History, with_strategy: bool = True) -> None:
         """Go on with a history, and have all who follow it do so."""
@@ -83,6 +86,39 @@ class StudyState:
         """The study, as it is, is kept in a store from now on."""
         self.store = store
         store.attach(self.history)
+
+    # --- in a process that was forked off
+
+    def _disown(self) -> None:
+        """The study can be read as it was, and is changed by the process from which this one was just forked only.
+
+        What another thread was changing, which goes on there, is taken back. Nothing of the user's is called here, nor
+        anything compiled. A call that this very thread is in goes on, and is refused at its end.
+        """
+        self.lock = threading.RLock()
+        if self.store.refusal is None and self.store.directory is None:
+            why = StudyReadOnly(
+                "the study belongs to the process that this one was forked from; only that can change it. To go on "
+                "with a copy here, write it with study.save(path), and take that up with Study.load(path)"
+            )
+            self.store = ClosedStore(why, may_move=True)
+        is_changing = self.table.savepoint.extent is not None  # also while `refresh` takes up what is new
+        if (self.stage == IDLE and not is_changing) or self._is_within_a_call(own=0):
+            return
+        if self.stage != WRITING:
+            if is_changing:
+                self.followers.sampler.withdraw()
+            self._is_rolled_back = True
+            self.history = self.scheduler.history = settled(self.history)
+            self.table = self.scheduler.table = self.history.table
+            self.scheduler.waiting = self.history.waiting
+        self.is_torn, self.stage = False, IDLE
+
+    def own(self) -> None:
+        """From now on the study is this process's own: all follow the history that is left of it."""
+        if self._is_rolled_back:
+            self.break_off()
+            self._is_rolled_back = False
 
     # --- calls; all with the lock held
 
@@ -207,9 +243,9 @@ class Change:
         state = self._state
         if state.stage != IDLE:
             self._outer = state.enter_within(self._notes_only)
+        state.store.open(self._moves)
         if state.scheduler.strategy is not None:
             state.followers.strategy.check()
-        state.store.open(self._moves)
         state.stage = CHANGING
         if self._outer == IDLE or state.table.savepoint.extent is None:
             state.history.begin()

@@ -611,6 +611,7 @@ class Study(StudyReader):
         directory = absolute(given_path("path", path))  # the process may go elsewhere
         state = self._state
         with state.lock:
+            state.own()
             state.store.wait()
             with state.change(moves=True), directory_for_study(directory):
                 move(state, self._id, self._definition(), directory, seconds, overwrite)
@@ -644,7 +645,6 @@ class Study(StudyReader):
         state = self._state
         with state.lock:
             state.settle()
-            state.store.open(moves=state.store.directory is None)
             state.store.sync()
 
     def compact(self) -> None:

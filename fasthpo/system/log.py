@@ -8,6 +8,7 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
+from fasthpo.system.forked import renew_in_forked
 from fasthpo.system.headline import without_numbers
 
 _MOST = 1000  # kinds of warnings that are told apart
@@ -32,6 +33,7 @@ class RepeatedWarnings(contextlib.ContextDecorator):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        renew_in_forked(self, _lock=threading.Lock)
         self._first: dict[str, str] = {}  # the first warning of each kind
         self._more: dict[str, int] = {}  # how many came after it
 

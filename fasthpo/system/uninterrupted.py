@@ -16,11 +16,15 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import ParamSpec, TypeVar
 
+from fasthpo.system.forked import renew_in_forked
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _PATIENCE = 30.0  # seconds that the end of the program waits for what goes on
 _running: set[_thread.LockType] = set()  # a lock that is held for each call that goes on
+
+renew_in_forked(sys.modules[__name__], _running=set)  # none goes on there
 
 
 def uninterrupted(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

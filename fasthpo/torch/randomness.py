@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from fasthpo.system.forked import renew_in_forked
+
 
 def random_state(device: torch.device) -> dict[str, Any]:
     """The states of the generators of Python, NumPy, and torch (of the CPU and of `device`), in plain values."""
@@ -135,6 +137,9 @@ class RandomStream:
             RandomStream._outside = random_state(stream._device)
             if stream._state is not None:
                 set_random_state(stream._state, stream._device)
+
+
+renew_in_forked(RandomStream, _lock=threading.RLock)
 
 
 @contextmanager

@@ -138,5 +138,5 @@ def error_text(error: Any) -> str | None:
         )
     if len(text) > LONGEST_ERROR:
         half = LONGEST_ERROR // 2
-        text = f"{text[:half]}\n... ({len(text)} characters)\n{text[-half:]}"
+        text = f"{text[:half]}\n... ({len(text) - 2 * half} characters are left out) ...\n{text[-half:]}"
     return text

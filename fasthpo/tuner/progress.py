@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from fasthpo.study.study import Study
+from fasthpo.system.forked import in_forked
 from fasthpo.trials.trial import TrialState
 
 _INTERVAL = 0.1  # seconds between two drawings, at least
@@ -43,6 +44,7 @@ class Progress:
         self._next = 0.0
         self._end = 0.0
         self._handlers: list[logging.Handler] = []
+        in_forked(self, Progress._leave_to_parent)
 
     def __enter__(self) -> Self:
         if _is_terminal(sys.stderr):
@@ -84,6 +86,10 @@ class Progress:
     def _finish(self) -> None:
         self._draw()
         self._bar.close()
+
+    def _leave_to_parent(self) -> None:
+        """In a process that was forked off: the line is not its own, and the lock that tqdm draws with may be taken."""
+        self._bar = None
 
     def update(self) -> None:
         """Draw the line anew, if it was not drawn just now."""

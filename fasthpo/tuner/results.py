@@ -18,6 +18,7 @@ from fasthpo.strategies.multi_fidelity import MultiFidelity
 from fasthpo.strategies.summary import RungStatistics
 from fasthpo.study.reader import StudyReader
 from fasthpo.study.study import Study
+from fasthpo.system.forked import renew_in_forked
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import Trial, TrialSequence, TrialState
@@ -161,6 +162,7 @@ class SavedTrials(StudyReader):
     def __init__(self, checkpoint: bytes, weights: str | None, resumable: bool) -> None:
         self._table = read_snapshot(checkpoint).history.table
         self._reading = threading.RLock()
+        renew_in_forked(self, _reading=threading.RLock)
         self.made_of = checkpoint, weights, resumable
 
     @property

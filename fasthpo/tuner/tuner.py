@@ -25,6 +25,7 @@ from fasthpo.strategies.hyperband import Hyperband
 from fasthpo.strategies.single_fidelity import BayesianOptimization, GridSearch, RandomSearch
 from fasthpo.strategies.successive_halving import SuccessiveHalving
 from fasthpo.study.study import Study
+from fasthpo.system.forked import renew_in_forked
 from fasthpo.system.log import RepeatedWarnings, logger
 from fasthpo.system.paths import given_path
 from fasthpo.tuner.callbacks import HyperparameterCallback, LoggingCallback
@@ -93,6 +94,7 @@ class HyperparameterTuner:
         self._callbacks: list[HyperparameterCallback] = [self._logging]
         self._stop = threading.Event()
         self._busy = threading.Lock()
+        renew_in_forked(self, _stop=threading.Event)
         self._seconds = 0.0  # that optimize has run
         self._files = StudyFiles(config)
         self._left: list[int] = []  # numbers of trials that were running when a signal ended a run
@@ -265,6 +267,11 @@ class HyperparameterTuner:
         handler of yours raises to end the program (`sys.exit()`, or anything for SIGTERM and its like) ends the run,
         too, and comes out of `optimize` once the files are written; trials that were running are run again when the
         study goes on. Of a process that an objective forks off, nothing but the objective runs.
+
+        When the program ends, its worker processes and what these have started end, also if it is killed; on Windows
+        not those that are stuck in compiled code. So do the processes of a `ProcessPoolExecutor` of yours; those that
+        are stuck in compiled code then on Linux only, if the program's main thread has started them, and not by a
+        forkserver. Workers of Ray, Dask and MPI belong to these: there a trial ends at its next report.
 
         Args:
             objective: called with a `Trial`, which is also a mapping of its parameters. Returns a number, a mapping

@@ -17,6 +17,7 @@ from fasthpo.execution.backends.processes import Processes
 from fasthpo.execution.connection import LOOPBACK, Gone, Said, Switchboard, Wire, WireLine, connect, fetch
 from fasthpo.execution.devices import Slot
 from fasthpo.execution.exclusive_queue import Turns
+from fasthpo.execution.following import follow_starter
 from fasthpo.execution.gpu_memory import Tidier
 from fasthpo.execution.main_module import Source, own_main, remove_files, use_main
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
@@ -24,6 +25,7 @@ from fasthpo.execution.pool import Given, Pool, in_a_line, is_local, workers_of
 from fasthpo.execution.study_server import Desk
 from fasthpo.execution.unpickling import Unloadable, load
 from fasthpo.execution.worker_main import work
+from fasthpo.system.forked import renew_in_forked
 from fasthpo.trials.trial import Trial
 
 _SMALL = 2**14  # bytes of a pickled objective that goes along with each job; a larger one is fetched once a process
@@ -41,6 +43,7 @@ class Task(NamedTuple):
     metric: str | None
     limits: Limits
     job: Job
+    is_local: bool  # whether it runs in a process that the run's has started
 
 
 # --- in the executor's processes
@@ -57,6 +60,8 @@ class _Loaded(NamedTuple):
 _loaded: _Loaded | None = None
 _loading = threading.Lock()  # Dask's workers have several threads
 _tidier = Tidier()
+_follows = False  # whether this process ends with the one that has started it
+renew_in_forked(sys.modules[__name__], _loading=threading.Lock, _follows=bool)
 _wires = threading.local()  # .wire: the connection that this thread has; .run: the key of the run it leads to
 
 
@@ -78,8 +83,12 @@ def run_task(packed: bytes) -> None:
     The executor itself brings no result back: it might lose that with a worker, or run what was lost with a worker
     again, which would take the trial from worker to worker.
     """
+    global _follows  # noqa: PLW0603  (once a process)
     task: Task = pickle.loads(packed)
     job = task.job
+    if task.is_local and not _follows:
+        _follows = True
+        follow_starter()
     line = _connected(task)
     if not line.request([Says.HELLO, job.ticket]):
         return  # it ran already
@@ -193,6 +202,7 @@ class Tasks(Backend):
             metric,
             limits,
             Job(0, 0, {}, None, 0),
+            self._local,
         )
         self._turns: Turns[Job] = Turns()
         self._running: dict[int, _Running] = {}  # by ticket

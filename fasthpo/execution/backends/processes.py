@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import multiprocessing
+import os
 import pickle
 import time
 from collections import Counter, deque
@@ -16,9 +17,10 @@ from fasthpo.errors import WorkersFailed
 from fasthpo.execution.backends.base import Backend, Ended, FailureKind, Job, Limits
 from fasthpo.execution.connection import Gone, Said, Switchboard, Wire
 from fasthpo.execution.devices import Slot, environment
+from fasthpo.execution.following import Guard
 from fasthpo.execution.limits import Watch, Worker
 from fasthpo.execution.main_module import remove_files
-from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, unpack_ended
+from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, outline, unpack_ended
 from fasthpo.execution.worker_main import Order
 from fasthpo.execution.worker_process import WorkerProcess
 from fasthpo.trials.trial import Trial
@@ -59,6 +61,7 @@ class Processes(Backend):
         self._slots = slots
         self._watch = Watch(limits)
         self._board = Switchboard()
+        self._guard = Guard()
         self._workers: dict[int, Worker] = {}  # by slot
         self._named: dict[int, Worker] = {}  # those that have not introduced themselves yet
         self._wired: dict[Wire, Worker] = {}
@@ -142,12 +145,18 @@ class Processes(Backend):
         worker = Worker(slot, self._started)
         authentication = bytes(multiprocessing.current_process().authkey)
         order = Order(
-            self._board.port, self._board.key, worker.name, self._metric, len(self._objective), authentication
+            self._board.port,
+            self._board.key,
+            worker.name,
+            self._metric,
+            len(self._objective),
+            authentication,
+            os.getpid(),
         )
         parts = pickle.dumps(tuple(order)), self._objective
         variables = environment(self._slots[slot], len(self._slots))
         try:
-            worker.process = WorkerProcess(parts, variables, lambda: self._board.post(_Exited(worker)))
+            worker.process = WorkerProcess(parts, variables, lambda: self._board.post(_Exited(worker)), self._guard)
         except OSError as error:
             raise WorkersFailed(f"a worker process can't be started: {error}") from error
         self._workers[slot] = self._named[worker.name] = worker
@@ -169,7 +178,7 @@ class Processes(Backend):
             elif not worker.ready:
                 self._begin(worker, message)
             elif worker.job is None:
-                raise CorruptMessage(f"it said {message!r:.200} when it had no trial")
+                raise CorruptMessage(f"it said {outline(message)} when it had no trial")
             elif message[0] == Says.DONE:
                 self._done(worker, worker.job, message)
             elif (reply := self._desk.take(worker.job.number, message)) is not None:
@@ -199,7 +208,7 @@ class Processes(Backend):
             case [Says.UNLOADABLE, str(why)]:
                 raise WorkersFailed(f"a worker process {why}")
             case _:
-                raise CorruptMessage(f"it said {message!r:.200} before it was ready")
+                raise CorruptMessage(f"it said {outline(message)} before it was ready")
 
     def _done(self, worker: Worker, job: Job, message: Message) -> None:
         match message:
@@ -208,7 +217,7 @@ class Processes(Backend):
                 if spoiled or self._watch.is_bloated(worker):
                     worker.lose("it has to make place for another")
             case _:
-                raise CorruptMessage(f"it said {message!r:.200}")
+                raise CorruptMessage(f"it said {outline(message)}")
 
     def _end(self, worker: Worker, ended: Ended) -> None:
         assert worker.job is not None
@@ -267,5 +276,6 @@ class Processes(Backend):
                 worker.process.kill()
         for worker in self._workers.values():
             worker.process.join(_GRACE)
+        self._guard.close()
         self._board.close()
         remove_files(self._board.key)

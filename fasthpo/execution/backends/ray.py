@@ -31,6 +31,7 @@ from fasthpo.execution.remote_trial import read_reply
 from fasthpo.execution.study_server import Desk
 from fasthpo.execution.unpickling import Unloadable, load
 from fasthpo.execution.worker_main import work
+from fasthpo.system.forked import renew_in_forked
 from fasthpo.system.headline import headline
 from fasthpo.trials.trial import Trial
 
@@ -106,6 +107,7 @@ class _MailLine:
         self._waiting: list[Message] = []
         self._since = 0.0
         self._lock = threading.Lock()
+        renew_in_forked(self, _lock=threading.Lock)
         self.broken: str | None = None  # why nothing can be said any more
 
     def send(self, message: Message) -> None:

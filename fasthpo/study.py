@@ -18,6 +18,7 @@ from fasthpo.history import History
 from fasthpo.keeping import CHANGING, IDLE, REPORTING, WRITING, Change, new_id
 from fasthpo.loading import Loading
 from fasthpo.log import logger
+from fasthpo.metrics import MOST_METRICS
 from fasthpo.outcome import NAN_ERROR, batch_arrays, metric_numbers, outcome
 from fasthpo.parameter import FloatArray, plain
 from fasthpo.partial import encode_partial
@@ -30,7 +31,7 @@ from fasthpo.storage.checkpoints import Checkpoints
 from fasthpo.storage.folder import holds_study
 from fasthpo.storage.syncing import Durability
 from fasthpo.strategies.base import Strategy
-from fasthpo.table import INFRASTRUCTURE, MOST_METRICS, NO_BRACKET, NO_DRAW, TrialTable, check_direction
+from fasthpo.table import INFRASTRUCTURE, NO_BRACKET, NO_DRAW, TrialTable, check_direction
 from fasthpo.trial import Trial, TrialState, as_number
 from fasthpo.values import element, shown, whole
 
@@ -320,7 +321,7 @@ class Study(Loading):
             if final == TrialState.PRUNED and result is None:
                 result = self._last_valid_report(number)
             if kept:
-                for name in self.table.metrics_beyond(kept):
+                for name in self.table.metrics.beyond(kept):
                     logger.warning("metric %r is not kept: a study has at most %d different ones", name, MOST_METRICS)
                     del kept[name]
                 self.table.set_metrics(number, kept)

@@ -6,7 +6,7 @@ table: it also stores the order of the tells, so that it can be rebuilt exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from fasthpo.errors import InvalidValue
 from fasthpo.legs import Legs, OpenLeg
+from fasthpo.metrics import Metrics
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray, Reports, grow
 from fasthpo.savepoint import Savepoint
@@ -26,7 +27,6 @@ Direction = Literal["minimize", "maximize"]
 NO_DRAW = -1  # of a trial whose parameters no sampler drew
 NO_BRACKET = -1  # of a trial that no multi-fidelity strategy has started
 INFRASTRUCTURE = "infrastructure: "  # `errors` begin so of trials that failed because of what they ran on
-MOST_METRICS = 1000  # names; each takes as much memory as a parameter
 TRIAL_COLUMNS = ("values", "states", "starts", "ends", "resources", "draws", "brackets")
 _FIRST_CAPACITY = 64
 _STATES = tuple(TrialState)  # by number: an index costs a third of what the enumeration's own look-up costs
@@ -66,7 +66,7 @@ class TrialTable:
         self.reports = Reports()
         self.legs = Legs()
         self.pruned_by_rank = False  # whether the pruner gives up trials that rank low, by best losses, at their step
-        self.metrics: dict[str, FloatArray] = {}
+        self.metrics = Metrics()
         self.errors: dict[int, str] = {}
         self.tried = tried_points(space)
         self.counts = dict.fromkeys(TrialState, 0)
@@ -344,24 +344,11 @@ class TrialTable:
             return number < self.best_number
         return bool(value * self.sign < best * self.sign)
 
-    def metrics_beyond(self, names: Iterable[str]) -> list[str]:
-        """Those of the names for which there is no column, and no room for one."""
-        new = [name for name in names if name not in self.metrics]
-        return new[max(0, MOST_METRICS - len(self.metrics)) :]
-
-    def set_metrics(self, number: int, metrics: dict[str, float]) -> None:
-        """Keep further metrics of a trial, one column a name."""
-        changes = self.savepoint.extent is not None
-        for name, value in metrics.items():
-            column = self.metrics.get(name)
-            if changes:
-                old = None if column is None else column.item(number) if number < len(column) else np.nan
-                self.savepoint.metrics.append((name, number, old))
-            if column is None or len(column) <= number:
-                shorter = np.empty(0) if column is None else column
-                column = self.metrics[name] = grow(shorter, len(self._values), np.nan)  # type: ignore[assignment]
-            assert column is not None
-            column[number] = value
+    def set_metrics(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Keep further metrics of a trial."""
+        if self.savepoint.extent is not None:
+            self.savepoint.metrics.append((number, self.metrics.place_of(number), len(self.metrics)))
+        self.metrics.set(number, metrics)
 
     def finish_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray, end: float) -> None:
         """RUNNING trials end together, as `finish` would end them one after the other."""

@@ -94,8 +94,7 @@ class TrialViews(TrialSource):
         return self.table.reports.of(number)
 
     def trial_metrics(self, number: int) -> dict[str, float]:
-        columns = self.table.metrics.items()
-        return {name: float(c[number]) for name, c in columns if number < len(c) and c[number] == c[number]}
+        return self.table.metrics.of(number)
 
     def trial_error(self, number: int) -> str | None:
         return self.table.error(number)

@@ -346,4 +346,5 @@ def _replayer(base: Loaded | None, head: Head) -> Replayer:
     if base is not None:
         return base.replayer
     definition = Definition(head.definition)
+    definition.check_points()
     return Replayer(History(TrialTable(definition.space, definition.direction)), head.definition)

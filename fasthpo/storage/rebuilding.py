@@ -11,6 +11,7 @@ from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.history import History
 from fasthpo.legs import COLUMNS as LEG_COLUMNS
 from fasthpo.legs import OpenLeg
+from fasthpo.metrics import Metrics
 from fasthpo.search_space import SearchSpace
 from fasthpo.storage.freezing import Columns, Frozen
 from fasthpo.table import TRIAL_COLUMNS, Direction, TrialTable
@@ -41,7 +42,7 @@ def rebuild(
         table.legs.append(trial, resource, value, charge, TrialState(state), start, end)
     for number, start, reports in open_legs:
         table.legs.open[number] = OpenLeg(start, reports)
-    table.metrics = dict(columns.metrics)
+    table.metrics = Metrics.of_measured(columns.metrics)
     table.errors = dict(columns.errors)
     history = History(table)
     history.waiting.extend(waiting)
@@ -58,7 +59,7 @@ def settled(history: History) -> History:
     n, told, reported, ended, draws = savepoint.extent or history.extent
     trials = {name: getattr(table, f"_{name}")[:n].copy() for name in TRIAL_COLUMNS}
     params, legs = table._params[:, :n].copy(), dict(table.legs.open)
-    metrics = {name: column.copy() for name, column in table.metrics.items()}
+    metrics = table.metrics.frozen()
     waiting = list(history.waiting)
     if savepoint.extent is not None:
         for numbers, columns in reversed(savepoint.columns):
@@ -73,11 +74,10 @@ def settled(history: History) -> History:
             legs.pop(number, None)
             if leg is not None:
                 legs[number] = leg
-        for name, number, value in reversed(savepoint.metrics):
-            if value is None:
-                metrics.pop(name, None)
-            elif number < len(metrics[name]):
-                metrics[name][number] = value
+        for number, place, names in reversed(savepoint.metrics):
+            del metrics.names[names:]
+            if number < len(metrics.place):
+                metrics.place[number] = place
         started = set(savepoint.started)
         waiting = savepoint.started + [number for number in waiting if number < n and number not in started]
     reports = table.reports.until(reported)
@@ -86,7 +86,7 @@ def settled(history: History) -> History:
     errors = {number: text for number, text in table.errors.items() if number < n and failed[number]}
     failures = {number: i for number, i in table.reports.failures.items() if number < n and failed[number]}
     columns = Columns(
-        params, trials, metrics, table._tell_order[:told].copy(), reports, columns_of_legs, errors, failures
+        params, trials, metrics.measured(n), table._tell_order[:told].copy(), reports, columns_of_legs, errors, failures
     )
     open_legs = [(number, leg.start, leg.reports) for number, leg in sorted(legs.items()) if number < n]
     same = rebuild(table.space, table.direction, columns, waiting, open_legs)

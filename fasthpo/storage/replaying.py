@@ -13,12 +13,13 @@ import numpy.typing as npt
 
 from fasthpo.errors import CorruptCheckpoint
 from fasthpo.history import History
+from fasthpo.metrics import MOST_METRICS
 from fasthpo.outcome import NAN_ERROR
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import NONE, IntArray
 from fasthpo.storage.checks import END_OF_TIME, LARGEST, SteppedParents, check_attribute, check_rows
 from fasthpo.storage.records import Kind
-from fasthpo.table import MOST_METRICS, NO_DRAW
+from fasthpo.table import NO_DRAW
 from fasthpo.trial import TrialState
 from fasthpo.tried import TriedPoints
 
@@ -167,7 +168,7 @@ class Replayer:
             if type(metrics) is not dict:
                 raise CorruptCheckpoint(f"metrics must be a map, got {metrics!r:.60}")
             measured = {_string(name): _float(one) for name, one in metrics.items()}
-            if table.metrics_beyond(measured):
+            if table.metrics.beyond(measured):
                 raise CorruptCheckpoint(f"there are more than {MOST_METRICS} metrics")
             table.set_metrics(number, measured)
         if error is not None:

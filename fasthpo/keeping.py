@@ -50,6 +50,7 @@ from fasthpo.storage.gate import Barred, Gate
 from fasthpo.storage.keeper import Keeper
 from fasthpo.storage.lock import WriterLock
 from fasthpo.storage.rebuilding import settled
+from fasthpo.storage.regular import refuse_irregular
 from fasthpo.storage.snapshot import ID_SIZE, VERSION, Head, write_snapshot
 from fasthpo.storage.syncing import Durability, check_durability
 from fasthpo.strategies.base import Strategy
@@ -513,6 +514,8 @@ class Keeping(Exporting):
         target = path / CHECKPOINT_FILE if path.is_dir() else path
         if target.name == CHECKPOINT_FILE and any(exists(target.parent / name) for name in JOURNAL_FILES):
             raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
+        if path.is_dir():
+            refuse_irregular(target)
         with atomic_file(absolute(target)) as file:
             self._write(file)
         return target

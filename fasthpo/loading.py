@@ -37,6 +37,7 @@ from fasthpo.storage.gate import Barred
 from fasthpo.storage.keeper import Keeper
 from fasthpo.storage.lock import WriterLock
 from fasthpo.storage.rebuilding import fitted, settled
+from fasthpo.storage.regular import regular_opener
 from fasthpo.storage.syncing import Durability, check_durability
 from fasthpo.strategies.base import Strategy
 from fasthpo.trial import TrialState
@@ -231,6 +232,6 @@ def _keep_aside(file: Path) -> None:
         if filecmp.cmp(file, copy, shallow=False):  # from a load that failed afterwards
             return
         number += 1
-    with atomic_file(copy) as target, open(file, "rb") as source:
+    with atomic_file(copy) as target, open(file, "rb", opener=regular_opener) as source:
         shutil.copyfileobj(source, target)
     logger.warning("the damaged %s is kept as %s", file, copy)

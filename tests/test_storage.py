@@ -19,6 +19,7 @@ import fasthpo
 from fasthpo.storage import journal, keeper
 from fasthpo.storage.framing import frame
 from fasthpo.storage.freezing import Frozen
+from fasthpo.storage.regular import open_regular
 from tests.studies import STRATEGIES, content, load, make, names, run, step, times
 
 # --- opening and closing
@@ -369,10 +370,11 @@ def test_a_journal_that_can_not_be_opened_again_on_windows_is_opened_with_the_ne
         if failures:
             failures -= 1
             raise PermissionError(13, "a virus scanner has it open")
-        return os.open(path, flags)
+        return open_regular(path, flags)
 
-    windows.replace, windows.open = replace, opened
+    windows.replace = replace
     monkeypatch.setattr(journal, "os", windows)
+    monkeypatch.setattr(journal, "open_regular", opened)
     study.compact()
     trial = study.ask()
     study.tell(trial, 0.5)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fasthpo.errors import StorageError
+from fasthpo.storage.regular import refuse_irregular
 
 if sys.platform == "darwin":
     import fcntl
@@ -41,8 +42,11 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         path: where the file goes.
 
     Raises:
+        StorageError: what stands there is a FIFO or a device, or a link to one.
         OSError: the file can't be written.
     """
+    if not path.is_dir():  # which nothing takes the place of
+        refuse_irregular(Path(os.path.realpath(path)))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:

@@ -13,6 +13,8 @@ complete journal of the same generation:
 3. The temporary file is renamed to checkpoint.msgpack, and the directory synced. The old journal is out of date.
 4. The new journal is renamed to journal.msgpack.
 
+Each of them must be a regular file, and so must `.lock` and `.owner.json` (see `regular`); the directory may be a link.
+
 Generation 0 is that of a checkpoint without a journal, as `Study.save` writes it.
 """
 
@@ -31,6 +33,7 @@ from fasthpo.storage import journal
 from fasthpo.storage.atomic import is_temporary
 from fasthpo.storage.definition import Definition
 from fasthpo.storage.framing import HEAD_SIZE, claimed_size, frame, payload_at, read_frames
+from fasthpo.storage.regular import read_regular, refuse_irregular, regular_opener
 from fasthpo.storage.replaying import Replayer
 from fasthpo.storage.snapshot import Head, read_head
 from fasthpo.storage.thawing import peek_head, read_snapshot
@@ -95,7 +98,7 @@ def directory_mark(directory: Path) -> DirectoryMark:
 
 def _mark(path: Path) -> Mark:
     try:
-        status = path.stat()
+        status = os.lstat(path)
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
@@ -120,7 +123,7 @@ def present(directory: Path) -> tuple[Head, Path | None]:
 
 def _head_of(path: Path) -> Head | None:
     """The head of a study's file; None if it is damaged."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular_opener) as file:
         payload = payload_at(_first_frame(file), 0)
     if isinstance(payload, str):
         return None
@@ -145,13 +148,14 @@ def refuse_other(checkpoint: Path, mine: Head) -> None:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something at a path. Unlike `Path.exists`, does not take a failing disk for a missing file.
+    """Whether there is something at a path, such as a link to nothing. Unlike `os.path.lexists`, does not take a
+    failing disk for a missing file.
 
     Raises:
         OSError: that can't be found out.
     """
     try:
-        os.stat(path)
+        os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
@@ -164,8 +168,15 @@ def _first_frame(file: BinaryIO) -> bytes:
 
 
 def holds_study(directory: Path) -> bool:
-    """Whether there is a study in a directory."""
-    return any(exists(directory / name) for name in STUDY_FILES)
+    """Whether there is a study in a directory.
+
+    Raises:
+        StorageError: in the place of one of its files is a link, a directory, a FIFO or a device.
+    """
+    found = [path for path in (directory / name for name in STUDY_FILES) if exists(path)]
+    for path in found:
+        refuse_irregular(path)
+    return bool(found)
 
 
 def remove_study(directory: Path) -> None:
@@ -177,7 +188,8 @@ def remove_study(directory: Path) -> None:
 def remove_leftovers(directory: Path) -> None:
     """Remove what a crash has left half written; the caller has the study's lock."""
     for entry in os.scandir(directory):
-        if any(is_temporary(entry.name, name) for name in STUDY_FILES):
+        is_ours = any(is_temporary(entry.name, name) for name in STUDY_FILES)
+        if is_ours and not entry.is_dir(follow_symlinks=False):
             os.unlink(entry.path)
 
 
@@ -191,17 +203,19 @@ def read_study(path: Path, partly: bool = False) -> Loaded:
     Raises:
         FileNotFoundError: there is no study.
         CorruptCheckpoint: a file is damaged, of an unknown version, or missing.
+        StorageError: in the place of a file is a link, a directory, a FIFO or a device.
         OSError: a file can't be read.
     """
-    if not exists(path):
+    if not exists(Path(os.path.realpath(path))):  # the user may well name a link
         raise FileNotFoundError(f"there is no study at {path}")
     if path.is_dir():
         if not holds_study(path):
             raise FileNotFoundError(f"there is no study in {path}: it has neither {CHECKPOINT_FILE} nor {JOURNAL_FILE}")
         return _read_directory(path, partly)
     if path.name in STUDY_FILES and any(exists(path.parent / name) for name in JOURNAL_FILES):
+        holds_study(path.parent)
         return _read_directory(path.parent, partly)
-    data = path.read_bytes()
+    data = read_regular(Path(os.path.realpath(path)))
     if _is_journal(data):
         return _read_journal(path, data, None, lambda: None, partly)
     return _read_checkpoint(path, data, partly)
@@ -220,7 +234,7 @@ def _read_directory(directory: Path, partly: bool) -> Loaded:
 
 def _read_together(directory: Path, partly: bool) -> Loaded:
     path = directory / CHECKPOINT_FILE
-    data = path.read_bytes() if exists(path) else None
+    data = read_regular(path) if exists(path) else None
 
     def read_base() -> Loaded | None:
         return None if data is None else _read_checkpoint(path, data, partly)
@@ -234,7 +248,7 @@ def _read_together(directory: Path, partly: bool) -> Loaded:
     for journal_path in (directory / name for name in JOURNAL_FILES):
         if not exists(journal_path):
             continue
-        written = journal_path.read_bytes()
+        written = read_regular(journal_path)
         head = _journal_head(journal_path, written)
         if isinstance(head, str):
             unreadable.append((journal_path, f"{journal_path} is damaged at byte 0 of {len(written)}: {head}"))

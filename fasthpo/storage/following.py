@@ -8,6 +8,7 @@ from fasthpo.errors import CorruptCheckpoint
 from fasthpo.storage.folder import JOURNAL_FILES, Loaded, checkpoint_mark, read_study
 from fasthpo.storage.framing import read_frames
 from fasthpo.storage.journal import journal_head
+from fasthpo.storage.regular import regular_opener
 
 
 def follow(loaded: Loaded) -> Loaded | None:
@@ -22,6 +23,7 @@ def follow(loaded: Loaded) -> Loaded | None:
     Raises:
         FileNotFoundError: there is no study any more.
         CorruptCheckpoint: a file is damaged, or of another study.
+        StorageError: in the place of a file is a link, a directory, a FIFO or a device.
     """
     directory = loaded.directory
     assert directory is not None
@@ -30,7 +32,7 @@ def follow(loaded: Loaded) -> Loaded | None:
     head = journal_head(loaded.head)
     for name in JOURNAL_FILES:
         try:
-            with open(directory / name, "rb") as file:
+            with open(directory / name, "rb", opener=regular_opener) as file:
                 if file.read(len(head)) != head:
                     continue
                 file.seek(loaded.end)

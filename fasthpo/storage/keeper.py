@@ -21,6 +21,7 @@ from fasthpo.storage.freezing import Frozen
 from fasthpo.storage.journal import Journal, journal_head
 from fasthpo.storage.lock import WriterLock
 from fasthpo.storage.records import Recorder
+from fasthpo.storage.regular import refuse_irregular
 from fasthpo.storage.snapshot import Head, write_snapshot
 
 _LEAST = 2**20  # bytes of a journal that are worth a checkpoint
@@ -312,6 +313,7 @@ class Keeper:
                     self._check_not_ended()
                 fresh.append(b"")
                 self._check_old(old)
+                refuse_irregular(target)
                 refuse_other(target, head)
                 os.replace(temporary, target)
         except BaseException:

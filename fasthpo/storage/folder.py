@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -225,16 +226,32 @@ def _read_directory(directory: Path, partly: bool) -> Loaded:
     for last in [False] * (_TRIES - 1) + [True]:
         mark = checkpoint_mark(directory)
         try:
-            return _read_together(directory, partly)._replace(directory=directory, mark=mark)
+            return _read_together(directory, _together(directory, mark), partly)._replace(
+                directory=directory, mark=mark
+            )
         except (_Moved, FileNotFoundError) as moved:
             if last:
                 raise CorruptCheckpoint(f"{directory}: {moved}") from None
     raise AssertionError
 
 
-def _read_together(directory: Path, partly: bool) -> Loaded:
+def _together(directory: Path, mark: Mark) -> dict[str, bytes]:
+    """The bytes of the files by name. They are all opened before any is read, which takes so short a time that a writer
+    who replaces them again and again is not in the way; `mark` is that of the checkpoint before.
+    """
+    with ExitStack() as opened:
+        files: dict[str, BinaryIO] = {}
+        for name in (CHECKPOINT_FILE, NEXT_JOURNAL_FILE, JOURNAL_FILE):  # a journal moves from the second to the third
+            with suppress(FileNotFoundError):
+                files[name] = opened.enter_context(open(directory / name, "rb", opener=regular_opener))
+        if checkpoint_mark(directory) != mark:
+            raise _Moved(f"{CHECKPOINT_FILE} is replaced all the time")
+        return {name: file.read() for name, file in files.items()}
+
+
+def _read_together(directory: Path, files: dict[str, bytes], partly: bool) -> Loaded:
     path = directory / CHECKPOINT_FILE
-    data = read_regular(path) if exists(path) else None
+    data = files.get(CHECKPOINT_FILE)
 
     def read_base() -> Loaded | None:
         return None if data is None else _read_checkpoint(path, data, partly)
@@ -242,13 +259,12 @@ def _read_together(directory: Path, partly: bool) -> Loaded:
     base = read_base()
     wanted = FIRST_GENERATION if base is None else base.head.generation
     if base is not None and base.damage is not None:
-        others = (directory / name for name in JOURNAL_FILES)
-        return base._replace(damaged=(*base.damaged, *(other for other in others if exists(other))))
+        return base._replace(damaged=(*base.damaged, *(directory / name for name in JOURNAL_FILES if name in files)))
     unreadable, newer = [], []
     for journal_path in (directory / name for name in JOURNAL_FILES):
-        if not exists(journal_path):
+        written = files.get(journal_path.name)
+        if written is None:
             continue
-        written = read_regular(journal_path)
         head = _journal_head(journal_path, written)
         if isinstance(head, str):
             unreadable.append((journal_path, f"{journal_path} is damaged at byte 0 of {len(written)}: {head}"))

@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import IntArray, grow, grow_unset
+from fasthpo.values import FloatArray, IntArray, grow, grow_unset
 
 MOST_METRICS = 1000  # names
 _COUNT_BITS = 10  # of a place: how many metrics stand there

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 import fasthpo
-from fasthpo.storage.folder import holds_study
+from fasthpo.storage.directory import holds_study
 from tests.failing import ERRORS, FailingDisk
 from tests.studies import SAMPLERS, STRATEGIES, content, load, make, names, run
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import fasthpo
-from fasthpo.storage import folder
-from fasthpo.storage.folder import CHECKPOINT_FILE, JOURNAL_FILE
+from fasthpo.storage import directory as folder
+from fasthpo.storage.directory import CHECKPOINT_FILE, JOURNAL_FILE
 
 SPACE = {"x": fasthpo.Continuous(0.0, 1.0)}
 TRIALS = 2000

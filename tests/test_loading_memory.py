@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import fasthpo
 from fasthpo.metrics import Metrics
-from fasthpo.storage import snapshot
+from fasthpo.storage import snapshot_writer as snapshot
 from fasthpo.storage.framing import frame
 
 SPACE = {"x": fasthpo.Continuous(0.0, 1.0)}

@@ -12,7 +12,7 @@ import pytest
 
 import fasthpo
 from fasthpo.storage import regular
-from fasthpo.storage.folder import CHECKPOINT_FILE, JOURNAL_FILE, NEXT_JOURNAL_FILE
+from fasthpo.storage.directory import CHECKPOINT_FILE, JOURNAL_FILE, NEXT_JOURNAL_FILE
 from fasthpo.storage.lock import LOCK_FILE, OWNER_FILE
 
 SPACE = {"x": fasthpo.Continuous(0.0, 1.0)}

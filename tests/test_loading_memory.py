@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fasthpo
-from fasthpo.metrics import Metrics
 from fasthpo.storage import snapshot_writer as snapshot
 from fasthpo.storage.framing import frame
+from fasthpo.trials.metrics import Metrics
 
 SPACE = {"x": fasthpo.Continuous(0.0, 1.0)}
 A_CHECKPOINT, A_JOURNAL = 500, 50  # bytes of memory for each of a file's

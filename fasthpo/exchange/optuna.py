@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace, InvalidValue, MissingPackage
-from fasthpo.metrics import Metrics
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
@@ -36,6 +35,7 @@ from fasthpo.storage.snapshot_writer import LEG_TYPES, TRIAL_TYPES
 from fasthpo.study.study import Study
 from fasthpo.system.log import logger
 from fasthpo.trials.frozen import Columns
+from fasthpo.trials.metrics import Metrics
 from fasthpo.trials.rebuilding import rebuild
 from fasthpo.trials.table import NO_BRACKET, NO_DRAW, TRIAL_COLUMNS
 from fasthpo.trials.trial import Trial, TrialState

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import CorruptCheckpoint
-from fasthpo.metrics import MOST_METRICS
 from fasthpo.storage.checks import END_OF_TIME, LARGEST, SteppedParents, check_attribute, check_rows
 from fasthpo.storage.records import Kind
 from fasthpo.trials.history import History
+from fasthpo.trials.metrics import MOST_METRICS
 from fasthpo.trials.outcome import NAN_ERROR
 from fasthpo.trials.reports import NONE
-from fasthpo.trials.table import NO_DRAW
+from fasthpo.trials.table import MOST_METRICS, NO_DRAW
 from fasthpo.trials.trial import TrialState
 from fasthpo.trials.tried import TriedPoints
 from fasthpo.values import FloatArray, IntArray

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import CorruptCheckpoint
-from fasthpo.metrics import MOST_METRICS, Measured
 from fasthpo.storage.checks import (
     FINISHED,
     LARGEST,
@@ -37,8 +36,9 @@ from fasthpo.storage.snapshot_writer import (
 )
 from fasthpo.trials.frozen import Columns
 from fasthpo.trials.history import History
+from fasthpo.trials.metrics import MOST_METRICS, Measured
 from fasthpo.trials.rebuilding import rebuild
-from fasthpo.trials.table import NO_DRAW
+from fasthpo.trials.table import MOST_METRICS, NO_DRAW
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import IntArray
 

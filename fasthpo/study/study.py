@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidValue, NotCopyable, StudyExists, TrialStateError, UnknownTrial
-from fasthpo.metrics import MOST_METRICS
 from fasthpo.pruners.base import Claim, Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.encoding import Batch, encode_columns
@@ -28,9 +27,10 @@ from fasthpo.study.loading import Loading
 from fasthpo.system.log import logger
 from fasthpo.system.paths import given_path
 from fasthpo.trials.history import History
+from fasthpo.trials.metrics import MOST_METRICS
 from fasthpo.trials.outcome import NAN_ERROR, batch_arrays, metric_numbers, outcome
 from fasthpo.trials.reports import NONE
-from fasthpo.trials.table import INFRASTRUCTURE, NO_BRACKET, NO_DRAW, TrialTable, check_direction
+from fasthpo.trials.table import INFRASTRUCTURE, MOST_METRICS, NO_BRACKET, NO_DRAW, TrialTable, check_direction
 from fasthpo.trials.trial import Trial, TrialState
 from fasthpo.values import FloatArray, IntArray, as_number, element, plain, shown, whole
 

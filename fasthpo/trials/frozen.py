@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.metrics import Measured
 from fasthpo.trials.history import History
+from fasthpo.trials.metrics import Measured
 from fasthpo.trials.segments import COLUMNS as LEG_COLUMNS
 from fasthpo.trials.table import TRIAL_COLUMNS
 from fasthpo.trials.trial import TrialState

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
-from fasthpo.metrics import Metrics
 from fasthpo.space.encoding import decode_column, encode_columns
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
+from fasthpo.trials.metrics import Metrics
 from fasthpo.trials.segments import COLUMNS as LEG_COLUMNS
 from fasthpo.trials.segments import OpenLeg
 from fasthpo.trials.table import TRIAL_COLUMNS, Direction, TrialTable

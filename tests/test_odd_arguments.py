@@ -98,11 +98,8 @@ def content(study: fasthpo.Study) -> Any:
         table.params, table.values, table.states, table.starts, table.ends, table.resources, table.draws, table.tell_order,
         reports.trial, reports.step[: len(reports)].astype(np.int64), reports.value,
     ]  # fmt: skip
-    metrics = {}
-    for name, column in table.metrics.items():
-        padded = np.full(len(table), np.nan)
-        padded[: len(column)] = column[: len(table)]
-        metrics[repr(name), type(name)] = padded.tobytes()
+    of_trials = [table.metrics.of(number) for number in range(len(table))]
+    metrics = [[(repr(name), type(name), value) for name, value in sorted(of.items())] for of in of_trials]
     errors = {number: (repr(text), type(text)) for number, text in table.errors.items()}
     attributes = {(repr(name), type(name)): (repr(value), type(value)) for name, value in study.attributes.items()}
     return (

@@ -66,8 +66,7 @@ def _best(table: TrialTable) -> dict[str, Any]:
     number = table.best_number
     if number is None:
         return {"number": None, "value": None, "params": None, "metrics": None}
-    columns = table.metrics.items()
-    metrics = {name: float(c[number]) for name, c in columns if number < len(c) and c[number] == c[number]}
+    metrics = table.metrics.of(number)
     params = table.space.decode(table.params[:, number])
     return {"number": number, "value": float(table.values[number]), "params": params, "metrics": metrics}
 
@@ -116,7 +115,6 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
         some = slice(begin, min(begin + _CHUNK, n))
         rows = params[:, some].T.tolist()
         reports = reported.of(begin, some.stop)
-        metrics = [(name, column[some].tolist()) for name, column in table.metrics.items()]
         columns = (column[some].tolist() for column in (values, states, starts, ends))
         for i, (value, state, start, end) in enumerate(zip(*columns, strict=True)):
             number = begin + i
@@ -127,7 +125,7 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
                 "params": _params(space, rows[i]),
                 "value": None if value != value else value,
                 "reports": reports.get(number, {}),
-                "metrics": {name: column[i] for name, column in metrics if i < len(column) and column[i] == column[i]},
+                "metrics": table.metrics.of(number),
                 "error": table.error(number),
                 "start_time": _moment(start),
                 "end_time": _moment(end),

@@ -33,9 +33,10 @@ from fasthpo.storage.snapshot_writer import LEG_TYPES, TRIAL_TYPES
 from fasthpo.system.log import logger
 from fasthpo.trials.frozen import Columns
 from fasthpo.trials.history import History
+from fasthpo.trials.metrics import Metrics
 from fasthpo.trials.objectives import Direction, check_direction
 from fasthpo.trials.rebuilding import rebuild
-from fasthpo.trials.table import MOST_METRICS, NO_BRACKET, NO_DRAW, TRIAL_COLUMNS, TrialTable
+from fasthpo.trials.table import NO_BRACKET, NO_DRAW, TRIAL_COLUMNS, TrialTable
 from fasthpo.trials.trial import Trial, TrialState
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ def _columns(space: SearchSpace, trials: Sequence[FrozenTrial], rows: Sequence[A
     made: dict[str, Any] = {name: np.full(n, np.nan) for name in TRIAL_COLUMNS}
     made |= {"draws": np.full(n, NO_DRAW), "brackets": np.full(n, NO_BRACKET), "states": np.array(states, np.int8)}
     reports: dict[str, list[Any]] = {"trial": [], "step": [], "value": []}
-    metrics: dict[str, Any] = {}
+    metrics = Metrics()
     errors: dict[int, str] = {}
     for i, (trial, state) in enumerate(zip(trials, states, strict=True)):
         for step, value in sorted(trial.intermediate_values.items()):
@@ -270,16 +271,21 @@ def _columns(space: SearchSpace, trials: Sequence[FrozenTrial], rows: Sequence[A
             made["values"][i] = _value(trial)
         if state == TrialState.FAILED:
             errors[i] = str(trial.user_attrs.get(_ERROR, "it failed in Optuna"))
-        for name, value in trial.user_attrs.items():
-            is_new = name not in metrics and len(metrics) >= MOST_METRICS
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and not is_new:
-                metrics.setdefault(name, np.full(n, np.nan))[i] = float(value)
+        numbers = {
+            name: float(value)
+            for name, value in trial.user_attrs.items()
+            if isinstance(value, (int, float)) and not isinstance(value, bool)
+        }
+        for name in metrics.beyond(numbers):
+            del numbers[name]
+        if numbers:
+            metrics.set(i, numbers)
     finished = [i for i, state in enumerate(states) if state.is_finished]
     finished.sort(key=lambda i: (made["ends"][i], i))
     columns = Columns(
         np.array(rows, np.float64).reshape(n, len(space)).T,
         {name: made[name].astype(dtype) for name, dtype in TRIAL_TYPES.items()},
-        metrics,
+        metrics.measured(n),
         np.array(finished, np.int64),
         {name: np.array(column, np.float64 if name == "value" else np.int64) for name, column in reports.items()},
         {name: np.empty(0, dtype) for name, dtype in LEG_TYPES.items()},

@@ -30,7 +30,7 @@ def _names(table: TrialTable) -> list[str]:
     """The table's columns; parameters and metrics have prefixes, as in Optuna's data frames."""
     legs = ["resource", "rungs"] if len(table.legs) else []
     params = [f"params_{name}" for name in table.space.names]
-    metrics = [f"metrics_{name}" for name in table.metrics]
+    metrics = [f"metrics_{name}" for name in table.metrics.names]
     return [
         "number",
         "state",
@@ -93,7 +93,7 @@ def _cell_of(parameter: Parameter) -> Callable[[Value], Any]:
 
 
 def _rows(table: TrialTable) -> Iterator[list[Any]]:
-    cells, metrics = {name: _cell_of(parameter) for name, parameter in table.space.items()}, list(table.metrics)
+    cells, metrics = {name: _cell_of(parameter) for name, parameter in table.space.items()}, table.metrics.names
     for record in trial_records(table):
         params, measured = record["params"], record["metrics"]
         legs = [record["resource"], dump_json(record["rungs"])] if "rungs" in record else []
@@ -140,10 +140,8 @@ def to_arrow(table: TrialTable) -> Any:
     ]
     params = table.params
     columns += [_parameter(pa, parameter, params[j]) for j, parameter in enumerate(table.space.parameters)]
-    for metric in table.metrics.values():
-        padded = np.full(n, np.nan)
-        padded[: len(metric)] = metric[:n]
-        columns.append(_numbers(pa, padded))
+    measured = {name: _numbers(pa, column) for name, column in table.metrics.measured(n).columns(0, n)}
+    columns += [measured.get(name, pa.nulls(n, pa.float64())) for name in table.metrics.names]
     moment = pa.timestamp("us", "UTC")
     for times in (table.starts, table.ends):
         known = ~np.isnan(times)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 INACTIVE = -1
 LARGEST_INT64 = 2**63 - 1
 _MOST_NODES = 2**13  # of a space with conditions; a parameter that shares none adds one of its own
+_MOST_UNDECIDED = 2**19  # parameters in all components that are no trees: each takes about 50 bytes
 _NOWHERE = Lattice(0.0, 0.0, 0, 1.0, 0.0, 0, False, 1.0)  # of a continuum, whose values are its grid's business
 
 # a parameter that is still undecided, and those of its parents that are, too
@@ -180,6 +181,7 @@ class Cells:
         nodes: dict[_Component, _Node] = {}
         plans: dict[_Component, _Plan] = {}
         todo = list(components)
+        undecided = 0
         while todo:
             component = todo[-1]
             if component in nodes:
@@ -187,13 +189,15 @@ class Cells:
             elif component in plans:  # what it is made of has been made
                 nodes[component] = _assembled(plans.pop(component), nodes)
             else:
-                if len(nodes) + len(plans) > _MOST_NODES + len(self._counts):
+                if undecided > _MOST_UNDECIDED or len(nodes) + len(plans) > _MOST_NODES + len(self._counts):
                     raise InvalidSearchSpace(
                         "the points of this space can't be counted: too many parameters depend on several parents each "
                         f"and share them; got {sum(len(c) > 1 for c in self._space.conditions)} such parameters"
                     )
                 plans[component] = self._plan(component)
-                todo += [part for one in plans[component].classes for part in one.parts]
+                parts = [part for one in plans[component].classes for part in one.parts]
+                undecided += sum(len(part) for part in parts if not isinstance(part, int))
+                todo += parts
         return [nodes[component] for component in components]
 
     def _plan(self, component: _Component) -> _Plan:
@@ -221,14 +225,15 @@ class Cells:
 
     def _decide(self, undecided: _Undecided, root: int, met: set[int]) -> _Undecided:
         """What is left once `root` has a value that meets the conditions of the children `met`, and of no others."""
-        left: dict[int, frozenset[int]] = {}
-        for j, parents in sorted(undecided, key=lambda pair: self._rank[pair[0]]):
+        left: dict[int, tuple[int, frozenset[int]]] = {}
+        for one in sorted(undecided, key=lambda pair: self._rank[pair[0]]):
+            j, parents = one
             rest = parents - {root} if root in parents else parents
             is_met = root not in parents or j in met
             # a parameter whose parent is inactive is inactive, too, and parents come first
             if j != root and is_met and all(parent in left for parent in rest):
-                left[j] = rest
-        return frozenset(left.items())
+                left[j] = one if rest is parents else (j, rest)  # what stays the same is kept once
+        return frozenset(left.values())
 
     # --- numbering
 

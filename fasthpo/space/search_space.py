@@ -130,6 +130,12 @@ class SearchSpace(Mapping[str, Parameter]):
 
     def _refuse_dead_parameters(self) -> None:
         allowed = [{c.parent: frozenset(c.allowed.tolist()) for c in conditions} for conditions in self.conditions]
+        common: dict[int, frozenset[float]] = {}  # values that meet all conditions on a parent
+        for needed in allowed:
+            for parent, values in needed.items():
+                common[parent] = common.get(parent, values) & values
+        if all(common.values()):
+            return  # nothing contradicts anything, so that a long chain need not be walked up from each parameter
         for j in self.order:
             if len(allowed[j]) < 2:
                 continue  # one condition contradicts nothing that its parent needs, which has been looked at

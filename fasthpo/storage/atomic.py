@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from fasthpo.errors import FastHPOError, StorageError
 from fasthpo.storage.owner import OWNER, owner, remove_abandoned
+from fasthpo.storage.regular import refuse_irregular
 
 if sys.platform == "darwin":
     import fcntl
@@ -72,8 +73,11 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         path: where the file goes.
 
     Raises:
+        StorageError: what stands there is a FIFO or a device, or a link to one.
         OSError: the file can't be written.
     """
+    if not path.is_dir():  # which nothing takes the place of
+        refuse_irregular(Path(os.path.realpath(path)))
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_temporary_beside(path)
     temporary = temporary_beside(path)

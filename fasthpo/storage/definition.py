@@ -84,6 +84,17 @@ class Definition:
         except (FastHPOError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise CorruptCheckpoint(f"not the definition of a study: {shown(error, 1000)}") from error
 
+    def check_points(self) -> None:
+        """Make sure that the points of the space can be counted, where their number is finite.
+
+        Raises:
+            CorruptCheckpoint: they can't be.
+        """
+        try:
+            _ = self.space.finite_cells
+        except FastHPOError as error:
+            raise CorruptCheckpoint(f"not the definition of a study: {shown(error, 1000)}") from error
+
     def is_of(self, sampler: Sampler) -> bool:
         """Whether the study's sampler was made as this one was."""
         described: Any = json.loads(json.dumps(_described(sampler)))

@@ -13,6 +13,8 @@ complete journal of the same generation:
 3. The temporary file is renamed to checkpoint.msgpack, and the directory synced. The old journal is out of date.
 4. The new journal is renamed to journal.msgpack.
 
+Each of them must be a regular file, and so must `.lock` and `.owner.json` (see `regular`); the directory may be a link.
+
 Generation 0 is that of a checkpoint without a journal, as `Study.save` writes it.
 """
 
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -32,6 +34,7 @@ from fasthpo.storage.atomic import is_temporary, remove_temporary_in, storage_er
 from fasthpo.storage.definition import Definition
 from fasthpo.storage.framing import HEAD_SIZE, claimed_size, frame, payload_at, read_frames
 from fasthpo.storage.journal_reader import Replayer
+from fasthpo.storage.regular import read_regular, refuse_irregular, regular_opener
 from fasthpo.storage.snapshot_reader import peek_head, read_snapshot
 from fasthpo.storage.snapshot_writer import Head, read_head
 from fasthpo.trials.history import History
@@ -96,7 +99,7 @@ def directory_mark(directory: Path) -> DirectoryMark:
 
 def _mark(path: Path) -> Mark:
     try:
-        status = path.stat()
+        status = os.lstat(path)
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
@@ -121,7 +124,7 @@ def present(directory: Path) -> tuple[Head, Path | None]:
 
 def _head_of(path: Path) -> Head | None:
     """The head of a study's file; None if it is damaged."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular_opener) as file:
         payload = payload_at(_first_frame(file), 0)
     if isinstance(payload, str):
         return None
@@ -146,13 +149,14 @@ def refuse_other(checkpoint: Path, mine: Head) -> None:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something at a path. Unlike `Path.exists`, does not take a failing disk for a missing file.
+    """Whether there is something at a path, such as a link to nothing. Unlike `os.path.lexists`, does not take a
+    failing disk for a missing file.
 
     Raises:
         OSError: that can't be found out.
     """
     try:
-        os.stat(path)
+        os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
@@ -178,18 +182,6 @@ def directory_for_study(directory: Path) -> Iterator[None]:
             raise
 
 
-def _content(path: Path) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        CorruptCheckpoint: it is a directory.
-        OSError: it can't be read.
-    """
-    if path.is_dir():  # Windows refuses to open it as if that were forbidden
-        raise CorruptCheckpoint(f"{path} is a directory, where a file of the study should be")
-    return path.read_bytes()
-
-
 def _first_frame(file: BinaryIO) -> bytes:
     """As many bytes of a file as its first frame claims to have, if there are so many."""
     begin = file.read(HEAD_SIZE)
@@ -197,8 +189,15 @@ def _first_frame(file: BinaryIO) -> bytes:
 
 
 def holds_study(directory: Path) -> bool:
-    """Whether there is a study in a directory."""
-    return any(exists(directory / name) for name in STUDY_FILES)
+    """Whether there is a study in a directory.
+
+    Raises:
+        StorageError: in the place of one of its files is a link, a directory, a FIFO or a device.
+    """
+    found = [path for path in (directory / name for name in STUDY_FILES) if exists(path)]
+    for path in found:
+        refuse_irregular(path)
+    return bool(found)
 
 
 def remove_study(directory: Path) -> None:
@@ -210,7 +209,8 @@ def remove_study(directory: Path) -> None:
 def remove_leftovers(directory: Path) -> None:
     """Remove what a crash has left half written; the caller has the study's lock."""
     for entry in os.scandir(directory):
-        if any(is_temporary(entry.name, name) for name in STUDY_FILES) and not entry.is_dir(follow_symlinks=False):
+        is_ours = any(is_temporary(entry.name, name) for name in STUDY_FILES)
+        if is_ours and not entry.is_dir(follow_symlinks=False):
             os.unlink(entry.path)
     remove_temporary_in(directory)  # of exports, which are written without the lock
 
@@ -225,17 +225,19 @@ def read_study(path: Path, partly: bool = False) -> Loaded:
     Raises:
         FileNotFoundError: there is no study.
         CorruptCheckpoint: a file is damaged, of an unknown version, or missing.
+        StorageError: in the place of a file is a link, a directory, a FIFO or a device.
         OSError: a file can't be read.
     """
-    if not exists(path):
+    if not exists(Path(os.path.realpath(path))):  # the user may well name a link
         raise FileNotFoundError(f"there is no study at {path}")
     if path.is_dir():
         if not holds_study(path):
             raise FileNotFoundError(f"there is no study in {path}: it has neither {CHECKPOINT_FILE} nor {JOURNAL_FILE}")
         return _read_directory(path, partly)
     if path.name in STUDY_FILES and any(exists(path.parent / name) for name in JOURNAL_FILES):
+        holds_study(path.parent)
         return _read_directory(path.parent, partly)
-    data = _content(path)
+    data = read_regular(Path(os.path.realpath(path)))
     if _is_journal(data):
         return _read_journal(path, data, None, lambda: None, partly)
     return _read_checkpoint(path, data, partly)
@@ -245,16 +247,32 @@ def _read_directory(directory: Path, partly: bool) -> Loaded:
     for last in [False] * (_TRIES - 1) + [True]:
         mark = checkpoint_mark(directory)
         try:
-            return _read_together(directory, partly)._replace(directory=directory, mark=mark)
+            return _read_together(directory, _together(directory, mark), partly)._replace(
+                directory=directory, mark=mark
+            )
         except (_Moved, FileNotFoundError) as moved:
             if last:
                 raise CorruptCheckpoint(f"{directory}: {moved}") from None
     raise AssertionError
 
 
-def _read_together(directory: Path, partly: bool) -> Loaded:
+def _together(directory: Path, mark: Mark) -> dict[str, bytes]:
+    """The bytes of the files by name. They are all opened before any is read, which takes so short a time that a writer
+    who replaces them again and again is not in the way; `mark` is that of the checkpoint before.
+    """
+    with ExitStack() as opened:
+        files: dict[str, BinaryIO] = {}
+        for name in (CHECKPOINT_FILE, NEXT_JOURNAL_FILE, JOURNAL_FILE):  # a journal moves from the second to the third
+            with suppress(FileNotFoundError):
+                files[name] = opened.enter_context(open(directory / name, "rb", opener=regular_opener))
+        if checkpoint_mark(directory) != mark:
+            raise _Moved(f"{CHECKPOINT_FILE} is replaced all the time")
+        return {name: file.read() for name, file in files.items()}
+
+
+def _read_together(directory: Path, files: dict[str, bytes], partly: bool) -> Loaded:
     path = directory / CHECKPOINT_FILE
-    data = _content(path) if exists(path) else None
+    data = files.get(CHECKPOINT_FILE)
 
     def read_base() -> Loaded | None:
         return None if data is None else _read_checkpoint(path, data, partly)
@@ -262,13 +280,12 @@ def _read_together(directory: Path, partly: bool) -> Loaded:
     base = read_base()
     wanted = FIRST_GENERATION if base is None else base.head.generation
     if base is not None and base.damage is not None:
-        others = (directory / name for name in JOURNAL_FILES)
-        return base._replace(damaged=(*base.damaged, *(other for other in others if exists(other))))
+        return base._replace(damaged=(*base.damaged, *(directory / name for name in JOURNAL_FILES if name in files)))
     unreadable, newer = [], []
     for journal_path in (directory / name for name in JOURNAL_FILES):
-        if not exists(journal_path):
+        written = files.get(journal_path.name)
+        if written is None:
             continue
-        written = _content(journal_path)
         head = _journal_head(journal_path, written)
         if isinstance(head, str):
             unreadable.append((journal_path, f"{journal_path} is damaged at byte 0 of {len(written)}: {head}"))
@@ -380,4 +397,5 @@ def _replayer(base: Loaded | None, head: Head) -> Replayer:
     if base is not None:
         return base.replayer
     definition = Definition(head.definition)
+    definition.check_points()
     return Replayer(History(TrialTable(definition.space, definition.direction)), head.definition)

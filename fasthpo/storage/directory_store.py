@@ -18,6 +18,7 @@ from fasthpo.storage.directory import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL
 from fasthpo.storage.journal import Journal, journal_head
 from fasthpo.storage.lock import WriterLock
 from fasthpo.storage.records import JournalRecorder
+from fasthpo.storage.regular import refuse_irregular
 from fasthpo.storage.snapshot_writer import Head, write_snapshot
 from fasthpo.storage.store import MemoryStore
 from fasthpo.system.forked import in_forked
@@ -335,6 +336,7 @@ class DirectoryStore:
                     self._check_not_ended()
                 fresh.append(b"")
                 self._check_old(old)
+                refuse_irregular(target)
                 refuse_other(target, head)
                 os.replace(temporary, target)
         except BaseException:

@@ -15,9 +15,10 @@ from fasthpo.errors import CorruptCheckpoint
 from fasthpo.storage.checks import END_OF_TIME, LARGEST, SteppedParents, check_attribute, check_rows
 from fasthpo.storage.records import Kind
 from fasthpo.trials.history import History, Segment
+from fasthpo.trials.metrics import MOST_METRICS
 from fasthpo.trials.outcome import final_states
 from fasthpo.trials.reports import NONE
-from fasthpo.trials.table import MOST_METRICS, NO_DRAW
+from fasthpo.trials.table import NO_DRAW
 from fasthpo.trials.trial import TrialState
 from fasthpo.trials.tried import TriedPoints
 from fasthpo.values import FloatArray
@@ -165,7 +166,7 @@ class Replayer:
             if type(metrics) is not dict:
                 raise CorruptCheckpoint(f"metrics must be a map, got {metrics!r:.60}")
             measured = {_string(name): _float(one) for name, one in metrics.items()}
-            if table.metrics_beyond(measured):
+            if table.metrics.beyond(measured):
                 raise CorruptCheckpoint(f"there are more than {MOST_METRICS} metrics")
         if charge is not None:
             _integer("charge", charge, 0, 2**53)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fasthpo.errors import StorageError, StudyInUse
+from fasthpo.storage.regular import open_regular, read_regular, refuse_irregular
 
 LOCK_FILE = ".lock"
 OWNER_FILE = ".owner.json"
@@ -26,7 +27,7 @@ class WriterLock:
 
     Raises:
         StudyInUse: another study, in whatever process, has it; says which.
-        StorageError: the directory can't be written.
+        StorageError: the directory can't be written, or one of the two is no regular file.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -35,6 +36,8 @@ class WriterLock:
         self._owner_file = directory / OWNER_FILE
         self._process = os.getpid()
         self._is_new = not os.path.lexists(directory / LOCK_FILE)
+        for name in (LOCK_FILE, OWNER_FILE):
+            refuse_irregular(directory / name)
         self._lock = FileLock(str(directory / LOCK_FILE), timeout=0, thread_local=False)
         try:
             self._lock.acquire()
@@ -53,7 +56,12 @@ class WriterLock:
         self._identity = self._found()
         with suppress(OSError, ValueError, OverflowError):  # a full disk, or a clock beyond all years, keeps nobody out
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            self._owner_file.write_text(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now}))
+            self._write_owner(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now}))
+
+    def _write_owner(self, text: str) -> None:
+        self._owner_file.unlink(missing_ok=True)  # which may be another file's name, too
+        with open(open_regular(self._owner_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
+            file.write(text)
 
     def _found(self) -> tuple[int, int] | None:
         """Which file is at the lock's path; None if that can't be found out."""
@@ -65,7 +73,7 @@ class WriterLock:
 
     def _owner(self) -> str:
         try:
-            owner = json.loads(self._owner_file.read_text())
+            owner = json.loads(read_regular(self._owner_file))
             process, host, since = owner["pid"], owner["host"], owner["since"]
         except (OSError, ValueError, KeyError, TypeError):  # it is just being written
             return "somewhere else"

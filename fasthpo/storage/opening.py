@@ -26,6 +26,7 @@ from fasthpo.storage.directory_store import DirectoryStore
 from fasthpo.storage.framing import read_frames
 from fasthpo.storage.journal import journal_head
 from fasthpo.storage.lock import WriterLock
+from fasthpo.storage.regular import regular_opener
 from fasthpo.storage.weights import DIRECTORY
 from fasthpo.system.log import logger
 from fasthpo.trials.history import History
@@ -149,7 +150,7 @@ def _keep_aside(file: Path) -> None:
         if filecmp.cmp(file, copy, shallow=False):  # from a load that failed afterwards
             return
         number += 1
-    with atomic_file(copy) as target, open(file, "rb") as source:
+    with atomic_file(copy) as target, open(file, "rb", opener=regular_opener) as source:
         shutil.copyfileobj(source, target)
     logger.warning("the damaged %s is kept as %s", file, copy)
 
@@ -166,6 +167,7 @@ def follow(loaded: Loaded) -> Loaded | None:
     Raises:
         FileNotFoundError: there is no study any more.
         CorruptCheckpoint: a file is damaged, or of another study.
+        StorageError: in the place of a file is a link, a directory, a FIFO or a device.
     """
     directory = loaded.directory
     assert directory is not None
@@ -174,7 +176,7 @@ def follow(loaded: Loaded) -> Loaded | None:
     head = journal_head(loaded.head)
     for name in JOURNAL_FILES:
         try:
-            with open(directory / name, "rb") as file:
+            with open(directory / name, "rb", opener=regular_opener) as file:
                 if file.read(len(head)) != head:
                     continue
                 file.seek(loaded.end)

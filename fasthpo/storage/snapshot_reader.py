@@ -36,8 +36,9 @@ from fasthpo.storage.snapshot_writer import (
 )
 from fasthpo.trials.frozen import Columns
 from fasthpo.trials.history import History
+from fasthpo.trials.metrics import MOST_METRICS, Measured
 from fasthpo.trials.rebuilding import rebuild
-from fasthpo.trials.table import MOST_METRICS, NO_DRAW
+from fasthpo.trials.table import NO_DRAW
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import IntArray
 
@@ -69,7 +70,7 @@ class _Group(NamedTuple):
     reports: dict[str, npt.NDArray[Any]]
     leg_index: IntArray
     legs: dict[str, npt.NDArray[Any]]
-    metrics: dict[str, npt.NDArray[np.float64]]
+    metrics: dict[str, tuple[IntArray, npt.NDArray[np.float64]]]  # which trials of the group have it, and its values
     errors: dict[int, str]
     failures: dict[int, int]
 
@@ -91,6 +92,7 @@ def read_snapshot(data: bytes, partly: bool = False) -> Snapshot:
         raise CorruptCheckpoint(f"damaged at byte 0 of {len(data)}: {reason}; without its head nothing can be restored")
     head, counts, rest = _read(frames[0][1], _read_head)
     definition = Definition(head.definition)
+    definition.check_points()
     d = len(definition.space)
     groups: list[_Group] = []
     got = 0
@@ -194,7 +196,11 @@ def _read_group(unpacker: Any, d: int, first: int, counts: _Counts, head: Head) 
         name = unpacker.unpack()
         if type(name) is not str:
             raise CorruptCheckpoint("a metric's name must be a string")
-        measured[name] = _column(unpacker, name, "<f8", count)
+        column = _column(unpacker, name, "<f8", count)
+        here = np.flatnonzero(~np.isnan(column)).astype(np.min_scalar_type(count))
+        measured[name] = here, column[here]
+        if len(measured) > MOST_METRICS:
+            raise CorruptCheckpoint(f"there are more than {MOST_METRICS} metrics")
     failed = _column(unpacker, "errors", "<i8", errors)
     texts = unpack_text(unpacker.unpack(), unpacker.unpack(), errors, size)
     failures = (
@@ -246,14 +252,7 @@ def _assemble(definition: Definition, groups: list[_Group], counts: _Counts, res
     legs = {name: _joined([g.legs[name] for g in groups], t)[order] for name, t in LEG_TYPES.items()}
     if not np.isin(legs["state"], (*FINISHED, TrialState.PAUSED)).all():
         raise CorruptCheckpoint("a leg has ended in a state that is no end")
-    n = len(rank)
-    measured = dict.fromkeys(name for group in groups for name in group.metrics)
-    if len(measured) > MOST_METRICS:
-        raise CorruptCheckpoint(f"there are more than {MOST_METRICS} metrics")
-    metrics = {name: np.full(n, np.nan) for name in measured}
-    for group in groups:
-        for name, column in group.metrics.items():
-            metrics[name][group.first : group.first + len(column)] = column
+    metrics = _measured(groups)
     errors = {number: text for group in groups for number, text in group.errors.items()}
     # those of lost trials don't count
     failures = {
@@ -270,6 +269,29 @@ def _assemble(definition: Definition, groups: list[_Group], counts: _Counts, res
     history.next_draw = rest.next_draw
     history.attributes.update(rest.attributes)
     return history
+
+
+def _measured(groups: list[_Group]) -> Measured:
+    """The metrics of all groups, whose columns go meanwhile, as there may be much in them."""
+    ids = {name: i for i, name in enumerate(dict.fromkeys(name for group in groups for name in group.metrics))}
+    if not ids:
+        return Measured.none()
+    if len(ids) > MOST_METRICS:
+        raise CorruptCheckpoint(f"there are more than {MOST_METRICS} metrics")
+    counts = np.zeros(sum(len(group.rank) for group in groups), np.int64)
+    for group in groups:
+        for here, _ in group.metrics.values():
+            counts[group.first : group.first + len(group.rank)][here] += 1
+    places = np.cumsum(counts) - counts  # of each trial's next metric
+    name, value = np.empty(counts.sum(), np.uint16), np.empty(counts.sum())
+    for group in groups:
+        for metric in sorted(group.metrics, key=ids.__getitem__):
+            here, values = group.metrics.pop(metric)
+            of_group = places[group.first : group.first + len(group.rank)]
+            at = of_group[here]
+            name[at], value[at] = ids[metric], values
+            of_group[here] += 1
+    return Measured(list(ids), counts, name, value)
 
 
 def _unfinished(

@@ -195,8 +195,7 @@ class StudyReader(ABC):
         return self.table.reports.of(number)
 
     def trial_metrics(self, number: int) -> dict[str, float]:
-        columns = self.table.metrics.copy().items()  # in one step: another thread may tell
-        return {name: float(c[number]) for name, c in columns if number < len(c) and c[number] == c[number]}
+        return self.table.metrics.of(number)
 
     def trial_error(self, number: int) -> str | None:
         return self.table.error(number)

@@ -44,6 +44,7 @@ from fasthpo.storage.directory import (
 )
 from fasthpo.storage.durability import Durability, check_durability
 from fasthpo.storage.opening import Opened, follow, keep_on, open_study, writer_lock
+from fasthpo.storage.regular import refuse_irregular
 from fasthpo.storage.snapshot_writer import ID_SIZE, VERSION, Head, write_snapshot
 from fasthpo.storage.store import ClosedStore
 from fasthpo.storage.weights import Checkpoints, Keep
@@ -56,11 +57,12 @@ from fasthpo.system.log import logger
 from fasthpo.system.paths import absolute, given_path
 from fasthpo.trials.frozen import Frozen
 from fasthpo.trials.history import History
+from fasthpo.trials.metrics import MOST_METRICS
 from fasthpo.trials.objectives import Direction, check_direction
 from fasthpo.trials.outcome import NAN_ERROR, batch_arrays, error_text, final_states, metric_numbers, outcome
 from fasthpo.trials.rebuilding import settled
 from fasthpo.trials.reports import NONE
-from fasthpo.trials.table import INFRASTRUCTURE, MOST_METRICS, TrialTable
+from fasthpo.trials.table import INFRASTRUCTURE, TrialTable
 from fasthpo.trials.trial import Trial, TrialState
 from fasthpo.values import IntArray, as_number, check_count, check_flag, check_text, element, plain, shown, whole
 
@@ -404,7 +406,7 @@ class Study(StudyReader):
             self._check_running(number, "tell")
             if final == TrialState.PRUNED and result is None:
                 result = self._last_valid_report(number)
-            for name in live.table.metrics_beyond(kept) if kept else ():
+            for name in live.table.metrics.beyond(kept) if kept else ():
                 logger.warning("metric %r is not kept: a study has at most %d different ones", name, MOST_METRICS)
                 del kept[name]
             why = None
@@ -700,6 +702,8 @@ class Study(StudyReader):
         target = path / CHECKPOINT_FILE if path.is_dir() else path
         if target.name == CHECKPOINT_FILE and any(exists(target.parent / name) for name in JOURNAL_FILES):
             raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
+        if path.is_dir():
+            refuse_irregular(target)
         with storage_errors(f"{target} can't be written"), atomic_file(absolute(target)) as file:
             self._write(file)
         return target

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.trials.history import History
+from fasthpo.trials.metrics import Measured
 from fasthpo.trials.segments import COLUMNS as LEG_COLUMNS
 from fasthpo.trials.table import TRIAL_COLUMNS
 from fasthpo.trials.trial import TrialState
@@ -24,7 +25,7 @@ class Columns(NamedTuple):
     Attributes:
         params: float64 (d, n).
         trials: by name, the other columns of the table (n,).
-        metrics: by name, float64 (n,), NaN where a trial has none.
+        metrics: of the trials.
         tell_order: int64 (finished,).
         reports: trial, step and value (reports,) in the order in which they came.
         legs: by name, the columns of the legs that have ended.
@@ -34,7 +35,7 @@ class Columns(NamedTuple):
 
     params: npt.NDArray[np.float64]
     trials: dict[str, npt.NDArray[Any]]
-    metrics: dict[str, npt.NDArray[np.float64]]
+    metrics: Measured
     tell_order: IntArray
     reports: dict[str, npt.NDArray[Any]]
     legs: dict[str, npt.NDArray[Any]]
@@ -72,7 +73,7 @@ class Frozen:
         self._waiting_rows = table._params[:, self._waiting]
         self._trials = {name: getattr(table, f"_{name}") for name in TRIAL_COLUMNS}
         self._unfinished_trials = {name: column[self._unfinished] for name, column in self._trials.items()}
-        self._metrics = {name: (column, column[self._own(column)]) for name, column in table.metrics.items()}
+        self._metrics = table.metrics.frozen()
         self._tell_order = table.tell_order
         self._reports = table.reports.frozen()
         self._legs = {name: table.legs.column(name) for name in LEG_COLUMNS}
@@ -80,10 +81,6 @@ class Frozen:
 
     def __len__(self) -> int:
         return self._length
-
-    def _own(self, column: npt.NDArray[Any]) -> IntArray:
-        """Those of the unfinished trials that a column of metrics reaches."""
-        return self._unfinished[: int(np.searchsorted(self._unfinished, len(column)))]
 
     def columns(self) -> Columns:
         """The columns as they were; takes as much memory and time as copying them does."""
@@ -94,11 +91,7 @@ class Frozen:
         for name, column in self._trials.items():
             trials[name] = column[:n].copy()
             trials[name][self._unfinished] = self._unfinished_trials[name]
-        metrics = {}
-        for name, (column, unfinished) in self._metrics.items():
-            metrics[name] = np.full(n, np.nan)
-            metrics[name][: len(column)] = column[:n]
-            metrics[name][self._own(column)] = unfinished
+        metrics = self._metrics.measured(n)
         reports, count = self._reports, len(self._reports)
         reported = {"trial": reports.trial, "step": reports.step[:count].astype(np.int64), "value": reports.value}
         return Columns(params, trials, metrics, self._tell_order, reported, self._legs, self._errors, reports.failures)

@@ -11,6 +11,7 @@ from fasthpo.space.encoding import decode_column, encode_columns
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
+from fasthpo.trials.metrics import Metrics
 from fasthpo.trials.objectives import Direction
 from fasthpo.trials.segments import COLUMNS as LEG_COLUMNS
 from fasthpo.trials.segments import OpenLeg
@@ -42,7 +43,7 @@ def rebuild(
         table.legs.append(trial, resource, value, charge, TrialState(state), start, end)
     for number, start, reports in open_legs:
         table.legs.open[number] = OpenLeg(start, reports)
-    table.metrics = dict(columns.metrics)
+    table.metrics = Metrics.of_measured(columns.metrics)
     table.errors = dict(columns.errors)
     history = History(table)
     history.waiting.extend(waiting)
@@ -59,7 +60,7 @@ def settled(history: History) -> History:
     n, told, reported, ended, draws = savepoint.extent or history.extent
     trials = {name: getattr(table, f"_{name}")[:n].copy() for name in TRIAL_COLUMNS}
     params, legs = table._params[:, :n].copy(), dict(table.legs.open)
-    metrics = {name: column.copy() for name, column in table.metrics.items()}
+    metrics = table.metrics.frozen()
     waiting = list(history.waiting)
     if savepoint.extent is not None:
         for numbers, columns in reversed(savepoint.columns):
@@ -74,11 +75,10 @@ def settled(history: History) -> History:
             legs.pop(number, None)
             if leg is not None:
                 legs[number] = leg
-        for name, number, value in reversed(savepoint.metrics):
-            if value is None:
-                metrics.pop(name, None)
-            elif number < len(metrics[name]):
-                metrics[name][number] = value
+        for number, place, names in reversed(savepoint.metrics):
+            del metrics.names[names:]
+            if number < len(metrics.place):
+                metrics.place[number] = place
         started = set(savepoint.started)
         waiting = savepoint.started + [number for number in waiting if number < n and number not in started]
     reports = table.reports.until(reported)
@@ -87,7 +87,7 @@ def settled(history: History) -> History:
     errors = {number: text for number, text in table.errors.items() if number < n and failed[number]}
     failures = {number: i for number, i in table.reports.failures.items() if number < n and failed[number]}
     columns = Columns(
-        params, trials, metrics, table._tell_order[:told].copy(), reports, columns_of_legs, errors, failures
+        params, trials, metrics.measured(n), table._tell_order[:told].copy(), reports, columns_of_legs, errors, failures
     )
     open_legs = [(number, leg.start, leg.reports) for number, leg in sorted(legs.items()) if number < n]
     same = rebuild(table.space, table.direction, columns, waiting, open_legs)

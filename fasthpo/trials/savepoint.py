@@ -27,7 +27,7 @@ class Savepoint:
         extent: how much there was; None while nothing changes, or once the change is complete and stands.
         entries: by number, what the table had of trials that the call has changed.
         columns: the same of many trials at once: their numbers, and by name what these columns had.
-        metrics: (name, number, old value) in the order of the changes; None for a name that was not there.
+        metrics: (number, where its metrics stood, how many names there were) in the order of the changes.
         started: numbers taken from the queue of those that wait, in the order of the queue.
     """
 
@@ -35,7 +35,7 @@ class Savepoint:
         self.extent: Extent | None = None
         self.entries: dict[int, Entries] = {}
         self.columns: list[tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[Any]]]] = []
-        self.metrics: list[tuple[str, int, float | None]] = []
+        self.metrics: list[tuple[int, int, int]] = []
         self.started: list[int] = []
 
     def begin(self, extent: Extent) -> None:

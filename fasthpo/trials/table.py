@@ -7,12 +7,13 @@ table: it also stores the order of the tells, so that it can be rebuilt exactly.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.metrics import Metrics
 from fasthpo.trials.objectives import Direction, Objectives
 from fasthpo.trials.reports import Reports
 from fasthpo.trials.savepoint import Savepoint
@@ -24,7 +25,6 @@ from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow
 NO_DRAW = -1  # of a trial whose parameters no sampler drew
 NO_BRACKET = -1  # of a trial that no multi-fidelity strategy has started
 INFRASTRUCTURE = "infrastructure: "  # `errors` begin so of trials that failed because of what they ran on
-MOST_METRICS = 1000  # names; each takes as much memory as a parameter
 TRIAL_COLUMNS = ("values", "states", "starts", "ends", "resources", "draws", "brackets")
 _STATES = tuple(TrialState)  # by number: an index costs a third of what the enumeration's own look-up costs
 _FILL = {
@@ -51,7 +51,7 @@ class TrialTable:
         self.reports = Reports()
         self.legs = Legs()
         self.pruned_by_rank = False  # whether the pruner gives up trials that rank low, by best losses, at their step
-        self.metrics: dict[str, FloatArray] = {}
+        self.metrics = Metrics()
         self.errors: dict[int, str] = {}
         self.tried = tried_points(space)
         self.counts = dict.fromkeys(TrialState, 0)
@@ -332,24 +332,11 @@ class TrialTable:
             return math.isfinite(value)
         return self.objectives.is_better(value, number, float(self._values[best]), best)
 
-    def metrics_beyond(self, names: Iterable[str]) -> list[str]:
-        """Those of the names for which there is no column, and no room for one."""
-        new = [name for name in names if name not in self.metrics]
-        return new[max(0, MOST_METRICS - len(self.metrics)) :]
-
     def set_metrics(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Keep further metrics of a trial, one column a name."""
-        changes = self.savepoint.extent is not None
-        for name, value in metrics.items():
-            column = self.metrics.get(name)
-            if changes:
-                old = None if column is None else column.item(number) if number < len(column) else np.nan
-                self.savepoint.metrics.append((name, number, old))
-            if column is None or len(column) <= number:
-                shorter = np.empty(0) if column is None else column
-                column = self.metrics[name] = grow(shorter, len(self._values), np.nan)  # type: ignore[assignment]
-            assert column is not None
-            column[number] = value
+        """Keep further metrics of a trial."""
+        if self.savepoint.extent is not None:
+            self.savepoint.metrics.append((number, self.metrics.place_of(number), len(self.metrics)))
+        self.metrics.set(number, metrics)
 
     def finish_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray, end: float) -> None:
         """RUNNING trials end together, as `finish` would end them one after the other."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fasthpo import samplers, strategies
 from fasthpo.errors import CorruptCheckpoint
-from fasthpo.storage.directory import STUDY_FILES, holds_study
+from fasthpo.storage.directory import STUDY_FILES, exists, holds_study
 from fasthpo.strategies.base import Strategy
 from fasthpo.study.study import Study
 from fasthpo.system.log import logger
@@ -40,7 +40,7 @@ def resumed(new: Study, path: Path, seed: int | None, widen: bool) -> Study:
 
 def _resumed(new: Study, path: Path, seed: int | None, widen: bool) -> Study:
     if path.is_dir() and holds_study(path):  # a file is read into memory; a directory would be opened for writing
-        path = next(file for file in (path / name for name in STUDY_FILES) if file.exists())
+        path = next(file for file in (path / name for name in STUDY_FILES) if exists(file))
     own_kind = type(new.sampler) not in samplers.builtin().values()
     multi_fidelity = new.strategy if new.strategy is not None and new.strategy.is_multi_fidelity else None
     own_strategy = multi_fidelity if type(multi_fidelity) not in strategies.builtin().values() else None

@@ -45,14 +45,14 @@ if TYPE_CHECKING:
     from fasthpo.samplers.qmc import QMCSampler as QMCSampler
     from fasthpo.samplers.random import RandomSampler as RandomSampler
     from fasthpo.samplers.tpe import TPESampler as TPESampler
+    from fasthpo.space.builder import SearchSpaceBuilder as SearchSpaceBuilder
     from fasthpo.space.encoding import Batch as Batch
-    from fasthpo.space.search_space import Categorical as Categorical
-    from fasthpo.space.search_space import Continuous as Continuous
-    from fasthpo.space.search_space import Discrete as Discrete
-    from fasthpo.space.search_space import LogUniform as LogUniform
-    from fasthpo.space.search_space import Parameter as Parameter
+    from fasthpo.space.kinds import Categorical as Categorical
+    from fasthpo.space.kinds import Continuous as Continuous
+    from fasthpo.space.kinds import Discrete as Discrete
+    from fasthpo.space.kinds import LogUniform as LogUniform
+    from fasthpo.space.parameter import Parameter as Parameter
     from fasthpo.space.search_space import SearchSpace as SearchSpace
-    from fasthpo.space.search_space import SearchSpaceBuilder as SearchSpaceBuilder
     from fasthpo.strategies.asha import ASHA as ASHA
     from fasthpo.strategies.base import Strategy as Strategy
     from fasthpo.strategies.hyperband import Hyperband as Hyperband
@@ -122,15 +122,10 @@ _HOMES = {
     "samplers.qmc": ["QMCSampler"],
     "samplers.random": ["RandomSampler"],
     "samplers.tpe": ["TPESampler"],
-    "space.search_space": [
-        "Categorical",
-        "Continuous",
-        "Discrete",
-        "LogUniform",
-        "Parameter",
-        "SearchSpace",
-        "SearchSpaceBuilder",
-    ],
+    "space.builder": ["SearchSpaceBuilder"],
+    "space.kinds": ["Categorical", "Continuous", "Discrete", "LogUniform"],
+    "space.parameter": ["Parameter"],
+    "space.search_space": ["SearchSpace"],
     "strategies.asha": ["ASHA"],
     "strategies.base": ["Strategy"],
     "strategies.hyperband": ["Hyperband"],

@@ -220,7 +220,7 @@ def test_a_directory_in_the_place_of_an_export_is_a_named_error(name: str, tmp_p
     target.mkdir()
     (target / "checkpoint.msgpack").mkdir()
     before = everything(tmp_path)
-    with pytest.raises(StorageError, match="can't be written|not a directory, at"):
+    with pytest.raises(StorageError, match=r"can't be written|not a directory, at"):
         EXPORTS[name](study_in_memory(), target)
     assert everything(tmp_path) == before
 

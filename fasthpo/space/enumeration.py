@@ -11,17 +11,15 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidSearchSpace
-from fasthpo.space.parameter import Lattice
+from fasthpo.space.conditions import Conditions
+from fasthpo.space.parameter import Lattice, Parameter
 from fasthpo.values import FloatArray
-
-if TYPE_CHECKING:
-    from fasthpo.space.search_space import SearchSpace
 
 INACTIVE = -1
 LARGEST_INT64 = 2**63 - 1
@@ -33,6 +31,20 @@ _NOWHERE = Lattice(0.0, 0.0, 0, 1.0, 0.0, 0, False, 1.0)  # of a continuum, whos
 _Undecided = frozenset[tuple[int, frozenset[int]]]
 # undecided parameters that depend on each other; if they form a tree, and did so from the beginning, just its root
 _Component = int | _Undecided
+
+
+class Enumerable(Protocol):
+    """What is numbered: a `SearchSpace`."""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]: ...
+    @property
+    def conditions(self) -> Conditions: ...
+    @property
+    def order(self) -> tuple[int, ...]: ...
+    @property
+    def is_conditional(self) -> bool: ...
+    def __len__(self) -> int: ...
 
 
 class _Branch(NamedTuple):
@@ -118,7 +130,7 @@ class Cells:
         [{'a': 1, 'b': 'x'}, {'a': 3, 'b': 'y'}]
     """
 
-    def __init__(self, space: SearchSpace, counts: Sequence[int]) -> None:
+    def __init__(self, space: Enumerable, counts: Sequence[int]) -> None:
         self._space = space
         self._counts = list(counts)
         self._lattices = Lattice(*map(np.array, zip(*(p.lattice or _NOWHERE for p in space.parameters), strict=True)))

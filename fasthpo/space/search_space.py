@@ -9,38 +9,20 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
-from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform, parameter_from_dict
-from fasthpo.space.parameter import Parameter, Value, When
+from fasthpo.space.conditions import Conditions, conditions_of, parents_first, refuse_dead_parameters
+from fasthpo.space.kinds import parameter_from_dict
+from fasthpo.space.parameter import Parameter, Value
 from fasthpo.values import FloatArray, exact, shown
 
 if TYPE_CHECKING:
     from fasthpo.space.enumeration import Cells
 
-__all__ = [
-    "Categorical",
-    "Continuous",
-    "Discrete",
-    "LogUniform",
-    "Parameter",
-    "SearchSpace",
-    "SearchSpaceBuilder",
-    "Value",
-]
-
-
 _MOST_PARAMETERS = 2**15
-
-
-class Condition(NamedTuple):
-    """Parameter `child` is active only if the column of `parent` holds one of `allowed`."""
-
-    parent: int
-    allowed: FloatArray  # sorted column values
 
 
 class SearchSpace(Mapping[str, Parameter]):
@@ -77,82 +59,10 @@ class SearchSpace(Mapping[str, Parameter]):
         self.names: tuple[str, ...] = tuple(self._parameters)
         self.parameters: tuple[Parameter, ...] = tuple(self._parameters.values())
         self.position: dict[str, int] = {name: j for j, name in enumerate(self.names)}
-        self.conditions: tuple[tuple[Condition, ...], ...] = tuple(map(self._resolve, self.names))
-        self.order: tuple[int, ...] = self._parents_first()
+        self.conditions: Conditions = conditions_of(self._parameters)
+        self.order: tuple[int, ...] = parents_first(self.names, self.conditions)
         self.is_conditional: bool = any(self.conditions)
-        self._refuse_dead_parameters()
-
-    def _resolve(self, name: str) -> tuple[Condition, ...]:
-        conditions = []
-        for parent, values in self._parameters[name].when.items():
-            if parent not in self.position:
-                raise InvalidSearchSpace(
-                    f"{shown(name)} depends on {shown(parent)}, which is not in the space {shown(list(self.names))}"
-                )
-            source = self._parameters[parent]
-            if source.count is None:
-                raise InvalidSearchSpace(
-                    f"{name!r} depends on {parent!r}, whose values are a continuum; "
-                    "a condition needs a Categorical, Discrete or stepped parent"
-                )
-            allowed = set()
-            for value in values:
-                try:
-                    column_value = source.encode(value)
-                except InvalidParameters as error:
-                    raise InvalidSearchSpace(
-                        f"{name!r} depends on {parent!r}={shown(value)}, but {parent!r} {error}"
-                    ) from None
-                if column_value in allowed:
-                    raise InvalidSearchSpace(f"{name!r} lists {parent!r}={shown(value)} twice in its condition")
-                allowed.add(column_value)
-            conditions.append(Condition(self.position[parent], np.array(sorted(allowed))))
-        return tuple(conditions)
-
-    def _parents_first(self) -> tuple[int, ...]:
-        order: list[int] = []
-        children: list[list[int]] = [[] for _ in self.names]
-        for j, conditions in enumerate(self.conditions):
-            for condition in conditions:
-                children[condition.parent].append(j)
-        missing = [len(conditions) for conditions in self.conditions]
-        ready = [j for j, count in enumerate(missing) if not count]
-        while ready:  # generation by generation, each in the order of the space
-            order += ready
-            freed = [child for j in ready for child in children[j]]
-            for child in freed:
-                missing[child] -= 1
-            ready = sorted({child for child in freed if not missing[child]})
-        if len(order) < len(self.names):
-            circle = ", ".join(repr(self.names[j]) for j in sorted(set(range(len(self.names))) - set(order)))
-            raise InvalidSearchSpace(f"conditions must not form a cycle, got one among {circle}")
-        return tuple(order)
-
-    def _refuse_dead_parameters(self) -> None:
-        allowed = [{c.parent: frozenset(c.allowed.tolist()) for c in conditions} for conditions in self.conditions]
-        common: dict[int, frozenset[float]] = {}  # values that meet all conditions on a parent
-        for needed in allowed:
-            for parent, values in needed.items():
-                common[parent] = common.get(parent, values) & values
-        if all(common.values()):
-            return  # nothing contradicts anything, so that a long chain need not be walked up from each parameter
-        for j in self.order:
-            if len(allowed[j]) < 2:
-                continue  # one condition contradicts nothing that its parent needs, which has been looked at
-            needs = dict(allowed[j])  # what must hold for the parameter to be active
-            todo = list(needs)
-            seen = set(todo)
-            while todo:
-                for parent, values in allowed[todo.pop()].items():
-                    needs[parent] = needs.get(parent, values) & values
-                    if not needs[parent]:
-                        raise InvalidSearchSpace(
-                            f"{self.names[j]!r} can never be active: its conditions on "
-                            f"{self.names[parent]!r}, with those of its parents, contradict each other"
-                        )
-                    if parent not in seen:
-                        seen.add(parent)
-                        todo.append(parent)
+        refuse_dead_parameters(self.names, self.conditions, self.order)
 
     # --- a mapping of names to parameters
 
@@ -328,66 +238,3 @@ class SearchSpace(Mapping[str, Parameter]):
 
 def _holds(value: float, allowed: FloatArray) -> bool:
     return bool((allowed == value).any())
-
-
-class SearchSpaceBuilder:
-    """Builds a `SearchSpace` by chained calls, one a parameter.
-
-    Example:
-        >>> space = SearchSpaceBuilder().log_uniform("lr", 1e-5, 1e-1).discrete("layers", 1, 4).build()
-        >>> list(space)
-        ['lr', 'layers']
-    """
-
-    def __init__(self) -> None:
-        self._parameters: dict[str, Parameter] = {}
-
-    def add(self, name: str, parameter: Parameter) -> Self:
-        """Add any parameter.
-
-        Raises:
-            InvalidSearchSpace: the name is taken.
-        """
-        if not isinstance(name, str):
-            raise InvalidSearchSpace(f"a parameter's name must be a string that is not empty, got {shown(name)}")
-        name = exact(name)
-        if name in self._parameters:
-            raise InvalidSearchSpace(f"a parameter's name must be unique, got {shown(name)} twice")
-        self._parameters[name] = parameter
-        return self
-
-    def continuous(
-        self,
-        name: str,
-        low: float,
-        high: float,
-        step: float | None = None,
-        n_points: int | None = None,
-        when: When | None = None,
-    ) -> Self:
-        """Add a `Continuous` parameter."""
-        return self.add(name, Continuous(low, high, step, n_points, when))
-
-    def log_uniform(
-        self, name: str, low: float, high: float, n_points: int | None = None, when: When | None = None
-    ) -> Self:
-        """Add a `LogUniform` parameter."""
-        return self.add(name, LogUniform(low, high, n_points, when))
-
-    def discrete(
-        self, name: str, low: int, high: int, step: int = 1, log: bool = False, when: When | None = None
-    ) -> Self:
-        """Add a `Discrete` parameter."""
-        return self.add(name, Discrete(low, high, step, log, when))
-
-    def categorical(self, name: str, choices: Sequence[Value], when: When | None = None) -> Self:
-        """Add a `Categorical` parameter."""
-        return self.add(name, Categorical(choices, when))
-
-    def build(self) -> SearchSpace:
-        """The space of the parameters added so far.
-
-        Raises:
-            InvalidSearchSpace: as `SearchSpace`.
-        """
-        return SearchSpace(self._parameters)

@@ -52,6 +52,7 @@ from fasthpo.storage.lock import WriterLock
 from fasthpo.storage.rebuilding import settled
 from fasthpo.storage.snapshot import ID_SIZE, VERSION, Head, write_snapshot
 from fasthpo.storage.syncing import Durability, check_durability
+from fasthpo.storage.thawing import check_written
 from fasthpo.strategies.base import Strategy
 from fasthpo.values import shown
 
@@ -514,11 +515,18 @@ class Keeping(Exporting):
         if target.name == CHECKPOINT_FILE and any(exists(target.parent / name) for name in JOURNAL_FILES):
             raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
         with atomic_file(absolute(target)) as file:
-            self._write(file)
+            frozen, head = self._frozen()
+            columns = write_snapshot(file, frozen, head)
+            file.flush()
+            check_written(Path(file.name), frozen, columns, head)
         return target
 
     def _write(self, file: BinaryIO) -> None:
         """Write the whole study, as it is now, as a checkpoint."""
+        write_snapshot(file, *self._frozen())
+
+    def _frozen(self) -> tuple[Frozen, Head]:
+        """The study as it is now, and what a file of it begins with."""
         with self._lock:
             history = self._history
             if self._stage != IDLE and self._is_within_a_call(own=0):  # as it was before that call
@@ -526,8 +534,7 @@ class Keeping(Exporting):
             else:
                 self._settle()
                 history = self._history
-            frozen, head = Frozen(history), Head(VERSION, 0, self._id, self._definition())
-        write_snapshot(file, frozen, head)
+            return Frozen(history), Head(VERSION, 0, self._id, self._definition())
 
 
 class Change:

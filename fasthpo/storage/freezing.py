@@ -81,6 +81,11 @@ class Frozen:
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def extent(self) -> tuple[int, int, int, int]:
+        """How many trials, tells, reports and legs there were."""
+        return self._length, len(self._tell_order), len(self._reports), len(self._legs["trial"])
+
     def _own(self, column: npt.NDArray[Any]) -> IntArray:
         """Those of the unfinished trials that a column of metrics reaches."""
         return self._unfinished[: int(np.searchsorted(self._unfinished, len(column)))]

@@ -22,6 +22,7 @@ from fasthpo.storage.journal import Journal, journal_head
 from fasthpo.storage.lock import WriterLock
 from fasthpo.storage.records import Recorder
 from fasthpo.storage.snapshot import Head, write_snapshot
+from fasthpo.storage.thawing import check_written
 
 _LEAST = 2**20  # bytes of a journal that are worth a checkpoint
 _REPORTS_WAIT = 0.05  # seconds that reports are held back at most, if others follow
@@ -73,6 +74,7 @@ class Keeper:
         self._is_dropped = False
         self._warned = False
         self._handed_over = 0.0
+        self._held = history.extent[:4]  # how many trials, tells, reports and legs the files have at least
         self._finalizer: weakref.finalize | None = None  # type: ignore[type-arg]
         _keepers.add(self)
 
@@ -184,6 +186,7 @@ class Keeper:
             self.must_catch_up()
             raise
         self._warned = False
+        self._held = self._history.extent[:4]
         self._handed_over = time.monotonic()
         if journal.size > self._compact_at and not self._is_compacting and not self._is_closing:
             self._start_compacting()
@@ -251,18 +254,31 @@ class Keeper:
         was_suspect = old is not None and old.is_suspect
         self.must_catch_up()  # if this is broken off when the new checkpoint may be there, the old journal is of no use
         try:
-            self._compact(Frozen(self._history), present)
-        except OSError as error:
+            frozen = Frozen(self._history)
+            self._check_complete(frozen)
+            self._compact(frozen, present)
+        except Exception as error:  # also one of ours: the journal is not given up for a checkpoint that can't be made
             if old is not None:
                 old.is_suspect = was_suspect
             if isinstance(error, StorageError):
                 raise
+            number, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (errno.EIO, repr(error))
             raise StorageError(
-                error.errno,
-                f"the study's checkpoint can't be written: {error.strerror}; write the study to another place with "
+                number,
+                f"the study's checkpoint can't be written: {reason}; write the study to another place with "
                 "study.save(path). The file is",
                 str(self.directory / CHECKPOINT_FILE),
             ) from error
+
+    def _check_complete(self, frozen: Frozen) -> None:
+        """Make sure that a checkpoint holds what the files hold already."""
+        if any(have < held for have, held in zip(frozen.extent, self._held, strict=True)):
+            raise StorageError(
+                errno.EIO,
+                f"a checkpoint was not made, as it would lack what the journal has: {frozen.extent} trials, tells, "
+                f"reports and legs, not {self._held}",
+                str(self.directory / CHECKPOINT_FILE),
+            )
 
     def _start_compacting(self) -> None:
         frozen, begin = Frozen(self._history), self._journal.size  # type: ignore[union-attr]
@@ -293,10 +309,12 @@ class Keeper:
         self._check_old(old)
         try:
             with open(temporary, "xb") as file:
-                write_snapshot(file, frozen, head)
+                columns = write_snapshot(file, frozen, head)
                 file.flush()
                 sync_file(file.fileno())
                 size = file.tell()
+            check_written(temporary, frozen, columns, head)
+            del columns
             present = present if old is None else old.path
             other = NEXT_JOURNAL_FILE if present is not None and present.name == JOURNAL_FILE else JOURNAL_FILE
             self._check_old(old)

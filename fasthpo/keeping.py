@@ -63,7 +63,7 @@ WRITING = 2  # in memory all is done
 REPORTING = 3  # a report is being added
 _CALLS = frozenset(
     ("ask", "ask_within", "ask_batch", "enqueue", "report", "should_prune", "tell", "tell_batch", "add_trials",
-     "set_attribute", "keep_checkpoints", "_keep_at")
+     "set_attribute", "keep_checkpoints", "_keep_at", "sync", "compact", "_let_go")
 )  # fmt: skip
 
 
@@ -83,6 +83,7 @@ class Keeping(Exporting):
     _loaded: Loaded | None  # of a study that follows another one
     _stage: int  # of the call under way, or of one that was broken off
     _is_torn: bool  # a call within the one under way was broken off
+    _closes: bool  # it is to be closed as soon as the call under way has ended
     _unobserved: deque[int]  # trials that have ended, of which the sampler is still to be told
     _observing: int | None  # the one of which it is being told
 
@@ -124,6 +125,7 @@ class Keeping(Exporting):
             if self._is_within_a_call(own=0):
                 self._refuse_within()
             self._break_off()
+            self._close_if_wanted()
 
     def _is_within_a_call(self, own: int) -> bool:
         """Whether this thread is in a call that changes the study, besides the `own` one that asks.
@@ -153,6 +155,7 @@ class Keeping(Exporting):
         """
         if not self._is_within_a_call(own=1):
             self._break_off()
+            self._close_if_wanted()
             return IDLE
         is_complete = self._stage == CHANGING and self._history.table.savepoint.extent is None
         if not is_complete and not (notes_only and self._stage == CHANGING and self._history.is_untouched):
@@ -209,6 +212,12 @@ class Keeping(Exporting):
         else:  # so that one is broken off, too, whatever becomes of the error
             self._is_torn = True
             self._stage = outer
+        self._close_if_wanted()
+
+    def _close_if_wanted(self) -> None:
+        """Called at the end of each call, in which a signal handler may have closed the study."""
+        if self._closes and self._stage == IDLE:
+            self.close()
 
     def _forgets_observations(self) -> bool:
         """Whether the sampler's `forget` is of the class that observes, or of one derived from it."""
@@ -440,8 +449,7 @@ class Keeping(Exporting):
 
     def _let_go(self) -> None:
         """Write everything and let others have the study's directory; the study goes on in memory."""
-        with self._lock:
-            self._settle()
+        with self._lock, Writing(self):
             if self._keeper is not None:
                 self._keeper.close()
                 self._kept_by(None)
@@ -456,8 +464,7 @@ class Keeping(Exporting):
         Raises:
             StorageError: it can't be written.
         """
-        with self._lock:
-            self._settle()
+        with self._lock, Writing(self):
             if self._keeper is not None:
                 self._keeper.open()
                 self._keeper.sync()
@@ -471,18 +478,23 @@ class Keeping(Exporting):
             StudyReadOnly: this process was forked from the one that keeps the study.
             StorageError: it can't be written; the journal goes on.
         """
-        with self._lock:
-            self._settle()
+        with self._lock, Writing(self):
             if self._keeper is not None:
                 self._keeper.compact()
 
     def close(self) -> None:
         """Write everything, and let others have the study; it can still be read and saved, but not changed.
 
+        A signal handler may call this in the middle of another call of the study, and then return or exit: the study is
+        closed as soon as that call has ended, or was taken back.
+
         Raises:
             StorageError: what was told can't be written; the study stays open.
         """
         with self._lock:
+            self._closes = self._stage != IDLE and self._is_within_a_call(own=0)
+            if self._closes:
+                return
             self._let_go()
             if self._gate is None:
                 self._gate = Barred(StudyClosed("the study was closed; load it again to change it"))
@@ -561,13 +573,20 @@ class Change:
         study = self._study
         if study._stage != IDLE:
             self._outer = study._enter_within(self._notes_only)
-        if study._scheduler.strategy is not None:
-            study._check_strategy()
-        if study._gate is not None and not (self._moves and study._keeper is not None):
-            study._gate.open()
-        study._stage = CHANGING
-        if self._outer == IDLE or study._history.table.savepoint.extent is None:
-            study._history.begin()
+        study._stage = CHANGING  # from here on no signal handler changes or closes it
+        try:
+            if study._scheduler.strategy is not None:
+                study._check_strategy()
+            if study._gate is not None and not (self._moves and study._keeper is not None):
+                study._gate.open()
+            if self._outer == IDLE or study._history.table.savepoint.extent is None:
+                study._history.begin()
+        except BaseException:  # nothing has changed
+            if self._outer == IDLE:
+                study._history.table.savepoint.extent = None
+            study._stage = self._outer
+            study._close_if_wanted()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -578,13 +597,45 @@ class Change:
                 study._stage = self._outer
             else:
                 study._leave(error, self._outer)
-        elif error is None and not study._is_torn:
-            study._history.commit()
-            study._stage = IDLE
-        else:
-            study._is_torn = False
-            study._stage = study._stage if study._stage != IDLE else CHANGING
-            study._break_off(error)
+            return
+        try:
+            if error is None and not study._is_torn:
+                study._history.commit()
+                study._stage = IDLE
+            else:
+                study._is_torn = False
+                study._stage = study._stage if study._stage != IDLE else CHANGING
+                study._break_off(error)
+        except BaseException as late:  # a signal handler's
+            if study._stage != IDLE:
+                study._break_off(late)
+            raise
+        finally:
+            study._close_if_wanted()
+
+
+class Writing:
+    """A call that writes what a study is, and changes nothing of it. Used with the study's lock held.
+
+    Raises:
+        StudyBusy: it can't be made in the middle of another call.
+    """
+
+    __slots__ = ("_study",)
+
+    def __init__(self, study: Keeping) -> None:
+        self._study = study
+
+    def __enter__(self) -> None:
+        study = self._study
+        study._settle()
+        if study._keeper is not None:
+            study._keeper.wait()  # others may have the lock meanwhile
+        study._stage = WRITING
+
+    def __exit__(self, *_: object) -> None:
+        self._study._stage = IDLE
+        self._study._close_if_wanted()
 
 
 def new_id() -> bytes:

@@ -128,6 +128,7 @@ class Study(Loading):
         self._heard = pruner is None  # whether it has shown that the objective reports, or not
         self._stage = IDLE
         self._is_torn = False
+        self._closes = False
         self._unobserved = deque()
         self._observing = None
         self._start(History(TrialTable(self.space, self.direction)))
@@ -228,19 +229,25 @@ class Study(Loading):
             raise InvalidValue(f"step must be an integer that is not negative, got step={shown(step)}")
         with self._lock:
             outer = IDLE if self._stage == IDLE else self._enter_within(False)
-            table, gate = self.table, self._gate
-            if gate is not None:
-                gate.open()
-            if self._claim.lost is not None:
-                self._refuse_lost_pruner()
-            # the check itself is slower: it is for saying what is wrong
-            if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
-                self._check_running(number, "report")
             self._stage = REPORTING  # a report is there as soon as it is counted: nothing is noted down to go back
+            try:
+                table, gate = self.table, self._gate
+                if gate is not None:
+                    gate.open()
+                if self._claim.lost is not None:
+                    self._refuse_lost_pruner()
+                # the check itself is slower: it is for saying what is wrong
+                if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
+                    self._check_running(number, "report")
+            except BaseException:  # nothing has changed
+                self._stage = outer
+                self._close_if_wanted()
+                raise
             try:
                 earlier = table.reports.append(number, step, reported)
                 if earlier != NONE:
                     self._stage = outer
+                    self._close_if_wanted()
                     kept = table.reports.value_at(earlier)
                     if not (kept == reported or (kept != kept and reported != reported)):
                         logger.warning("trial %d has reported %s at step %d; %s is ignored", number, kept, step, value)
@@ -257,6 +264,8 @@ class Study(Loading):
             except BaseException as error:
                 self._leave(error, outer)
                 raise
+            if self._closes:
+                self._close_if_wanted()
 
     def should_prune(self, number: int) -> bool:
         """As `Trial.should_prune`."""
@@ -273,10 +282,12 @@ class Study(Loading):
             try:
                 answer = self.pruner.should_prune(table, number)
                 self._stage = outer
-                return answer
             except BaseException as error:
                 self._leave(error, outer)
                 raise
+            if self._closes:
+                self._close_if_wanted()
+            return answer
 
     # --- tell
 

@@ -18,8 +18,8 @@ from fasthpo.log import logger
 from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
 from fasthpo.storage.folder import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE, refuse_other
 from fasthpo.storage.freezing import Frozen
-from fasthpo.storage.journal import Journal, journal_head
-from fasthpo.storage.lock import WriterLock
+from fasthpo.storage.journal import Journal, gone, journal_head
+from fasthpo.storage.lock import LOCK_FILE, WriterLock
 from fasthpo.storage.records import Recorder
 from fasthpo.storage.snapshot import Head, write_snapshot
 from fasthpo.storage.thawing import check_written
@@ -165,6 +165,7 @@ class Keeper:
         journal = self._journal
         assert journal is not None
         try:
+            self._check_lock()
             if journal.is_suspect:
                 self.wait()  # for a checkpoint that was begun before
                 if self._journal is journal:
@@ -214,7 +215,18 @@ class Keeper:
             StorageError: they are not; see `Journal.check`.
         """
         assert self._journal is not None
+        self._check_lock()
         self._journal.check_head()
+
+    def _check_lock(self) -> None:
+        """Make sure that nobody else writes here, as is possible once the lock file was removed.
+
+        Raises:
+            StorageError: somebody does.
+        """
+        if self._lock.is_taken_over():
+            self.must_catch_up()  # from now on nothing is appended to what is another's
+            raise gone(self.directory / LOCK_FILE)
 
     def is_in_place(self) -> bool:
         """Whether the directory's files are still this study's.
@@ -359,6 +371,7 @@ class Keeper:
         """Make sure that no other study's files are replaced; without a journal the study's lock was just taken."""
         if old is not None:
             with self._busy:  # or its size may just be changing
+                self._check_lock()
                 old.check_head()
 
     def _tidy(self) -> None:
@@ -427,7 +440,7 @@ class Keeper:
         if self._is_inherited:
             return
         if self._journal is not None:
-            self._journal.abandon(self.recorder.take())
+            _abandon(self._journal, self.recorder, self._lock)
         self._lock.release()
 
     def end(self) -> None:
@@ -446,6 +459,7 @@ class Keeper:
                 self.drop()
             elif self._journal is not None and not self._journal.is_suspect:
                 with suppress(StorageError):
+                    self._check_lock()
                     self._journal.append(self.recorder.take())
         finally:
             self._busy.release()
@@ -488,6 +502,8 @@ class _Background:
 
 def _abandon(journal: Journal, recorder: Recorder, lock: WriterLock) -> None:
     """Nobody has the study any more."""
+    if lock.is_taken_over():
+        journal.is_suspect = True  # nothing is appended
     journal.abandon(recorder.take())
     lock.release()
 

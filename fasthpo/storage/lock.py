@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ class WriterLock:
         from filelock import FileLock, Timeout  # takes 20 ms to import
 
         self._owner_file = directory / OWNER_FILE
+        self._path = str(directory / LOCK_FILE)
         self._process = os.getpid()
         self._lock = FileLock(str(directory / LOCK_FILE), timeout=0, thread_local=False)
         try:
@@ -51,8 +53,10 @@ class WriterLock:
             ) from error
         self._identity = self._found()
         now = datetime.now(UTC).isoformat(timespec="seconds")
+        owner = {"pid": os.getpid(), "host": platform.node(), "since": now, "id": secrets.token_hex(8)}
+        self._written = json.dumps(owner)
         with suppress(OSError):  # a full disk must not keep a study from being opened
-            self._owner_file.write_text(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now}))
+            self._owner_file.write_text(self._written)
 
     def _found(self) -> tuple[int, int] | None:
         """Which file is at the lock's path; None if that can't be found out."""
@@ -61,6 +65,21 @@ class WriterLock:
         except OSError:
             return None
         return status.st_dev, status.st_ino
+
+    def is_taken_over(self) -> bool:
+        """Whether somebody has removed the lock file, and another study has made its own there; takes 1 to 2 us."""
+        if os.name == "nt":  # where an open file can't be removed
+            return False
+        try:
+            status = os.stat(self._path)
+        except OSError:  # nobody has it, as far as can be seen
+            return False
+        if self._identity in (None, (status.st_dev, status.st_ino)):
+            return False
+        try:  # there are file systems on which a file's number changes
+            return self._owner_file.read_text() != self._written
+        except OSError:
+            return True
 
     def _owner(self) -> str:
         try:

@@ -83,6 +83,7 @@ class Keeping(Exporting):
     _loaded: Loaded | None  # of a study that follows another one
     _stage: int  # of the call under way, or of one that was broken off
     _is_torn: bool  # a call within the one under way was broken off
+    _has_strategy: bool | None  # whether its strategy is still its own, while a break is made good
     _closes: bool  # it is to be closed as soon as the call under way has ended
     _unobserved: deque[int]  # trials that have ended, of which the sampler is still to be told
     _observing: int | None  # the one of which it is being told
@@ -115,14 +116,17 @@ class Keeping(Exporting):
     def _keeper(self) -> Keeper | None:
         return self._gate if isinstance(self._gate, Keeper) else None
 
-    def _settle(self) -> None:
+    def _settle(self, own: int = 0) -> None:
         """Make good whatever a call that was broken off has left.
+
+        Args:
+            own: how many of `_CALLS` this is part of.
 
         Raises:
             StudyBusy: that call goes on: this is called by a signal handler, or by a part of the user's own, within it.
         """
         if self._stage != IDLE:
-            if self._is_within_a_call(own=0):
+            if self._is_within_a_call(own):
                 self._refuse_within()
             self._break_off()
             self._close_if_wanted()
@@ -185,11 +189,13 @@ class Keeping(Exporting):
             elif self._observing is not None and isinstance(error, Exception):  # it was the sampler's own
                 self._unobserved.remove(self._observing)
             strategy = self._scheduler.strategy
-            is_followed = strategy is None or strategy.follows(self.table)
+            if self._has_strategy is None:  # else a break came into this, too, and the strategy may follow either table
+                self._has_strategy = strategy is None or strategy.follows(self.table)
             history = settled(self._history)
             if keeper is not None:
                 keeper.follow(history)
-            self._start(history, is_followed)
+            self._start(history, self._has_strategy)
+            self._has_strategy = None
             self.sampler.forget()
             if self._forgets_observations():
                 self._unobserved.clear()
@@ -628,7 +634,7 @@ class Writing:
 
     def __enter__(self) -> None:
         study = self._study
-        study._settle()
+        study._settle(own=1)
         if study._keeper is not None:
             study._keeper.wait()  # others may have the lock meanwhile
         study._stage = WRITING

@@ -24,11 +24,11 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
+import interrupting
 import numpy as np
-from interrupting import Interrupted, broken_off, counted, handled
+from interrupting import Interrupted, broken_off, counted, finish, handled, prepared_report, traced
 from studies import content, load, make, run
 
 import fasthpo
@@ -40,59 +40,20 @@ WRONG = ("can't be loaded", "later errors", "lost", "told twice", "otherwise dif
 # --- what is interrupted
 
 
-def _reported(study: Study) -> int:
-    trial = study.ask()
-    for step in range(2):
-        trial.report(trial["x"] + step, step)
-    return trial.number
-
-
-def _enqueued(study: Study) -> None:
-    study.enqueue({"n": 3, "c": "a"})
-
-
 def _broken(study: Study) -> None:
     """As if the call before had been broken off, and not been taken back yet."""
     study._stage = CHANGING
 
 
-def _known(study: Study, _: None) -> None:
-    points = [study.space.decode(row) for row in study.table.params[:, :2].T]
-    study.add_trials({name: [point.get(name) for point in points] for name in study.space}, [0.25, float("nan")])
-
-
 CALLS: dict[str, tuple[Callable[[Study], Any], Callable[[Study, Any], Any]]] = {
-    "ask": (lambda study: None, lambda study, _: study.ask()),
+    **interrupting.CALLS,
     "ask-after-break": (_broken, lambda study, _: study.ask()),
-    "ask-enqueued": (_enqueued, lambda study, _: study.ask()),
     "ask-promoted": (lambda study: None, lambda study, _: study.ask_within(new=False)),
-    "ask_batch": (_enqueued, lambda study, _: study.ask_batch(3)),
-    "enqueue": (lambda study: None, lambda study, _: _enqueued(study)),
-    "report": (_reported, lambda study, number: study.report(number, 0.5, 2)),
-    "should_prune": (_reported, lambda study, number: study.should_prune(number)),
-    "tell": (_reported, lambda study, number: study.tell(number, 0.5, metrics={"m": 1.0})),
-    "tell-pruned": (_reported, lambda study, number: study.tell(number, state=TrialState.PRUNED)),
-    "tell-failed": (_reported, lambda study, number: study.tell(number, float("nan"))),
-    "tell_batch": (
-        lambda study: study.ask_batch(3).numbers,
-        lambda study, numbers: study.tell_batch(numbers, [0.5, float("nan"), float("inf")][: len(numbers)]),
-    ),
-    "add_trials": (lambda study: None, _known),
-    "set_attribute": (lambda study: None, lambda study, _: study.set_attribute("a", len(study))),
     "keep_checkpoints": (lambda study: None, lambda study, _: study.keep_checkpoints("best")),
-    "sync": (_reported, lambda study, _: study.sync()),
-    "compact": (_reported, lambda study, _: study.compact()),
-    "close": (_reported, lambda study, _: study.close()),
+    "sync": (prepared_report, lambda study, _: study.sync()),
+    "compact": (prepared_report, lambda study, _: study.compact()),
+    "close": (prepared_report, lambda study, _: study.close()),
 }
-
-
-def finish(study: Study) -> None:
-    """No trial runs or waits any more, so that histories stay short."""
-    while study.table.counts[TrialState.WAITING]:
-        study.ask()
-    for number in study.table.running.tolist():
-        study.report(number, 1.0, 5)
-        study.tell(number, number % 7 / 7)
 
 
 # --- in the middle of a call: what a handler does with the study, and whether it returns
@@ -260,24 +221,6 @@ KINDS = [
     ("random-finite", "halving", "halving"), ("grid", "threshold", "in-full"), ("tpe-finite", "none", "asha"),
     ("cma-es-finite", "percentile", "hyperband-asynchronous"), ("grid-shuffled", "none", "asha-not-resumable"),
 ]  # fmt: skip
-
-
-def traced(call: Callable[[], Any]) -> set[str]:
-    """The modules of fasthpo of which a call runs something, by their names."""
-    root = Path(fasthpo.__file__).resolve().parent
-    files: set[str] = set()
-
-    def trace(frame: FrameType, event: str, argument: Any) -> None:
-        files.add(frame.f_code.co_filename)
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    paths = [Path(file).resolve() for file in files if os.path.exists(file)]
-    return {path.relative_to(root).with_suffix("").as_posix() for path in paths if path.is_relative_to(root)}
 
 
 def sweep(seconds: float, most: int, seed: int) -> bool:
@@ -519,7 +462,7 @@ def ended_program(where: Path, way: str, threads: str, seconds: float) -> set[in
     return told_numbers
 
 
-def exits(count: int, seed: int) -> bool | None:
+def exits(count: int, seconds: float, seed: int) -> bool | None:
     """None in a program that was forked off, and is to end by returning."""
     rng = random.Random(seed)
     totals: dict[tuple[str, str], Counter[str]] = {}
@@ -528,11 +471,14 @@ def exits(count: int, seed: int) -> bool | None:
     run(warm, warm.ask())
     directory = Path(tempfile.mkdtemp())
     combinations = [pair for pair in itertools.product(WAYS, THREADS) if pair != ("a handler that closes", "a tuner")]
+    end = time.monotonic() + seconds
     for i in range(count):
+        if time.monotonic() > end:
+            break
         way, threads = combinations[i % len(combinations)]
         total = totals.setdefault((way, threads), Counter())
         where = directory / str(i)
-        told_numbers = ended_program(where, way, threads, rng.uniform(0.02, 0.3))
+        told_numbers = ended_program(where, way, threads, rng.uniform(0.01, 0.15))
         if told_numbers is None:
             return None
         total["exits"] += 1
@@ -571,7 +517,7 @@ def main() -> None:
     elif given.part == "signals":
         right = signals(given.seconds, given.seed)
     else:
-        found = exits(given.count, given.seed)
+        found = exits(given.count, given.seconds, given.seed)
         if found is None:
             return
         right = found

@@ -490,12 +490,11 @@ def exits(count: int, seconds: float, seed: int) -> bool | None:
                     order = study.table.tell_order
                     total["told twice"] += len(np.unique(order)) != len(order)
                 total["lost"] += len(told_numbers - has)
+                total["otherwise different"] += bool(list((where / "study").glob("*.tmp")))
         except (fasthpo.FastHPOError, OSError) as error:
             if told_numbers or not isinstance(error, FileNotFoundError):
                 total["can't be loaded"] += 1
                 examples.append(f"{way} {threads}: {error!r}")
-        left = {path.name for path in (where / "study").glob("*.tmp")} if where.exists() else set()
-        total["otherwise different"] += bool(left)
         shutil.rmtree(where, ignore_errors=True)
     shutil.rmtree(directory, ignore_errors=True)
     print(f"{sum(total['tells'] for total in totals.values())} trials were told")

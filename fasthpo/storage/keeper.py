@@ -27,6 +27,7 @@ from fasthpo.storage.thawing import check_written
 _LEAST = 2**20  # bytes of a journal that are worth a checkpoint
 _REPORTS_WAIT = 0.05  # seconds that reports are held back at most, if others follow
 _GROWTH = 2  # a checkpoint is made when the journal is so many times as large as the last one
+_LOCK_TRUSTED = 0.01  # seconds after which a look is taken whether somebody else writes here
 _PATIENCE = 5.0  # seconds that the end of the program waits for a call in another thread
 
 _keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
@@ -74,6 +75,7 @@ class Keeper:
         self._is_dropped = False
         self._warned = False
         self._handed_over = 0.0
+        self._lock_checked = 0.0
         self._held = history.extent[:4]  # how many trials, tells, reports and legs the files have at least
         self._finalizer: weakref.finalize | None = None  # type: ignore[type-arg]
         _keepers.add(self)
@@ -165,7 +167,9 @@ class Keeper:
         journal = self._journal
         assert journal is not None
         try:
-            self._check_lock()
+            if time.monotonic() - self._lock_checked > _LOCK_TRUSTED:
+                self._check_lock()
+                self._lock_checked = time.monotonic()
             if journal.is_suspect:
                 self.wait()  # for a checkpoint that was begun before
                 if self._journal is journal:
@@ -187,7 +191,8 @@ class Keeper:
             self.must_catch_up()
             raise
         self._warned = False
-        self._held = self._history.extent[:4]
+        if strict:
+            self._held = self._history.extent[:4]
         self._handed_over = time.monotonic()
         if journal.size > self._compact_at and not self._is_compacting and not self._is_closing:
             self._start_compacting()

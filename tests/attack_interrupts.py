@@ -277,8 +277,7 @@ def _alarm(*_: object) -> None:
 
 def check(study: Study, where: Path, ended: set[int], total: Counter[str], examples: list[str]) -> None:
     """Compare what was told, the study, and its files."""
-    has = set(np.flatnonzero(study.states == TrialState.COMPLETE).tolist())
-    has |= set(np.flatnonzero((study.states == TrialState.PAUSED) | (study.states == TrialState.PRUNED)).tolist())
+    has = set(study.table.tell_order.tolist()) | set(study.table.legs.column("trial").tolist())
     total["lost"] += len(ended - has)
     if len(np.unique(study.table.tell_order)) != len(study.table.tell_order):
         total["told twice"] += 1

@@ -402,8 +402,6 @@ def test_a_second_writer_in_another_process_has_the_study_and_the_first_is_told(
     """Also before the second one has written anything."""
     where = tmp_path / "study"
     study = begun(where, durability="system")
-    pending = study.ask()
-    pending.report(0.5, 0)  # which may not have been handed over
     (where / ".lock").unlink()
     by_tell(study)  # as nobody else is there yet
     arguments = [sys.executable, "-c", _OTHER, str(where)]

@@ -84,6 +84,7 @@ class Keeping(Exporting):
     _stage: int  # of the call under way, or of one that was broken off
     _is_torn: bool  # a call within the one under way was broken off
     _has_strategy: bool | None  # whether its strategy is still its own, while a break is made good
+    _left_in: Path | None  # where weights were copied to in vain, and could not be removed
     _closes: bool  # it is to be closed as soon as the call under way has ended
     _unobserved: deque[int]  # trials that have ended, of which the sampler is still to be told
     _observing: int | None  # the one of which it is being told
@@ -394,7 +395,7 @@ class Keeping(Exporting):
             head = Head(VERSION, 0, self._id, self._definition())
             keeper = Keeper(directory, lock, self._history, self._lock, seconds, head)
             if not has_weights:
-                self._refuse_weights(root, overwrite_weights)
+                self._refuse_weights(root, overwrite_weights or root == self._left_in)
                 if before is None or self.checkpoints.is_empty or before.is_in_place():
                     self.checkpoints.copy_to(root)
                 else:  # what is there is another study's
@@ -408,7 +409,10 @@ class Keeping(Exporting):
         except BaseException:
             if begun is not None:
                 if not has_weights:
+                    self._left_in = root  # unless all that was copied can be removed
                     remove_trials(root)
+                    with suppress(OSError):
+                        self._left_in = root if trials_in(root) else None
                 self._kept_by(before)
                 begun.drop()
                 with suppress(OSError):

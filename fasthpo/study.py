@@ -129,6 +129,7 @@ class Study(Loading):
         self._stage = IDLE
         self._is_torn = False
         self._closes = False
+        self._left_in = None
         self._has_strategy = None
         self._unobserved = deque()
         self._observing = None

@@ -9,13 +9,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fasthpo.callbacks import HyperparameterCallback as HyperparameterCallback
-    from fasthpo.callbacks import LoggingCallback as LoggingCallback
-    from fasthpo.columns import Batch as Batch
-    from fasthpo.config import EarlyStoppingConfig as EarlyStoppingConfig
-    from fasthpo.config import PruningConfig as PruningConfig
-    from fasthpo.config import TunerConfig as TunerConfig
-    from fasthpo.early_stopping import EarlyStopping as EarlyStopping
     from fasthpo.errors import AllTrialsFailed as AllTrialsFailed
     from fasthpo.errors import CorruptCheckpoint as CorruptCheckpoint
     from fasthpo.errors import FastHPOError as FastHPOError
@@ -44,22 +37,20 @@ if TYPE_CHECKING:
     from fasthpo.pruners.successive_halving import SuccessiveHalvingPruner as SuccessiveHalvingPruner
     from fasthpo.pruners.threshold import ThresholdPruner as ThresholdPruner
     from fasthpo.pruners.wilcoxon import WilcoxonPruner as WilcoxonPruner
-    from fasthpo.results import StopReason as StopReason
-    from fasthpo.results import StudyStatistics as StudyStatistics
-    from fasthpo.results import TuningResult as TuningResult
     from fasthpo.samplers.base import Sampler as Sampler
     from fasthpo.samplers.cma_es import CmaEsSampler as CmaEsSampler
     from fasthpo.samplers.grid import GridSampler as GridSampler
     from fasthpo.samplers.qmc import QMCSampler as QMCSampler
     from fasthpo.samplers.random import RandomSampler as RandomSampler
     from fasthpo.samplers.tpe import TPESampler as TPESampler
-    from fasthpo.search_space import Categorical as Categorical
-    from fasthpo.search_space import Continuous as Continuous
-    from fasthpo.search_space import Discrete as Discrete
-    from fasthpo.search_space import LogUniform as LogUniform
-    from fasthpo.search_space import Parameter as Parameter
-    from fasthpo.search_space import SearchSpace as SearchSpace
-    from fasthpo.search_space import SearchSpaceBuilder as SearchSpaceBuilder
+    from fasthpo.space.encoding import Batch as Batch
+    from fasthpo.space.search_space import Categorical as Categorical
+    from fasthpo.space.search_space import Continuous as Continuous
+    from fasthpo.space.search_space import Discrete as Discrete
+    from fasthpo.space.search_space import LogUniform as LogUniform
+    from fasthpo.space.search_space import Parameter as Parameter
+    from fasthpo.space.search_space import SearchSpace as SearchSpace
+    from fasthpo.space.search_space import SearchSpaceBuilder as SearchSpaceBuilder
     from fasthpo.strategies.asha import ASHA as ASHA
     from fasthpo.strategies.base import Strategy as Strategy
     from fasthpo.strategies.hyperband import Hyperband as Hyperband
@@ -67,12 +58,21 @@ if TYPE_CHECKING:
     from fasthpo.strategies.single_fidelity import GridSearch as GridSearch
     from fasthpo.strategies.single_fidelity import RandomSearch as RandomSearch
     from fasthpo.strategies.successive_halving import SuccessiveHalving as SuccessiveHalving
-    from fasthpo.study import Study as Study
-    from fasthpo.trial import Trial as Trial
-    from fasthpo.trial import TrialMetrics as TrialMetrics
-    from fasthpo.trial import TrialResult as TrialResult
-    from fasthpo.trial import TrialState as TrialState
-    from fasthpo.tuner import HyperparameterTuner as HyperparameterTuner
+    from fasthpo.study.study import Study as Study
+    from fasthpo.trials.trial import Trial as Trial
+    from fasthpo.trials.trial import TrialMetrics as TrialMetrics
+    from fasthpo.trials.trial import TrialResult as TrialResult
+    from fasthpo.trials.trial import TrialState as TrialState
+    from fasthpo.tuner.callbacks import HyperparameterCallback as HyperparameterCallback
+    from fasthpo.tuner.callbacks import LoggingCallback as LoggingCallback
+    from fasthpo.tuner.config import EarlyStoppingConfig as EarlyStoppingConfig
+    from fasthpo.tuner.config import PruningConfig as PruningConfig
+    from fasthpo.tuner.config import TunerConfig as TunerConfig
+    from fasthpo.tuner.early_stopping import EarlyStopping as EarlyStopping
+    from fasthpo.tuner.results import StopReason as StopReason
+    from fasthpo.tuner.results import StudyStatistics as StudyStatistics
+    from fasthpo.tuner.results import TuningResult as TuningResult
+    from fasthpo.tuner.tuner import HyperparameterTuner as HyperparameterTuner
 
 __version__ = "0.1.0"
 

@@ -184,3 +184,91 @@ def _unified(listed: list[Any]) -> npt.NDArray[Any] | list[Any]:
         if _is_numeric(found) and (kind is not int or found.dtype.kind != "f"):
             return found
     return listed
+
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar as the Python value it stands for; anything else unchanged."""
+    return scalar(value) if isinstance(value, np.generic) else value
+
+
+IntArray = npt.NDArray[np.int64]
+
+
+def grow(array: npt.NDArray[np.generic], capacity: int, fill: float = 0) -> npt.NDArray[np.generic]:
+    """A copy with room for `capacity` entries along the last axis, the new ones set to `fill`."""
+    length = array.shape[-1]
+    longer = np.empty((*array.shape[:-1], capacity), array.dtype)
+    longer[..., :length] = array
+    longer[..., length:] = fill
+    return longer
+
+
+def grow_unset(
+    array: npt.NDArray[np.generic], capacity: int, dtype: npt.DTypeLike | None = None
+) -> npt.NDArray[np.generic]:
+    """As `grow`, but the new entries are not written: memory that is not used is not taken."""
+    longer = np.empty(capacity, array.dtype if dtype is None else dtype)
+    longer[: len(array)] = array
+    return longer
+
+
+def as_number(what: str, value: Any) -> float:
+    """`value` as a float, for anything that is one number: int, float, NumPy scalar, one-element tensor, `Decimal`.
+
+    A missing number (masked, `pandas.NA`) is NaN.
+
+    Raises:
+        InvalidValue: it is no number, or does not fit into a float.
+    """
+    if isinstance(value, float):
+        return float(value)
+    try:
+        return float(number(value))
+    except OverflowError:
+        raise InvalidValue(f"{what} must fit into a float, got {shown(value)}") from None
+    except TypeError:
+        raise InvalidValue(f"{what} must be a number, got {shown(value)} of type {type(value).__name__}") from None
+
+
+def check_count(name: str, value: Any, least: int = 0, most: int = 2**63 - 1) -> int:
+    """The integer itself.
+
+    Args:
+        name: what it is, for the message.
+        value: what was given.
+        least, most: the bounds. What takes memory or time for each one counted has a `most` of its own.
+
+    Raises:
+        InvalidValue: it is none, or out of bounds.
+    """
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise InvalidValue(f"{name} must be an integer of at least {least}, got {name}={shown(value)}")
+    if number > most:
+        raise InvalidValue(f"{name} must be at most {most}, got {name}={shown(value)}")
+    return number
+
+
+def check_index(what: str, index: Any, length: int) -> int:
+    """The position, from the front, that `index` means among the `length` trials of `what`.
+
+    Raises:
+        InvalidValue: it is no integer.
+        IndexError: there is none; what iterates over a sequence waits for it.
+    """
+    try:
+        place = operator.index(index)
+    except TypeError:
+        raise InvalidValue(f"an index must be an integer or a slice, got {shown(index)}") from None
+    if not -length <= place < length:
+        raise IndexError(f"{what} has {length} trials, got index {shown(place)}")
+    return place % length
+
+
+masked = np.errstate(all="ignore")
+"""Decorates what computes with numbers from outside. Ranges and losses may lie anywhere: a result that overflows is
+infinite, one that underflows is zero, and either is dealt with; after `np.seterr(all="raise")` NumPy would raise
+instead, and by default warn."""

@@ -33,7 +33,7 @@ from studies import content, load, make, run
 
 import fasthpo
 from fasthpo import Study, TrialState
-from fasthpo.keeping import CHANGING
+from fasthpo.study.keeping import CHANGING
 
 WRONG = ("can't be loaded", "later errors", "lost", "told twice", "otherwise different")
 

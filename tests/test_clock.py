@@ -13,8 +13,8 @@ import pytest
 
 import fasthpo
 from fasthpo import RandomSampler, Study, TrialState
-from fasthpo.results import StudyStatistics, busy_seconds
-from fasthpo.trial import Trial
+from fasthpo.trials.trial import Trial
+from fasthpo.tuner.results import StudyStatistics, busy_seconds
 from tests.tuning import SPACE, make
 
 HOUR = 3600.0

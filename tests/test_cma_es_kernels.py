@@ -18,7 +18,7 @@ from fasthpo.kernels.cma_es import BASIS, COVARIANCE, DEVIATIONS, MEAN, PATH, RA
 from fasthpo.kernels.parzen import cell_at, cell_edges
 from fasthpo.samplers.axes import axes_of
 from fasthpo.samplers.evolution import Evolution, default_population, settings_of
-from fasthpo.table import TrialTable
+from fasthpo.trials.table import TrialTable
 
 MIXED = SearchSpace(
     {

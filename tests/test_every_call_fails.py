@@ -15,7 +15,7 @@ import pytest
 
 import fasthpo
 from fasthpo.storage import keeper
-from fasthpo.storage.folder import holds_study
+from fasthpo.storage.directory import holds_study
 from tests.failing import ERRORS, FailingDisk
 from tests.studies import SAMPLERS, STRATEGIES, content, load, make, names, run
 

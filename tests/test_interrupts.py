@@ -25,7 +25,7 @@ from studies import content, load, make, run
 
 import fasthpo
 from fasthpo import Study, TrialState
-from fasthpo.keeping import CHANGING
+from fasthpo.study.keeping import CHANGING
 
 # an interrupt in a callback of the interpreter's own, such as a weak reference's, goes nowhere
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 import fasthpo
-from fasthpo.callbacks import HyperparameterCallback
 from fasthpo.storage import journal, keeper
-from fasthpo.storage.freezing import Frozen
 from fasthpo.storage.journal import Journal
-from fasthpo.trial import Trial
+from fasthpo.trials.frozen import Frozen
+from fasthpo.trials.trial import Trial
+from fasthpo.tuner.callbacks import HyperparameterCallback
 from tests.studies import content, load, make, run
 from tests.tuning import make as make_tuner
 from tests.tuning import parabola

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import fasthpo
-from fasthpo import keeping
-from fasthpo.storage import keeper, snapshot
-from fasthpo.storage.freezing import Columns, Frozen
+from fasthpo.storage import keeper
+from fasthpo.storage import snapshot_writer as snapshot
+from fasthpo.study.study import keeping
+from fasthpo.trials.frozen import Columns, Frozen
 from tests.studies import content, load, make, run, step
 
 Write = Callable[..., Columns]

@@ -18,7 +18,7 @@ import pytest
 import fasthpo
 from fasthpo.storage import journal, keeper
 from fasthpo.storage.framing import frame
-from fasthpo.storage.freezing import Frozen
+from fasthpo.trials.frozen import Frozen
 from tests.studies import STRATEGIES, content, load, make, names, run, step, times
 
 # --- opening and closing

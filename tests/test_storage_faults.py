@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 import fasthpo
-from fasthpo.storage import atomic, folder, journal, keeper, syncing
-from fasthpo.storage.freezing import Frozen
+from fasthpo.storage import atomic, journal, keeper
+from fasthpo.storage import directory as folder
+from fasthpo.storage import durability as syncing
+from fasthpo.trials.frozen import Frozen
 from tests.studies import SPACE, content, load, make, names, run, step
 
 

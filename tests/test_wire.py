@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from fasthpo.execution.connection import LOOPBACK, Connected, Said, Switchboard, Wire, connect
 from fasthpo.execution.messages import Says
-from fasthpo.execution.wire import LOOPBACK, Connected, Said, Switchboard, Wire, connect
 
 
 @pytest.fixture

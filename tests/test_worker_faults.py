@@ -485,7 +485,7 @@ def test_a_stranger_is_not_let_in() -> None:
             self.held: list[socket.socket] = []
 
         def on_study_start(self, config: Any) -> None:
-            from fasthpo.execution import wire
+            from fasthpo.execution import connection as wire
 
             original = wire.Switchboard.__init__
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import msgpack
 
 from fasthpo.errors import FastHPOError, RemoteFailure
-from fasthpo.execution.base import Ended, FailureKind
+from fasthpo.execution.backends.base import Ended, FailureKind
 
 Message: TypeAlias = list[Any]
 LARGEST = 64 * 2**20  # bytes of one message

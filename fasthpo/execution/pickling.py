@@ -18,9 +18,9 @@ import cloudpickle
 from fasthpo.errors import InvalidValue
 from fasthpo.execution.initializing import Initializer
 from fasthpo.execution.main_module import module_named, namespace
-from fasthpo.execution.standin import sending_to_worker
+from fasthpo.execution.objective import Objective
 from fasthpo.execution.unpickling import Head
-from fasthpo.objective import Objective
+from fasthpo.tuner.in_worker import sending_to_worker
 
 _dumping = threading.Lock()  # cloudpickle's list of modules that go by value is one for all threads
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from fasthpo.execution.forks import forks_end
 from fasthpo.execution.initializing import Initializer
 from fasthpo.execution.main_module import Source, module_named, received, receiving
-from fasthpo.objective import Objective, traceback_text
+from fasthpo.execution.objective import Objective, traceback_text
 
 
 class Head(NamedTuple):

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import FloatArray
 from fasthpo.pruners.base import Pruner
-from fasthpo.reports import NONE, IntArray
-from fasthpo.table import TrialTable
-from fasthpo.trial import as_number, check_count
+from fasthpo.trials.reports import NONE
+from fasthpo.trials.table import TrialTable
+from fasthpo.values import FloatArray, IntArray, as_number, check_count
 
 _FIRST_ROWS = 4
 _MOST_PATIENCE = 100_000  # reports, each of which takes 16 bytes a running trial

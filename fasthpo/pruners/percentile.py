@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import FloatArray
 from fasthpo.pruners.base import Pruner
-from fasthpo.reports import NONE, IntArray, NarrowArray, grow
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState, as_number, check_count
+from fasthpo.trials.reports import NONE, NarrowArray
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray, IntArray, as_number, check_count, grow
 
 Pool = Literal["all", "completed"]
 _FIRST_CAPACITY = 64

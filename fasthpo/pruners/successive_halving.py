@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.parameter import LARGEST_INTEGER, FloatArray
 from fasthpo.pruners.base import Pruner
-from fasthpo.reports import grow
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState, check_count
+from fasthpo.space.parameter import LARGEST_INTEGER
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray, check_count, grow
 
 _FIRST_CAPACITY = 64
 _BEYOND = 2**63  # no step is as large

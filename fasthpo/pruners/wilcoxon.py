@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import FloatArray
 from fasthpo.pruners.base import Pruner
-from fasthpo.reports import NONE, IntArray, grow_unset
-from fasthpo.table import TrialTable
-from fasthpo.trial import as_number, check_count
+from fasthpo.trials.reports import NONE
+from fasthpo.trials.table import TrialTable
+from fasthpo.values import FloatArray, IntArray, as_number, check_count, grow_unset
 
 _FIRST_CAPACITY = 16
 _MOST_CURVES = 4096  # kept at once: trials may be running, or paused, in any number

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.parameter import FloatArray, Lattice, Numeric, Parameter
-from fasthpo.parameters import Categorical
-from fasthpo.reports import IntArray
-from fasthpo.search_space import SearchSpace
+from fasthpo.space.kinds import Categorical
+from fasthpo.space.parameter import Lattice, Numeric, Parameter
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.values import FloatArray, IntArray
 
 COARSE_LIMIT = 8  # a stepped parameter of at most so many cells is looked up cell by cell
 _STRAIGHT = 1e-6  # a logarithm over a range that is relatively narrower is a straight line, but for its rounding

@@ -7,14 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fasthpo.errors import InvalidSearchSpace, InvalidValue
-from fasthpo.parameter import FloatArray, plain
-from fasthpo.parameters import Categorical
-from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.evolution import MOST_MEMBERS, Evolution
-from fasthpo.search_space import SearchSpace
-from fasthpo.table import TrialTable
-from fasthpo.trial import check_count
+from fasthpo.space.kinds import Categorical
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.table import TrialTable
+from fasthpo.values import FloatArray, IntArray, check_count, plain
 
 _LEAST_MEMBERS = 4
 _MOST_SIGMA = 0.5

@@ -9,13 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fasthpo.kernels.streams import uniforms
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import IntArray
 from fasthpo.samplers.axes import axes_of, on_lattice
 from fasthpo.samplers.split import Key, sort_key, worst_key
-from fasthpo.table import NO_DRAW, TrialTable
-from fasthpo.trial import TrialState
-from fasthpo.uninterrupted import import_whole
+from fasthpo.system.uninterrupted import import_whole
+from fasthpo.trials.table import NO_DRAW, TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray, IntArray
 
 FIRST_DEVIATION = 0.2  # of each parameter, as a share of its range, where nothing is known
 _LEAST_KNOWN, _MOST_KNOWN = 0.01, 0.3  # where good trials are known

@@ -8,7 +8,7 @@ from collections import deque
 from fasthpo.samplers.axes import Axes
 from fasthpo.samplers.split import Key, Split, worst_key
 from fasthpo.samplers.surrogate import MOST_POINTS, Surrogate
-from fasthpo.table import TrialTable
+from fasthpo.trials.table import TrialTable
 
 
 class Levels:

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import NONE, IntArray
 from fasthpo.samplers.axes import axes_of, on_lattice
 from fasthpo.samplers.levels import Levels
 from fasthpo.samplers.observations import Observations
 from fasthpo.samplers.split import Split, sort_key
 from fasthpo.samplers.surrogate import Surrogate
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trials.reports import NONE
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray, IntArray
 
 _CANDIDATE_STREAM = 2
 _INDEPENDENT_STREAM = 3

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import IntArray, grow
 from fasthpo.samplers.axes import Axes
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray, IntArray, grow
 
 _WORD = 2**64 - 1
 

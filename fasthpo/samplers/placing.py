@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import NONE, IntArray
 from fasthpo.samplers.split import WORST, Key
-from fasthpo.table import TrialTable
+from fasthpo.trials.reports import NONE
+from fasthpo.trials.table import TrialTable
+from fasthpo.values import FloatArray, IntArray
 
 _Curve = tuple[IntArray, FloatArray]
 _NOTHING: _Curve = np.empty(0, np.int64), np.empty(0)

@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
-from fasthpo.search_space import SearchSpace
-from fasthpo.table import TrialTable
-from fasthpo.uninterrupted import import_whole
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.system.uninterrupted import import_whole
+from fasthpo.trials.table import TrialTable
+from fasthpo.values import FloatArray, IntArray
 
 _BLOCK = 256  # points made at once; a power of two, as Sobol's sequence likes it
 _ENGINE = threading.Lock()  # an engine is one sequence, which several studies may share

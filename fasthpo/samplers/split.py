@@ -7,11 +7,10 @@ import math
 
 import numpy as np
 
-from fasthpo.floats import masked
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import NONE
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trials.reports import NONE
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray, masked
 
 _MOST_BELOW = 25
 _LEAST_WEIGHT = 1e-12

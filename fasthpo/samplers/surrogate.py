@@ -8,13 +8,13 @@ from collections import deque
 
 import numpy as np
 
-from fasthpo.parameter import FloatArray
 from fasthpo.samplers.axes import Axes
 from fasthpo.samplers.placing import Places
 from fasthpo.samplers.split import WORST, Key
 from fasthpo.samplers.targets import logarithmic_targets, normal_targets
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray
 
 MOST_POINTS = 128  # trials that the process knows
 _MOST_BEST = MOST_POINTS // 2  # of these are the best so far; the rest are the latest

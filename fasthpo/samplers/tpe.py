@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fasthpo.errors import InvalidSearchSpace, InvalidValue
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.latin import LatinDraws
 from fasthpo.samplers.model import Model
-from fasthpo.search_space import SearchSpace
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState, check_count
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray, IntArray, check_count
 
 _STARTUP_STREAM = 0
 _ONE_FINISHED_OF = 4  # startup trials, before the model is used while others of them still run

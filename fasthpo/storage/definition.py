@@ -17,9 +17,9 @@ from fasthpo import pruners, samplers, strategies
 from fasthpo.errors import CorruptCheckpoint, FastHPOError, InvalidValue
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
-from fasthpo.search_space import SearchSpace
+from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.base import Strategy
-from fasthpo.table import Direction, check_direction
+from fasthpo.trials.table import Direction, check_direction
 from fasthpo.values import shown
 
 

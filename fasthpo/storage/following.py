@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fasthpo.errors import CorruptCheckpoint
-from fasthpo.storage.folder import JOURNAL_FILES, Loaded, checkpoint_mark, read_study
+from fasthpo.storage.directory import JOURNAL_FILES, Loaded, checkpoint_mark, read_study
 from fasthpo.storage.framing import read_frames
 from fasthpo.storage.journal import journal_head
 

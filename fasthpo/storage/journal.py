@@ -21,9 +21,9 @@ import msgpack
 
 from fasthpo.errors import StorageError
 from fasthpo.storage.atomic import sync_file, write_bytes
+from fasthpo.storage.durability import Syncer
 from fasthpo.storage.framing import HEAD_SIZE, frame
-from fasthpo.storage.snapshot import Head
-from fasthpo.storage.syncing import Syncer
+from fasthpo.storage.snapshot_writer import Head
 
 FORMAT = "fasthpo-journal"
 VERSION = 1

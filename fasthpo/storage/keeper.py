@@ -13,16 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from fasthpo.errors import StorageError, StudyClosed, StudyReadOnly
-from fasthpo.history import History
-from fasthpo.log import logger
 from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
-from fasthpo.storage.folder import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE, refuse_other
-from fasthpo.storage.freezing import Frozen
+from fasthpo.storage.directory import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE, refuse_other
 from fasthpo.storage.journal import Journal, gone, journal_head
 from fasthpo.storage.lock import LOCK_FILE, WriterLock
 from fasthpo.storage.records import Recorder
-from fasthpo.storage.snapshot import Head, write_snapshot
-from fasthpo.storage.thawing import check_written
+from fasthpo.storage.snapshot_reader import check_written
+from fasthpo.storage.snapshot_writer import Head, write_snapshot
+from fasthpo.system.log import logger
+from fasthpo.trials.frozen import Frozen
+from fasthpo.trials.history import History
 
 _LEAST = 2**20  # bytes of a journal that are worth a checkpoint
 _REPORTS_WAIT = 0.05  # seconds that reports are held back at most, if others follow

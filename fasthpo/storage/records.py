@@ -30,10 +30,10 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.history import History
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import NONE, IntArray
 from fasthpo.storage.framing import frame
+from fasthpo.trials.history import History
+from fasthpo.trials.reports import NONE
+from fasthpo.values import FloatArray, IntArray
 
 _CHUNK = 2**22  # bytes of rows that a record of many trials holds at most; each such record has a frame of its own
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from fasthpo.samplers.base import Sampler
-from fasthpo.strategies.brackets import SynchronousBrackets
-from fasthpo.strategies.ladders import AsynchronousLadders
+from fasthpo.strategies.asynchronous import AsynchronousLadders
 from fasthpo.strategies.multi_fidelity import MultiFidelity, check_flag
 from fasthpo.strategies.rungs import hyperband_plans
+from fasthpo.strategies.synchronous import SynchronousBrackets
 
 
 class Hyperband(MultiFidelity):

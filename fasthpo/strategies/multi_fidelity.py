@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import LARGEST_INTEGER, plain
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.random import RandomSampler
+from fasthpo.space.parameter import LARGEST_INTEGER
+from fasthpo.strategies.asynchronous import AsynchronousLadders
 from fasthpo.strategies.base import NextLeg, Strategy
-from fasthpo.strategies.brackets import SynchronousBrackets
-from fasthpo.strategies.ladders import AsynchronousLadders
 from fasthpo.strategies.rungs import Plan
 from fasthpo.strategies.summary import RungStatistics, progress, rung_statistics, schedule
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
-from fasthpo.values import shown
+from fasthpo.strategies.synchronous import SynchronousBrackets
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import plain, shown
 
 
 def check_resource(name: str, value: Any, least: int = 1) -> int:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fasthpo.strategies.rungs import Plan
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
 
 
 class RungStatistics(NamedTuple):

@@ -8,9 +8,8 @@ from dataclasses import KW_ONLY, asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import plain
-from fasthpo.paths import given_path
-from fasthpo.trial import as_number
+from fasthpo.system.paths import given_path
+from fasthpo.values import as_number, plain
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("constant", "linear", "cosine")

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from fasthpo.errors import CorruptCheckpoint, InvalidValue
-from fasthpo.paths import absolute
 from fasthpo.storage.atomic import atomic_file, storage_error
+from fasthpo.system.paths import absolute
 
 FILE_NAME = "training.pt"
 _VERSION = 2  # 1 has no state of the loss

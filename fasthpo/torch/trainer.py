@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from fasthpo.early_stopping import EarlyStopping
 from fasthpo.errors import InvalidValue, TrialPruned, TrialStateError
-from fasthpo.log import logger
+from fasthpo.system.log import logger
 from fasthpo.torch.arguments import TrainingArguments
 from fasthpo.torch.batches import Batches, Collate, as_dataset, check_collate_fn, split_batch
 from fasthpo.torch.checkpoints import FILE_NAME, Weights, check_same, load_training, save_training
@@ -29,7 +28,8 @@ from fasthpo.torch.evaluation import (
 )
 from fasthpo.torch.optimizers import Schedule, accepting, check_optimizer, make_optimizer
 from fasthpo.torch.randomness import RandomStream, kept_random_state, seed_all
-from fasthpo.trial import as_number
+from fasthpo.tuner.early_stopping import EarlyStopping
+from fasthpo.values import as_number
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 # what may differ between a checkpoint and the training that goes on from it

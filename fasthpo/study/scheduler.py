@@ -1,0 +1,225 @@
+"""Which trial runs next: one that waits, a paused one, or a new one. The study's only way to start trials."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fasthpo.errors import SpaceExhausted
+from fasthpo.samplers.base import Sampler
+from fasthpo.space.partial import complete_row
+from fasthpo.storage.records import Recorder
+from fasthpo.strategies.base import NextLeg, Strategy
+from fasthpo.system.clock import StudyClock
+from fasthpo.trials.history import History
+from fasthpo.trials.table import NO_DRAW
+from fasthpo.trials.trial import TrialState
+from fasthpo.trials.tried import TriedPoints
+from fasthpo.values import FloatArray, IntArray
+
+_MOST_AHEAD = 4096  # draws of a grid that are looked at together, while their points are known already
+_REDRAWS = 32  # draws of points tried already before the next untried point is taken instead
+
+
+class Scheduler:
+    """Starts trials: enqueued ones first, then what the strategy wants next, with parameters from the sampler.
+
+    Args:
+        history: the study's trials, and which of them wait.
+        sampler: where new trials look.
+        strategy: which comes next, if it is a multi-fidelity one.
+
+    Attributes:
+        log: what is told of each trial that starts, so that it can be kept; None for a study in memory only.
+        clock: says when trials start and end.
+    """
+
+    def __init__(self, history: History, sampler: Sampler, strategy: Strategy | None) -> None:
+        self.history = history
+        self.table = history.table
+        self.waiting = history.waiting
+        self.sampler = sampler
+        self.strategy = strategy if strategy is not None and strategy.is_multi_fidelity else None
+        self.log: Recorder | None = None
+        self.clock = StudyClock(history.table.latest_time)
+        # of a grid on an infinite space, which knows itself what was tried; on a finite one the table does
+        self._limit = sampler.draw_limit(self.table.space) if self.table.space.cells is None else None
+
+    def _start_time(self) -> float:
+        if not self.table._running_length:
+            self.clock.catch_up()
+        return self.clock.now()
+
+    def enqueue(self, row: FloatArray) -> int:
+        """A trial with the parameters `row` (d,), NaN where not given, waits for its start."""
+        number = self.table.append(row[None, :], NO_DRAW, TrialState.WAITING, np.nan)
+        self.waiting.append(number)
+        if self.log is not None:
+            self.log.enqueued(number)
+        return number
+
+    def next(self, budget: float = math.inf, new: bool = True) -> int | None:
+        """Start the next trial; its number.
+
+        Args:
+            budget: how much resource the leg may cost, under a multi-fidelity strategy.
+            new: whether a trial may start that never ran.
+
+        Returns:
+            None if the next leg would cost more than `budget`, or no trial may start now.
+
+        Raises:
+            SpaceExhausted: no point is left for a new trial.
+        """
+        count = len(self.table)
+        number = self._next(budget, new)
+        if number is not None and self.log is not None:
+            self.log.asked(number, number == count)
+        return number
+
+    def _next(self, budget: float, new: bool) -> int | None:
+        if self.waiting and (new or self._ran_before(self.waiting[0])):
+            return self._start_waiting(budget)
+        if self.strategy is None:
+            return self._start_new() if new else None
+        leg = self.strategy.next_leg(new)
+        if leg is not None and leg.number is None and self._is_exhausted():
+            leg = self.strategy.next_leg(False) or leg
+        if leg is None or self.charge(leg) > budget:
+            return None
+        number = self._start_new() if leg.number is None else leg.number
+        self._open_leg(leg, number)
+        return number
+
+    def next_many(self, n: int) -> IntArray:
+        """Start up to `n` trials, fewer if the space ends; their numbers."""
+        numbers: list[int] = []
+        while len(numbers) < n and self.waiting:
+            numbers.append(self.next())  # type: ignore[arg-type]
+        rest = n - len(numbers)
+        if self.strategy is None and self.sampler.has_batches and self._tried is None:
+            return np.concatenate([np.array(numbers, np.int64), self._append_batch(rest)])
+        try:
+            for _ in range(rest):
+                number = self.next()
+                assert number is not None  # there is no limit
+                numbers.append(number)
+        except SpaceExhausted:
+            pass  # the caller sees that there are fewer
+        return np.array(numbers, np.int64)
+
+    # --- legs
+
+    def charge(self, leg: NextLeg) -> int:
+        """What a leg costs: the difference to what the trial has reached, or all of it if it can't resume."""
+        return leg.resource - (0 if leg.number is None else self.start_resource(leg.number))
+
+    def start_resource(self, number: int) -> int:
+        """From what resource on a trial is trained in its present leg, or would be in the next one."""
+        return self.table.legs.reached(number) if self.strategy is not None and self.strategy.resumable else 0
+
+    def _open_leg(self, leg: NextLeg, number: int) -> None:
+        assert self.strategy is not None
+        self.table.open_leg(number, leg.bracket, leg.resource, self._start_time())
+        self.strategy.on_start(leg, number)
+
+    # --- trials that wait
+
+    def _ran_before(self, number: int) -> bool:
+        """Whether a WAITING trial was running when the study was saved."""
+        return not np.isnan(self.table.starts[number])
+
+    def _start_waiting(self, budget: float) -> int | None:
+        number = self.waiting[0]
+        again = None  # the leg that was broken off
+        leg: NextLeg | None = None
+        if self.strategy is not None:
+            resource = self.table.resources[number]
+            if resource == resource:
+                again = NextLeg(number, int(self.table.brackets[number]), int(resource))
+            leg = again or self.strategy.new_leg()
+            if self.charge(leg) > budget:
+                return None
+        self.history.take_waiting()
+        row = complete_row(self.table.space, self.table.params[:, number], self.sampler.seed, number)
+        start = self._start_time()
+        if again is not None and self.table.legs.reached(number):
+            start = float(self.table.starts[number])  # of its first leg
+        self.table.start(number, row, start)
+        if again is not None:  # the strategy knows of it
+            self.table.open_leg(number, again.bracket, again.resource, self._start_time())
+        elif leg is not None:
+            self._open_leg(leg, number)
+        return number
+
+    # --- new trials
+
+    def _start_new(self) -> int:
+        row, draw = self._suggest()
+        return self.table.append(row[None, :], draw, TrialState.RUNNING, self._start_time())
+
+    def _append_batch(self, n: int) -> IntArray:
+        first = len(self.table)
+        while (left := first + n - len(self.table)) and len(draws := self._next_draws(left)):
+            while len(draws):
+                rows = self.sampler.suggest_batch(self.table, draws)
+                number = self.table.append(rows, draws[: len(rows)], TrialState.RUNNING, self._start_time())
+                self.history.next_draw = int(draws[len(rows) - 1]) + 1
+                if self.log is not None:
+                    self.log.asked_many(number, len(rows))
+                draws = draws[len(rows) :]
+        return np.arange(first, len(self.table))
+
+    def _next_draws(self, n: int) -> IntArray:
+        """The next draws that are worth making: at most `n`, which is at least 1, and none only if none is left."""
+        history, limit, ahead = self.history, self._limit, n
+        if limit is None:
+            return np.arange(history.next_draw, history.next_draw + n)
+        while history.next_draw < limit:
+            end = min(history.next_draw + ahead, limit)
+            draws = self.sampler.untried(self.table, np.arange(history.next_draw, end))
+            if len(draws):
+                return draws[:n]
+            history.next_draw = end
+            ahead = min(2 * ahead, max(n, _MOST_AHEAD))
+        return np.empty(0, np.int64)
+
+    @property
+    def _tried(self) -> TriedPoints | None:
+        """The points that the sampler is not to suggest again."""
+        tried = self.table.tried
+        if tried is None or (len(tried.continua) and (self.sampler.repeats or self._limit is not None)):
+            return None
+        return tried
+
+    def _is_exhausted(self) -> bool:
+        if self._limit is not None:
+            return not len(self._next_draws(1))
+        tried, limit = self._tried, self.sampler.draw_limit(self.table.space)
+        return (tried is not None and tried.is_exhausted) or (limit is not None and self.history.next_draw >= limit)
+
+    def _suggest(self) -> tuple[FloatArray, int]:
+        """A row that was not tried before, where that can be said, and the draw it came from."""
+        tried = self._tried
+        if tried is None:
+            return self._draw()
+        if tried.is_exhausted:
+            raise SpaceExhausted(f"all {tried.cells.size} points of the search space have been suggested")
+        for _ in range(_REDRAWS):
+            row, draw = self._draw()
+            if not tried.holds(row):
+                return row, draw
+        if tried.is_full:
+            return row, draw
+        cell = int(tried.cells.index(row[None, :])[0])
+        return tried.cells.point(tried.next_untried(cell)), draw
+
+    def _draw(self) -> tuple[FloatArray, int]:
+        if self._limit is not None and len(draws := self._next_draws(1)):
+            self.history.next_draw = int(draws[0])
+        draw = self.history.next_draw
+        suggestion = self.sampler.suggest(self.table, draw)
+        row = suggestion if isinstance(suggestion, np.ndarray) else self.table.space.encode(suggestion)
+        self.history.next_draw = draw + 1
+        return row, draw

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fasthpo.compat.former_modules import find_former_modules
+
 if TYPE_CHECKING:
     from fasthpo.errors import AllTrialsFailed as AllTrialsFailed
     from fasthpo.errors import CorruptCheckpoint as CorruptCheckpoint
@@ -74,13 +76,15 @@ if TYPE_CHECKING:
     from fasthpo.tuner.results import TuningResult as TuningResult
     from fasthpo.tuner.tuner import HyperparameterTuner as HyperparameterTuner
 
+find_former_modules()
+
 __version__ = "0.1.0"
 
 _HOMES = {
-    "callbacks": ["HyperparameterCallback", "LoggingCallback"],
-    "columns": ["Batch"],
-    "config": ["EarlyStoppingConfig", "PruningConfig", "TunerConfig"],
-    "early_stopping": ["EarlyStopping"],
+    "tuner.callbacks": ["HyperparameterCallback", "LoggingCallback"],
+    "space.encoding": ["Batch"],
+    "tuner.config": ["EarlyStoppingConfig", "PruningConfig", "TunerConfig"],
+    "tuner.early_stopping": ["EarlyStopping"],
     "errors": [
         "AllTrialsFailed",
         "CorruptCheckpoint",
@@ -111,14 +115,14 @@ _HOMES = {
     "pruners.successive_halving": ["SuccessiveHalvingPruner"],
     "pruners.threshold": ["ThresholdPruner"],
     "pruners.wilcoxon": ["WilcoxonPruner"],
-    "results": ["StopReason", "StudyStatistics", "TuningResult"],
+    "tuner.results": ["StopReason", "StudyStatistics", "TuningResult"],
     "samplers.base": ["Sampler"],
     "samplers.cma_es": ["CmaEsSampler"],
     "samplers.grid": ["GridSampler"],
     "samplers.qmc": ["QMCSampler"],
     "samplers.random": ["RandomSampler"],
     "samplers.tpe": ["TPESampler"],
-    "search_space": [
+    "space.search_space": [
         "Categorical",
         "Continuous",
         "Discrete",
@@ -132,9 +136,9 @@ _HOMES = {
     "strategies.hyperband": ["Hyperband"],
     "strategies.single_fidelity": ["BayesianOptimization", "GridSearch", "RandomSearch"],
     "strategies.successive_halving": ["SuccessiveHalving"],
-    "study": ["Study"],
-    "trial": ["Trial", "TrialMetrics", "TrialResult", "TrialState"],
-    "tuner": ["HyperparameterTuner"],
+    "study.study": ["Study"],
+    "trials.trial": ["Trial", "TrialMetrics", "TrialResult", "TrialState"],
+    "tuner.tuner": ["HyperparameterTuner"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

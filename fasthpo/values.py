@@ -1,19 +1,32 @@
-"""What users hand over: values and columns of whatever library, as plain Python values and by position.
+"""Values: the types of arrays, what users hand over as plain Python values, and the checks at the door.
 
-None of these libraries is imported. They are told by what they share: an array has a `shape` and `item()`, a scalar of
-Arrow's has `as_py()`, a number of any kind has `__float__()`, and a column `__array__()`.
+Users hand over values and columns of whatever library, which are taken by position. None of these libraries is
+imported. They are told by what they share: an array has a `shape` and `item()`, a scalar of Arrow's has `as_py()`, a
+number of any kind has `__float__()`, and a column `__array__()`.
 """
 
 from __future__ import annotations
 
 import array
 import math
+import operator
 import sys
 from collections.abc import Iterator, Mapping, Set
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from fasthpo.errors import InvalidValue
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+FIRST_CAPACITY = 64  # entries of an array that grows
+
+masked = np.errstate(all="ignore")
+"""Decorates what computes with numbers from outside. Ranges and losses may lie anywhere: a result that overflows is
+infinite, one that underflows is zero, and either is dealt with; after `np.seterr(all="raise")` NumPy would raise
+instead, and by default warn."""
 
 _PLAIN = frozenset({float, int, str, bool, type(None)})
 _UNORDERED = (str, bytes, bytearray, Mapping, Set)  # what can be iterated over, but is no column
@@ -83,6 +96,11 @@ def scalar(value: np.generic) -> Any:
         except OverflowError:
             return value
     return found
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar as the Python value it stands for; anything else unchanged."""
+    return scalar(value) if isinstance(value, np.generic) else value
 
 
 def _as_float(value: Any) -> float:
@@ -186,17 +204,6 @@ def _unified(listed: list[Any]) -> npt.NDArray[Any] | list[Any]:
     return listed
 
 
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-
-
-def plain(value: Any) -> Any:
-    """A NumPy scalar as the Python value it stands for; anything else unchanged."""
-    return scalar(value) if isinstance(value, np.generic) else value
-
-
-IntArray = npt.NDArray[np.int64]
-
-
 def grow(array: npt.NDArray[np.generic], capacity: int, fill: float = 0) -> npt.NDArray[np.generic]:
     """A copy with room for `capacity` entries along the last axis, the new ones set to `fill`."""
     length = array.shape[-1]
@@ -268,7 +275,13 @@ def check_index(what: str, index: Any, length: int) -> int:
     return place % length
 
 
-masked = np.errstate(all="ignore")
-"""Decorates what computes with numbers from outside. Ranges and losses may lie anywhere: a result that overflows is
-infinite, one that underflows is zero, and either is dealt with; after `np.seterr(all="raise")` NumPy would raise
-instead, and by default warn."""
+def check_flag(name: str, value: Any) -> bool:
+    """The boolean itself.
+
+    Raises:
+        InvalidValue: it is none.
+    """
+    flag = plain(value)
+    if not isinstance(flag, bool):
+        raise InvalidValue(f"{name} must be True or False, got {name}={shown(value)}")
+    return flag

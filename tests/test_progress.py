@@ -18,8 +18,8 @@ from fasthpo.samplers.random import RandomSampler
 from fasthpo.space.kinds import Continuous
 from fasthpo.study.study import Study
 from fasthpo.trials.trial import TrialState
-from fasthpo.tuner.progress import Progress
 from fasthpo.tuner import progress as module
+from fasthpo.tuner.progress import Progress
 
 
 class Terminal(io.StringIO):

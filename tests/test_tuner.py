@@ -21,11 +21,11 @@ from fasthpo.samplers.random import RandomSampler
 from fasthpo.space.kinds import Continuous, Discrete
 from fasthpo.strategies.single_fidelity import GridSearch, RandomSearch
 from fasthpo.trials.trial import Trial, TrialMetrics, TrialResult, TrialState
+from fasthpo.tuner import tuner as module
 from fasthpo.tuner.callbacks import HyperparameterCallback
 from fasthpo.tuner.config import EarlyStoppingConfig, PruningConfig, TunerConfig
 from fasthpo.tuner.results import StudyStatistics, busy_seconds
 from fasthpo.tuner.tuner import HyperparameterTuner
-from fasthpo.tuner import tuner as module
 from tests.tuning import GRID, SPACE, make, parabola, params_of, states
 
 # --- what an objective may return

@@ -12,10 +12,9 @@ from fasthpo.pruners.base import Pruner
 from fasthpo.trials.reports import NONE, NarrowArray
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import FloatArray, IntArray, as_number, check_count, grow
+from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, as_number, check_count, grow
 
 Pool = Literal["all", "completed"]
-_FIRST_CAPACITY = 64
 
 
 def _percentile(value: Any) -> float:
@@ -40,7 +39,7 @@ class _Pools:
         self.q = q
         self.min_steps = min_steps
         self.pools: dict[int, FloatArray] = {}
-        self.best: FloatArray = np.full(max(_FIRST_CAPACITY, len(table.reports.last)), np.nan)
+        self.best: FloatArray = np.full(max(FIRST_CAPACITY, len(table.reports.last)), np.nan)
 
     def take_up(self, table: TrialTable) -> None:
         raise NotImplementedError
@@ -100,7 +99,7 @@ class _AllPools(_Pools):
     def __init__(self, table: TrialTable, q: float, min_steps: int) -> None:
         super().__init__(table, q, min_steps)
         self.ended = 0
-        self.order: IntArray = np.zeros(_FIRST_CAPACITY, np.int64)
+        self.order: IntArray = np.zeros(FIRST_CAPACITY, np.int64)
         # the answer of the latest report's kernel call, which holds until something else happens
         self.judged, self.verdict = NONE, False
 
@@ -112,7 +111,7 @@ class _AllPools(_Pools):
         kept = kept[kept < len(reports.last)]
         kept = kept[reports.last[kept] != NONE]
         self.ended = len(kept)
-        self.order = np.zeros(max(_FIRST_CAPACITY, len(kept)), np.int64)
+        self.order = np.zeros(max(FIRST_CAPACITY, len(kept)), np.int64)
         self.order[: len(kept)] = kept
         counted = np.flatnonzero(reports.step[: len(best)] >= self.min_steps)
         for step, values in _by_step(reports.step[counted], best[counted]).items():

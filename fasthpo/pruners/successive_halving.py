@@ -12,9 +12,8 @@ from fasthpo.pruners.base import Pruner
 from fasthpo.space.parameter import LARGEST_INTEGER
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import FloatArray, check_count, grow
+from fasthpo.values import FIRST_CAPACITY, FloatArray, check_count, grow
 
-_FIRST_CAPACITY = 64
 _BEYOND = 2**63  # no step is as large
 
 
@@ -32,7 +31,7 @@ class _Rungs:
         self.levels = levels
         self.eta = eta
         self.rungs: list[FloatArray] = []
-        capacity = max(_FIRST_CAPACITY, len(table))
+        capacity = max(FIRST_CAPACITY, len(table))
         self.reached, self.stopped = bytearray(capacity), bytearray(capacity)
         self.withdrawn: npt.NDArray[np.int8] = np.zeros(capacity, np.int8)
         self._replay(table)

@@ -11,9 +11,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from fasthpo.values import FloatArray
 
 DIGITS = 12
 _LEAST_EXPONENT = -290  # from here on a power of ten keeps all its bits

@@ -12,9 +12,7 @@ from fasthpo.strategies.rungs import Plan
 from fasthpo.strategies.synchronous import ended_legs
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import FloatArray, IntArray, grow
-
-_FIRST_CAPACITY = 64
+from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow
 
 
 class _Rung:
@@ -25,10 +23,10 @@ class _Rung:
 
         self._kernels = rungs
         self._reduction_factor = reduction_factor
-        self._losses: FloatArray = np.empty(_FIRST_CAPACITY)
-        self._numbers: IntArray = np.empty(_FIRST_CAPACITY, np.int64)
-        self._flags: npt.NDArray[np.int8] = np.zeros(_FIRST_CAPACITY, np.int8)
-        self._heaps: npt.NDArray[np.int32] = np.empty((3, _FIRST_CAPACITY), np.int32)
+        self._losses: FloatArray = np.empty(FIRST_CAPACITY)
+        self._numbers: IntArray = np.empty(FIRST_CAPACITY, np.int64)
+        self._flags: npt.NDArray[np.int8] = np.zeros(FIRST_CAPACITY, np.int8)
+        self._heaps: npt.NDArray[np.int32] = np.empty((3, FIRST_CAPACITY), np.int32)
         self._sizes: IntArray = np.zeros(5, np.int64)
         self.started = 0  # trials that were given the resource, without those that failed there
 

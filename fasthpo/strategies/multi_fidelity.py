@@ -17,7 +17,7 @@ from fasthpo.strategies.summary import RungStatistics, progress, rung_statistics
 from fasthpo.strategies.synchronous import SynchronousBrackets
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import plain, shown
+from fasthpo.values import check_flag, plain, shown
 
 
 def check_resource(name: str, value: Any, least: int = 1) -> int:
@@ -155,15 +155,3 @@ class MultiFidelity(Strategy):
         if self._table is not None and len(self._table):
             lines += ["", *progress(self._table, self.rung_statistics())]
         return "\n".join(lines)
-
-
-def check_flag(name: str, value: Any) -> bool:
-    """The boolean itself.
-
-    Raises:
-        InvalidValue: it is none.
-    """
-    flag = plain(value)
-    if not isinstance(flag, bool):
-        raise InvalidValue(f"{name} must be True or False, got {name}={shown(value)}")
-    return flag

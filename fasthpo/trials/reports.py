@@ -10,10 +10,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.values import FloatArray, IntArray, grow, grow_unset
+from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow, grow_unset
 
 NarrowArray = npt.NDArray[np.unsignedinteger]
-_FIRST_CAPACITY = 64
 _CHUNK_BITS = 16  # values stand in arrays of 2**16: a long column is never copied to grow
 _CHUNK, _IN_CHUNK = 1 << _CHUNK_BITS, (1 << _CHUNK_BITS) - 1
 _BY_TRIAL = ("last", "highest", "top")
@@ -47,12 +46,12 @@ class Reports:
     def __init__(self) -> None:
         self._length = 0
         for name in ("step", "gap"):
-            self._put(name, np.empty(_FIRST_CAPACITY, np.uint8))
+            self._put(name, np.empty(FIRST_CAPACITY, np.uint8))
         self._chunks: list[FloatArray] = []
         self._values: list[memoryview[float]] = []
         self.failures: dict[int, int] = {}
         for name in _BY_TRIAL:
-            self._put(name, np.full(_FIRST_CAPACITY, NONE, np.int64))
+            self._put(name, np.full(FIRST_CAPACITY, NONE, np.int64))
 
     def _put(self, name: str, array: npt.NDArray[np.generic]) -> None:
         setattr(self, name, array)
@@ -217,7 +216,7 @@ class Reports:
         begins, ends = np.append(True, differs)[:n], np.append(differs, True)[:n]
         gap = np.empty(n, np.int64)
         gap[by_trial] = np.where(begins, 0, np.diff(by_trial, prepend=0))
-        capacity = max(_FIRST_CAPACITY, n)
+        capacity = max(FIRST_CAPACITY, n)
         for name, column in (("step", step), ("gap", gap)):
             self._put(name, grow_unset(column, capacity, np.min_scalar_type(int(column.max(initial=0)))))
         for i in range(0, n, _CHUNK):

@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import FloatArray, IntArray, grow, grow_unset
+from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow, grow_unset
 
-_FIRST_CAPACITY = 64
 COLUMNS = ("trial", "resource", "value", "charge", "state", "start", "end")
 
 
@@ -37,15 +36,15 @@ class Legs:
 
     def __init__(self) -> None:
         self._length = 0
-        self.trial: IntArray = np.empty(_FIRST_CAPACITY, np.int64)
-        self.resource: IntArray = np.empty(_FIRST_CAPACITY, np.int64)
-        self.value: FloatArray = np.empty(_FIRST_CAPACITY)
-        self.charge: IntArray = np.empty(_FIRST_CAPACITY, np.int64)
-        self.state: npt.NDArray[np.int8] = np.empty(_FIRST_CAPACITY, np.int8)
-        self.start: FloatArray = np.empty(_FIRST_CAPACITY)
-        self.end: FloatArray = np.empty(_FIRST_CAPACITY)
-        self.previous: IntArray = np.empty(_FIRST_CAPACITY, np.int64)
-        self.last: IntArray = np.full(_FIRST_CAPACITY, NONE, np.int64)
+        self.trial: IntArray = np.empty(FIRST_CAPACITY, np.int64)
+        self.resource: IntArray = np.empty(FIRST_CAPACITY, np.int64)
+        self.value: FloatArray = np.empty(FIRST_CAPACITY)
+        self.charge: IntArray = np.empty(FIRST_CAPACITY, np.int64)
+        self.state: npt.NDArray[np.int8] = np.empty(FIRST_CAPACITY, np.int8)
+        self.start: FloatArray = np.empty(FIRST_CAPACITY)
+        self.end: FloatArray = np.empty(FIRST_CAPACITY)
+        self.previous: IntArray = np.empty(FIRST_CAPACITY, np.int64)
+        self.last: IntArray = np.full(FIRST_CAPACITY, NONE, np.int64)
         self.open: dict[int, OpenLeg] = {}
         self.spent = 0
 

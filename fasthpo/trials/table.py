@@ -19,7 +19,7 @@ from fasthpo.trials.savepoint import Savepoint
 from fasthpo.trials.segments import Legs, OpenLeg
 from fasthpo.trials.trial import TrialState
 from fasthpo.trials.tried import tried_points
-from fasthpo.values import FloatArray, IntArray, grow, shown
+from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow, shown
 
 Direction = Literal["minimize", "maximize"]
 NO_DRAW = -1  # of a trial whose parameters no sampler drew
@@ -27,7 +27,6 @@ NO_BRACKET = -1  # of a trial that no multi-fidelity strategy has started
 INFRASTRUCTURE = "infrastructure: "  # `errors` begin so of trials that failed because of what they ran on
 MOST_METRICS = 1000  # names; each takes as much memory as a parameter
 TRIAL_COLUMNS = ("values", "states", "starts", "ends", "resources", "draws", "brackets")
-_FIRST_CAPACITY = 64
 _STATES = tuple(TrialState)  # by number: an index costs a third of what the enumeration's own look-up costs
 _FILL = {
     "values": np.nan,
@@ -73,18 +72,18 @@ class TrialTable:
         self.savepoint = Savepoint()
         self._length = 0
         self._told = 0
-        self._params: FloatArray = np.full((len(space), _FIRST_CAPACITY), np.nan)
-        self._values: FloatArray = np.full(_FIRST_CAPACITY, np.nan)
-        self._states: npt.NDArray[np.int8] = np.zeros(_FIRST_CAPACITY, np.int8)
-        self._starts: FloatArray = np.full(_FIRST_CAPACITY, np.nan)
-        self._ends: FloatArray = np.full(_FIRST_CAPACITY, np.nan)
-        self._resources: FloatArray = np.full(_FIRST_CAPACITY, np.nan)
-        self._draws: IntArray = np.full(_FIRST_CAPACITY, NO_DRAW, np.int64)
-        self._brackets: npt.NDArray[np.int32] = np.full(_FIRST_CAPACITY, NO_BRACKET, np.int32)
-        self._tell_order: IntArray = np.zeros(_FIRST_CAPACITY, np.int64)
+        self._params: FloatArray = np.full((len(space), FIRST_CAPACITY), np.nan)
+        self._values: FloatArray = np.full(FIRST_CAPACITY, np.nan)
+        self._states: npt.NDArray[np.int8] = np.zeros(FIRST_CAPACITY, np.int8)
+        self._starts: FloatArray = np.full(FIRST_CAPACITY, np.nan)
+        self._ends: FloatArray = np.full(FIRST_CAPACITY, np.nan)
+        self._resources: FloatArray = np.full(FIRST_CAPACITY, np.nan)
+        self._draws: IntArray = np.full(FIRST_CAPACITY, NO_DRAW, np.int64)
+        self._brackets: npt.NDArray[np.int32] = np.full(FIRST_CAPACITY, NO_BRACKET, np.int32)
+        self._tell_order: IntArray = np.zeros(FIRST_CAPACITY, np.int64)
         # the running trials, and where in that list each of them stands
-        self._running: IntArray = np.zeros(_FIRST_CAPACITY, np.int64)
-        self._running_place: IntArray = np.zeros(_FIRST_CAPACITY, np.int64)
+        self._running: IntArray = np.zeros(FIRST_CAPACITY, np.int64)
+        self._running_place: IntArray = np.zeros(FIRST_CAPACITY, np.int64)
         self._running_length = 0
 
     def __len__(self) -> int:

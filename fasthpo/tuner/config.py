@@ -17,7 +17,7 @@ from fasthpo.samplers.base import check_seed
 from fasthpo.storage.weights import Keep, check_keep
 from fasthpo.system.paths import given_path
 from fasthpo.trials.table import check_direction
-from fasthpo.values import as_number, check_count, plain, shown
+from fasthpo.values import as_number, check_count, check_flag, shown
 
 # by strategy, which is also the pruner's name: the fields that it uses, which are arguments of the pruner
 PRUNING_STRATEGIES: dict[str, tuple[str, ...]] = {
@@ -31,13 +31,6 @@ PRUNING_STRATEGIES: dict[str, tuple[str, ...]] = {
 _FORBIDDEN = re.compile(r'[/\\<>:"|?*\x00-\x1f]')  # in file names, on Windows or everywhere
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # no file names on Windows
 _LONGEST_NAME = 200  # bytes; file systems end at 255, and temporary names are longer
-
-
-def _boolean(name: str, value: Any) -> bool:
-    answer = plain(value)
-    if not isinstance(answer, bool):
-        raise InvalidValue(f"{name} must be True or False, got {name}={shown(value)}")
-    return answer
 
 
 def _checked_name(name: Any) -> str:
@@ -199,7 +192,7 @@ class EarlyStoppingConfig(_Config):
         self._set(
             patience=check_count("patience", self.patience, 1),
             min_delta=delta,
-            restore_best_weights=_boolean("restore_best_weights", self.restore_best_weights),
+            restore_best_weights=check_flag("restore_best_weights", self.restore_best_weights),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -292,7 +285,7 @@ class TunerConfig(_Config):
             value = getattr(self, name)
             self._set(**{name: None if value is None else check_count(name, value, 1)})
         for name in ("save_checkpoints", "compress_history", "overwrite"):
-            self._set(**{name: _boolean(name, getattr(self, name))})
+            self._set(**{name: check_flag(name, getattr(self, name))})
 
     @property
     def study_dir(self) -> Path:

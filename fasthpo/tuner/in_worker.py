@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from fasthpo.errors import InvalidValue, NotCopyable, TrialStateError
@@ -25,26 +22,15 @@ def early_stopping(config: TunerConfig) -> EarlyStopping:
     return EarlyStopping(config.early_stopping, config.direction)
 
 
-_sending: ContextVar[bool] = ContextVar("sending", default=False)
-
-
-@contextlib.contextmanager
-def sending_to_worker() -> Iterator[None]:
-    """While something is pickled for a worker, a tuner in it is pickled as its stand-in."""
-    before = _sending.set(True)
-    try:
-        yield
-    finally:
-        _sending.reset(before)
-
-
 def reduced_tuner(config: TunerConfig) -> tuple[Any, ...]:
     """What `__reduce__` says of a tuner.
 
     Raises:
         NotCopyable: it is not sent to a worker.
     """
-    if not _sending.get():
+    from fasthpo.execution.pickling import is_sending  # imports cloudpickle
+
+    if not is_sending.get():
         raise NotCopyable(
             "a tuner can't be pickled or copied, as its study can't: write it with tuner.save_checkpoint(), and take "
             "that up with tuner.load_checkpoint(path) or fasthpo.Study.load(path)"

@@ -1,4 +1,4 @@
-"""Breaking calls off between any two of their steps.
+"""Breaking calls off between any two of their steps, and the calls that are.
 
 Steps are the bytecode instructions of all Python functions that a call runs in this thread, but for those of the
 standard library that take a lock in one step and note it in the next: a call that is broken off between the two leaves
@@ -8,11 +8,16 @@ a lock which no later test gets.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
+
+import fasthpo
+from fasthpo import Study, TrialState
 
 _LEFT_OUT = (threading.__file__, logging.__file__)
 
@@ -67,3 +72,71 @@ def _with_steps(call: Callable[[], Any], step: int = -1, then: Callable[[], Any]
     finally:
         sys.settrace(before)
     return steps
+
+
+def traced(call: Callable[[], Any]) -> set[str]:
+    """The modules of fasthpo of which a call runs something, by their names."""
+    root = Path(fasthpo.__file__).resolve().parent
+    files: set[str] = set()
+
+    def trace(frame: FrameType, event: str, argument: Any) -> None:
+        files.add(frame.f_code.co_filename)
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    paths = [Path(file).resolve() for file in files]
+    return {path.relative_to(root).with_suffix("").as_posix() for path in paths if path.is_relative_to(root)}
+
+
+# --- the calls
+
+Prepare = Callable[[Study], Any]
+Call = Callable[[Study, Any], Any]
+
+
+def prepared_report(study: Study) -> int:
+    trial = study.ask()
+    for step in range(2):
+        trial.report(trial["x"] + step, step)
+    return trial.number
+
+
+def _enqueued(study: Study) -> None:
+    study.enqueue({"n": 3, "c": "a"})
+
+
+def _known(study: Study, _: None) -> None:
+    points = [study.space.decode(row) for row in study.table.params[:, :2].T]
+    study.add_trials({name: [point.get(name) for point in points] for name in study.space}, [0.25, math.nan])
+
+
+CALLS: dict[str, tuple[Prepare, Call]] = {
+    "ask": (lambda study: None, lambda study, _: study.ask()),
+    "ask-enqueued": (_enqueued, lambda study, _: study.ask()),
+    "ask_batch": (_enqueued, lambda study, _: study.ask_batch(3)),
+    "enqueue": (lambda study: None, lambda study, _: _enqueued(study)),
+    "report": (prepared_report, lambda study, number: study.report(number, 0.5, 2)),
+    "should_prune": (prepared_report, lambda study, number: study.should_prune(number)),
+    "tell": (prepared_report, lambda study, number: study.tell(number, 0.5, metrics={"m": 1.0})),
+    "tell-pruned": (prepared_report, lambda study, number: study.tell(number, state=TrialState.PRUNED)),
+    "tell-failed": (prepared_report, lambda study, number: study.tell(number, math.nan)),
+    "tell_batch": (
+        lambda study: study.ask_batch(3).numbers,
+        lambda study, numbers: study.tell_batch(numbers, [0.5, math.nan, math.inf][: len(numbers)]),
+    ),
+    "add_trials": (lambda study: None, _known),
+    "set_attribute": (lambda study: None, lambda study, _: study.set_attribute("a", len(study))),
+}
+
+
+def finish(study: Study) -> None:
+    """No trial runs or waits any more, so that histories stay short."""
+    while study.table.counts[TrialState.WAITING]:
+        study.ask()
+    for number in study.table.running.tolist():
+        study.report(number, 1.0, 5)
+        study.tell(number, number % 7 / 7)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 import fasthpo
+from fasthpo.storage import directory_store
 from fasthpo.storage.directory import holds_study
 from tests.failing import ERRORS, FailingDisk
 from tests.studies import SAMPLERS, STRATEGIES, content, load, make, names, run
@@ -151,6 +152,7 @@ def go_through(
     top: Path, patch: pytest.MonkeyPatch, durability: str, wanted: Callable[[int, str], bool], **failure: Any
 ) -> set[str]:
     """Live once for each wanted call of a clean life; the names of all calls that failed."""
+    patch.setattr(directory_store, "_LOCK_TRUSTED", -1.0)  # which calls are made does not depend on the time
     disk = FailingDisk(patch, top)
     clean = Life(top / "clean", disk, KINDS[0], durability)
     clean.live()

@@ -13,68 +13,22 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from interrupting import Interrupted, broken_off, counted, handled
+from attack_interrupts import CALLS as ALL_CALLS
+from attack_interrupts import HANDLERS, KINDS, Case
+from interrupting import CALLS, Interrupted, broken_off, counted, finish, handled, prepared_report, traced
 from studies import content, load, make, run
 
 import fasthpo
 from fasthpo import Study, TrialState
+from fasthpo.study.state import CHANGING
 
 # an interrupt in a callback of the interpreter's own, such as a weak reference's, goes nowhere
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-Prepare = Callable[[Study], Any]
-Call = Callable[[Study, Any], Any]
-
-
-def _reported(study: Study) -> int:
-    trial = study.ask()
-    for step in range(2):
-        trial.report(trial["x"] + step, step)
-    return trial.number
-
-
-def _enqueued(study: Study) -> None:
-    study.enqueue({"n": 3, "c": "a"})
-
-
-def _known(study: Study, _: None) -> None:
-    points = [study.space.decode(row) for row in study.table.params[:, :2].T]
-    study.add_trials({name: [point.get(name) for point in points] for name in study.space}, [0.25, math.nan])
-
-
-CALLS: dict[str, tuple[Prepare, Call]] = {
-    "ask": (lambda study: None, lambda study, _: study.ask()),
-    "ask-enqueued": (_enqueued, lambda study, _: study.ask()),
-    "ask_batch": (_enqueued, lambda study, _: study.ask_batch(3)),
-    "enqueue": (lambda study: None, lambda study, _: _enqueued(study)),
-    "report": (_reported, lambda study, number: study.report(number, 0.5, 2)),
-    "should_prune": (_reported, lambda study, number: study.should_prune(number)),
-    "tell": (_reported, lambda study, number: study.tell(number, 0.5, metrics={"m": 1.0})),
-    "tell-pruned": (_reported, lambda study, number: study.tell(number, state=TrialState.PRUNED)),
-    "tell-failed": (_reported, lambda study, number: study.tell(number, math.nan)),
-    "tell_batch": (
-        lambda study: study.ask_batch(3).numbers,
-        lambda study, numbers: study.tell_batch(numbers, [0.5, math.nan, math.inf][: len(numbers)]),
-    ),
-    "add_trials": (lambda study: None, _known),
-    "set_attribute": (lambda study: None, lambda study, _: study.set_attribute("a", len(study))),
-}
-
-
-def _finish(study: Study) -> None:
-    """No trial runs or waits any more, so that histories stay short."""
-    while study.table.counts[TrialState.WAITING]:
-        study.ask()
-    for number in study.table.running.tolist():
-        study.report(number, 1.0, 5)
-        study.tell(number, number % 7 / 7)
-
 
 # the steps of a call that are tried, at most; a prime distance apart, which differs from case to case
 _MOST = int(os.environ.get("FASTHPO_TEST_INTERRUPTS", "60"))
@@ -125,8 +79,8 @@ def test_a_call_that_is_broken_off_was_done_wholly_or_not_at_all(
         if after != before or not was_broken_off:
             call(twin, given)
         assert after == content(twin), f"{name} was broken off at step {step}"
-        _finish(study)
-        _finish(twin)
+        finish(study)
+        finish(twin)
         assert content(study) == content(twin), f"{name} was broken off at step {step}"
 
 
@@ -140,9 +94,9 @@ def test_what_is_kept_is_what_the_study_has_after_a_call_was_broken_off(
     for _ in range(12):
         run(study, study.ask())
     call(study, prepare(study))  # imports and compiles
-    _finish(study)
+    finish(study)
     steps = counted(lambda: call(study, prepare(study)))
-    _finish(study)
+    finish(study)
     for step in range(1, steps + 53, max(53, steps // _MOST)):
         given = prepare(study)
         broken_off(lambda given=given: call(study, given), step)
@@ -150,7 +104,7 @@ def test_what_is_kept_is_what_the_study_has_after_a_call_was_broken_off(
         # the program ends here: all that was told before the call is there, whether the call is or not
         kept = load(tmp_path)
         assert told - 4 <= len(kept.table.legs) + len(kept.table.tell_order) <= told + 4
-        _finish(study)
+        finish(study)
         study.sync()
         assert content(load(tmp_path)) == content(study), f"{name} was broken off at step {step}"
     study.close()
@@ -196,6 +150,107 @@ def test_a_refresh_that_is_broken_off_leaves_what_was_there(tmp_path: Path) -> N
             break
         step += 31
     assert step > 300
+
+
+# what a call may run, all of which is to be interrupted
+MODULES = {
+    "study/study", "study/state", "study/followers", "study/scheduler", "trials/history",
+    "trials/savepoint", "trials/table", "trials/reports", "trials/segments", "trials/metrics", "trials/tried",
+    "trials/outcome", "trials/objectives", "trials/frozen", "trials/rebuilding", "space/partial", "space/search_space",
+    "space/encoding", "values", "system/clock", "pruners/claims", "pruners/percentile", "pruners/patient",
+    "pruners/successive_halving", "pruners/wilcoxon", "samplers/random", "samplers/grid", "samplers/qmc",
+    "samplers/tpe", "samplers/split", "samplers/model", "samplers/surrogate", "samplers/cma_es", "samplers/evolution",
+    "samplers/observations", "strategies/multi_fidelity", "strategies/synchronous", "strategies/asynchronous",
+    "storage/store", "storage/directory_store", "storage/journal", "storage/records", "storage/framing",
+    "storage/snapshot_writer", "storage/snapshot_reader", "storage/packing", "storage/checks", "storage/atomic",
+    "storage/directory", "storage/lock", "storage/durability", "storage/weights",
+}  # fmt: skip
+
+
+def test_the_steps_that_are_interrupted_are_those_of_all_modules_on_the_way(tmp_path: Path) -> None:
+    modules: set[str] = set()
+    for i, kind in enumerate(KINDS[1:8]):
+        study = make(*kind, storage=tmp_path / str(i))
+        for _ in range(12):
+            run(study, study.ask())
+        for prepare, call in ALL_CALLS.values():  # the last of which closes it
+            given = prepare(study)
+            modules |= traced(lambda study=study, call=call, given=given: call(study, given))
+            if study.storage is not None:
+                finish(study)
+    assert modules >= MODULES
+
+
+@pytest.mark.parametrize("name", ALL_CALLS)
+def test_a_signal_handler_may_close_the_study_in_the_middle_of_any_call(name: str, tmp_path: Path) -> None:
+    rng = random.Random(name)
+    for handler in HANDLERS:
+        case = Case(rng.choice(KINDS), name, handler, tmp_path / "case", rng.random() < 0.7)
+        case.sweep(max(4, _MOST // 15), math.inf, rng)
+        assert not case.wrong, case.examples
+        assert case.tries
+
+
+def test_a_break_that_comes_while_another_one_is_made_good_is_made_good_too() -> None:
+    study, twin = (make("random", "median", "asha") for _ in range(2))
+    for _ in range(12):
+        for one in (study, twin):
+            run(one, one.ask())
+
+    def half_done() -> None:
+        """As if the call before had been broken off, and not been taken back yet."""
+        study._state.stage = CHANGING
+
+    half_done()
+    steps = counted(study.ask)
+    twin.ask()
+    for step in range(1, steps, max(1, steps // (2 * _MOST))):
+        half_done()
+        broken_off(study.ask, step)
+        if len(study) > len(twin) or study.table.counts != twin.table.counts:
+            twin.ask()
+        assert content(study) == content(twin), step
+        for one in (study, twin):
+            run(one, one.ask())
+            finish(one)
+        assert content(study) == content(twin), step
+
+
+def test_a_program_whose_handler_closes_the_study_ends_as_it_says(tmp_path: Path) -> None:
+    program = (
+        PROGRAM
+        + """
+import signal
+def handler(*_):
+    study.close()
+    sys.exit(7)
+signal.signal(signal.SIGALRM, handler)
+while True:
+    if len(study) == 5:  # all is imported and compiled
+        signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))
+    try:
+        study.enqueue({"x": 0.5})
+        trial = study.ask()
+        trial.report(trial["x"], 0)
+        study.tell(trial, trial["x"])
+        os.write(1, b"%d\\n" % trial.number)
+    except Exception as error:
+        os.write(2, repr(error).encode())
+        os._exit(1)
+"""
+    )
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("no timers that signal")
+    for i in range(3):
+        arguments = [sys.executable, "-c", program, str(tmp_path / str(i)), str(0.05 + 0.0277 * i)]
+        ended = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+        assert (ended.returncode, ended.stderr) == (7, "")
+        told = {int(line) for line in ended.stdout.split("\n")[:-1]}
+        kept = load(tmp_path / str(i))
+        assert told and told <= set(kept.table.tell_order.tolist())
+        assert sorted(path.name for path in (tmp_path / str(i)).glob("*.msgpack")) == [
+            "checkpoint.msgpack", "journal.msgpack",
+        ]  # fmt: skip
 
 
 PROGRAM = """
@@ -347,8 +402,8 @@ def test_a_signal_handler_that_returns_changes_nothing_of_the_call_that_it_came_
         assert content(study) == content(twin), step
         if came:
             assert content(load(tmp_path / "copy.msgpack")) in (before, content(twin)), step
-        _finish(study)
-        _finish(twin)
+        finish(study)
+        finish(twin)
         step += 17
     assert step > 100
     study.close()
@@ -367,19 +422,19 @@ def test_a_call_that_meets_half_a_change_is_refused_and_the_change_goes_on(tmp_p
             except fasthpo.StudyBusy:
                 met.append("refused")
 
-    steps = counted(lambda: study.tell(_reported(study), 0.5))
-    twin.tell(_reported(twin), 0.5)
+    steps = counted(lambda: study.tell(prepared_report(study), 0.5))
+    twin.tell(prepared_report(twin), 0.5)
     for step in range(1, steps, 13):
-        given = _reported(study)
-        _reported(twin)
+        given = prepared_report(study)
+        prepared_report(twin)
         before = len(study)
         handled(lambda given=given: study.tell(given, 0.5), step, handler)
         twin.tell(given, 0.5)
         for _ in range(len(study) - before):
             twin.enqueue({"n": 3})
         assert study.trials[given].state == twin.trials[given].state
-        _finish(study)
-        _finish(twin)
+        finish(study)
+        finish(twin)
     assert "refused" in met
 
 
@@ -472,7 +527,7 @@ def test_signals_from_the_system_at_any_moment_leave_a_study_whole(tmp_path: Pat
                 pass
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
-            _finish(study)
+            finish(study)
             study.sync()
             assert content(load(tmp_path)) == content(study)
     finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -360,3 +362,86 @@ def test_a_tuner_that_may_overwrite_leaves_the_weights_of_a_study_that_is_open(t
     other.close()
     make_tuner(2, output_dir=tmp_path, save_checkpoints=True, overwrite=True).optimize(parabola)
     assert len(load(tmp_path / "s")) == 2 and not list((tmp_path / "s").rglob("weights"))
+
+
+# --- two processes, once the lock file was removed
+
+_OTHER = """
+import sys
+from pathlib import Path
+import fasthpo
+study = fasthpo.Study.load(sys.argv[1], durability="system")
+print("open", flush=True)
+for line in sys.stdin:
+    {"tell": lambda: study.tell(study.ask(), 0.25), "compact": study.compact, "close": study.close}[line.strip()]()
+    print("done", flush=True)
+"""
+
+
+def _background(study: fasthpo.Study) -> None:
+    mine = study._state.store
+    assert mine is not None
+    mine._compact_at = 0
+    study.ask()
+    with mine._idle:
+        mine.wait()
+    study.sync()
+
+
+OLD: dict[str, Callable[[fasthpo.Study], object]] = {
+    "tell": by_tell,
+    "sync": fasthpo.Study.sync,
+    "compact": fasthpo.Study.compact,
+    "close": fasthpo.Study.close,
+    "in the background": _background,
+}
+
+
+@pytest.mark.parametrize("first", OLD)
+def test_a_second_writer_in_another_process_has_the_study_and_the_first_is_told(first: str, tmp_path: Path) -> None:
+    """Also before the second one has written anything."""
+    where = tmp_path / "study"
+    study = begun(where, durability="system")
+    (where / ".lock").unlink()
+    by_tell(study)  # as nobody else is there yet
+    arguments = [sys.executable, "-c", _OTHER, str(where)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None and other.stdout is not None
+
+        def do(what: str) -> None:
+            assert other.stdin is not None and other.stdout is not None
+            other.stdin.write(what + "\n")
+            other.stdin.flush()
+            assert other.stdout.readline() == "done\n"
+
+        assert other.stdout.readline() == "open\n"
+        before = files(where)
+        with pytest.raises(fasthpo.StorageError, match="can't be kept any more"):
+            OLD[first](study)
+        assert files(where) == before
+        do("tell")
+        told = len(load(where).table.legs)
+        for again in OLD.values():
+            with pytest.raises(fasthpo.StorageError):
+                again(study)
+        do("compact")
+        with pytest.raises(fasthpo.StorageError):
+            study.compact()
+        do("tell")
+        study.keep_at(tmp_path / "elsewhere")
+        seen = content(study)
+        study.close()
+        del study
+        do("close")
+    assert len(load(where).table.legs) == told + 1
+    assert content(load(tmp_path / "elsewhere")) == seen
+
+
+def test_a_lock_file_that_is_removed_while_nobody_else_writes_is_no_loss(tmp_path: Path) -> None:
+    study = begun(tmp_path)
+    (tmp_path / ".lock").unlink()
+    by_tell(study)
+    study.compact()
+    seen = content(study)
+    study.close()
+    assert content(load(tmp_path)) == seen

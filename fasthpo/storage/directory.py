@@ -7,7 +7,8 @@
 A checkpoint takes the place of an older one in these steps, and a crash between any two leaves a checkpoint and a
 complete journal of the same generation:
 
-1. The new checkpoint is written to a temporary file, which is synced. The study goes on meanwhile.
+1. The new checkpoint is written to a temporary file, which is synced, and read back: if it does not hold all, the
+   journal stays. The study goes on meanwhile.
 2. A journal of the next generation begins, with all that happened since step 1. From here on both journals get all
    records. The new one is synced.
 3. The temporary file is renamed to checkpoint.msgpack, and the directory synced. The old journal is out of date.

@@ -15,10 +15,11 @@ from pathlib import Path
 from fasthpo.errors import FastHPOError, StorageError, StudyClosed, StudyReadOnly
 from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
 from fasthpo.storage.directory import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE, refuse_other
-from fasthpo.storage.journal import Journal, journal_head
-from fasthpo.storage.lock import WriterLock
+from fasthpo.storage.journal import Journal, gone, journal_head
+from fasthpo.storage.lock import LOCK_FILE, WriterLock
 from fasthpo.storage.records import JournalRecorder
 from fasthpo.storage.regular import refuse_irregular
+from fasthpo.storage.snapshot_reader import check_written
 from fasthpo.storage.snapshot_writer import Head, write_snapshot
 from fasthpo.storage.store import MemoryStore
 from fasthpo.system.forked import in_forked
@@ -29,6 +30,7 @@ from fasthpo.trials.history import History
 _LEAST = 2**20  # bytes of a journal that are worth a checkpoint
 _REPORTS_WAIT = 0.05  # seconds that reports are held back at most, if others follow
 _GROWTH = 2  # a checkpoint is made when the journal is so many times as large as the last one
+_LOCK_TRUSTED = 0.01  # seconds after which a look is taken whether somebody else writes here
 _PATIENCE = 5.0  # seconds that the end of the program waits for a call in another thread
 
 _stores: weakref.WeakSet[DirectoryStore] = weakref.WeakSet()
@@ -79,6 +81,8 @@ class DirectoryStore:
         self._is_dropped = False
         self._warned = False
         self._handed_over = 0.0
+        self._lock_checked = 0.0
+        self._held = history.extent[:4]  # how many trials, tells, reports and legs the files have at least
         self._finalizer: weakref.finalize | None = None  # type: ignore[type-arg]
         _stores.add(self)
         in_forked(self, DirectoryStore._disown)
@@ -120,7 +124,7 @@ class DirectoryStore:
         old, self._journal = self._journal, journal
         if self._finalizer is not None:
             self._finalizer.detach()
-        self._finalizer = weakref.finalize(self, _abandon, journal, self.recorder, self._lock)
+        self._finalizer = weakref.finalize(self, _give_up, journal, self.recorder, self._lock)
         self._finalizer.atexit = False  # see `end`
         if old is not None:
             old.close()
@@ -186,6 +190,9 @@ class DirectoryStore:
         journal = self._journal
         assert journal is not None
         try:
+            if time.monotonic() - self._lock_checked > _LOCK_TRUSTED:
+                self._check_lock()
+                self._lock_checked = time.monotonic()
             if journal.is_suspect:
                 self.wait()  # for a checkpoint that was begun before
                 if self._journal is journal:
@@ -207,6 +214,8 @@ class DirectoryStore:
             self.must_catch_up()
             raise
         self._warned = False
+        if strict:
+            self._held = self._history.extent[:4]
         self._handed_over = time.monotonic()
         if journal.size > self._compact_at and not self._is_compacting and not self._is_closing:
             self._start_compacting()
@@ -235,7 +244,18 @@ class DirectoryStore:
             StorageError: they are not; see `Journal.check`.
         """
         assert self._journal is not None
+        self._check_lock()
         self._journal.check_head()
+
+    def _check_lock(self) -> None:
+        """Make sure that nobody else writes here, as is possible once the lock file was removed.
+
+        Raises:
+            StorageError: somebody does.
+        """
+        if self._lock.is_taken_over():
+            self.must_catch_up()  # from now on nothing is appended to what is another's
+            raise gone(self.directory / LOCK_FILE)
 
     def is_in_place(self) -> bool:
         """Whether the directory's files are still this study's.
@@ -275,18 +295,31 @@ class DirectoryStore:
         was_suspect = old is not None and old.is_suspect
         self.must_catch_up()  # if this is broken off when the new checkpoint may be there, the old journal is of no use
         try:
-            self._compact(Frozen(self._history), present)
-        except OSError as error:
+            frozen = Frozen(self._history)
+            self._check_complete(frozen)
+            self._compact(frozen, present)
+        except Exception as error:  # also one of ours: the journal is not given up for a checkpoint that can't be made
             if old is not None:
                 old.is_suspect = was_suspect
             if isinstance(error, StorageError):
                 raise
+            number, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (errno.EIO, repr(error))
             raise StorageError(
-                error.errno,
-                f"the study's checkpoint can't be written: {error.strerror}; write the study to another place with "
+                number,
+                f"the study's checkpoint can't be written: {reason}; write the study to another place with "
                 "study.save(path). The file is",
                 str(self.directory / CHECKPOINT_FILE),
             ) from error
+
+    def _check_complete(self, frozen: Frozen) -> None:
+        """Make sure that a checkpoint holds what the files hold already."""
+        if any(have < held for have, held in zip(frozen.extent, self._held, strict=True)):
+            raise StorageError(
+                errno.EIO,
+                f"a checkpoint was not made, as it would lack what the journal has: {frozen.extent} trials, tells, "
+                f"reports and legs, not {self._held}",
+                str(self.directory / CHECKPOINT_FILE),
+            )
 
     def _start_compacting(self) -> None:
         frozen, begin = Frozen(self._history), self._journal.size  # type: ignore[union-attr]
@@ -317,10 +350,12 @@ class DirectoryStore:
         self._check_old(old)
         try:
             with open(temporary, "xb") as file:
-                write_snapshot(file, frozen, head)
+                columns = write_snapshot(file, frozen, head)
                 file.flush()
                 sync_file(file.fileno())
                 size = file.tell()
+            check_written(temporary, frozen, columns, head)
+            del columns
             present = present if old is None else old.path
             other = NEXT_JOURNAL_FILE if present is not None and present.name == JOURNAL_FILE else JOURNAL_FILE
             self._check_old(old)
@@ -366,6 +401,7 @@ class DirectoryStore:
         """Make sure that no other study's files are replaced; without a journal the study's lock was just taken."""
         if old is not None:
             with self._busy:  # or its size may just be changing
+                self._check_lock()
                 old.check_head()
 
     def _tidy(self) -> None:
@@ -442,7 +478,7 @@ class DirectoryStore:
         if self._is_inherited:
             return
         if self._journal is not None:
-            self._journal.abandon(self.recorder.take())
+            _abandon(self._journal, self.recorder, self._lock)
         if not keeps_lock:
             self._lock.release()
 
@@ -462,6 +498,7 @@ class DirectoryStore:
                 self.drop()
             elif self._journal is not None and not self._journal.is_suspect:
                 with suppress(StorageError):
+                    self._check_lock()
                     self._journal.append(self.recorder.take())
         finally:
             self._busy.release()
@@ -502,10 +539,17 @@ class _Background:
                 store._idle.notify_all()
 
 
-def _abandon(journal: Journal, recorder: JournalRecorder, lock: WriterLock) -> None:
+def _give_up(journal: Journal, recorder: JournalRecorder, lock: WriterLock) -> None:
     """Nobody has the study any more."""
-    journal.abandon(recorder.take())
+    _abandon(journal, recorder, lock)
     lock.release()
+
+
+def _abandon(journal: Journal, recorder: JournalRecorder, lock: WriterLock) -> None:
+    """Write what is left, unless the directory is another's by now."""
+    if lock.is_taken_over():
+        journal.is_suspect = True  # nothing is appended
+    journal.abandon(recorder.take())
 
 
 def _end_all() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import msgpack
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.errors import CorruptCheckpoint
+from fasthpo.errors import CorruptCheckpoint, StorageError
 from fasthpo.storage.checks import (
     FINISHED,
     LARGEST,
@@ -22,7 +24,7 @@ from fasthpo.storage.checks import (
     check_trials,
 )
 from fasthpo.storage.definition import Definition
-from fasthpo.storage.framing import Broken, read_frames
+from fasthpo.storage.framing import HEAD_SIZE, Broken, claimed_size, payload_at, read_frames
 from fasthpo.storage.packing import unpack_column, unpack_text
 from fasthpo.storage.snapshot_writer import (
     FORMAT,
@@ -34,13 +36,13 @@ from fasthpo.storage.snapshot_writer import (
     Head,
     read_head,
 )
-from fasthpo.trials.frozen import Columns
+from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.metrics import MOST_METRICS, Measured
 from fasthpo.trials.rebuilding import rebuild
 from fasthpo.trials.table import NO_DRAW
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import IntArray
+from fasthpo.values import FloatArray, IntArray
 
 _T = TypeVar("_T")
 
@@ -250,8 +252,6 @@ def _assemble(definition: Definition, groups: list[_Group], counts: _Counts, res
     check_reports(reports["trial"], reports["step"])
     order = _in_order(_joined([g.leg_index for g in groups], np.int64), counts.legs, "legs", whole)
     legs = {name: _joined([g.legs[name] for g in groups], t)[order] for name, t in LEG_TYPES.items()}
-    if not np.isin(legs["state"], (*FINISHED, TrialState.PAUSED)).all():
-        raise CorruptCheckpoint("a leg has ended in a state that is no end")
     metrics = _measured(groups)
     errors = {number: text for group in groups for number, text in group.errors.items()}
     # those of lost trials don't count
@@ -260,12 +260,10 @@ def _assemble(definition: Definition, groups: list[_Group], counts: _Counts, res
         for group in groups
         for number, count in group.failures.items()
     }
-    check_failures(failures, trials["states"], reports["trial"])
     columns = Columns(params, trials, metrics, tell_order, reports, legs, errors, failures)
+    _check_together(columns, rest)
     waiting, open_legs = _unfinished(columns, rest, report_index, whole)
     history = rebuild(space, definition.direction, columns, waiting, open_legs)
-    if rest.next_draw <= int(trials["draws"].max(initial=NO_DRAW)):
-        raise CorruptCheckpoint(f"the next draw, {rest.next_draw}, has been drawn already")
     history.next_draw = rest.next_draw
     history.attributes.update(rest.attributes)
     return history
@@ -276,8 +274,7 @@ def _measured(groups: list[_Group]) -> Measured:
     ids = {name: i for i, name in enumerate(dict.fromkeys(name for group in groups for name in group.metrics))}
     if not ids:
         return Measured.none()
-    if len(ids) > MOST_METRICS:
-        raise CorruptCheckpoint(f"there are more than {MOST_METRICS} metrics")
+    _check_metrics(len(ids))
     counts = np.zeros(sum(len(group.rank) for group in groups), np.int64)
     for group in groups:
         for here, _ in group.metrics.values():
@@ -292,6 +289,20 @@ def _measured(groups: list[_Group]) -> Measured:
             name[at], value[at] = ids[metric], values
             of_group[here] += 1
     return Measured(list(ids), counts, name, value)
+
+
+def _check_metrics(count: int) -> None:
+    if count > MOST_METRICS:
+        raise CorruptCheckpoint(f"there are more than {MOST_METRICS} metrics")
+
+
+def _check_together(columns: Columns, rest: _Rest) -> None:
+    """What must be true of all trials together, besides what is numbered."""
+    if not np.isin(columns.legs["state"], (*FINISHED, TrialState.PAUSED)).all():
+        raise CorruptCheckpoint("a leg has ended in a state that is no end")
+    check_failures(columns.failures, columns.trials["states"], columns.reports["trial"])
+    if rest.next_draw <= int(columns.trials["draws"].max(initial=NO_DRAW)):
+        raise CorruptCheckpoint(f"the next draw, {rest.next_draw}, has been drawn already")
 
 
 def _unfinished(
@@ -313,3 +324,125 @@ def _unfinished(
     if len(running) and not 0 <= opened["reports"].min() <= opened["reports"].max() <= count:
         raise CorruptCheckpoint("a leg began after more reports than there are")
     return waiting.tolist(), list(zip(*(column.tolist() for column in opened.values()), strict=True))
+
+
+# --- reading back what was just written
+
+
+def check_written(path: Path, frozen: Frozen, columns: Columns, head: Head) -> None:
+    """Make sure that a file which was just written can be read and holds all that it should, a group at a time.
+
+    It costs about as much as reading it does, and memory for the largest group.
+
+    Args:
+        path: the file.
+        frozen, columns, head: what was written to it.
+
+    Raises:
+        StorageError: it does not, or what it was written from makes no sense.
+        OSError: it can't be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            _compare(file, frozen, columns, head)
+    except (CorruptCheckpoint, ValueError, IndexError) as error:
+        raise StorageError(
+            errno.EIO,
+            f"a checkpoint was not taken, as it does not hold the study when it is read back ({error})",
+            str(path),
+        ) from error
+
+
+def _next_payload(file: BinaryIO) -> bytes:
+    begin = file.read(HEAD_SIZE)
+    payload = payload_at(begin + file.read(claimed_size(begin) - len(begin)), 0)
+    if isinstance(payload, str):
+        raise CorruptCheckpoint(payload)
+    return payload
+
+
+def _metrics_of(group: _Group, measured: Measured) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """By metric what a group has, and what it is to have, NaN where a trial has none."""
+    size = len(group.rank)
+    wanted = dict(measured.columns(group.first, group.first + size))
+    for name in {*group.metrics, *wanted}:
+        found = np.full(size, np.nan)
+        if name in group.metrics:
+            here, values = group.metrics[name]
+            found[here] = values
+        yield found, wanted.get(name, np.full(size, np.nan))
+
+
+def _compare(file: BinaryIO, frozen: Frozen, columns: Columns, head: Head) -> None:
+    found, counts, rest = _read(_next_payload(file), _read_head)
+    opened = list(zip(*(column.tolist() for column in rest.open_legs.values()), strict=True))
+    attributes = [json.dumps(one.attributes) for one in (rest, frozen)]  # as texts: no NaN is equal to itself
+    same = (found._replace(version=head.version), counts) == (head, frozen.extent)
+    if not (
+        same and (rest.next_draw, rest.waiting.tolist(), opened) == (frozen.next_draw, frozen.waiting, frozen.open_legs)
+    ):
+        raise CorruptCheckpoint("its head is another one")
+    if attributes[0] != attributes[1]:
+        raise CorruptCheckpoint("the attributes are others")
+    space, n = Definition(found.definition).space, counts.trials
+    rank = np.full(n, -1, np.int64)
+    rank[columns.tell_order] = np.arange(counts.finished)
+    is_finished = np.isin(columns.trials["states"], FINISHED)
+    if not (np.array_equal(rank >= 0, is_finished) and int(is_finished.sum()) == counts.finished):
+        raise CorruptCheckpoint("the order of the tells does not name each finished trial once")
+    parents = SteppedParents(space)
+    reports, legs = _Found(columns.reports), _Found(columns.legs)
+    texts = failures = 0
+    first = 0
+    while first < n:
+        payload = _next_payload(file)
+        group = _read(payload, lambda unpacker, first=first: _read_group(unpacker, len(space), first, counts, found))  # type: ignore[misc]
+        some = slice(first, first + len(group.rank))
+        reports.add(group.report_index, group.reports)
+        legs.add(group.leg_index, group.legs)
+        texts += len(group.errors)
+        failures += len(group.failures)
+        pairs = [(group.params, columns.params[:, some]), (group.rank, rank[some])]
+        pairs += [(group.trials[name], columns.trials[name][some]) for name in TRIAL_TYPES]
+        pairs += _metrics_of(group, columns.metrics)
+        if not (
+            all(_same(one, other) for one, other in pairs)
+            and all(columns.errors.get(number) == text for number, text in group.errors.items())
+            and all(columns.failures.get(number) == count for number, count in group.failures.items())
+        ):
+            raise CorruptCheckpoint(f"the trials from {first} on are others")
+        first += len(group.rank)
+        check_trials(group.trials)
+        parents.settle(group.params)
+        check_rows(space, group.params, group.trials["states"])
+        check_reports(group.reports["trial"], group.reports["step"])
+    if file.read(1) or (texts, failures) != (len(columns.errors), len(columns.failures)):
+        raise CorruptCheckpoint("it does not end with the last of them")
+    reports.check()
+    legs.check()
+    _check_metrics(len(columns.metrics.names))
+    _check_together(columns, rest)
+    _unfinished(columns, rest, columns.reports["trial"], whole=True)
+
+
+def _same(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    return np.array_equal(one, other, equal_nan=other.dtype.kind == "f")
+
+
+class _Found:
+    """Which entries of long columns were found in the groups so far."""
+
+    def __init__(self, columns: dict[str, npt.NDArray[Any]]) -> None:
+        self._columns = columns
+        self._found = np.zeros(len(columns["trial"]), np.bool_)
+        self._count = 0
+
+    def add(self, index: IntArray, columns: dict[str, npt.NDArray[Any]]) -> None:
+        if not all(_same(columns[name], column[index]) for name, column in self._columns.items()):
+            raise CorruptCheckpoint("reports or legs are others")
+        self._found[index] = True
+        self._count += len(index)
+
+    def check(self) -> None:
+        if self._count != len(self._found) or not self._found.all():
+            raise CorruptCheckpoint("reports or legs are missing")

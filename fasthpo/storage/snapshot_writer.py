@@ -74,8 +74,8 @@ class Head(NamedTuple):
     definition: str
 
 
-def write_snapshot(file: BinaryIO, frozen: Frozen, head: Head) -> None:
-    """Write a frozen history to a file.
+def write_snapshot(file: BinaryIO, frozen: Frozen, head: Head) -> Columns:
+    """Write a frozen history to a file; its columns, with which `thawing.check_written` compares the file.
 
     Raises:
         OSError: the file can't be written.
@@ -84,6 +84,7 @@ def write_snapshot(file: BinaryIO, frozen: Frozen, head: Head) -> None:
     file.write(frame(_head(frozen, columns, head)))
     for payload in _groups(columns):
         file.write(frame(payload))
+    return columns
 
 
 def _packed(*objects: Any) -> bytes:

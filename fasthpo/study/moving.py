@@ -51,7 +51,7 @@ def move(
                 "choose another directory"
             )
         if not has_weights:
-            _refuse_weights(root, overwrite)
+            _refuse_weights(root, overwrite or root == state.weights_left_in)
         if holds_study(directory):
             remove_study(directory)
         if not has_weights:  # not before the study: weights alone are refused, a study alone would miss them
@@ -73,7 +73,10 @@ def move(
     except BaseException:
         if begun is not None:
             if copied:
+                state.weights_left_in = root  # unless all that was copied can be removed
                 remove_trials(root, copied)
+                with suppress(OSError):
+                    state.weights_left_in = root if trials_in(root) else None
             state.keep_in(before)
             begun.drop(keeps_lock=True)
             with suppress(OSError):

@@ -11,9 +11,10 @@ import sys
 import threading
 import weakref
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 
-from fasthpo.errors import FastHPOError, StorageError, StudyBusy, StudyReadOnly
+from fasthpo.errors import FastHPOError, StorageError, StudyBusy, StudyClosed, StudyReadOnly
 from fasthpo.samplers.base import Sampler
 from fasthpo.storage.store import ClosedStore, MemoryStore, Store
 from fasthpo.storage.weights import Checkpoints
@@ -31,7 +32,7 @@ WRITING = 2  # in memory all is done
 REPORTING = 3  # a report is being added
 _CALLS = frozenset(
     ("ask", "ask_within", "ask_batch", "enqueue", "report", "should_prune", "tell", "tell_batch", "add_trials",
-     "set_attribute", "keep_checkpoints", "keep_at")
+     "set_attribute", "keep_checkpoints", "keep_at", "sync", "compact", "let_go")
 )  # fmt: skip
 
 
@@ -51,6 +52,8 @@ class StudyState:
         store: where the study is kept.
         stage: where the call stands that is under way, or that was broken off.
         is_torn: whether a call within the one under way was broken off.
+        closes: whether the study is to be closed as soon as that call has ended.
+        weights_left_in: where weights were copied to in vain, and could not be removed.
     """
 
     def __init__(
@@ -71,6 +74,9 @@ class StudyState:
         self._owner = weakref.ref(owner)
         self._sampler = sampler
         self._strategy = strategy
+        self.closes = False
+        self._with_strategy: bool | None = None  # whether its strategy is still its own, while a break is made good
+        self.weights_left_in: Path | None = None
         self._is_rolled_back = False  # in a forked process, where a call of another thread was taken back
         self.take_up(history)
         in_forked(self, StudyState._disown)
@@ -134,16 +140,28 @@ class StudyState:
         """
         return Change(self, moves, notes_only)
 
-    def settle(self) -> None:
+    def writing(self) -> Writing:
+        """A call that writes what the study is, and changes nothing of it, as a context.
+
+        Raises:
+            StudyBusy: on entering: it can't be made in the middle of another call.
+        """
+        return Writing(self)
+
+    def settle(self, own: int = 0) -> None:
         """Make good whatever a call that was broken off has left.
+
+        Args:
+            own: how many of `_CALLS` this is part of.
 
         Raises:
             StudyBusy: that call goes on: this is called by a signal handler, or by a part of the user's own, within it.
         """
         if self.stage != IDLE:
-            if self._is_within_a_call(own=0):
+            if self._is_within_a_call(own):
                 _refuse_within()
             self.break_off()
+            self.close_if_wanted()
 
     def settled_history(self) -> History:
         """The history, without what a call has changed so far within which this one is made."""
@@ -157,9 +175,12 @@ class StudyState:
 
         The lock keeps other threads out, not what runs in the middle of a call: a signal handler, or a sampler.
         """
-        frame, found, owner = sys._getframe(1), 0, self._owner()
+        frame, found = sys._getframe(1), 0
+        owner = self._owner()
         while frame is not None and found <= own:
-            found += frame.f_code.co_name in _CALLS and frame.f_locals.get("self") is owner
+            if frame.f_code.co_name in _CALLS:
+                caller = frame.f_locals.get("self")
+                found += caller is owner or caller is self
             frame = frame.f_back  # type: ignore[assignment]
         return found > own
 
@@ -174,6 +195,7 @@ class StudyState:
         """
         if not self._is_within_a_call(own=1):
             self.break_off()
+            self.close_if_wanted()
             return IDLE
         is_complete = self.stage == CHANGING and self.table.savepoint.extent is None
         if not is_complete and not (notes_only and self.stage == CHANGING and self.history.is_untouched):
@@ -200,6 +222,27 @@ class StudyState:
         else:  # so that one is broken off, too, whatever becomes of the error
             self.is_torn = True
             self.stage = outer
+        self.close_if_wanted()
+
+    def let_go(self) -> None:
+        """Write everything and let others have the study's directory; the study goes on in memory."""
+        with self.lock, self.writing():
+            self.keep_in(self.store.release())
+
+    def close(self) -> None:
+        """Write everything and let others have the study, which can't be changed any more; see `Study.close`."""
+        with self.lock:
+            self.closes = self.stage != IDLE and self._is_within_a_call(own=0)
+            if self.closes:
+                return
+            self.let_go()
+            if self.store.refusal is None:
+                self.keep_in(ClosedStore(StudyClosed("the study was closed; load it again to change it")))
+
+    def close_if_wanted(self) -> None:
+        """Called at the end of each call, in which a signal handler may have closed the study."""
+        if self.closes and self.stage == IDLE:
+            self.close()
 
     def break_off(self, error: BaseException | None = None) -> None:
         """A call does not come to its end: what it has begun is taken back; what was complete stands."""
@@ -212,10 +255,12 @@ class StudyState:
                 followers.sampler.withdraw()
             elif isinstance(error, Exception):
                 followers.sampler.skip_failed()
-            with_strategy = not followers.strategy.goes_elsewhere()
+            if self._with_strategy is None:  # else a break came into this, too, and it may follow either table
+                self._with_strategy = not followers.strategy.goes_elsewhere()
             history = settled(self.history)
             store.follow(history)
-            self.take_up(history, with_strategy)
+            self.take_up(history, self._with_strategy)
+            self._with_strategy = None
             followers.sampler.forget()
             followers.sampler.observe_rest()
             followers.weights.recount()
@@ -243,12 +288,19 @@ class Change:
         state = self._state
         if state.stage != IDLE:
             self._outer = state.enter_within(self._notes_only)
-        state.store.open(self._moves)
-        if state.scheduler.strategy is not None:
-            state.followers.strategy.check()
-        state.stage = CHANGING
-        if self._outer == IDLE or state.table.savepoint.extent is None:
-            state.history.begin()
+        state.stage = CHANGING  # from here on no signal handler changes or closes it
+        try:
+            state.store.open(self._moves)
+            if state.scheduler.strategy is not None:
+                state.followers.strategy.check()
+            if self._outer == IDLE or state.table.savepoint.extent is None:
+                state.history.begin()
+        except BaseException:  # nothing has changed
+            if self._outer == IDLE:
+                state.table.savepoint.extent = None
+            state.stage = self._outer
+            state.close_if_wanted()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -259,13 +311,41 @@ class Change:
                 state.stage = self._outer
             else:
                 state.leave(error, self._outer)
-        elif error is None and not state.is_torn:
-            state.history.commit()
-            state.stage = IDLE
-        else:
-            state.is_torn = False
-            state.stage = state.stage if state.stage != IDLE else CHANGING
-            state.break_off(error)
+            return
+        try:
+            if error is None and not state.is_torn:
+                state.history.commit()
+                state.stage = IDLE
+            else:
+                state.is_torn = False
+                state.stage = state.stage if state.stage != IDLE else CHANGING
+                state.break_off(error)
+        except BaseException as late:  # a signal handler's
+            if state.stage != IDLE:
+                state.break_off(late)
+            raise
+        finally:
+            if state.closes:
+                state.close_if_wanted()
+
+
+class Writing:
+    """See `StudyState.writing`."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: StudyState) -> None:
+        self._state = state
+
+    def __enter__(self) -> None:
+        state = self._state
+        state.settle(own=1)
+        state.store.wait()  # others may have the lock meanwhile
+        state.stage = WRITING
+
+    def __exit__(self, *_: object) -> None:
+        self._state.stage = IDLE
+        self._state.close_if_wanted()
 
 
 def _refuse_within() -> None:

@@ -19,7 +19,6 @@ from fasthpo.errors import (
     InvalidSearchSpace,
     InvalidValue,
     NotCopyable,
-    StudyClosed,
     StudyExists,
     StudyReadOnly,
     TrialStateError,
@@ -45,6 +44,7 @@ from fasthpo.storage.directory import (
 from fasthpo.storage.durability import Durability, check_durability
 from fasthpo.storage.opening import Opened, follow, keep_on, open_study, writer_lock
 from fasthpo.storage.regular import refuse_irregular
+from fasthpo.storage.snapshot_reader import check_written
 from fasthpo.storage.snapshot_writer import ID_SIZE, VERSION, Head, write_snapshot
 from fasthpo.storage.store import ClosedStore
 from fasthpo.storage.weights import Checkpoints, Keep
@@ -317,18 +317,24 @@ class Study(StudyReader):
         state = self._state
         with state.lock:
             outer = IDLE if state.stage == IDLE else state.enter_within()
-            table, pruner = state.table, state.followers.pruner
-            state.store.open()
-            if pruner.claim.lost is not None:
-                pruner.check()
-            # the check itself is slower: it is for saying what is wrong
-            if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
-                self._check_running(number, "report")
             state.stage = REPORTING  # a report is there as soon as it is counted: nothing is noted down to go back
+            try:
+                table, pruner = state.table, state.followers.pruner
+                state.store.open()
+                if pruner.claim.lost is not None:
+                    pruner.check()
+                # the check itself is slower: it is for saying what is wrong
+                if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
+                    self._check_running(number, "report")
+            except BaseException:  # nothing has changed
+                state.stage = outer
+                state.close_if_wanted()
+                raise
             try:
                 earlier = state.history.reported(number, step, reported)
                 if earlier != NONE:
                     state.stage = outer
+                    state.close_if_wanted()
                     kept = table.reports.value_at(earlier)
                     if not (kept == reported or (kept != kept and reported != reported)):
                         logger.warning("trial %d has reported %s at step %d; %s is ignored", number, kept, step, value)
@@ -341,6 +347,8 @@ class Study(StudyReader):
             except BaseException as error:
                 state.leave(error, outer)
                 raise
+            if state.closes:
+                state.close_if_wanted()
 
     def should_prune(self, number: int) -> bool:
         """As `Trial.should_prune`."""
@@ -358,10 +366,12 @@ class Study(StudyReader):
             try:
                 answer = pruner.should_prune(number)
                 state.stage = outer
-                return answer
             except BaseException as error:
                 state.leave(error, outer)
                 raise
+            if state.closes:
+                state.close_if_wanted()
+            return answer
 
     # --- tell
 
@@ -633,10 +643,7 @@ class Study(StudyReader):
 
     def _let_go(self) -> None:
         """Write everything and let others have the study's directory; the study goes on in memory."""
-        state = self._state
-        with state.lock:
-            state.settle()
-            state.keep_in(state.store.release())
+        self._state.let_go()
 
     def sync(self) -> None:
         """Have everything on the disk before this returns, whatever the durability; nothing for a study in memory.
@@ -645,8 +652,7 @@ class Study(StudyReader):
             StorageError: it can't be written.
         """
         state = self._state
-        with state.lock:
-            state.settle()
+        with state.lock, state.writing():
             state.store.sync()
 
     def compact(self) -> None:
@@ -659,22 +665,20 @@ class Study(StudyReader):
             StorageError: it can't be written; the journal goes on.
         """
         state = self._state
-        with state.lock:
-            state.settle()
+        with state.lock, state.writing():
             state.store.compact()
 
     def close(self) -> None:
         """Write everything, and let others have the study; it can still be read and saved, but not changed.
 
+        A signal handler may call this in the middle of another call of the study, and then return or exit: the study is
+        closed as soon as that call has ended, or was taken back.
+
         Raises:
             StorageError: what was told can't be written; the study stays open.
         """
-        state = self._state
-        with state.lock:
-            self._let_go()
-            if state.store.refusal is None:
-                state.keep_in(ClosedStore(StudyClosed("the study was closed; load it again to change it")))
-            self._loaded = None
+        self._state.close()
+        self._loaded = None
 
     def __enter__(self) -> Self:
         return self
@@ -705,14 +709,20 @@ class Study(StudyReader):
         if path.is_dir():
             refuse_irregular(target)
         with storage_errors(f"{target} can't be written"), atomic_file(absolute(target)) as file:
-            self._write(file)
+            frozen, head = self._frozen()
+            columns = write_snapshot(file, frozen, head)
+            file.flush()
+            check_written(Path(file.name), frozen, columns, head)
         return target
 
     def _write(self, file: BinaryIO) -> None:
         """Write the whole study, as it is now, as a checkpoint."""
+        write_snapshot(file, *self._frozen())
+
+    def _frozen(self) -> tuple[Frozen, Head]:
+        """The study as it is now, and what a file of it begins with."""
         with self._state.lock:
-            frozen, head = Frozen(self._state.settled_history()), Head(VERSION, 0, self._id, self._definition())
-        write_snapshot(file, frozen, head)
+            return Frozen(self._state.settled_history()), Head(VERSION, 0, self._id, self._definition())
 
     @classmethod
     def load(

@@ -82,6 +82,11 @@ class Frozen:
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def extent(self) -> tuple[int, int, int, int]:
+        """How many trials, tells, reports and legs there were."""
+        return self._length, len(self._tell_order), len(self._reports), len(self._legs["trial"])
+
     def columns(self) -> Columns:
         """The columns as they were; takes as much memory and time as copying them does."""
         n = self._length

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 
 import fasthpo
-from fasthpo.kernels import above, parzen
+from fasthpo.kernels.tpe import above, parzen
 from fasthpo.samplers.axes import axes_of
 
 CANDIDATES, PARAMETERS, BANDWIDTH = 24, 20, 0.15

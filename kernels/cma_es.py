@@ -25,11 +25,7 @@ import math
 
 import numpy as np
 
-from .batches import set_draw
-from .compiling import kernel
-from .draws import fill_uniforms, is_active
-from .normal import normal_quantile
-from .parzen import (
+from .axes import (
     CONTINUOUS,
     COUNT,
     HIGH,
@@ -39,9 +35,13 @@ from .parzen import (
     cell_edges,
     cell_of_coordinate,
     coordinate_of_value,
+    is_active,
     value_of_cell,
     value_of_coordinate,
 )
+from .compiling import kernel
+from .normal import normal_quantile
+from .uniforms import fill_uniforms, set_draw
 
 # rows of `vectors`, (5, n): the mean m, the evolution paths, the square roots D of the eigenvalues of C as it was last
 # decomposed, and the diagonal of A
@@ -73,7 +73,7 @@ def draw_numbers(axes, numeric, vectors, basis, sigma, key, stream, y):  # type:
     """Draw y ~ N(0, C), and, if it leads beyond a bound, once more.
 
     Args:
-        axes: (d, 8); see `parzen`.
+        axes: (d, 8); see `kernels/axes.py`.
         numeric: which of them are numbers that vary, int64 (n,).
         vectors, basis, sigma: the Gaussian.
         key: of the draw, uint64 (5,); its last entry, the stream, is changed.
@@ -130,7 +130,7 @@ def draw_members(  # type: ignore[no-untyped-def]
     """Members of the present generation as rows of column values.
 
     Args:
-        axes, order, conditions, allowed: the space; see `draws.draw_candidates`.
+        axes, order, conditions, allowed: the space; see `tpe.draws.draw_candidates`.
         numeric, choices: which parameters are numbers, or choices, and vary, int64 (n,) and (c,).
         starts: see `draw_choices`.
         vectors, matrices, scalars: the Gaussian; see the top of the file.

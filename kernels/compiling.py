@@ -24,15 +24,17 @@ from numba.core.caching import FunctionCache  # noqa: E402
 REORDER = {"reassoc", "contract", "nsz", "arcp"}
 
 
-def _fingerprint() -> str:
+def fingerprint(folder: Path) -> str:
+    """A hash of all Python sources in a folder and its subfolders, of their names and of what is in them."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.name.encode())
-        digest.update(source.read_bytes())
+    for name, source in sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*.py")):
+        for part in (name.encode(), source.read_bytes()):
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
     return digest.hexdigest()
 
 
-FINGERPRINT = _fingerprint()
+FINGERPRINT = fingerprint(Path(__file__).parent)
 
 
 class _FingerprintedCache(FunctionCache):  # type: ignore[misc]

@@ -12,7 +12,7 @@ import math
 from .compiling import kernel
 from .exponential import exponential
 
-_LOG_SQRT_2_PI = 0.9189385332046727
+LOG_SQRT_2_PI = 0.9189385332046727
 _NARROW = 1e-3
 
 
@@ -58,7 +58,7 @@ def _between(low, high):  # type: ignore[no-untyped-def]
     width = high - low
     middle = 0.5 * (low + high)
     curvature = 1.0 + width * width * (middle * middle - 1.0) / 24.0
-    narrow = width * curvature * exponential(-0.5 * middle * middle - _LOG_SQRT_2_PI)
+    narrow = width * curvature * exponential(-0.5 * middle * middle - LOG_SQRT_2_PI)
     return narrow if width < _NARROW else mass
 
 

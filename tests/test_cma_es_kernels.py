@@ -14,8 +14,8 @@ from scipy.stats import kstest
 
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
 from fasthpo.kernels import cma_es
+from fasthpo.kernels.axes import cell_at, cell_edges
 from fasthpo.kernels.cma_es import BASIS, COVARIANCE, DEVIATIONS, MEAN, PATH, RANK_ONE_PATH, SCALES, SIGMA
-from fasthpo.kernels.parzen import cell_at, cell_edges
 from fasthpo.samplers.axes import axes_of
 from fasthpo.samplers.evolution import Evolution, default_population, settings_of
 from fasthpo.table import TrialTable

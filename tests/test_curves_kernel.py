@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasthpo import Continuous, MedianPruner, RandomSampler, Study, ThresholdPruner, TrialState, WilcoxonPruner
-from fasthpo.kernels.curves import count_better
+from fasthpo.kernels.pruning.curves import count_better
 from fasthpo.samplers.placing import Places
 from fasthpo.samplers.split import Key, sort_key
 from tests import naive_places

@@ -59,7 +59,7 @@ def expected_below(table: Any, enough: int) -> list[int]:
 
 
 def check(model: Model) -> None:
-    from fasthpo.kernels.tables import count_observations
+    from fasthpo.kernels.tpe.above_tabulated import count_observations
 
     table = model.table
     below = expected_below(table, len(table.space) + 1)

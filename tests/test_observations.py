@@ -10,7 +10,8 @@ import pytest
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace, Study, TPESampler
-from fasthpo.kernels import above, parzen
+from fasthpo.kernels import axes
+from fasthpo.kernels.tpe import above, parzen
 from fasthpo.samplers import model
 from fasthpo.samplers.axes import axes_of
 from fasthpo.samplers.observations import Observations, scrambled
@@ -91,7 +92,7 @@ def test_the_sample_estimates_the_sum_without_bias() -> None:
         study = filled(2000, seed)
         queries = SPACE.from_unit(np.random.default_rng(seed).random((10, len(SPACE))))
         coordinates = np.array(
-            [[parzen.coordinate_of_value(a, v) for a, v in zip(arrays.axes, q, strict=True)] for q in queries]
+            [[axes.coordinate_of_value(a, v) for a, v in zip(arrays.axes, q, strict=True)] for q in queries]
         )
         described, cells = np.zeros((len(SPACE), 4, 10)), np.zeros((len(SPACE), 8, 8))
         parzen.describe(arrays.axes, coordinates, described)

@@ -177,16 +177,16 @@ def test_running_trials_are_awaited() -> None:
 
 
 def test_lengthscales_are_searched_for_whenever_there_are_a_tenth_more_trials(monkeypatch: Any) -> None:
-    from fasthpo.kernels import process
+    from fasthpo.kernels import gaussian_process
 
     sizes = []
-    explain = process.explain
+    explain = gaussian_process.explain
 
     def counted(*arguments: Any) -> None:
         sizes.append(len(arguments[3]))
         explain(*arguments)
 
-    monkeypatch.setattr(process, "explain", counted)
+    monkeypatch.setattr(gaussian_process, "explain", counted)
     study = random_study(3000)
     kept = Surrogate(axes_of(SPACE))
     for key in finished_keys(study)[:1000]:

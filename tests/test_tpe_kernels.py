@@ -18,9 +18,11 @@ from scipy.stats import ks_2samp, kstest, norm, truncnorm
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
-from fasthpo.kernels import above, below, draws, normal, parzen, tables
+from fasthpo.kernels import axes, normal
+from fasthpo.kernels import uniforms as uniforms_kernels
 from fasthpo.kernels.exponential import exponential, logarithm
 from fasthpo.kernels.streams import uniforms
+from fasthpo.kernels.tpe import above, above_tabulated, below, draws, parzen
 from fasthpo.samplers.axes import axes_of
 
 SLOW = numba.config.DISABLE_JIT  # then the kernels run as plain Python
@@ -61,7 +63,7 @@ def rows_of(space: SearchSpace, n: int, seed: int) -> np.ndarray:
 def queries_of(arrays: Any, rows: np.ndarray) -> np.ndarray:
     """The rows (n, d) as candidates"""
     coordinates = np.array(
-        [[parzen.coordinate_of_value(a, v) for a, v in zip(arrays.axes, row, strict=True)] for row in rows]
+        [[axes.coordinate_of_value(a, v) for a, v in zip(arrays.axes, row, strict=True)] for row in rows]
     )
     queries = np.zeros((len(arrays.axes), 4, len(rows)))
     parzen.describe(arrays.axes, coordinates, queries)
@@ -69,8 +71,8 @@ def queries_of(arrays: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def cells_of(arrays: Any, bandwidth: float) -> np.ndarray:
-    coarse = arrays.axes[:, parzen.KIND] == parzen.COARSE
-    most = int(arrays.axes[coarse, parzen.COUNT].max()) if coarse.any() else 1
+    coarse = arrays.axes[:, axes.KIND] == axes.COARSE
+    most = int(arrays.axes[coarse, axes.COUNT].max()) if coarse.any() else 1
     cells = np.zeros((len(arrays.axes), most, most))
     parzen.tabulate_cells(arrays.axes, bandwidth, cells)
     return cells
@@ -166,7 +168,7 @@ def test_above_density_equals_scipy(name: str, joint: bool, n: int, bandwidth: f
         state = tabulated(arrays, bandwidth, rows, range(n))
         count(arrays, bandwidth, rows, np.flatnonzero(~counts), -1, state)
         cells, none = cells_of(arrays, bandwidth), np.zeros(len(queries))
-        tables.above_independent(arrays.axes, *state, counts.sum() + 1.0, cells, candidates, none, scores)
+        above_tabulated.above_independent(arrays.axes, *state, counts.sum() + 1.0, cells, candidates, none, scores)
         out = -scores
     used = rows[counts]
     expected = [
@@ -182,9 +184,14 @@ def test_above_density_equals_scipy(name: str, joint: bool, n: int, bandwidth: f
 
 def tabulated(arrays: Any, bandwidth: float, rows: np.ndarray, numbers: Iterable[int]) -> Any:
     d = len(arrays.axes)
-    sizes = [int(a[parzen.COUNT]) if a[parzen.KIND] in (parzen.COARSE, parzen.CATEGORICAL) else 0 for a in arrays.axes]
+    sizes = [int(a[axes.COUNT]) if a[axes.KIND] in (axes.COARSE, axes.CATEGORICAL) else 0 for a in arrays.axes]
     starts = np.cumsum([0, *sizes])[:-1]
-    state = np.zeros((d, tables.POINTS), np.int64), np.zeros(sum(sizes), np.int64), starts, np.zeros(d, np.int64)
+    state = (
+        np.zeros((d, above_tabulated.POINTS), np.int64),
+        np.zeros(sum(sizes), np.int64),
+        starts,
+        np.zeros(d, np.int64),
+    )
     count(arrays, bandwidth, rows, numbers, 1, state)
     return state
 
@@ -192,7 +199,7 @@ def tabulated(arrays: Any, bandwidth: float, rows: np.ndarray, numbers: Iterable
 def count(arrays: Any, bandwidth: float, rows: np.ndarray, numbers: Iterable[int], sign: int, state: Any) -> None:
     params, states = np.ascontiguousarray(rows.T), np.zeros(len(rows), np.int8)
     for k in numbers:
-        tables.count_observations(arrays.axes, bandwidth, params, states, k, k + 1, sign, *state)
+        above_tabulated.count_observations(arrays.axes, bandwidth, params, states, k, k + 1, sign, *state)
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -211,7 +218,7 @@ def test_waiting_trials_are_not_tabulated() -> None:
     arrays = axes_of(SPACES["continuous"])
     state = tabulated(arrays, 0.2, np.zeros((0, 2)), [])
     params, states = np.array([[0.1, np.nan], [5.0, 3.0]]), np.array([0, fasthpo.TrialState.WAITING], np.int8)
-    tables.count_observations(arrays.axes, 0.2, params, states, 0, 2, 1, *state)
+    above_tabulated.count_observations(arrays.axes, 0.2, params, states, 0, 2, 1, *state)
     assert state[3].tolist() == [1, 1]
 
 
@@ -220,7 +227,7 @@ def test_tables_hold_a_million_observations_at_one_place() -> None:
     many = state[0] * 1_000_000
     assert (many >= 0).all() and many.max() < 2**62
     expected = 1e6 * truncnorm(0, 5, loc=0, scale=0.2).pdf(0.05)
-    assert tables.interpolate(many[0], 0.05) == pytest.approx(expected, rel=1e-9)
+    assert above_tabulated.interpolate(many[0], 0.05) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +246,7 @@ def test_fine_cells_are_within_the_stated_bound(parameter: Discrete, middle: flo
     bandwidth = 0.15
     space = SearchSpace({"a": parameter})
     arrays = axes_of(space)
-    assert arrays.axes[0, parzen.KIND] == parzen.FINE
+    assert arrays.axes[0, axes.KIND] == axes.FINE
     values = [float(v) for v in {1, 2, 3, 5, parameter.high // 2, parameter.high - 1, parameter.high}]
     for observed_value in values:
         for query in values:
@@ -329,7 +336,7 @@ def test_exponential_at_the_ends() -> None:
 
 def test_compiled_stream_equals_numpy() -> None:
     numbers = np.empty(12)
-    draws.fill_uniforms(np.array([7, 3, 5, 1, 2], np.uint64), numbers)
+    uniforms_kernels.fill_uniforms(np.array([7, 3, 5, 1, 2], np.uint64), numbers)
     assert numbers.tolist() == uniforms(7 + (3 << 32), np.array([5 + (1 << 32)]), 2, 12)[0].tolist()
 
 
@@ -367,19 +374,19 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
         np.array([1, 0, 0, 0, 2], np.uint64), candidates,
     )  # fmt: skip
     for j in range(len(space)):
-        if arrays.conditional[j] or arrays.axes[j, parzen.KIND] == parzen.CONSTANT:
+        if arrays.conditional[j] or arrays.axes[j, axes.KIND] == axes.CONSTANT:
             continue
         column = np.sort(candidates[:, j])
         # the density integrates to the share of candidates below each of nine cuts
         cuts = np.quantile(column, np.linspace(0.1, 0.9, 9))
         grid = (
             np.unique(column)
-            if arrays.axes[j, parzen.KIND] in (parzen.CATEGORICAL, parzen.COARSE)
+            if arrays.axes[j, axes.KIND] in (axes.CATEGORICAL, axes.COARSE)
             else np.linspace(0, 1, 20001)
         )
         density = np.array([_marginal(arrays.axes[j], points[j], masses[j], weights, x) for x in grid])
         step = 1.0 if len(grid) < 20001 else grid[1] - grid[0]
-        if arrays.axes[j, parzen.KIND] == parzen.FINE:
+        if arrays.axes[j, axes.KIND] == axes.FINE:
             continue  # drawn as CONTINUOUS and rounded
         total = density.sum() * step
         for cut in cuts:
@@ -407,10 +414,10 @@ def test_crossed_candidates_keep_parameters_of_the_first_point(name: str, kept: 
 
     crossed, free = drawn(kept, 0), drawn(0.0, 1)
     for candidate in crossed[:50]:
-        values = [parzen.value_of_coordinate(a, x) for a, x in zip(arrays.axes, candidate, strict=True)]
+        values = [axes.value_of_coordinate(a, x) for a, x in zip(arrays.axes, candidate, strict=True)]
         space.validate(space.decode(np.array(values)))  # those are active whose conditions hold
     for j in range(len(space)):
-        if arrays.axes[j, parzen.KIND] == parzen.CONSTANT or arrays.conditional[j]:
+        if arrays.axes[j, axes.KIND] == axes.CONSTANT or arrays.conditional[j]:
             continue
         first = points[j, parzen.POINT, 0]
         same = (free[:, j] == first).mean()
@@ -439,9 +446,9 @@ def test_coordinates_and_values_are_inverse(name: str, seed: int) -> None:
     arrays = axes_of(space)
     coordinates = queries_of(arrays, rows)[:, parzen.COORDINATE].T
     for k, row in enumerate(rows):
-        back = np.array([parzen.value_of_coordinate(arrays.axes[j], coordinates[k, j]) for j in range(len(space))])
+        back = np.array([axes.value_of_coordinate(arrays.axes[j], coordinates[k, j]) for j in range(len(space))])
         active = ~np.isnan(row)
         np.testing.assert_allclose(back[active], row[active], rtol=1e-9, atol=1e-9)
         for j in np.flatnonzero(active):
-            low, high = arrays.axes[j, parzen.LOW], arrays.axes[j, parzen.HIGH]
-            assert arrays.axes[j, parzen.KIND] == parzen.CATEGORICAL or low <= back[j] <= high
+            low, high = arrays.axes[j, axes.LOW], arrays.axes[j, axes.HIGH]
+            assert arrays.axes[j, axes.KIND] == axes.CATEGORICAL or low <= back[j] <= high

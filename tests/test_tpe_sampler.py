@@ -360,7 +360,7 @@ def test_all_trials_end_alike(monkeypatch: pytest.MonkeyPatch, end: str, multiva
 
 def check_model(kept: Model) -> None:
     """What the model keeps up to date equals what is made anew from all trials."""
-    from fasthpo.kernels.tables import count_observations
+    from fasthpo.kernels.tpe.above_tabulated import count_observations
 
     kept.catch_up()
     table = kept.table

@@ -108,7 +108,7 @@ class WilcoxonPruner(Pruner):
         self._curves.pop(number, None)
 
     def _read(self, table: TrialTable, number: int) -> _Curve:
-        from fasthpo.kernels import wilcoxon  # imports numba
+        from fasthpo.kernels.pruning import wilcoxon  # imports numba
 
         if len(self._curves) >= _MOST_CURVES:
             self._curves.clear()  # each is read again when it is needed

@@ -1,4 +1,4 @@
-"""A search space in the arrays that the Parzen kernels read (see `kernels/parzen.py`)."""
+"""A search space in the arrays that the Parzen kernels read (see `kernels/axes.py`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NONE = Lattice(*[np.empty(0)] * len(Lattice._fields))
 
 
 class Axes(NamedTuple):
-    """The arrays; `parzen` says what they mean.
+    """The arrays; `kernels/axes.py` says what they mean.
 
     `stepped` are the numeric parameters with a step, and `lattice` says where their values lie: the kernels' own values
     may be off by a rounding error.
@@ -35,7 +35,7 @@ class Axes(NamedTuple):
 
 
 def _axis(parameter: Parameter) -> list[float]:
-    from fasthpo.kernels.parzen import CATEGORICAL, COARSE, CONSTANT, CONTINUOUS, FINE
+    from fasthpo.kernels.axes import CATEGORICAL, COARSE, CONSTANT, CONTINUOUS, FINE
 
     count = parameter.count
     if isinstance(parameter, Categorical):

@@ -96,7 +96,7 @@ class Evolution:
     """
 
     def __init__(self, table: TrialTable, seed: int, population: int | None, deviation: float | None) -> None:
-        from fasthpo.kernels.parzen import CATEGORICAL, CONSTANT, COUNT, KIND
+        from fasthpo.kernels.axes import CATEGORICAL, CONSTANT, COUNT, KIND
 
         self.table = table
         self._seed = seed
@@ -163,7 +163,7 @@ class Evolution:
 
     def _learn_known(self, counts: FloatArray) -> tuple[FloatArray, float]:
         """Where the best known trial is, and how far the best tenth spread; their choices are added to `counts`."""
-        from fasthpo.kernels.process import positions_of_values
+        from fasthpo.kernels.axes import positions_of_values
 
         numbers = np.array([key[3] for key in self._known[: max(-(-self._count_known // 10), 3)]], np.int64)
         points = np.empty((len(self._arrays.axes), len(numbers)))

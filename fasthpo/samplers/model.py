@@ -35,8 +35,9 @@ class Model:
     """
 
     def __init__(self, table: TrialTable, multivariate: bool, exact: bool) -> None:
-        from fasthpo.kernels.parzen import CATEGORICAL, COARSE, COUNT, KIND, tabulate_cells
-        from fasthpo.kernels.tables import POINTS
+        from fasthpo.kernels.axes import CATEGORICAL, COARSE, COUNT, KIND
+        from fasthpo.kernels.tpe.above_tabulated import POINTS
+        from fasthpo.kernels.tpe.parzen import tabulate_cells
 
         self.table = table
         self._arrays = axes_of(table.space)
@@ -159,7 +160,7 @@ class Model:
         self._due.clear()
 
     def _tabulate(self, first: int, last: int, sign: int) -> None:
-        from fasthpo.kernels.tables import count_observations
+        from fasthpo.kernels.tpe.above_tabulated import count_observations
 
         count_observations(
             self._arrays.axes,
@@ -176,7 +177,7 @@ class Model:
         )
 
     def _fit(self, split: Split) -> None:
-        from fasthpo.kernels.parzen import fit
+        from fasthpo.kernels.tpe.parzen import fit
 
         below = np.array(split.below, np.int64)
         self._weights = split.weights()
@@ -189,7 +190,7 @@ class Model:
 
     def candidates(self, seed: int, draw: int, count: int, joint: bool, every: bool) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (count, d) of column values, and their scores (count,): all exact, or just the best."""
-        from fasthpo.kernels.scoring import propose
+        from fasthpo.kernels.tpe.scoring import propose
 
         key = np.array(_key(seed, draw, _CANDIDATE_STREAM), np.uint64)
         values, scores = np.empty((count, len(self._arrays.axes))), np.empty(count)
@@ -199,7 +200,7 @@ class Model:
 
     def independent_batch(self, seed: int, draws: IntArray, count: int) -> FloatArray:
         """Suggestions (k, d), each the best of `count` candidates of the independent model, for consecutive asks."""
-        from fasthpo.kernels.batches import propose_batch
+        from fasthpo.kernels.tpe.batches import propose_batch
 
         key = np.array(_key(seed, 0, _CANDIDATE_STREAM), np.uint64)
         columns = np.empty((len(self._arrays.axes), len(draws)))
@@ -239,7 +240,7 @@ class Model:
 
     def promising(self, seed: int, draw: int, count: int) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (3 count, d) of column values, and what the Gaussian process thinks of them (3 count,)."""
-        from fasthpo.kernels.scoring import promise
+        from fasthpo.kernels.tpe.scoring import promise
 
         surrogate = self._current_surrogate()
         values, scores = np.empty((3 * count, len(self._arrays.axes))), np.empty(3 * count)
@@ -248,7 +249,7 @@ class Model:
 
     def promising_batch(self, seed: int, draws: IntArray, count: int) -> FloatArray:
         """Suggestions (k, d), each the most promising of 3 `count` candidates, for the first k of consecutive asks."""
-        from fasthpo.kernels.batches import promise_batch
+        from fasthpo.kernels.tpe.batches import promise_batch
 
         surrogate = self._current_surrogate()
         draws = draws[: surrogate.room(self.table)]

@@ -36,7 +36,7 @@ class Observations:
     """
 
     def __init__(self, arrays: Axes, bandwidth: float, most: int | None) -> None:
-        from fasthpo.kernels.above import TILE, arrange
+        from fasthpo.kernels.tpe.above import TILE, arrange
 
         self._arrays = arrays
         self._bandwidth = bandwidth
@@ -107,7 +107,7 @@ class Observations:
         self._numbers = grow(self._numbers, tiles * self._tile)  # type: ignore[assignment]
 
     def _observe(self, table: TrialTable, numbers: IntArray, slots: IntArray) -> None:
-        from fasthpo.kernels.above import observe
+        from fasthpo.kernels.tpe.above import observe
 
         observe(
             self._arrays.axes,

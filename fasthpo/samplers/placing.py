@@ -52,7 +52,7 @@ class Places:
 
     def _place(self, table: TrialTable, keys: list[Key], scores: FloatArray) -> None:
         """Write the scores of pruned trials."""
-        from fasthpo.kernels.curves import count_better
+        from fasthpo.kernels.pruning.curves import count_better
 
         numbers = [key[3] for key in keys]
         self._curves = {number: self._curves.get(number) or _curve(table, number) for number in numbers}

@@ -44,7 +44,7 @@ class Surrogate:
     """
 
     def __init__(self, arrays: Axes) -> None:
-        from fasthpo.kernels.parzen import CATEGORICAL, CONSTANT, CONTINUOUS, KIND
+        from fasthpo.kernels.axes import CATEGORICAL, CONSTANT, CONTINUOUS, KIND
 
         kinds = arrays.axes[:, KIND]
         self._axes = arrays.axes
@@ -95,7 +95,7 @@ class Surrogate:
 
     def catch_up(self, table: TrialTable) -> None:
         """Learn what was added since the last call, and which trials are running."""
-        from fasthpo.kernels.process import condition, explain
+        from fasthpo.kernels.gaussian_process import condition, explain
 
         if self._searched is not None:
             points, targets = self._learnt(table, self._searched, room=0)
@@ -128,7 +128,7 @@ class Surrogate:
 
     def _learnt(self, table: TrialTable, keys: list[Key], room: int) -> tuple[FloatArray, FloatArray]:
         """Points (d, n + room) and their values (n,), of mean 0."""
-        from fasthpo.kernels.process import positions_of_values
+        from fasthpo.kernels.axes import positions_of_values
 
         points = np.zeros((len(self._axes), len(keys) + room))
         numbers = np.array([key[3] for key in keys], np.int64)
@@ -149,7 +149,8 @@ class Surrogate:
 
     def _await(self, table: TrialTable, numbers: list[int]) -> None:
         """Have the process know that the values of trials will be known."""
-        from fasthpo.kernels.process import extend, positions_of_values
+        from fasthpo.kernels.axes import positions_of_values
+        from fasthpo.kernels.gaussian_process import extend
 
         same = 0
         while same < min(len(numbers), len(self._awaited)) and numbers[same] == self._awaited[same]:

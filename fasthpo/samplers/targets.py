@@ -13,7 +13,7 @@ _FURTHEST = 5.0  # losses count up to so many times the distance from the best t
 
 def normal_targets(ranks: FloatArray) -> FloatArray:
     """Quantiles of the normal distribution, of mean 0, at ranks (n,) from 1/2 to n - 1/2."""
-    from fasthpo.kernels.process import normal_scores
+    from fasthpo.kernels.gaussian_process import normal_scores
 
     targets = np.empty(len(ranks))
     normal_scores(ranks, targets)

@@ -19,12 +19,12 @@ _FIRST_CAPACITY = 64
 
 
 class _Rung:
-    """The trials that were told a value at one resource, in the arrays of `kernels/rungs.py`."""
+    """The trials that were told a value at one resource, in the arrays of `kernels/halving/promotion.py`."""
 
     def __init__(self, reduction_factor: int) -> None:
-        from fasthpo.kernels import rungs  # imports numba
+        from fasthpo.kernels.halving import promotion  # imports numba
 
-        self._kernels = rungs
+        self._kernels = promotion
         self._reduction_factor = reduction_factor
         self._losses: FloatArray = np.empty(_FIRST_CAPACITY)
         self._numbers: IntArray = np.empty(_FIRST_CAPACITY, np.int64)

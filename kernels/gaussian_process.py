@@ -22,7 +22,6 @@ import numpy as np
 from .compiling import REORDER, kernel
 from .exponential import exponential
 from .normal import normal_quantile
-from .parzen import COARSE, KIND, coordinate_of_value, position_of_coordinate
 
 LEAST_NOISE = 1e-6  # added to the noise, so that points that lie together leave the matrix regular
 _LEAST_SCALE = 1e-3  # of s, for points of equal value
@@ -31,33 +30,6 @@ _LEAST_PIVOT = 1e-10
 # Braun 1993; the first step for logarithms of lengthscales)
 _FIRST_STEP, _LEAST_STEP, _MOST_STEP, _GROWTH, _SHRINKAGE = 0.3, 1e-3, 1.0, 1.2, 0.5
 _LOWEST_NOISE, _HIGHEST_NOISE = -11.0, 1.0  # logarithms
-
-
-@kernel
-def positions_of_values(axes, params, numbers, first, points):  # type: ignore[no-untyped-def]
-    """Write the positions (or choices) of trials, NaN where inactive.
-
-    Args:
-        axes: (d, 8); see `parzen`.
-        params: column values (d, n).
-        numbers: which trials, int64 (k,).
-        first: the column of the first of them.
-        points: (d, first + k) or longer, written from column `first` on.
-    """
-    for j in range(len(axes)):
-        for i in range(len(numbers)):
-            x = coordinate_of_value(axes[j], params[j, numbers[i]])
-            points[j, first + i] = position_of_coordinate(axes[j], x) if x == x else x
-
-
-@kernel
-def positions_of_candidates(axes, candidates, points):  # type: ignore[no-untyped-def]
-    """As `positions_of_values`, of coordinates (m, d); points (d, m), written."""
-    for j in range(len(axes)):
-        coarse = axes[j, KIND] == COARSE
-        for i in range(len(candidates)):
-            x = candidates[i, j]
-            points[j, i] = position_of_coordinate(axes[j], x) if coarse and x == x else x
 
 
 @kernel

@@ -1,7 +1,7 @@
 """Rungs of successive halving that stops trials: enter in O(log n), and know whether the newcomer is among the best.
 
 A *rung* holds the trials that reached it, each a pair of loss and number, in one float64 array. Pairs are ordered by
-loss, equal ones by number. As in `percentile.py` two heaps share the array: `low`, a max-heap of the best
+loss, equal ones by number. As in `pruning/percentile.py` two heaps share the array: `low`, a max-heap of the best
 max(1, floor(n / eta)) of n trials, grows from the left end, and `high`, a min-heap of the rest, from the right end:
 
     low entries | high entries | low live | high live | low[0] low[1] ...  free  ... high[1] high[0]
@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .compiling import kernel
+from ..compiling import kernel
 
 FloatArray = npt.NDArray[np.float64]
 FlagArray = npt.NDArray[np.int8]

@@ -10,29 +10,11 @@ import math
 
 import numpy as np
 
-from .compiling import REORDER, kernel
-from .exponential import exponential, logarithm
-from .normal import between_inlined
-from .parzen import (
-    BANDWIDTH,
-    CATEGORICAL,
-    COARSE,
-    CONSTANT,
-    CONTINUOUS,
-    COORDINATE,
-    COUNT,
-    EDGE_HIGH,
-    EDGE_LOW,
-    FINE,
-    HEIGHT,
-    KIND,
-    LEAST_MASS,
-    LOG_SQRT_2_PI,
-    POINT,
-    POSITION,
-    PRIOR,
-    log_choice,
-)
+from ..axes import CATEGORICAL, COARSE, CONSTANT, CONTINUOUS, COUNT, FINE, KIND
+from ..compiling import REORDER, kernel
+from ..exponential import exponential, logarithm
+from ..normal import LOG_SQRT_2_PI, between_inlined
+from .parzen import BANDWIDTH, COORDINATE, EDGE_HIGH, EDGE_LOW, HEIGHT, LEAST_MASS, POINT, POSITION, PRIOR, log_choice
 
 
 @kernel(fastmath=REORDER)

@@ -17,26 +17,11 @@ import math
 
 import numpy as np
 
-from .compiling import REORDER, kernel
-from .exponential import exponential
-from .parzen import (
-    CATEGORICAL,
-    COARSE,
-    CONSTANT,
-    CONTINUOUS,
-    COORDINATE,
-    COUNT,
-    EDGE_HIGH,
-    EDGE_LOW,
-    FINE,
-    KIND,
-    LOG,
-    LOG_SQRT_2_PI,
-    PRIOR,
-    coordinate_of_value,
-    log_choice,
-    log_inside,
-)
+from ..axes import CATEGORICAL, COARSE, CONSTANT, CONTINUOUS, COUNT, FINE, KIND, LOG, coordinate_of_value
+from ..compiling import REORDER, kernel
+from ..exponential import exponential
+from ..normal import LOG_SQRT_2_PI
+from .parzen import COORDINATE, EDGE_HIGH, EDGE_LOW, PRIOR, log_choice, log_inside
 
 TILE = 128  # observations stored together
 _BLOCK = 4  # candidates, and features, multiplied at a time: their 16 coefficients stay in registers

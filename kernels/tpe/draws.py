@@ -6,47 +6,23 @@ import math
 
 import numpy as np
 
-from .compiling import kernel
-from .normal import truncated_normal
-from .parzen import (
-    BANDWIDTH,
+from ..axes import (
     CATEGORICAL,
     COARSE,
     CONSTANT,
     CONTINUOUS,
     COUNT,
     KIND,
-    LOWER,
-    MASS,
-    POINT,
-    POSITION,
-    PRIOR_BANDWIDTH,
-    PRIOR_LOWER,
-    PRIOR_MASS,
-    PRIOR_POSITION,
     cell_at,
     cell_of_coordinate,
+    is_active,
     position_of_value,
     value_of_cell,
 )
-from .streams import philox, to_double
-
-_philox = kernel(philox)
-_to_double = kernel(to_double)
-
-
-@kernel
-def fill_uniforms(key, numbers):  # type: ignore[no-untyped-def]
-    """Write the numbers of a stream, those of `streams.uniforms`, into `numbers`, whose length is even.
-
-    Args:
-        key: (seed low, seed high, draw low, draw high, stream), uint64 (5,).
-    """
-    seed_low, seed_high, draw_low, draw_high, stream = key[0], key[1], key[2], key[3], key[4]
-    for block in range(len(numbers) // 2):
-        a, b, c, d = _philox(draw_low, draw_high, stream, np.uint64(block), seed_low, seed_high)
-        numbers[2 * block] = _to_double(a, b)
-        numbers[2 * block + 1] = _to_double(c, d)
+from ..compiling import kernel
+from ..normal import truncated_normal
+from ..uniforms import fill_uniforms
+from .parzen import BANDWIDTH, LOWER, MASS, POINT, POSITION, PRIOR_BANDWIDTH, PRIOR_LOWER, PRIOR_MASS, PRIOR_POSITION
 
 
 @kernel
@@ -84,27 +60,6 @@ def draw_coordinate(axis, points, k, unit):  # type: ignore[no-untyped-def]
         return x
     cell = cell_at(axis, x)
     return cell if kind == COARSE else position_of_value(axis, value_of_cell(axis, cell))
-
-
-@kernel
-def is_active(j, cells, conditions, allowed):  # type: ignore[no-untyped-def]
-    """Whether the conditions of parameter j hold.
-
-    Args:
-        j: the parameter.
-        cells: the cell of each parameter decided so far, NaN where inactive, (d,).
-        conditions: rows (child, parent, first, last) into `allowed`, int64 (c, 4).
-        allowed: cells of the parents.
-    """
-    for c in range(len(conditions)):
-        if conditions[c, 0] != j:
-            continue
-        holds = False
-        for a in range(conditions[c, 2], conditions[c, 3]):
-            holds = holds or cells[conditions[c, 1]] == allowed[a]
-        if not holds:
-            return False
-    return True
 
 
 @kernel

@@ -12,23 +12,11 @@ import math
 
 import numpy as np
 
-from .compiling import kernel
-from .exponential import exponential, logarithm
-from .parzen import (
-    CATEGORICAL,
-    COARSE,
-    CONSTANT,
-    CONTINUOUS,
-    COORDINATE,
-    COUNT,
-    EDGE_HIGH,
-    EDGE_LOW,
-    KIND,
-    LOG_SQRT_2_PI,
-    PRIOR,
-    coordinate_of_value,
-    log_inside,
-)
+from ..axes import CATEGORICAL, COARSE, CONSTANT, CONTINUOUS, COUNT, KIND, coordinate_of_value
+from ..compiling import kernel
+from ..exponential import exponential, logarithm
+from ..normal import LOG_SQRT_2_PI
+from .parzen import COORDINATE, EDGE_HIGH, EDGE_LOW, PRIOR, log_inside
 
 POINTS = 209  # of the grid: 31 a bandwidth of 0.15; interpolated over six of them, exact to 1e-9
 _WAITING = 4  # of `TrialState`

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiling import kernel
-from .process import extend, positions_of_values
+from ..axes import positions_of_values
+from ..compiling import kernel
+from ..gaussian_process import extend
+from ..uniforms import set_draw
+from .above_tabulated import count_observations
 from .scoring import promise, propose
-from .tables import count_observations
-
-_LOW = np.uint64(0xFFFFFFFF)
-
-
-@kernel
-def set_draw(key, draw):  # type: ignore[no-untyped-def]
-    """Have a key, uint64 (5,), be that of the draw, uint64."""
-    key[2] = draw & _LOW
-    key[3] = draw >> np.uint64(32)
 
 
 @kernel

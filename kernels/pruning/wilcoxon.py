@@ -15,7 +15,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .compiling import kernel
+from ..compiling import kernel
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 
+from ..axes import positions_of_candidates, value_of_coordinate
+from ..compiling import kernel
+from ..gaussian_process import is_known, predict
 from .above import above_joint
+from .above_tabulated import above_independent
 from .below import below_independent, below_joint
-from .compiling import kernel
 from .draws import draw_candidates
-from .parzen import describe, value_of_coordinate
-from .process import is_known, positions_of_candidates, predict
-from .tables import above_independent
+from .parzen import describe
 
 _KEPT = 0.5  # of the best point's parameters
 _TRIED = 3.0  # standard deviations that a candidate which was tried is put back
@@ -27,12 +28,12 @@ def propose(  # type: ignore[no-untyped-def]
     """Draw candidates from l and score them: one call an ask.
 
     Args:
-        axes, order, conditions, allowed, conditional: the space; see `parzen`.
+        axes, order, conditions, allowed, conditional: the space; see `kernels/axes.py`.
         cells: masses of cells at the bandwidth of g; see `parzen.tabulate_cells`.
         points, masses: of l, with their kernels; see `parzen.fit`.
         weights, cumulative: of the kernels of l and, last, of the prior, (b + 1,).
         rows, factors, direct, store, offsets, n, weight: the observations of g; see `above.above_joint`.
-        tables, histogram, starts, active: the same, tabulated; see `tables.count_observations`.
+        tables, histogram, starts, active: the same, tabulated; see `above_tabulated.count_observations`.
         components: how many observations of g there are, the prior included.
         above_bandwidth: bandwidth of g.
         joint: model the parameters jointly, by product kernels; else each for itself.
@@ -74,10 +75,10 @@ def promise(  # type: ignore[no-untyped-def]
     density. A candidate that was tried is put far back: to try it again would be for nothing.
 
     Args:
-        axes, order, conditions, allowed: the space; see `parzen`.
+        axes, order, conditions, allowed: the space; see `kernels/axes.py`.
         points, cumulative: of l; see `propose`.
         keys: of the three parts' random streams, uint64 (3, 5).
-        choices, parameters, trials, known, scale, factor, pull: the process; see `process.predict`.
+        choices, parameters, trials, known, scale, factor, pull: the process; see `gaussian_process.predict`.
         confidence: standard deviations between the mean and the bound.
         values: column values of the candidates, (m, d), written; m is a multiple of three.
         scores: (m,), written.

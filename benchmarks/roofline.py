@@ -20,7 +20,7 @@ import numpy as np
 
 import fasthpo
 from fasthpo.kernels.tpe import above, parzen
-from fasthpo.samplers.axes import axes_of
+from fasthpo.samplers.encoding import encode
 
 CANDIDATES, PARAMETERS, BANDWIDTH = 24, 20, 0.15
 SIZES = (1024, 4096, 16384, 65536)
@@ -40,7 +40,7 @@ def median_seconds(function: Callable[[], object]) -> float:
 def kernel(points: np.ndarray) -> Callable[[], object]:
     """The compiled kernel over observations `points` (n, d), every candidate exact."""
     n, d = points.shape
-    arrays = axes_of(fasthpo.SearchSpace({f"x{j}": fasthpo.Continuous(0.0, 1.0) for j in range(d)}))
+    arrays = encode(fasthpo.SearchSpace({f"x{j}": fasthpo.Continuous(0.0, 1.0) for j in range(d)}))
     rows, factors = np.empty(d, np.int64), np.empty(d)
     direct, count = above.arrange(arrays.axes, arrays.conditional, BANDWIDTH, rows, factors)
     store, offsets = np.zeros((-(-n // above.TILE), count * above.TILE)), np.full(n + above.TILE, -np.inf)

@@ -6,7 +6,7 @@ import math
 
 from scipy.stats import rankdata
 
-from fasthpo.samplers.split import Key
+from fasthpo.samplers.ranks import Key
 from fasthpo.table import TrialTable
 
 

@@ -8,7 +8,7 @@ from statistics import fmean, median
 
 from scipy.special import ndtri
 
-from fasthpo.samplers.split import Key
+from fasthpo.samplers.ranks import Key
 
 
 def normal(ranks: list[float]) -> list[float]:

@@ -16,8 +16,8 @@ from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
 from fasthpo.kernels import cma_es
 from fasthpo.kernels.axes import cell_at, cell_edges
 from fasthpo.kernels.cma_es import BASIS, COVARIANCE, DEVIATIONS, MEAN, PATH, RANK_ONE_PATH, SCALES, SIGMA
-from fasthpo.samplers.axes import axes_of
-from fasthpo.samplers.evolution import Evolution, default_population, settings_of
+from fasthpo.samplers.cma_es.evolution import Evolution, default_population, settings_of
+from fasthpo.samplers.encoding import encode
 from fasthpo.table import TrialTable
 
 MIXED = SearchSpace(
@@ -123,7 +123,7 @@ def test_a_run_is_that_of_the_package_cmaes() -> None:
 def test_margins_are_those_of_the_paper(
     parameter: Discrete, mean: float, deviation: float, scale: float, margin: float
 ) -> None:
-    axes = axes_of(SearchSpace({"p": parameter})).axes
+    axes = encode(SearchSpace({"p": parameter})).axes
     edges = [cell_edges(axes[0], float(c))[0] for c in range(parameter.count)] + [1.0]
     vectors, matrices, scalars = state(1, np.array([mean]), 10.0**deviation)
     vectors[SCALES] = 10.0**scale

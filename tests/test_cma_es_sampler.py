@@ -22,7 +22,7 @@ from fasthpo import (
     TrialState,
 )
 from fasthpo.kernels.cma_es import GENERATION, MEAN, SIGMA
-from fasthpo.samplers.evolution import Evolution
+from fasthpo.samplers.cma_es.evolution import Evolution
 
 Objective = Callable[[Mapping[str, Any]], float]
 BOX = SearchSpace({f"x{j}": Continuous(-5.0, 5.0) for j in range(5)})

@@ -11,9 +11,9 @@ from scipy.stats import kstest, wilcoxon
 
 import fasthpo
 from fasthpo import ASHA, Hyperband, TPESampler, TrialState
-from fasthpo.samplers.model import _ABOVE_BANDWIDTH, Model
-from fasthpo.samplers.split import below_count
-from fasthpo.samplers.surrogate import MOST_POINTS
+from fasthpo.samplers.gaussian_process import MOST_POINTS
+from fasthpo.samplers.tpe.model import _ABOVE_BANDWIDTH, Model
+from fasthpo.samplers.tpe.split import below_count
 
 SPACE = fasthpo.SearchSpace(
     {
@@ -63,10 +63,10 @@ def check(model: Model) -> None:
 
     table = model.table
     below = expected_below(table, len(table.space) + 1)
-    assert model._levels.current.below == below
+    assert model._fidelities.current.below == below
     if below:
-        known = {key[3]: key[2] for key in model._levels.surrogate._known()}
-        resource = model._levels._resource
+        known = {key[3]: key[2] for key in model._fidelities.surrogate._known()}
+        resource = model._fidelities._resource
         assert resource is not None
         told = told_at(table, resource) | failed_until(table, resource)
         assert known == told or len(told) > MOST_POINTS == len(known)
@@ -119,7 +119,7 @@ def test_the_model_is_made_of_the_largest_resource_with_enough_trials(strategy: 
         if sampler._model is not None and i % 20 == 0:
             sampler._model.catch_up()
             check(sampler._model)
-            levels.add(sampler._model._levels._resource)
+            levels.add(sampler._model._fidelities._resource)
     assert len(levels) > 2  # it went from small resources to large ones
 
 

@@ -12,9 +12,9 @@ import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace, Study, TPESampler
 from fasthpo.kernels import axes
 from fasthpo.kernels.tpe import above, parzen
-from fasthpo.samplers import model
-from fasthpo.samplers.axes import axes_of
-from fasthpo.samplers.observations import Observations, scrambled
+from fasthpo.samplers.encoding import encode
+from fasthpo.samplers.tpe import model
+from fasthpo.samplers.tpe.observations import Observations, scrambled
 
 SPACE = SearchSpace(
     {
@@ -35,7 +35,7 @@ def filled(n: int, seed: int = 0) -> Study:
 
 
 def observations(study: Study, most: int | None) -> Observations:
-    return Observations(axes_of(study.space), 0.15, most)
+    return Observations(encode(study.space), 0.15, most)
 
 
 def in_use(kept: Observations) -> tuple[Any, ...]:
@@ -86,7 +86,7 @@ def test_the_hash_is_fair() -> None:
 
 def test_the_sample_estimates_the_sum_without_bias() -> None:
     """The standard error that the docstring states, over many candidates and studies."""
-    arrays = axes_of(SPACE)
+    arrays = encode(SPACE)
     errors, bounds = [], []
     for seed in range(20):
         study = filled(2000, seed)

@@ -15,7 +15,7 @@ from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
 from fasthpo.kernels import axes, gaussian_process
 from fasthpo.kernels.axes import CATEGORICAL, KIND, coordinate_of_value
 from fasthpo.kernels.streams import uniforms
-from fasthpo.samplers.axes import axes_of
+from fasthpo.samplers.encoding import encode
 
 SPACE = SearchSpace(
     {
@@ -28,7 +28,7 @@ SPACE = SearchSpace(
         "g": Continuous(7, 7),
     }
 )
-ARRAYS = axes_of(SPACE)
+ARRAYS = encode(SPACE)
 CHOICES = ARRAYS.axes[:, KIND] == CATEGORICAL
 D = len(SPACE)
 

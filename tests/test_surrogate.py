@@ -11,11 +11,11 @@ import pytest
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, SearchSpace, Study, TPESampler, TrialState
-from fasthpo.samplers import surrogate
-from fasthpo.samplers.axes import axes_of
-from fasthpo.samplers.model import Model
-from fasthpo.samplers.split import Key, sort_key
-from fasthpo.samplers.surrogate import MOST_POINTS, Surrogate
+from fasthpo.samplers import gaussian_process
+from fasthpo.samplers.encoding import encode
+from fasthpo.samplers.gaussian_process import MOST_POINTS, GaussianProcess
+from fasthpo.samplers.ranks import Key, sort_key
+from fasthpo.samplers.tpe.model import Model
 from tests import naive_places, naive_targets
 
 SPACE = SearchSpace(
@@ -64,7 +64,7 @@ def expected_known(keys: list[Key]) -> list[Key]:
 def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None:
     study = random_study(n, direction=direction)
     keys = finished_keys(study)
-    kept = Surrogate(axes_of(SPACE))
+    kept = GaussianProcess(encode(SPACE))
     for key in keys:
         kept.add(key)
     known = kept._known()
@@ -78,7 +78,7 @@ def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None
         assert np.isnan(points[3, k]) == np.isnan(study.columns["m"][key[3]])
 
 
-def arrays_of(kept: Surrogate) -> tuple[np.ndarray, ...]:
+def arrays_of(kept: GaussianProcess) -> tuple[np.ndarray, ...]:
     points, factor = kept.points[:, : kept.known], np.tril(kept.factor)[: kept.known]
     return kept.parameters, points, kept.pull, np.array(kept.scale), factor
 
@@ -116,8 +116,8 @@ def test_a_loaded_study_ranks_pruned_trials_as_before(tmp_path: Path) -> None:
 @pytest.mark.parametrize("most", [128, 16])
 def test_it_is_a_function_of_the_trials_however_often_it_was_asked(monkeypatch: Any, most: int) -> None:
     """So a resumed study goes on bit for bit."""
-    monkeypatch.setattr(surrogate, "MOST_POINTS", most)
-    monkeypatch.setattr(surrogate, "_MOST_BEST", most // 2)
+    monkeypatch.setattr(gaussian_process, "MOST_POINTS", most)
+    monkeypatch.setattr(gaussian_process, "_MOST_BEST", most // 2)
     study = Study(SPACE, sampler=TPESampler(seed=3), pruner=fasthpo.MedianPruner())
     running = []
     for i in range(230):
@@ -147,7 +147,7 @@ def test_it_is_a_function_of_the_trials_however_often_it_was_asked(monkeypatch: 
 
 def test_running_trials_are_awaited() -> None:
     study = random_study(60)
-    kept = Surrogate(axes_of(SPACE))
+    kept = GaussianProcess(encode(SPACE))
     for key in finished_keys(study):
         kept.add(key)
     kept.catch_up(study.table)
@@ -161,7 +161,7 @@ def test_running_trials_are_awaited() -> None:
         assert awaited == len(kept._awaited) and kept._awaited == numbers[-awaited:]
         assert awaited == i if i < 16 else 8 <= awaited < 16
         assert len(kept.factor) == kept.points.shape[1] > kept.known
-    fresh = Surrogate(axes_of(SPACE))
+    fresh = GaussianProcess(encode(SPACE))
     for key in finished_keys(study):
         fresh.add(key)
     fresh.catch_up(study.table)
@@ -188,7 +188,7 @@ def test_lengthscales_are_searched_for_whenever_there_are_a_tenth_more_trials(mo
 
     monkeypatch.setattr(gaussian_process, "explain", counted)
     study = random_study(3000)
-    kept = Surrogate(axes_of(SPACE))
+    kept = GaussianProcess(encode(SPACE))
     for key in finished_keys(study)[:1000]:
         kept.add(key)
         kept.catch_up(study.table)
@@ -232,14 +232,14 @@ def test_spaces_without_a_continuous_parameter_go_by_ranks() -> None:
     for name, parameter in (("x", Continuous(0, 9)), ("n", Discrete(0, 9))):
         study = Study({name: parameter})
         study.add_trials({name: range(5)}, losses)
-        kept = Surrogate(axes_of(study.space))
+        kept = GaussianProcess(encode(study.space))
         _, targets = kept._learnt(study.table, finished_keys(study), room=0)
         gaps = -np.diff(targets)
         assert np.allclose(gaps, gaps[::-1]) == (name == "n")
 
 
 def test_a_deviation_counts_by_the_share_of_trials_that_are_known() -> None:
-    kept = Surrogate(axes_of(SPACE))
+    kept = GaussianProcess(encode(SPACE))
     assert kept.share == 1.0
     shares = []
     for number in range(4 * MOST_POINTS):

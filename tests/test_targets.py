@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasthpo.samplers.split import Key
+from fasthpo.samplers.ranks import Key
 from fasthpo.samplers.targets import logarithmic_targets, normal_targets
 from tests import naive_targets
 

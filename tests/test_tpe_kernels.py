@@ -23,7 +23,7 @@ from fasthpo.kernels import uniforms as uniforms_kernels
 from fasthpo.kernels.exponential import exponential, logarithm
 from fasthpo.kernels.streams import uniforms
 from fasthpo.kernels.tpe import above, above_tabulated, below, draws, parzen
-from fasthpo.samplers.axes import axes_of
+from fasthpo.samplers.encoding import encode
 
 SLOW = numba.config.DISABLE_JIT  # then the kernels run as plain Python
 SPACES = {
@@ -122,7 +122,7 @@ def test_kernels_taken_over_are_those_made_anew(name: str) -> None:
     """Points come, go and change places; now and then the smallest bandwidth changes."""
     rng = np.random.default_rng(5)
     space = SPACES[name]
-    arrays, rows = axes_of(space), rows_of(space, 40, 3)
+    arrays, rows = encode(space), rows_of(space, 40, 3)
     old = empty_fit(arrays)
     for step in range(60):
         numbers = rng.permutation(40)[: rng.integers(0, 12)] if step % 3 else np.roll(old[0], 1)
@@ -139,7 +139,7 @@ def test_kernels_taken_over_are_those_made_anew(name: str) -> None:
 def test_below_density_equals_scipy(name: str, joint: bool, n: int) -> None:
     space = SPACES[name]
     rows, queries = rows_of(space, n, 1), rows_of(space, 6, 2)
-    arrays = axes_of(space)
+    arrays = encode(space)
     weights = np.append(np.linspace(1, 2, n), 0.3)
     points, masses = fitted(arrays, rows, 0.05)
     widths = np.where(np.isnan(rows.T), 1.0, points[:, parzen.BANDWIDTH])
@@ -158,7 +158,7 @@ def test_below_density_equals_scipy(name: str, joint: bool, n: int) -> None:
 def test_above_density_equals_scipy(name: str, joint: bool, n: int, bandwidth: float) -> None:
     space = SPACES[name]
     rows, queries = rows_of(space, n, 3), rows_of(space, 4, 4)
-    arrays = axes_of(space)
+    arrays = encode(space)
     counts = np.arange(n) % 5 != 4  # every fifth trial does not count
     candidates = queries_of(arrays, queries)
     if joint:
@@ -205,7 +205,7 @@ def count(arrays: Any, bandwidth: float, rows: np.ndarray, numbers: Iterable[int
 @pytest.mark.parametrize("name", SPACES)
 def test_tables_do_not_depend_on_the_order_and_taking_out_leaves_no_trace(name: str) -> None:
     space = SPACES[name]
-    arrays, rows = axes_of(space), rows_of(space, 40, 7)
+    arrays, rows = encode(space), rows_of(space, 40, 7)
     order = np.random.default_rng(0).permutation(40)
     forward = tabulated(arrays, 0.2, rows, range(40))
     shuffled = tabulated(arrays, 0.2, rows, order)
@@ -215,7 +215,7 @@ def test_tables_do_not_depend_on_the_order_and_taking_out_leaves_no_trace(name: 
 
 
 def test_waiting_trials_are_not_tabulated() -> None:
-    arrays = axes_of(SPACES["continuous"])
+    arrays = encode(SPACES["continuous"])
     state = tabulated(arrays, 0.2, np.zeros((0, 2)), [])
     params, states = np.array([[0.1, np.nan], [5.0, 3.0]]), np.array([0, fasthpo.TrialState.WAITING], np.int8)
     above_tabulated.count_observations(arrays.axes, 0.2, params, states, 0, 2, 1, *state)
@@ -223,7 +223,7 @@ def test_waiting_trials_are_not_tabulated() -> None:
 
 
 def test_tables_hold_a_million_observations_at_one_place() -> None:
-    state = tabulated(axes_of(SearchSpace({"a": Continuous(0, 1)})), 0.2, np.zeros((1, 1)), [0])
+    state = tabulated(encode(SearchSpace({"a": Continuous(0, 1)})), 0.2, np.zeros((1, 1)), [0])
     many = state[0] * 1_000_000
     assert (many >= 0).all() and many.max() < 2**62
     expected = 1e6 * truncnorm(0, 5, loc=0, scale=0.2).pdf(0.05)
@@ -245,7 +245,7 @@ def test_fine_cells_are_within_the_stated_bound(parameter: Discrete, middle: flo
     """Of the joint g: in the middle of a kernel and up to three bandwidths from it."""
     bandwidth = 0.15
     space = SearchSpace({"a": parameter})
-    arrays = axes_of(space)
+    arrays = encode(space)
     assert arrays.axes[0, axes.KIND] == axes.FINE
     values = [float(v) for v in {1, 2, 3, 5, parameter.high // 2, parameter.high - 1, parameter.high}]
     for observed_value in values:
@@ -266,7 +266,7 @@ def test_many_observations_in_one_tile_and_in_thousands() -> None:
     queries = rows_of(space, 2, 6)
     for n in (127, 128, 129, 2000 if SLOW else 1_000_000):
         rows = rows_of(space, n, 5)
-        arrays = axes_of(space)
+        arrays = encode(space)
         candidates = queries_of(arrays, queries)
         out = joint_density(arrays, rows, np.ones(n, bool), 0.2, candidates)
         coordinates = ((rows - [0, -1e6]) / [1, 2e6]).T
@@ -285,7 +285,7 @@ def test_many_observations_in_one_tile_and_in_thousands() -> None:
 @pytest.mark.parametrize("spread", [0.0, 0.3, 10.0])
 def test_the_best_of_the_scores_is_exact_and_the_others_are_bounds(name: str, spread: float) -> None:
     space, n = SPACES[name], 2500
-    arrays = axes_of(space)
+    arrays = encode(space)
     rows, queries = rows_of(space, n, 3), rows_of(space, 24, 4)
     rows[::2] = rows[:1]  # half of the observations in one place, where they weigh
     candidates, counts = queries_of(arrays, queries), np.arange(n) % 7 != 0
@@ -364,7 +364,7 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
     """Each parameter's marginal, by a chi-square test over its cells (or deciles)."""
     space = SPACES[name]
     rows = rows_of(space, 5, 8)
-    arrays = axes_of(space)
+    arrays = encode(space)
     points, masses = fitted(arrays, rows, 0.1)
     weights = np.array([1, 2, 1, 1, 1, 0.5])
     m = 400 if SLOW else 4000
@@ -400,7 +400,7 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
 def test_crossed_candidates_keep_parameters_of_the_first_point(name: str, kept: float) -> None:
     space = SPACES[name]
     rows = rows_of(space, 5, 8)
-    arrays = axes_of(space)
+    arrays = encode(space)
     points, _ = fitted(arrays, rows, 0.1)
     m = 300 if SLOW else 3000
 
@@ -443,7 +443,7 @@ def _marginal(axis: Any, points: np.ndarray, masses: np.ndarray, weights: np.nda
 def test_coordinates_and_values_are_inverse(name: str, seed: int) -> None:
     space = SPACES[name]
     rows = rows_of(space, 5, seed)
-    arrays = axes_of(space)
+    arrays = encode(space)
     coordinates = queries_of(arrays, rows)[:, parzen.COORDINATE].T
     for k, row in enumerate(rows):
         back = np.array([axes.value_of_coordinate(arrays.axes[j], coordinates[k, j]) for j in range(len(space))])

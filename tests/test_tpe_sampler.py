@@ -12,9 +12,10 @@ from scipy.stats import kstest, wilcoxon
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace, Study, TPESampler, TrialState
-from fasthpo.samplers import model
-from fasthpo.samplers.model import Model
-from fasthpo.samplers.split import Split, below_count, sort_key
+from fasthpo.samplers.ranks import sort_key
+from fasthpo.samplers.tpe import model
+from fasthpo.samplers.tpe.model import Model
+from fasthpo.samplers.tpe.split import Split, below_count
 
 SPACE = SearchSpace(
     {

@@ -6,7 +6,7 @@ import numpy as np
 
 from fasthpo.floats import masked
 from fasthpo.parameter import FloatArray
-from fasthpo.samplers.split import WORST, Key
+from fasthpo.samplers.ranks import WORST, Key
 
 _FURTHEST = 5.0  # losses count up to so many times the distance from the best to the median
 
@@ -30,7 +30,7 @@ def logarithmic_targets(keys: list[Key], ranks: FloatArray) -> FloatArray | None
 
     Args:
         keys: of the trials, in ascending order.
-        ranks: of the trials, (n,); see `Places`.
+        ranks: of the trials, (n,); see `Ranks`.
     """
     complete = np.array([key[0] == 0 for key in keys])
     if complete.sum() < 3:

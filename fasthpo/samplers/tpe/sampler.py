@@ -11,8 +11,8 @@ from fasthpo.errors import InvalidSearchSpace, InvalidValue
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
-from fasthpo.samplers.latin import LatinDraws
-from fasthpo.samplers.model import Model
+from fasthpo.samplers.latin_hypercube import LatinHypercube
+from fasthpo.samplers.tpe.model import Model
 from fasthpo.search_space import SearchSpace
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState, check_count
@@ -20,7 +20,7 @@ from fasthpo.trial import TrialState, check_count
 _STARTUP_STREAM = 0
 _ONE_FINISHED_OF = 4  # startup trials, before the model is used while others of them still run
 _OWN_EVERY = 8  # draws: one of them is TPE's own choice, where the Gaussian process makes the others
-_OWN_OF_LEVELS = 2  # the same, under a multi-fidelity strategy
+_OWN_OF_FIDELITIES = 2  # the same, under a multi-fidelity strategy
 _MOST_AT_ONCE = 1000  # suggestions; then Ctrl-C is heard
 _MOST_STARTUP_TRIALS, _MOST_CANDIDATES = 100_000, 10_000  # which are drawn at once
 _MOST_NUMBERS = 5_000_000  # the same, times the parameters; 100 MB and more
@@ -116,7 +116,7 @@ class TPESampler(Sampler):
         self.forget()
 
     def forget(self) -> None:
-        self._startup = LatinDraws(self.seed, _STARTUP_STREAM, self.n_startup_trials)
+        self._startup = LatinHypercube(self.seed, _STARTUP_STREAM, self.n_startup_trials)
         self._model: Model | None = None
 
     def options(self) -> dict[str, Any]:
@@ -192,5 +192,5 @@ class TPESampler(Sampler):
     @staticmethod
     def _is_screened(model: Model, draw: int) -> bool:
         """Whether the Gaussian process makes the choice."""
-        own_every = _OWN_OF_LEVELS if len(model.table.legs) else _OWN_EVERY
+        own_every = _OWN_OF_FIDELITIES if len(model.table.legs) else _OWN_EVERY
         return model.multivariate and model.has_below and draw % own_every != 0

@@ -11,8 +11,8 @@ import numpy as np
 from fasthpo.kernels.streams import uniforms
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray
-from fasthpo.samplers.axes import axes_of, on_lattice
-from fasthpo.samplers.split import Key, sort_key, worst_key
+from fasthpo.samplers.encoding import encode
+from fasthpo.samplers.ranks import Key, sort_key, worst_key
 from fasthpo.table import NO_DRAW, TrialTable
 from fasthpo.trial import TrialState
 from fasthpo.uninterrupted import import_whole
@@ -100,7 +100,7 @@ class Evolution:
 
         self.table = table
         self._seed = seed
-        self._arrays = axes_of(table.space)
+        self._arrays = encode(table.space)
         kinds = self._arrays.axes[:, KIND]
         self._choices: IntArray = np.flatnonzero(kinds == CATEGORICAL)
         self._numeric: IntArray = np.flatnonzero((kinds != CATEGORICAL) & (kinds != CONSTANT))
@@ -347,4 +347,4 @@ class Evolution:
             draws.astype(np.uint64),
             rows,
         )
-        return on_lattice(arrays, rows)
+        return arrays.on_lattice(rows)

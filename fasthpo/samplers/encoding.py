@@ -18,8 +18,8 @@ _STRAIGHT = 1e-6  # a logarithm over a range that is relatively narrower is a st
 _NONE = Lattice(*[np.empty(0)] * len(Lattice._fields))
 
 
-class Axes(NamedTuple):
-    """The arrays; `kernels/axes.py` says what they mean.
+class EncodedSpace(NamedTuple):
+    """The arrays of a space; `kernels/axes.py` says what they mean.
 
     `stepped` are the numeric parameters with a step, and `lattice` says where their values lie: the kernels' own values
     may be off by a rounding error.
@@ -32,6 +32,17 @@ class Axes(NamedTuple):
     conditional: npt.NDArray[np.bool_]
     stepped: IntArray
     lattice: Lattice
+
+    def on_lattice(self, rows: FloatArray) -> FloatArray:
+        """Rows (..., d) from a kernel, their stepped values made the space's own, in place; NaN where inactive."""
+        stepped = self.stepped
+        if len(stepped):
+            given = rows[..., stepped]
+            active = ~np.isnan(given)
+            lattice = self.lattice
+            values = lattice.at(lattice.cell(np.where(active, given, lattice.low)))
+            rows[..., stepped] = np.where(active, values, np.nan)
+        return rows
 
 
 def _axis(parameter: Parameter) -> list[float]:
@@ -52,7 +63,7 @@ def _axis(parameter: Parameter) -> list[float]:
     return [kind, count or 0.0, low, high, step, log, offset, end - offset]
 
 
-def axes_of(space: SearchSpace) -> Axes:
+def encode(space: SearchSpace) -> EncodedSpace:
     """The arrays of a space."""
     conditions: list[tuple[int, int, int, int]] = []
     allowed: list[float] = []
@@ -62,7 +73,7 @@ def axes_of(space: SearchSpace) -> Axes:
             conditions.append((child, condition.parent, len(allowed), len(allowed) + len(cells)))
             allowed += [float(cell) for cell in cells]
     finite = [(j, p.lattice) for j, p in enumerate(space.parameters) if p.lattice and not isinstance(p, Categorical)]
-    return Axes(
+    return EncodedSpace(
         np.array([_axis(parameter) for parameter in space.parameters], np.float64),
         np.array(space.order, np.int64),
         np.array(conditions, np.int64).reshape(-1, 4),
@@ -73,15 +84,3 @@ def axes_of(space: SearchSpace) -> Axes:
         if finite
         else _NONE,
     )
-
-
-def on_lattice(arrays: Axes, rows: FloatArray) -> FloatArray:
-    """Rows (..., d) from a kernel, their stepped values made the space's own, in place; NaN where inactive."""
-    stepped = arrays.stepped
-    if len(stepped):
-        given = rows[..., stepped]
-        active = ~np.isnan(given)
-        lattice = arrays.lattice
-        values = lattice.at(lattice.cell(np.where(active, given, lattice.low)))
-        rows[..., stepped] = np.where(active, values, np.nan)
-    return rows

@@ -11,7 +11,7 @@ from fasthpo.parameter import FloatArray, plain
 from fasthpo.parameters import Categorical
 from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
-from fasthpo.samplers.evolution import MOST_MEMBERS, Evolution
+from fasthpo.samplers.cma_es.evolution import MOST_MEMBERS, Evolution
 from fasthpo.search_space import SearchSpace
 from fasthpo.table import TrialTable
 from fasthpo.trial import check_count

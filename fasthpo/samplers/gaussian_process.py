@@ -9,9 +9,8 @@ from collections import deque
 import numpy as np
 
 from fasthpo.parameter import FloatArray
-from fasthpo.samplers.axes import Axes
-from fasthpo.samplers.placing import Places
-from fasthpo.samplers.split import WORST, Key
+from fasthpo.samplers.encoding import EncodedSpace
+from fasthpo.samplers.ranks import WORST, Key, Ranks
 from fasthpo.samplers.targets import logarithmic_targets, normal_targets
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
@@ -27,7 +26,7 @@ _FIRST_LENGTHSCALE = -0.5  # its logarithm, where that search begins
 _NOISE = -4.0  # the mean of the logarithm, of the prior; its standard deviation is 1
 
 
-class Surrogate:
+class GaussianProcess:
     """A Gaussian process over the best and the latest trials; a function of the trials in order of tells.
 
     Values are logarithms of the distance to the best loss, in which neither the scale of the losses nor an outlier
@@ -43,7 +42,7 @@ class Surrogate:
         arrays: the space.
     """
 
-    def __init__(self, arrays: Axes) -> None:
+    def __init__(self, arrays: EncodedSpace) -> None:
         from fasthpo.kernels.axes import CATEGORICAL, CONSTANT, CONTINUOUS, KIND
 
         kinds = arrays.axes[:, KIND]
@@ -62,7 +61,7 @@ class Surrogate:
         self._searched: list[Key] | None = None  # the trials to search with, before the process is asked again
         self._changed = True
         self._awaited: list[int] = []
-        self._places = Places()
+        self._ranks = Ranks()
         self.parameters: FloatArray = np.empty(0)
         self.points: FloatArray = np.empty((d, 0))
         self.has_failures = False  # whether a trial that it knows came to no finite value
@@ -133,7 +132,7 @@ class Surrogate:
         points = np.zeros((len(self._axes), len(keys) + room))
         numbers = np.array([key[3] for key in keys], np.int64)
         positions_of_values(self._axes, table.params, numbers, 0, points)
-        ranks = self._places.ranks(table, keys)
+        ranks = self._ranks.of(table, keys)
         targets = logarithmic_targets(keys, ranks) if self._is_smooth else None
         return points, normal_targets(ranks) if targets is None else targets
 

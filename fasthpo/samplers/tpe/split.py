@@ -9,16 +9,10 @@ import numpy as np
 
 from fasthpo.floats import masked
 from fasthpo.parameter import FloatArray
-from fasthpo.reports import NONE
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.samplers.ranks import WORST, Key
 
 _MOST_BELOW = 25
 _LEAST_WEIGHT = 1e-12
-
-WORST = 2  # where a key begins of a trial that came to no finite value
-
-Key = tuple[int, float, float, int]
 
 
 def below_count(n: int) -> int:
@@ -32,26 +26,6 @@ def least_bandwidth(n: int) -> float:
     It goes down in steps of 4 %, so that l is made anew only now and then while the below trials stay the same.
     """
     return float(2.0 ** (-math.floor(8 * math.log2(max(n, 1))) / 16))
-
-
-def worst_key(number: int) -> Key:
-    """That of a trial that came to no finite value, because it failed or diverged: all of these rank alike."""
-    return WORST, 0.0, math.inf, number
-
-
-def sort_key(table: TrialTable, number: int) -> Key:
-    """What trials are ordered by: complete ones by loss, then pruned ones by how far they came and their loss.
-
-    Those without a finite value rank worst, failed ones among them; ties go to the earlier trial.
-    """
-    loss = table.sign * float(table.values[number])
-    if not math.isfinite(loss):
-        return worst_key(number)
-    if table.state(number) == TrialState.COMPLETE:
-        return 0, 0.0, loss, number
-    reports = table.reports
-    last = float(reports.highest[number]) if reports.latest(number) != NONE else -math.inf
-    return 1, -last, loss, number
 
 
 class Split:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray, grow
-from fasthpo.samplers.axes import Axes
+from fasthpo.samplers.encoding import EncodedSpace
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 
@@ -35,7 +35,7 @@ class Observations:
         most: at least 2; None for no limit.
     """
 
-    def __init__(self, arrays: Axes, bandwidth: float, most: int | None) -> None:
+    def __init__(self, arrays: EncodedSpace, bandwidth: float, most: int | None) -> None:
         from fasthpo.kernels.tpe.above import TILE, arrange
 
         self._arrays = arrays

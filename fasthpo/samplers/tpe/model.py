@@ -8,11 +8,12 @@ import numpy as np
 
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import NONE, IntArray
-from fasthpo.samplers.axes import axes_of, on_lattice
-from fasthpo.samplers.levels import Levels
-from fasthpo.samplers.observations import Observations
-from fasthpo.samplers.split import Split, sort_key
-from fasthpo.samplers.surrogate import Surrogate
+from fasthpo.samplers.encoding import encode
+from fasthpo.samplers.gaussian_process import GaussianProcess
+from fasthpo.samplers.ranks import sort_key
+from fasthpo.samplers.tpe.fidelities import Fidelities
+from fasthpo.samplers.tpe.observations import Observations
+from fasthpo.samplers.tpe.split import Split
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
 
@@ -40,12 +41,12 @@ class Model:
         from fasthpo.kernels.tpe.parzen import tabulate_cells
 
         self.table = table
-        self._arrays = axes_of(table.space)
+        self._arrays = encode(table.space)
         d = len(table.space)
         most = None if exact else MOST_OBSERVATIONS
         self.multivariate = multivariate
         self._observations = Observations(self._arrays, _ABOVE_BANDWIDTH, most)
-        self._surrogate = Surrogate(self._arrays)
+        self._surrogate = GaussianProcess(self._arrays)
         self._tables: IntArray = np.zeros((d, POINTS), np.int64)
         self._active: IntArray = np.zeros(d, np.int64)
         sizes = [int(a[COUNT]) if a[KIND] in (COARSE, CATEGORICAL) else 0 for a in self._arrays.axes]
@@ -55,7 +56,7 @@ class Model:
         self._starts: IntArray = np.cumsum([0, *sizes])[:-1]
         self._histogram: IntArray = np.zeros(sum(sizes), np.int64)
         self._split = Split()
-        self._levels = Levels(self._arrays, enough=d + 1)
+        self._fidelities = Fidelities(self._arrays, enough=d + 1)
         self._below: IntArray = np.empty(0, np.int64)
         self._points: FloatArray = np.zeros((d, 6, 0))
         self._masses: FloatArray = np.zeros((d, 0, most_cells))
@@ -69,7 +70,7 @@ class Model:
     @property
     def is_ready(self) -> bool:
         """Under a multi-fidelity strategy, whether a resource has enough trials; else True."""
-        return not len(self.table.legs) or self._levels.is_ready
+        return not len(self.table.legs) or self._fidelities.is_ready
 
     @property
     def has_below(self) -> bool:
@@ -90,7 +91,7 @@ class Model:
                 self._count(number, 1)
         if len(table.legs):
             self._take_legs()
-            split = self._levels.current
+            split = self._fidelities.current
         else:
             self._take_trials()
         self._tabulate_due()
@@ -121,7 +122,7 @@ class Model:
                 if legs.previous[leg] == NONE:  # else it keeps what it was told before
                     self._count(number, -1)
             elif legs.state[leg] != TrialState.PRUNED:
-                self._move(*self._levels.add(self.table, leg))
+                self._move(*self._fidelities.add(self.table, leg))
         self._told = len(legs)
 
     def _move(self, enter: list[int], leave: list[int]) -> None:
@@ -257,12 +258,12 @@ class Model:
         promise_batch(*self._process(surrogate, seed, 0), draws.astype(np.uint64), 3 * count, columns)
         return self.rounded(np.ascontiguousarray(columns.T))
 
-    def _current_surrogate(self) -> Surrogate:
-        surrogate = self._levels.surrogate if len(self.table.legs) else self._surrogate
+    def _current_surrogate(self) -> GaussianProcess:
+        surrogate = self._fidelities.surrogate if len(self.table.legs) else self._surrogate
         surrogate.catch_up(self.table)
         return surrogate
 
-    def _process(self, surrogate: Surrogate, seed: int, draw: int) -> tuple[Any, ...]:
+    def _process(self, surrogate: GaussianProcess, seed: int, draw: int) -> tuple[Any, ...]:
         """The space, l and a Gaussian process, as the kernels take them."""
         arrays = self._arrays
         streams = (_CANDIDATE_STREAM, _INDEPENDENT_STREAM, _CROSSED_STREAM)
@@ -286,7 +287,7 @@ class Model:
 
     def rounded(self, rows: FloatArray) -> FloatArray:
         """Candidates (..., d) whose stepped values are the space's own."""
-        return on_lattice(self._arrays, rows)
+        return self._arrays.on_lattice(rows)
 
 
 def _key(seed: int, draw: int, stream: int) -> tuple[int, ...]:

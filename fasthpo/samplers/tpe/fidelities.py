@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from fasthpo.samplers.axes import Axes
-from fasthpo.samplers.split import Key, Split, worst_key
-from fasthpo.samplers.surrogate import MOST_POINTS, Surrogate
+from fasthpo.samplers.encoding import EncodedSpace
+from fasthpo.samplers.gaussian_process import MOST_POINTS, GaussianProcess
+from fasthpo.samplers.ranks import Key, worst_key
+from fasthpo.samplers.tpe.split import Split
 from fasthpo.table import TrialTable
 
 
-class Levels:
+class Fidelities:
     """A split for each resource that trials were told a value at; the model follows the largest with enough of them.
 
     So it is in BOHB (Falkner, Klein, Hutter: BOHB. ICML 2018, section 4). Unlike there, *above* are not only the other
@@ -24,11 +25,11 @@ class Levels:
         enough: how many trials a resource needs.
     """
 
-    def __init__(self, arrays: Axes, enough: int) -> None:
+    def __init__(self, arrays: EncodedSpace, enough: int) -> None:
         self._arrays = arrays
         self._enough = enough
         self._splits: dict[int, Split] = {}
-        self._surrogates: dict[int, Surrogate] = {}
+        self._surrogates: dict[int, GaussianProcess] = {}
         self._failures: deque[tuple[int, Key]] = deque(maxlen=MOST_POINTS)  # resources and keys of the latest
         self._resource: int | None = None
         self._none = Split()
@@ -39,7 +40,7 @@ class Levels:
         return self._none if self._resource is None else self._splits[self._resource]
 
     @property
-    def surrogate(self) -> Surrogate:
+    def surrogate(self) -> GaussianProcess:
         """The Gaussian process of the same resource; it must be ready."""
         assert self._resource is not None
         return self._surrogates[self._resource]
@@ -80,7 +81,7 @@ class Levels:
     def _open(self, resource: int) -> None:
         """A resource is reached for the first time."""
         self._splits[resource] = Split()
-        self._surrogates[resource] = surrogate = Surrogate(self._arrays)
+        self._surrogates[resource] = surrogate = GaussianProcess(self._arrays)
         for reached, key in self._failures:
             if reached <= resource:
                 surrogate.add(key)

@@ -40,7 +40,7 @@ from .axes import (
     value_of_coordinate,
 )
 from .compiling import kernel
-from .normal import normal_quantile
+from .normal import normal_cdf, normal_quantile
 from .uniforms import fill_uniforms, set_draw
 
 # rows of `vectors`, (5, n): the mean m, the evolution paths, the square roots D of the eigenvalues of C as it was last
@@ -50,7 +50,7 @@ MEAN, PATH, RANK_ONE_PATH, DEVIATIONS, SCALES = range(5)
 COVARIANCE, BASIS = range(2)
 # entries of `scalars`, (6,): sigma, generations so far, and that of the last decomposition; of the choices the size of
 # a step, what divides it, and how long the path of the gradient gets by chance
-SIGMA, GENERATION, DECOMPOSED, STEP, DIVISOR, CHANCE = range(6)
+SIGMA, GENERATION, DECOMPOSED, CHOICE_STEP, DIVISOR, CHANCE = range(6)
 # entries of `settings`, (12,): the strategy parameters (49) to (58); the length beyond which a foreign y is shortened;
 # generations between decompositions; the margins of stepped parameters and of choices; the deviation below which a
 # search ends
@@ -167,7 +167,7 @@ def draw_members(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def place(  # type: ignore[no-untyped-def]
+def infer_member(  # type: ignore[no-untyped-def]
     axes, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draw, row, y, chosen
 ):
     """The y and the choices of a trial; whether it was drawn from this very distribution.
@@ -220,13 +220,13 @@ def count_own(  # type: ignore[no-untyped-def]
     """How many of the trials were drawn from this distribution.
 
     Args:
-        draws: see `place`; int64 (k,).
+        draws: see `infer_member`; int64 (k,).
         rows: the trials' column values, (k, d).
         (others): see `draw_members`.
     """
     y, chosen, count = np.empty(len(numeric)), np.empty(len(choices)), 0
     for k in range(len(rows)):
-        count += place(
+        count += infer_member(
             axes, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draws[k], rows[k], y, chosen
         )  # fmt: skip
     return count
@@ -316,12 +316,6 @@ def largest_deviation(matrices, scalars):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def below(x):  # type: ignore[no-untyped-def]
-    """Phi(x), the mass of the normal distribution below x."""
-    return 0.5 * math.erfc(-x * math.sqrt(0.5))
-
-
-@kernel
 def keep_margins(axes, numeric, margin, vectors, matrices, scalars):  # type: ignore[no-untyped-def]
     """Keep the chance of another cell than the mean's at `margin`, by moving m and A (Hamano et al. 2022, section 4).
 
@@ -339,11 +333,11 @@ def keep_margins(axes, numeric, margin, vectors, matrices, scalars):  # type: ig
             side = -1.0 if cell == 0.0 else 1.0
             edge = high if cell == 0.0 else low
             spread = deviation * vectors[SCALES, i]
-            if below(-abs(mean - edge) / spread) < margin:
+            if normal_cdf(-abs(mean - edge) / spread) < margin:
                 vectors[MEAN, i] = edge + side * spread * normal_quantile(1.0 - margin)
             continue
         spread = deviation * vectors[SCALES, i]
-        under, over = below((low - mean) / spread), below((mean - high) / spread)
+        under, over = normal_cdf((low - mean) / spread), normal_cdf((mean - high) / spread)
         if under >= margin / 2.0 and over >= margin / 2.0:
             continue
         middle = 1.0 - under - over
@@ -389,9 +383,9 @@ def adapt_choices(settings, weights, chosen, starts, probabilities, path, scalar
             squares += white[i] * white[i]
     length = math.sqrt(squares) + 1e-30
     for i in range(len(probabilities)):
-        probabilities[i] += scalars[STEP] / length * gradient[i]
-    scalars[STEP] = 1.0 / scalars[DIVISOR]
-    rate = min(scalars[STEP] / math.sqrt(freedom), 1.0)
+        probabilities[i] += scalars[CHOICE_STEP] / length * gradient[i]
+    scalars[CHOICE_STEP] = 1.0 / scalars[DIVISOR]
+    rate = min(scalars[CHOICE_STEP] / math.sqrt(freedom), 1.0)
     gain = 0.0
     for i in range(len(path)):
         path[i] = (1.0 - rate) * path[i] + math.sqrt(rate * (2.0 - rate)) * white[i] / length
@@ -399,11 +393,11 @@ def adapt_choices(settings, weights, chosen, starts, probabilities, path, scalar
     scalars[CHANCE] = (1.0 - rate) ** 2 * scalars[CHANCE] + rate * (2.0 - rate)
     scalars[DIVISOR] *= math.exp(rate * (scalars[CHANCE] - gain / 1.5))
     for c in range(len(starts) - 1):
-        keep_choices(settings[CHOICE_MARGIN], probabilities[starts[c] : starts[c + 1]])
+        keep_choice_margin(settings[CHOICE_MARGIN], probabilities[starts[c] : starts[c + 1]])
 
 
 @kernel
-def keep_choices(margin, probabilities):  # type: ignore[no-untyped-def]
+def keep_choice_margin(margin, probabilities):  # type: ignore[no-untyped-def]
     """Keep each of the probabilities (k,) at `margin` / (k - 1) or more, and their sum at 1."""
     count = len(probabilities)
     least, total = margin / (count - 1.0), 0.0
@@ -453,7 +447,7 @@ def evolve(  # type: ignore[no-untyped-def]
 
     Args:
         bests: the best losses of the latest generations, as a ring; changed.
-        draws: of the members, best first; see `place`.
+        draws: of the members, best first; see `infer_member`.
         rows: their column values, (members, d).
         best: the best of their losses.
         (others): see `draw_members`, `adapt_gaussian` and `adapt_choices`; all of the distributions is changed.
@@ -462,7 +456,7 @@ def evolve(  # type: ignore[no-untyped-def]
     steps, lengths, chosen = np.empty((members, n)), np.empty(members), np.empty((members, len(choices)))
     z = np.empty(n)
     for k in range(members):
-        place(
+        infer_member(
             axes, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draws[k], rows[k],
             steps[k], chosen[k],
         )  # fmt: skip

@@ -1,14 +1,14 @@
-"""A Gaussian process over a few points: what it predicts elsewhere, and the lengthscales that explain the points best.
+"""A Gaussian process over a few points: its posterior mean and deviation elsewhere, and its hyperparameters.
 
 The covariance of two points is s (k(r) + noise if they are the same point), with the Matérn kernel of smoothness 5/2,
 
-    k(r) = (1 + q + q^2 / 3) exp(-q),  q = sqrt(5) r,  r^2 = sum_j weight_j gap_j^2,  weight_j = lengthscale_j^-2
+    k(r) = (1 + q + q^2 / 3) exp(-q),  q = sqrt(5) r,  r^2 = sum_j weight_j d_j^2,  weight_j = length_scale_j^-2
 
-(Rasmussen, Williams: Gaussian processes for machine learning, 2006, equations 2.25, 2.26, 4.17, 5.1). The gap of two
-points on an axis is that of their positions on the unit axis; of two choices 0 or 1; of a parameter that is active in
-one of them only 1, in neither 0. `parameters` are the logarithms of the lengthscales and, last, of the noise; s is the
-one that explains the points best. Sums are of a fixed order, and no library of linear algebra is called, so a result
-depends on the numbers that go in only, not on threads or on what is installed.
+(Rasmussen, Williams: Gaussian processes for machine learning, 2006, equations 2.25, 2.26, 4.17, 5.1). The distance
+d_j of two points on an axis is that of their positions on the unit axis; of two choices 0 or 1; of a parameter that is
+active in one of them only 1, in neither 0. `hyperparameters` are the logarithms of the length scales and, last, of the
+noise; the output scale s is the one of the highest marginal likelihood. Sums are of a fixed order, and no library of
+linear algebra is called, so a result depends on the numbers that go in only, not on threads or on what is installed.
 
 Arrays hold an axis a row: points (d, n), candidates (d, m). A matrix is given as its lower half.
 """
@@ -21,46 +21,33 @@ import numpy as np
 
 from .compiling import REORDER, kernel
 from .exponential import exponential
-from .normal import normal_quantile
 
 LEAST_NOISE = 1e-6  # added to the noise, so that points that lie together leave the matrix regular
 _LEAST_SCALE = 1e-3  # of s, for points of equal value
 _LEAST_PIVOT = 1e-10
-# of the search for parameters: first, smallest and largest step, and what a step grows and shrinks by (Riedmiller,
-# Braun 1993; the first step for logarithms of lengthscales)
+# of the search for hyperparameters: first, smallest and largest step, and what a step grows and shrinks by (Riedmiller,
+# Braun 1993; the first step for logarithms of length scales)
 _FIRST_STEP, _LEAST_STEP, _MOST_STEP, _GROWTH, _SHRINKAGE = 0.3, 1e-3, 1.0, 1.2, 0.5
 _LOWEST_NOISE, _HIGHEST_NOISE = -11.0, 1.0  # logarithms
 
 
-@kernel
-def normal_scores(ranks, scores):  # type: ignore[no-untyped-def]
-    """Quantiles of the normal distribution at ranks from 1/2 to n - 1/2, negative (a low rank is good), of mean 0."""
-    n = len(ranks)
-    mean = 0.0
-    for k in range(n):
-        scores[k] = -normal_quantile(ranks[k] / n)
-        mean += scores[k] / n
-    for k in range(n):
-        scores[k] -= mean
-
-
 @kernel(fastmath=REORDER)
-def add_gaps(is_choice, x, points, weight, sums):  # type: ignore[no-untyped-def]
-    """sums += weight gap^2 between x and each of the points (n,) on one axis."""
+def add_squared_distances(is_categorical, x, points, weight, sums):  # type: ignore[no-untyped-def]
+    """sums += weight d^2 between x and each of the points (n,) on one axis."""
     if x != x:
         for k in range(len(sums)):
             sums[k] += weight if points[k] == points[k] else 0.0
-    elif is_choice:
+    elif is_categorical:
         for k in range(len(sums)):
             sums[k] += weight if points[k] != x else 0.0
     else:
         for k in range(len(sums)):
-            gap = points[k] - x
-            sums[k] += weight * (gap * gap if points[k] == points[k] else 1.0)
+            difference = points[k] - x
+            sums[k] += weight * (difference * difference if points[k] == points[k] else 1.0)
 
 
 @kernel(fastmath=REORDER)
-def correlate(sums):  # type: ignore[no-untyped-def]
+def matern(sums):  # type: ignore[no-untyped-def]
     """sums = k(r), given r^2."""
     for k in range(len(sums)):
         q = math.sqrt(5.0 * sums[k])
@@ -68,27 +55,27 @@ def correlate(sums):  # type: ignore[no-untyped-def]
 
 
 @kernel(fastmath=REORDER)
-def steepness(squares, factors):  # type: ignore[no-untyped-def]
+def matern_derivative(squared_distances, factors):  # type: ignore[no-untyped-def]
     """factors *= d k / d (r^2), given r^2."""
     for k in range(len(factors)):
-        q = math.sqrt(5.0 * squares[k])
+        q = math.sqrt(5.0 * squared_distances[k])
         factors[k] *= -(5.0 / 6.0) * (1.0 + q) * exponential(-q)
 
 
 @kernel(fastmath=REORDER)
-def sum_gaps(is_choice, x, points, factors):  # type: ignore[no-untyped-def]
-    """sum of factors gap^2 between x and the points on one axis."""
+def sum_squared_distances(is_categorical, x, points, factors):  # type: ignore[no-untyped-def]
+    """sum of factors d^2 between x and the points on one axis."""
     total = 0.0
     if x != x:
         for k in range(len(factors)):
             total += factors[k] if points[k] == points[k] else 0.0
-    elif is_choice:
+    elif is_categorical:
         for k in range(len(factors)):
             total += factors[k] if points[k] != x else 0.0
     else:
         for k in range(len(factors)):
-            gap = points[k] - x
-            total += factors[k] * (gap * gap if points[k] == points[k] else 1.0)
+            difference = points[k] - x
+            total += factors[k] * (difference * difference if points[k] == points[k] else 1.0)
     return total
 
 
@@ -102,122 +89,124 @@ def dot(a, b):  # type: ignore[no-untyped-def]
 
 
 @kernel(fastmath=REORDER)
-def add_scaled(scale, a, sums):  # type: ignore[no-untyped-def]
-    """sums += scale a, over the length of a."""
+def add_scaled(factor, a, sums):  # type: ignore[no-untyped-def]
+    """sums += factor a, over the length of a."""
     for k in range(len(a)):
-        sums[k] += scale * a[k]
+        sums[k] += factor * a[k]
 
 
 @kernel
-def factor_row(factor, i):  # type: ignore[no-untyped-def]
+def cholesky_row(cholesky, i):  # type: ignore[no-untyped-def]
     """Turn row i of a matrix into that of its Cholesky factor, the rows above it being factored."""
-    row = factor[i]
+    row = cholesky[i]
     for j in range(i):
-        row[j] = (row[j] - dot(row[:j], factor[j])) / factor[j, j]
+        row[j] = (row[j] - dot(row[:j], cholesky[j])) / cholesky[j, j]
     row[i] = math.sqrt(max(row[i] - dot(row[:i], row), _LEAST_PIVOT))
 
 
 @kernel
-def forward(factor, vector):  # type: ignore[no-untyped-def]
-    """vector = factor^-1 vector."""
+def solve_lower(cholesky, vector):  # type: ignore[no-untyped-def]
+    """vector = cholesky^-1 vector."""
     for i in range(len(vector)):
-        vector[i] = (vector[i] - dot(factor[i, :i], vector)) / factor[i, i]
+        vector[i] = (vector[i] - dot(cholesky[i, :i], vector)) / cholesky[i, i]
 
 
 @kernel
-def backward(factor, vector):  # type: ignore[no-untyped-def]
-    """vector = factor^-T vector."""
+def solve_lower_transposed(cholesky, vector):  # type: ignore[no-untyped-def]
+    """vector = cholesky^-T vector."""
     for i in range(len(vector) - 1, -1, -1):
-        vector[i] /= factor[i, i]
-        add_scaled(-vector[i], factor[i, :i], vector)
+        vector[i] /= cholesky[i, i]
+        add_scaled(-vector[i], cholesky[i, :i], vector)
 
 
 @kernel
-def invert(factor, inverse):  # type: ignore[no-untyped-def]
-    """inverse = factor^-1, a row at a time."""
-    for i in range(len(factor)):
+def invert_lower(cholesky, inverse):  # type: ignore[no-untyped-def]
+    """inverse = cholesky^-1, a row at a time."""
+    for i in range(len(cholesky)):
         row = inverse[i]
         row[:] = 0.0
         for k in range(i):
-            add_scaled(-factor[i, k], inverse[k, : k + 1], row)
+            add_scaled(-cholesky[i, k], inverse[k, : k + 1], row)
         row[i] = 1.0
         for k in range(i + 1):
-            row[k] /= factor[i, i]
+            row[k] /= cholesky[i, i]
 
 
 @kernel
-def extend(choices, parameters, points, i, factor):  # type: ignore[no-untyped-def]
-    """Append point i to the Cholesky factor of the points before it.
+def extend_cholesky(categorical, hyperparameters, points, i, cholesky):  # type: ignore[no-untyped-def]
+    """Append point i to the Cholesky factor of the kernel matrix of the points before it.
 
     Args:
-        choices: whether an axis holds choices, bool (d,).
-        parameters: (d + 1,).
+        categorical: whether an axis holds choices, bool (d,).
+        hyperparameters: (d + 1,).
         points: (d, n), n > i.
         i: which point.
-        factor: (n, n), row i written.
+        cholesky: (n, n), row i written.
     """
-    d = len(choices)
-    row = factor[i]
+    d = len(categorical)
+    row = cholesky[i]
     row[:i] = 0.0
     for j in range(d):
-        add_gaps(choices[j], points[j, i], points[j, :i], math.exp(-2.0 * parameters[j]), row[:i])
-    correlate(row[:i])
-    row[i] = 1.0 + math.exp(parameters[d]) + LEAST_NOISE
-    factor_row(factor, i)
+        add_squared_distances(categorical[j], points[j, i], points[j, :i], math.exp(-2.0 * hyperparameters[j]), row[:i])
+    matern(row[:i])
+    row[i] = 1.0 + math.exp(hyperparameters[d]) + LEAST_NOISE
+    cholesky_row(cholesky, i)
 
 
 @kernel
-def condition(choices, parameters, points, targets, factor, pull):  # type: ignore[no-untyped-def]
-    """Learn the values of points.
+def fit(categorical, hyperparameters, points, targets, cholesky, alpha):  # type: ignore[no-untyped-def]
+    """Fit the process to the values of points, its hyperparameters being given.
 
     Args:
-        choices, parameters, points: see `extend`.
+        categorical, hyperparameters, points: see `extend_cholesky`.
         targets: values of the first points (n,), of mean 0.
-        factor: (n, n) or larger, its first n rows written: the Cholesky factor.
-        pull: (n,), written: what the correlations with each point are weighted by in the mean.
+        cholesky: (n, n) or larger, its first n rows written: the Cholesky factor L of the kernel matrix K / s.
+        alpha: (n,), written: s K^-1 targets, by which the mean weights the correlations with each point.
 
     Returns:
-        s.
+        the output scale.
     """
     n = len(targets)
     for i in range(n):
-        extend(choices, parameters, points, i, factor)
-        pull[i] = targets[i]
-    forward(factor, pull)
-    scale = max(dot(pull, pull) / n, _LEAST_SCALE)
-    backward(factor, pull)
-    return scale
+        extend_cholesky(categorical, hyperparameters, points, i, cholesky)
+        alpha[i] = targets[i]
+    solve_lower(cholesky, alpha)
+    output_scale = max(dot(alpha, alpha) / n, _LEAST_SCALE)
+    solve_lower_transposed(cholesky, alpha)
+    return output_scale
 
 
 @kernel
-def predict(choices, parameters, points, known, scale, factor, pull, candidates, means, deviations):  # type: ignore[no-untyped-def]
-    """The mean and standard deviation of the value at each candidate.
+def predict(categorical, hyperparameters, points, count, output_scale, cholesky, alpha, candidates, means, deviations):  # type: ignore[no-untyped-def]
+    """The posterior mean and standard deviation of the value at each candidate.
 
     Args:
-        choices, parameters, points: see `extend`.
-        known: how many of the points there are.
-        scale, factor, pull: from `condition`; points past the length of `pull`, of which the factor has rows, have no
-            value yet: they only make it certain that there will be one.
+        categorical, hyperparameters, points: see `extend_cholesky`.
+        count: how many of the points there are.
+        output_scale, cholesky, alpha: from `fit`; points past the length of `alpha`, of which `cholesky` has rows, are
+            pending: they have no value yet, and only make it certain that there will be one.
         candidates: (d, m).
         means, deviations: (m,), written.
     """
-    d = len(choices)
-    row = np.empty(known)
+    d = len(categorical)
+    row = np.empty(count)
     for i in range(len(means)):
         row[:] = 0.0
         for j in range(d):
-            add_gaps(choices[j], candidates[j, i], points[j, :known], math.exp(-2.0 * parameters[j]), row)
-        correlate(row)
-        means[i] = dot(pull, row)
-        forward(factor, row)
-        deviations[i] = math.sqrt(scale * max(1.0 - dot(row, row), 0.0))
+            add_squared_distances(
+                categorical[j], candidates[j, i], points[j, :count], math.exp(-2.0 * hyperparameters[j]), row
+            )
+        matern(row)
+        means[i] = dot(alpha, row)
+        solve_lower(cholesky, row)
+        deviations[i] = math.sqrt(output_scale * max(1.0 - dot(row, row), 0.0))
 
 
 @kernel
-def is_known(points, known, candidates, i):  # type: ignore[no-untyped-def]
-    """Whether candidate i, of (d, m), is one of the first `known` points."""
+def contains_point(points, count, candidates, i):  # type: ignore[no-untyped-def]
+    """Whether candidate i, of (d, m), is one of the first `count` points."""
     d = len(points)
-    for k in range(known):
+    for k in range(count):
         j = 0
         while j < d and (
             points[j, k] == candidates[j, i] or (points[j, k] != points[j, k] and candidates[j, i] != candidates[j, i])
@@ -229,90 +218,91 @@ def is_known(points, known, candidates, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def misfit(choices, parameters, points, targets, centres, spreads, slopes):  # type: ignore[no-untyped-def]
-    """How badly parameters explain the points: the negative logarithm of their posterior density, but for a constant.
+def negative_log_posterior(categorical, hyperparameters, points, targets, prior_means, prior_deviations, gradient):  # type: ignore[no-untyped-def]
+    """The negative logarithm of the posterior density of hyperparameters, but for a constant.
 
-    The likelihood is that of the targets, with the s that makes it largest; the prior of each parameter is normal.
+    That is the negative log marginal likelihood of the targets, with the output scale that makes it lowest, and the
+    negative log prior, which is normal.
 
     Args:
-        choices, parameters, points: see `extend`.
+        categorical, hyperparameters, points: see `extend_cholesky`.
         targets: (n,), of mean 0.
-        centres, spreads: means and standard deviations of the prior, (d + 1,).
-        slopes: derivatives by the parameters, (d + 1,), written.
+        prior_means, prior_deviations: means and standard deviations of the prior, (d + 1,).
+        gradient: by the hyperparameters, (d + 1,), written.
     """
     d, n = points.shape
-    squares, factor = np.zeros((n, n)), np.zeros((n, n))
-    noise = math.exp(parameters[d])
+    squared_distances, cholesky = np.zeros((n, n)), np.zeros((n, n))
+    noise = math.exp(hyperparameters[d])
     for i in range(n):
         for j in range(d):
-            weight = math.exp(-2.0 * parameters[j])
-            add_gaps(choices[j], points[j, i], points[j, :i], weight, squares[i, :i])
-        factor[i, :i] = squares[i, :i]
-        correlate(factor[i, :i])
-        factor[i, i] = 1.0 + noise + LEAST_NOISE
-        factor_row(factor, i)
-    pull = targets.copy()
-    forward(factor, pull)
-    total = dot(pull, pull)
-    scale = max(total / n, _LEAST_SCALE)
-    total = 0.5 * total / scale + 0.5 * n * math.log(scale)
+            weight = math.exp(-2.0 * hyperparameters[j])
+            add_squared_distances(categorical[j], points[j, i], points[j, :i], weight, squared_distances[i, :i])
+        cholesky[i, :i] = squared_distances[i, :i]
+        matern(cholesky[i, :i])
+        cholesky[i, i] = 1.0 + noise + LEAST_NOISE
+        cholesky_row(cholesky, i)
+    alpha = targets.copy()
+    solve_lower(cholesky, alpha)
+    total = dot(alpha, alpha)
+    output_scale = max(total / n, _LEAST_SCALE)
+    total = 0.5 * total / output_scale + 0.5 * n * math.log(output_scale)
     for i in range(n):
-        total += math.log(factor[i, i])
-    backward(factor, pull)
-    # the derivative by an entry of the matrix is half of (its inverse minus pull pull^T / s)
+        total += math.log(cholesky[i, i])
+    solve_lower_transposed(cholesky, alpha)
+    # the derivative by an entry of the kernel matrix is half of (its inverse minus alpha alpha^T / s)
     inverse = np.empty((n, n))
-    invert(factor, inverse)
-    entries = np.zeros((n, n))
+    invert_lower(cholesky, inverse)
+    matrix_gradient = np.zeros((n, n))
     for k in range(n):
         for i in range(k + 1):
-            add_scaled(inverse[k, i], inverse[k, : i + 1], entries[i])
-    slopes[:] = 0.0
+            add_scaled(inverse[k, i], inverse[k, : i + 1], matrix_gradient[i])
+    gradient[:] = 0.0
     for i in range(n):
-        row = entries[i, :i]
-        slopes[d] += 0.5 * noise * (entries[i, i] - pull[i] * pull[i] / scale)
-        add_scaled(-pull[i] / scale, pull[:i], row)
-        steepness(squares[i, :i], row)
+        row = matrix_gradient[i, :i]
+        gradient[d] += 0.5 * noise * (matrix_gradient[i, i] - alpha[i] * alpha[i] / output_scale)
+        add_scaled(-alpha[i] / output_scale, alpha[:i], row)
+        matern_derivative(squared_distances[i, :i], row)
         for j in range(d):
-            weight = math.exp(-2.0 * parameters[j])
-            slopes[j] -= 2.0 * weight * sum_gaps(choices[j], points[j, i], points[j, :i], row)
+            weight = math.exp(-2.0 * hyperparameters[j])
+            gradient[j] -= 2.0 * weight * sum_squared_distances(categorical[j], points[j, i], points[j, :i], row)
     for t in range(d + 1):
-        off = (parameters[t] - centres[t]) / spreads[t]
+        off = (hyperparameters[t] - prior_means[t]) / prior_deviations[t]
         total += 0.5 * off * off
-        slopes[t] += off / spreads[t]
+        gradient[t] += off / prior_deviations[t]
     return total
 
 
 @kernel
-def explain(choices, parameters, points, targets, centres, spreads, steps):  # type: ignore[no-untyped-def]
-    """Improve the parameters by a few steps downhill, each parameter's step its own; the best seen are kept.
+def optimize_hyperparameters(categorical, hyperparameters, points, targets, prior_means, prior_deviations, steps):  # type: ignore[no-untyped-def]
+    """Lower `negative_log_posterior` by a few steps, each hyperparameter's step its own; the best seen are kept.
 
     The method is Rprop, which needs no line search (Riedmiller, Braun: A direct adaptive method for faster
     backpropagation learning. 1993; for Gaussian processes, Blum, Riedmiller: Optimization of Gaussian process
     hyperparameters using Rprop. 2013).
 
     Args:
-        parameters: where to begin, (d + 1,), changed.
+        hyperparameters: where to begin, (d + 1,), changed.
         steps: how many.
-        (others): see `misfit`.
+        (others): see `negative_log_posterior`.
     """
-    count = len(parameters)
-    here, slopes, last = parameters.copy(), np.zeros(count), np.zeros(count)
+    count = len(hyperparameters)
+    current, gradient, previous = hyperparameters.copy(), np.zeros(count), np.zeros(count)
     step = np.full(count, _FIRST_STEP)
-    least = np.inf
+    lowest = np.inf
     for _ in range(steps):
-        value = misfit(choices, here, points, targets, centres, spreads, slopes)
-        if value < least:
-            least = value
+        value = negative_log_posterior(categorical, current, points, targets, prior_means, prior_deviations, gradient)
+        if value < lowest:
+            lowest = value
             for t in range(count):
-                parameters[t] = here[t]
+                hyperparameters[t] = current[t]
         for t in range(count):
-            turn = slopes[t] * last[t]
-            if turn > 0.0:
+            product = gradient[t] * previous[t]
+            if product > 0.0:
                 step[t] = min(step[t] * _GROWTH, _MOST_STEP)
-            elif turn < 0.0:
+            elif product < 0.0:
                 step[t] = max(step[t] * _SHRINKAGE, _LEAST_STEP)
-                slopes[t] = 0.0
-            if slopes[t] != 0.0:
-                here[t] -= math.copysign(step[t], slopes[t])
-            last[t] = slopes[t]
-        here[count - 1] = min(max(here[count - 1], _LOWEST_NOISE), _HIGHEST_NOISE)
+                gradient[t] = 0.0
+            if gradient[t] != 0.0:
+                current[t] -= math.copysign(step[t], gradient[t])
+            previous[t] = gradient[t]
+        current[count - 1] = min(max(current[count - 1], _LOWEST_NOISE), _HIGHEST_NOISE)

@@ -1,4 +1,4 @@
-"""The normal distribution: masses of intervals, quantiles, and draws from a truncated one.
+"""The normal distribution: masses of intervals, quantiles, scores of ranks, and draws from a truncated one.
 
 `between_inlined` is free of branches and library calls, so that a loop over it compiles to vector instructions. A
 truncated normal number is drawn by inversion, one uniform number each: no rejection, so a stream of uniform numbers is
@@ -119,3 +119,21 @@ def truncated_normal(position, bandwidth, lower, mass, unit):  # type: ignore[no
     """
     p = min(max(lower + unit * mass, 1e-300), 1.0 - 2.0**-53)
     return min(max(position + bandwidth * normal_quantile(p), 0.0), 1.0)
+
+
+@kernel
+def normal_scores(ranks, scores):  # type: ignore[no-untyped-def]
+    """Quantiles of the normal distribution at ranks from 1/2 to n - 1/2, negative (a low rank is good), of mean 0."""
+    n = len(ranks)
+    mean = 0.0
+    for k in range(n):
+        scores[k] = -normal_quantile(ranks[k] / n)
+        mean += scores[k] / n
+    for k in range(n):
+        scores[k] -= mean
+
+
+@kernel
+def normal_cdf(x):  # type: ignore[no-untyped-def]
+    """Phi(x), the mass of the normal distribution below x."""
+    return 0.5 * math.erfc(-x * math.sqrt(0.5))

@@ -45,7 +45,7 @@ def described(one: Evolution) -> tuple[Any, ...]:
 def state(n: int, mean: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     vectors, scalars = np.zeros((5, n)), np.zeros(6)
     vectors[MEAN], vectors[DEVIATIONS], vectors[SCALES] = mean, 1, 1
-    scalars[[SIGMA, cma_es.STEP, cma_es.DIVISOR]] = sigma, 1, 1
+    scalars[[SIGMA, cma_es.CHOICE_STEP, cma_es.DIVISOR]] = sigma, 1, 1
     return vectors, np.stack([np.eye(n), np.eye(n)]), scalars
 
 
@@ -145,7 +145,7 @@ def test_choices_follow_the_natural_gradient(counts: list[int], population: int,
     probabilities, path = np.concatenate(twin.q), np.zeros(sum(counts))
     numbers = settings_of(0, len(counts), population, 0.3).numbers
     scalars = np.zeros(6)
-    scalars[[cma_es.STEP, cma_es.DIVISOR]] = 1.0
+    scalars[[cma_es.CHOICE_STEP, cma_es.DIVISOR]] = 1.0
     for _ in range(30):
         if same:  # one choice of each wins always
             chosen = np.zeros((population, len(counts)))
@@ -155,7 +155,9 @@ def test_choices_follow_the_natural_gradient(counts: list[int], population: int,
         cma_es.adapt_choices(numbers, weights, chosen, starts, probabilities, path, scalars)
         np.testing.assert_allclose(probabilities, np.concatenate(twin.q), rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(
-            scalars[[cma_es.STEP, cma_es.DIVISOR, cma_es.CHANCE]], [twin.step, twin.divisor, twin.chance], rtol=1e-6
+            scalars[[cma_es.CHOICE_STEP, cma_es.DIVISOR, cma_es.CHANCE]],
+            [twin.step, twin.divisor, twin.chance],
+            rtol=1e-6,
         )
     assert (probabilities >= 0.999 * twin.margin / (np.repeat(counts, counts) - 1)).all()
     if same:
@@ -197,11 +199,11 @@ def test_a_draw_is_known_again_with_all_that_is_not_shown() -> None:
             one._arrays.axes, one._numeric, one._vectors, one._matrices[BASIS], one._scalars[SIGMA], key, 64, full
         )
         cma_es.draw_choices(one._starts, one._probabilities, key, 128, shown)
-        assert cma_es.place(*described(one), one._key, draw, row, y, chosen)
+        assert cma_es.infer_member(*described(one), one._key, draw, row, y, chosen)
         np.testing.assert_allclose(y, full, rtol=1e-9, atol=1e-9)
         assert chosen.tolist() == shown.tolist()
-        assert not cma_es.place(*described(one), one._key, draw + 1, row, y, chosen)
-        assert not cma_es.place(*described(one), one._key, -1 - draw, row, y, chosen)
+        assert not cma_es.infer_member(*described(one), one._key, draw + 1, row, y, chosen)
+        assert not cma_es.infer_member(*described(one), one._key, -1 - draw, row, y, chosen)
 
 
 def test_a_point_from_elsewhere_is_placed_where_it_was_tried() -> None:
@@ -209,7 +211,7 @@ def test_a_point_from_elsewhere_is_placed_where_it_was_tried() -> None:
     one._scalars[SIGMA] = 0.01
     y, chosen = np.empty(5), np.empty(2)
     row = MIXED.encode({"a": "z", "b": 3.0, "c": 1e-3, "d": 5, "g": 7.0})
-    assert not cma_es.place(*described(one), one._key, -1, row, y, chosen)
+    assert not cma_es.infer_member(*described(one), one._key, -1, row, y, chosen)
     np.testing.assert_allclose(y[:2], [50, -50])  # 0.5 / 0.01 from the mean
     assert math.isclose(0.5 + 0.01 * y[2], 0.8)  # the near edge of the last of five cells
     assert np.abs(y[3:]).max() < 5  # inactive: as the distribution has it

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fasthpo import Continuous, MedianPruner, RandomSampler, Study, ThresholdPruner, TrialState, WilcoxonPruner
 from fasthpo.kernels.pruning.curves import count_better
-from fasthpo.samplers.ranks import Key, Ranks, sort_key
+from fasthpo.samplers.ranks import Ranks, SortKey, sort_key
 from tests import naive_places
 
 Curve = dict[int, float]  # values by step
@@ -22,7 +22,7 @@ CURVES = st.lists(st.tuples(st.booleans(), st.dictionaries(st.integers(0, 6), VA
 
 def study_of(
     trials: list[tuple[float | None, Curve]], direction: str = "minimize", by_rank: bool = True
-) -> tuple[Study, list[Key]]:
+) -> tuple[Study, list[SortKey]]:
     """A study of trials that were told a value, or pruned (None), and their keys."""
     pruner = MedianPruner() if by_rank else None
     study = Study({"x": Continuous(0.0, 1.0)}, sampler=RandomSampler(seed=0), pruner=pruner, direction=direction)

@@ -144,7 +144,7 @@ def test_a_failure_at_a_small_resource_counts_at_larger_ones() -> None:
         study.tell(trial, CHOICE.loss(trial.params) + 1 / (trial.resource or 1))
     model = sampler._model
     assert model is not None and model._fidelities._resource == 27
-    known = {key[3] for key in model._fidelities.surrogate._known()}
+    known = {key[3] for key in model._fidelities.gaussian_process._fitted()}
     assert {trial.number for trial in study.trials if trial["kind"] == "z"} & known
 
 

@@ -65,7 +65,7 @@ def check(model: Model) -> None:
     below = expected_below(table, len(table.space) + 1)
     assert model._fidelities.current.below == below
     if below:
-        known = {key[3]: key[2] for key in model._fidelities.surrogate._known()}
+        known = {key[3]: key[2] for key in model._fidelities.gaussian_process._fitted()}
         resource = model._fidelities._resource
         assert resource is not None
         told = told_at(table, resource) | failed_until(table, resource)

@@ -12,7 +12,7 @@ from naive_process import log_posterior, predictions
 from scipy.special import ndtri
 
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
-from fasthpo.kernels import axes, gaussian_process
+from fasthpo.kernels import axes, gaussian_process, normal
 from fasthpo.kernels.axes import CATEGORICAL, KIND, coordinate_of_value
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.encoding import encode
@@ -67,9 +67,9 @@ def test_predictions_equal_the_textbook(n: int, awaited: int) -> None:
         parameters = np.random.default_rng(seed).normal(size=D + 1) * 0.5
         factor, pull = np.zeros((n + awaited, n + awaited)), np.empty(n)
         told = np.ascontiguousarray(known[:, :n])
-        scale = gaussian_process.condition(CHOICES, parameters, told, targets, factor, pull)
+        scale = gaussian_process.fit(CHOICES, parameters, told, targets, factor, pull)
         for i in range(n, n + awaited):
-            gaussian_process.extend(CHOICES, parameters, known, i, factor)
+            gaussian_process.extend_cholesky(CHOICES, parameters, known, i, factor)
         means, deviations = np.empty(5), np.empty(5)
         gaussian_process.predict(
             CHOICES, parameters, known, n + awaited, scale, factor, pull, candidates, means, deviations
@@ -96,14 +96,16 @@ def test_misfit_equals_the_textbook_and_its_slopes_are_its_derivatives(n: int) -
             points[:, 1] = points[:, 0]  # two lie together
 
         def value(parameters: np.ndarray, points: np.ndarray = points, targets: np.ndarray = targets) -> float:
-            return gaussian_process.misfit(CHOICES, parameters, points, targets, centres, spreads, np.empty(D + 1))
+            return gaussian_process.negative_log_posterior(
+                CHOICES, parameters, points, targets, centres, spreads, np.empty(D + 1)
+            )
 
         here, there = (np.random.default_rng([seed, k]).normal(size=D + 1) * 0.5 for k in range(2))
         arguments = points, targets, centres, spreads, gaussian_process.LEAST_NOISE
         expected = log_posterior(CHOICES, there, *arguments) - log_posterior(CHOICES, here, *arguments)
         assert value(here) - value(there) == pytest.approx(expected, rel=1e-8, abs=1e-8)
         slopes = np.empty(D + 1)
-        gaussian_process.misfit(CHOICES, here, points, targets, centres, spreads, slopes)
+        gaussian_process.negative_log_posterior(CHOICES, here, points, targets, centres, spreads, slopes)
         h = 1e-5 * np.eye(D + 1)
         numeric = [(value(here + h[t]) - value(here - h[t])) / 2e-5 for t in range(D + 1)]
         np.testing.assert_allclose(slopes, numeric, rtol=1e-6, atol=1e-6)
@@ -117,22 +119,28 @@ def test_lengthscales_tell_parameters_that_matter_from_those_that_do_not() -> No
     targets = (values - values.mean()) / values.std()
     parameters, before = np.array([-0.5] * 4 + [-4.0]), np.empty(5)
     centres, spreads = np.array([2.0] * 4 + [-4.0]), np.array([1.7] * 4 + [1.0])
-    first = gaussian_process.misfit(choices, parameters, points, targets, centres, spreads, before)
-    gaussian_process.explain(choices, parameters, points, targets, centres, spreads, 20)
-    assert gaussian_process.misfit(choices, parameters, points, targets, centres, spreads, before) < first - 20
+    first = gaussian_process.negative_log_posterior(choices, parameters, points, targets, centres, spreads, before)
+    gaussian_process.optimize_hyperparameters(choices, parameters, points, targets, centres, spreads, 20)
+    assert (
+        gaussian_process.negative_log_posterior(choices, parameters, points, targets, centres, spreads, before)
+        < first - 20
+    )
     assert parameters[1] < parameters[2] < min(parameters[0], parameters[3])
     # the search ends near where a thousand steps end
     longer = parameters.copy()
-    gaussian_process.explain(choices, longer, points, targets, centres, spreads, 1000)
+    gaussian_process.optimize_hyperparameters(choices, longer, points, targets, centres, spreads, 1000)
     found, least = (
-        gaussian_process.misfit(choices, p, points, targets, centres, spreads, before) for p in (parameters, longer)
+        gaussian_process.negative_log_posterior(choices, p, points, targets, centres, spreads, before)
+        for p in (parameters, longer)
     )
     assert least <= found < least + 1.0
 
 
 def test_no_step_keeps_the_parameters() -> None:
     parameters = np.full(D + 1, 0.3)
-    gaussian_process.explain(CHOICES, parameters, points_of(5, 0), targets_of(5, 0), np.zeros(D + 1), np.ones(D + 1), 0)
+    gaussian_process.optimize_hyperparameters(
+        CHOICES, parameters, points_of(5, 0), targets_of(5, 0), np.zeros(D + 1), np.ones(D + 1), 0
+    )
     assert (parameters == 0.3).all()
 
 
@@ -144,9 +152,9 @@ def test_predictions_are_finite_and_bounded(n: int, seed: int, length: float, no
     targets -= targets.mean()
     parameters = np.array([length] * D + [noise])
     centres, spreads = np.zeros(D + 1), np.ones(D + 1)
-    gaussian_process.explain(CHOICES, parameters, points, targets, centres, spreads, 3)
+    gaussian_process.optimize_hyperparameters(CHOICES, parameters, points, targets, centres, spreads, 3)
     factor, pull = np.zeros((n, n)), np.empty(n)
-    scale = gaussian_process.condition(CHOICES, parameters, points, targets, factor, pull)
+    scale = gaussian_process.fit(CHOICES, parameters, points, targets, factor, pull)
     means, deviations = np.empty(n), np.empty(n)
     gaussian_process.predict(CHOICES, parameters, points, n, scale, factor, pull, points, means, deviations)
     assert np.isfinite(parameters).all() and np.isfinite(means).all()
@@ -158,10 +166,10 @@ def test_predictions_are_finite_and_bounded(n: int, seed: int, length: float, no
 def test_normal_scores_are_quantiles_of_mean_zero() -> None:
     ranks = np.array([0.5, 1.5, 3.0, 3.0, 4.5])
     scores = np.empty(5)
-    gaussian_process.normal_scores(ranks, scores)
+    normal.normal_scores(ranks, scores)
     expected = -ndtri(ranks / 5)
     np.testing.assert_allclose(scores, expected - expected.mean(), rtol=1e-12, atol=1e-12)
-    gaussian_process.normal_scores(np.full(4, 2.0), scores[:4])
+    normal.normal_scores(np.full(4, 2.0), scores[:4])
     assert (scores[:4] == 0).all()
 
 
@@ -175,4 +183,4 @@ def test_points_are_known_that_are_equal_to_one_of_the_first(n: int, seed: int) 
     known = int(random.integers(n + 1))
     for i in range(20):
         expected = any(np.array_equal(points[:, k], candidates[:, i], equal_nan=True) for k in range(known))
-        assert gaussian_process.is_known(points, known, candidates, i) == expected
+        assert gaussian_process.contains_point(points, known, candidates, i) == expected

@@ -14,7 +14,7 @@ from fasthpo import Categorical, Continuous, Discrete, SearchSpace, Study, TPESa
 from fasthpo.samplers import gaussian_process
 from fasthpo.samplers.encoding import encode
 from fasthpo.samplers.gaussian_process import MOST_POINTS, GaussianProcess
-from fasthpo.samplers.ranks import Key, sort_key
+from fasthpo.samplers.ranks import SortKey, sort_key
 from fasthpo.samplers.tpe.model import Model
 from tests import naive_places, naive_targets
 
@@ -45,12 +45,12 @@ def random_study(n: int, seed: int = 0, direction: str = "minimize") -> Study:
     return study
 
 
-def finished_keys(study: Study) -> list[Key]:
+def finished_keys(study: Study) -> list[SortKey]:
     table = study.table
     return [sort_key(table, n) for n in table.tell_order.tolist()]
 
 
-def expected_known(keys: list[Key]) -> list[Key]:
+def expected_known(keys: list[SortKey]) -> list[SortKey]:
     """The best half and the latest others, as of the last time that trials were taken in."""
     if len(keys) > MOST_POINTS:
         keys = keys[: len(keys) - (len(keys) - MOST_POINTS) % (MOST_POINTS // 16)]
@@ -67,9 +67,9 @@ def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None
     kept = GaussianProcess(encode(SPACE))
     for key in keys:
         kept.add(key)
-    known = kept._known()
+    known = kept._fitted()
     assert known == expected_known(keys) and len(known) == min(len(keys), MOST_POINTS)
-    points, targets = kept._learnt(study.table, known, room=0)
+    points, targets = kept._training_data(study.table, known, room=0)
     expected = naive_targets.logarithmic(known, naive_places.ranks(study.table, known))
     np.testing.assert_allclose(targets, expected, atol=1e-9)
     for k, key in enumerate(known):
@@ -79,8 +79,8 @@ def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None
 
 
 def arrays_of(kept: GaussianProcess) -> tuple[np.ndarray, ...]:
-    points, factor = kept.points[:, : kept.known], np.tril(kept.factor)[: kept.known]
-    return kept.parameters, points, kept.pull, np.array(kept.scale), factor
+    points, factor = kept.points[:, : kept.size], np.tril(kept.cholesky)[: kept.size]
+    return kept.hyperparameters, points, kept.alpha, np.array(kept.output_scale), factor
 
 
 def go_on(study: Study, trials: int) -> list[dict[str, Any]]:
@@ -135,9 +135,9 @@ def test_it_is_a_function_of_the_trials_however_often_it_was_asked(monkeypatch: 
     anew = Model(study.table, multivariate=True, exact=False)
     for kept in (asked, anew):
         kept.catch_up()
-        kept._surrogate.catch_up(study.table)
-    assert len(asked._surrogate._awaited) >= 8
-    for a, b in zip(arrays_of(asked._surrogate), arrays_of(anew._surrogate), strict=True):
+        kept._gaussian_process.catch_up(study.table)
+    assert len(asked._gaussian_process._pending) >= 8
+    for a, b in zip(arrays_of(asked._gaussian_process), arrays_of(anew._gaussian_process), strict=True):
         np.testing.assert_array_equal(a, b)
     again = TPESampler(seed=3)
     assert isinstance(study.sampler, TPESampler)
@@ -145,22 +145,22 @@ def test_it_is_a_function_of_the_trials_however_often_it_was_asked(monkeypatch: 
         np.testing.assert_array_equal(again.suggest(study.table, draw), study.sampler.suggest(study.table, draw))
 
 
-def test_running_trials_are_awaited() -> None:
+def test_running_trials_are_pending_points() -> None:
     study = random_study(60)
     kept = GaussianProcess(encode(SPACE))
     for key in finished_keys(study):
         kept.add(key)
     kept.catch_up(study.table)
-    told = kept.known
-    assert told == len(finished_keys(study)) == len(kept.pull)
+    told = kept.size
+    assert told == len(finished_keys(study)) == len(kept.alpha)
     numbers = []
     for i in range(1, 600):
         numbers.append(study.ask().number)
         kept.catch_up(study.table)
-        awaited = kept.known - told
-        assert awaited == len(kept._awaited) and kept._awaited == numbers[-awaited:]
-        assert awaited == i if i < 16 else 8 <= awaited < 16
-        assert len(kept.factor) == kept.points.shape[1] > kept.known
+        pending = kept.size - told
+        assert pending == len(kept._pending) and kept._pending == numbers[-pending:]
+        assert pending == i if i < 16 else 8 <= pending < 16
+        assert len(kept.cholesky) == kept.points.shape[1] > kept.size
     fresh = GaussianProcess(encode(SPACE))
     for key in finished_keys(study):
         fresh.add(key)
@@ -170,23 +170,23 @@ def test_running_trials_are_awaited() -> None:
     for number in numbers[:-1]:
         study.tell(number, state=TrialState.FAILED)
     kept.catch_up(study.table)
-    assert kept._awaited == numbers[-1:]
+    assert kept._pending == numbers[-1:]
     study.tell(numbers[-1], state=TrialState.FAILED)
     kept.catch_up(study.table)
-    assert kept.known == told
+    assert kept.size == told
 
 
-def test_lengthscales_are_searched_for_whenever_there_are_a_tenth_more_trials(monkeypatch: Any) -> None:
+def test_length_scales_are_optimized_whenever_there_are_a_tenth_more_trials(monkeypatch: Any) -> None:
     from fasthpo.kernels import gaussian_process
 
     sizes = []
-    explain = gaussian_process.explain
+    optimize = gaussian_process.optimize_hyperparameters
 
     def counted(*arguments: Any) -> None:
         sizes.append(len(arguments[3]))
-        explain(*arguments)
+        optimize(*arguments)
 
-    monkeypatch.setattr(gaussian_process, "explain", counted)
+    monkeypatch.setattr(gaussian_process, "optimize_hyperparameters", counted)
     study = random_study(3000)
     kept = GaussianProcess(encode(SPACE))
     for key in finished_keys(study)[:1000]:
@@ -223,7 +223,7 @@ def test_the_bound_is_lower_where_trials_fail(value: float) -> None:
     study.ask_batch(2)
     kept = sampler._model
     assert kept is not None
-    confidence = kept._process(kept._current_surrogate(), 0, 0)[-1]
+    confidence = kept._gaussian_process_arrays(kept._current_gaussian_process(), 0, 0)[-1]
     assert confidence == (3.0 if value == 9.0 else 2.0)
 
 
@@ -233,7 +233,7 @@ def test_spaces_without_a_continuous_parameter_go_by_ranks() -> None:
         study = Study({name: parameter})
         study.add_trials({name: range(5)}, losses)
         kept = GaussianProcess(encode(study.space))
-        _, targets = kept._learnt(study.table, finished_keys(study), room=0)
+        _, targets = kept._training_data(study.table, finished_keys(study), room=0)
         gaps = -np.diff(targets)
         assert np.allclose(gaps, gaps[::-1]) == (name == "n")
 

@@ -49,8 +49,8 @@ def scores_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(Model, name, checked)
 
-    check("candidates")
-    check("promising")
+    check("density_candidates")
+    check("gaussian_process_candidates")
 
 
 def bowl(p: dict[str, Any]) -> float:

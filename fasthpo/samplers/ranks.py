@@ -13,19 +13,19 @@ from fasthpo.trial import TrialState
 
 WORST = 2  # where a key begins of a trial that came to no finite value
 
-Key = tuple[int, float, float, int]
+SortKey = tuple[int, float, float, int]
 
 
 _Curve = tuple[IntArray, FloatArray]
 _NOTHING: _Curve = np.empty(0, np.int64), np.empty(0)
 
 
-def worst_key(number: int) -> Key:
+def worst_key(number: int) -> SortKey:
     """That of a trial that came to no finite value, because it failed or diverged: all of these rank alike."""
     return WORST, 0.0, math.inf, number
 
 
-def sort_key(table: TrialTable, number: int) -> Key:
+def sort_key(table: TrialTable, number: int) -> SortKey:
     """What trials are ordered by: complete ones by loss, then pruned ones by how far they came and their loss.
 
     Those without a finite value rank worst, failed ones among them; ties go to the earlier trial.
@@ -54,7 +54,7 @@ class Ranks:
     def __init__(self) -> None:
         self._curves: dict[int, _Curve] = {}
 
-    def of(self, table: TrialTable, keys: list[Key]) -> FloatArray:
+    def of(self, table: TrialTable, keys: list[SortKey]) -> FloatArray:
         """Ranks (n,) from 1/2 to n - 1/2, the best first; equal trials share the mean.
 
         Args:
@@ -69,13 +69,13 @@ class Ranks:
                 first = last
         n = sum(key[0] != WORST for key in keys)
         if table.pruned_by_rank and n and keys[n - 1][0]:
-            self._place(table, keys[:n], scores[:n])
-            scores[n:] += n  # behind those that `_place` has put last
+            self._score_pruned(table, keys[:n], scores[:n])
+            scores[n:] += n  # behind those that `_score_pruned` has put last
             _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
             scores = (np.cumsum(counts) - (counts + 1) / 2)[places]
         return scores + 0.5
 
-    def _place(self, table: TrialTable, keys: list[Key], scores: FloatArray) -> None:
+    def _score_pruned(self, table: TrialTable, keys: list[SortKey], scores: FloatArray) -> None:
         """Write the scores of pruned trials."""
         from fasthpo.kernels.pruning.curves import count_better
 

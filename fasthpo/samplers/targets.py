@@ -6,14 +6,14 @@ import numpy as np
 
 from fasthpo.floats import masked
 from fasthpo.parameter import FloatArray
-from fasthpo.samplers.ranks import WORST, Key
+from fasthpo.samplers.ranks import WORST, SortKey
 
 _FURTHEST = 5.0  # losses count up to so many times the distance from the best to the median
 
 
 def normal_targets(ranks: FloatArray) -> FloatArray:
     """Quantiles of the normal distribution, of mean 0, at ranks (n,) from 1/2 to n - 1/2."""
-    from fasthpo.kernels.gaussian_process import normal_scores
+    from fasthpo.kernels.normal import normal_scores
 
     targets = np.empty(len(ranks))
     normal_scores(ranks, targets)
@@ -21,7 +21,7 @@ def normal_targets(ranks: FloatArray) -> FloatArray:
 
 
 @masked
-def logarithmic_targets(keys: list[Key], ranks: FloatArray) -> FloatArray | None:
+def logarithmic_targets(keys: list[SortKey], ranks: FloatArray) -> FloatArray | None:
     """t = -log(1 + (loss - best) / (median - best)), of mean 0 and variance 1; None where the losses have no scale.
 
     Normal scores know of a bowl how many points lie higher, which flattens its bottom; this keeps its shape there. That

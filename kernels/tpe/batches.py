@@ -6,10 +6,10 @@ import numpy as np
 
 from ..axes import positions_of_values
 from ..compiling import kernel
-from ..gaussian_process import extend
+from ..gaussian_process import extend_cholesky
 from ..uniforms import set_draw
 from .above_tabulated import count_observations
-from .scoring import promise, propose
+from .scoring import propose, propose_by_gaussian_process
 
 
 @kernel
@@ -55,19 +55,19 @@ def propose_batch(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def promise_batch(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, points, cumulative, keys, choices, parameters, trials, known, scale, factor,
-    pull, confidence, draws, count, columns,
+def propose_batch_by_gaussian_process(  # type: ignore[no-untyped-def]
+    axes, order, conditions, allowed, points, cumulative, keys, categorical, hyperparameters, trials, known,
+    output_scale, cholesky, alpha, confidence, draws, count, columns,
 ):  # fmt: skip
     """Suggestions of the Gaussian process.
 
     Args:
         trials: with room for all suggestions but the last, written there.
-        factor: so, too.
+        cholesky: so, too.
         draws: of the suggestions, uint64 (k,).
         count: of candidates a suggestion.
         columns: column values of the suggestions, (d, k), written.
-        (others): see `scoring.promise`.
+        (others): see `scoring.propose_by_gaussian_process`; `known` is how many of the trials there are.
     """
     values, scores = np.empty((count, len(axes))), np.empty(count)
     number = np.empty(1, np.int64)
@@ -75,12 +75,12 @@ def promise_batch(  # type: ignore[no-untyped-def]
         if s > 0:
             number[0] = s - 1
             positions_of_values(axes, columns, number, known, trials)
-            extend(choices, parameters, trials, known, factor)
+            extend_cholesky(categorical, hyperparameters, trials, known, cholesky)
             known += 1
         for key in keys:
             set_draw(key, draws[s])
-        promise(
-            axes, order, conditions, allowed, points, cumulative, keys, choices, parameters, trials, known, scale,
-            factor, pull, confidence, values, scores,
+        propose_by_gaussian_process(
+            axes, order, conditions, allowed, points, cumulative, keys, categorical, hyperparameters, trials, known,
+            output_scale, cholesky, alpha, confidence, values, scores,
         )  # fmt: skip
         choose(values, scores, s, columns)

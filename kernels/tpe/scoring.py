@@ -1,4 +1,4 @@
-"""Candidates and their scores, log l(x) - log g(x)."""
+"""Candidates, scored by log l(x) - log g(x), or by the upper confidence bound of a Gaussian process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ..axes import positions_of_candidates, value_of_coordinate
 from ..compiling import kernel
-from ..gaussian_process import is_known, predict
+from ..gaussian_process import contains_point, predict
 from .above import above_joint
 from .above_tabulated import above_independent
 from .below import below_independent, below_joint
@@ -64,27 +64,28 @@ def propose(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def promise(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, points, cumulative, keys, choices, parameters, trials, known, scale, factor,
-    pull, confidence, values, scores,
+def propose_by_gaussian_process(  # type: ignore[no-untyped-def]
+    axes, order, conditions, allowed, points, cumulative, keys, categorical, hyperparameters, trials, count,
+    output_scale, cholesky, alpha, confidence, values, acquisition,
 ):  # fmt: skip
-    """Draw candidates from l and score them by what a Gaussian process predicts: an upper confidence bound.
+    """Draw candidates from l and score them by the upper confidence bound of a Gaussian process.
 
     A third of the candidates are drawn from the joint density and a third from the independent one; those of the last
     third have half of their parameters from the best point, which is the first, and the others from the independent
-    density. A candidate that was tried is put far back: to try it again would be for nothing.
+    density. A candidate that was tried already is put far back.
 
     Args:
         axes, order, conditions, allowed: the space; see `kernels/axes.py`.
         points, cumulative: of l; see `propose`.
         keys: of the three parts' random streams, uint64 (3, 5).
-        choices, parameters, trials, known, scale, factor, pull: the process; see `gaussian_process.predict`.
-        confidence: standard deviations between the mean and the bound.
+        categorical, hyperparameters, trials, count, output_scale, cholesky, alpha: the Gaussian process, `trials` being
+            its points; see `gaussian_process.predict`.
+        confidence: posterior standard deviations between the mean and the bound.
         values: column values of the candidates, (m, d), written; m is a multiple of three.
-        scores: (m,), written.
+        acquisition: the upper confidence bound of each candidate, (m,), written.
     """
     d = len(axes)
-    m = len(scores)
+    m = len(acquisition)
     candidates = np.empty((m, d))
     part = m // len(keys)
     for k in range(len(keys)):
@@ -94,11 +95,13 @@ def promise(  # type: ignore[no-untyped-def]
     positions = np.empty((d, m))
     positions_of_candidates(axes, candidates, positions)
     deviations = np.empty(m)
-    predict(choices, parameters, trials, known, scale, factor, pull, positions, scores, deviations)
+    predict(
+        categorical, hyperparameters, trials, count, output_scale, cholesky, alpha, positions, acquisition, deviations
+    )
     for i in range(m):
-        if is_known(trials, known, positions, i):
-            scores[i] -= _TRIED * math.sqrt(scale)
+        if contains_point(trials, count, positions, i):
+            acquisition[i] -= _TRIED * math.sqrt(output_scale)
         else:
-            scores[i] += confidence * deviations[i]
+            acquisition[i] += confidence * deviations[i]
         for j in range(d):
             values[i, j] = value_of_coordinate(axes[j], candidates[i, j])

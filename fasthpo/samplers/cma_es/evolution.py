@@ -12,7 +12,7 @@ from fasthpo.kernels.streams import uniforms
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import IntArray
 from fasthpo.samplers.encoding import encode
-from fasthpo.samplers.ranks import Key, sort_key, worst_key
+from fasthpo.samplers.ranks import SortKey, sort_key, worst_key
 from fasthpo.table import NO_DRAW, TrialTable
 from fasthpo.trial import TrialState
 from fasthpo.uninterrupted import import_whole
@@ -113,7 +113,7 @@ class Evolution:
         self._by_legs = len(table.legs) > 0
         self._told = 0  # trials, or legs under a multi-fidelity strategy
         self._has_begun = False  # whether a trial that was drawn from the first start was told
-        self._known: list[Key] = []  # the best of the others
+        self._known: list[SortKey] = []  # the best of the others
         self._count_known = 0
         self._key = np.array([seed & _WORD, seed >> 32, 0, 0, 0], np.uint64)
         self._search = 0
@@ -140,16 +140,16 @@ class Evolution:
         self._vectors[cma_es.DEVIATIONS] = self._vectors[cma_es.SCALES] = 1.0
         self._matrices: FloatArray = np.stack([np.eye(n), np.eye(n)])
         self._scalars: FloatArray = np.zeros(6)
-        self._scalars[[cma_es.SIGMA, cma_es.STEP, cma_es.DIVISOR]] = deviation, 1.0, 1.0
+        self._scalars[[cma_es.SIGMA, cma_es.CHOICE_STEP, cma_es.DIVISOR]] = deviation, 1.0, 1.0
         self._probabilities: FloatArray = np.empty(total)
         margin = float(self._settings.numbers[cma_es.CHOICE_MARGIN])
         for first, last in zip(self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True):
             self._probabilities[first:last] = counts[first:last] / counts[first:last].sum()
-            cma_es.keep_choices(margin, self._probabilities[first:last])
+            cma_es.keep_choice_margin(margin, self._probabilities[first:last])
         self._path: FloatArray = np.zeros(total)
         self._older: list[tuple[FloatArray, ...]] = []
         self._best = math.inf
-        self._members: dict[int | None, list[Key]] = {}
+        self._members: dict[int | None, list[SortKey]] = {}
         self._left_out = 0
         self._is_stale = False
 
@@ -208,7 +208,7 @@ class Evolution:
         if self._is_stale:
             self._start()
 
-    def _take(self, key: Key, resource: int | None) -> None:
+    def _take(self, key: SortKey, resource: int | None) -> None:
         """A trial was told, at a resource."""
         draw = self.table.draws.item(key[3])
         if not self._has_begun:
@@ -235,7 +235,7 @@ class Evolution:
             return
         self._add(key, resource)
 
-    def _add(self, key: Key, resource: int | None) -> None:
+    def _add(self, key: SortKey, resource: int | None) -> None:
         """A trial is a member of the next generation."""
         if key[0] == 0:
             self._best = min(self._best, key[2])
@@ -245,7 +245,7 @@ class Evolution:
             del self._members[resource]
             self._evolve(sorted(members))
 
-    def _learn(self, key: Key) -> None:
+    def _learn(self, key: SortKey) -> None:
         """A trial that was not drawn from the start was told before any that was."""
         if key[0] or key[2] == math.inf:
             return
@@ -295,7 +295,7 @@ class Evolution:
                 return False
         return True
 
-    def _evolve(self, keys: list[Key]) -> None:
+    def _evolve(self, keys: list[SortKey]) -> None:
         """A generation is complete; its members, best first."""
         from fasthpo.kernels.cma_es import evolve
 

@@ -7,7 +7,7 @@ from collections import deque
 
 from fasthpo.samplers.encoding import EncodedSpace
 from fasthpo.samplers.gaussian_process import MOST_POINTS, GaussianProcess
-from fasthpo.samplers.ranks import Key, worst_key
+from fasthpo.samplers.ranks import SortKey, worst_key
 from fasthpo.samplers.tpe.split import Split
 from fasthpo.table import TrialTable
 
@@ -29,8 +29,8 @@ class Fidelities:
         self._arrays = arrays
         self._enough = enough
         self._splits: dict[int, Split] = {}
-        self._surrogates: dict[int, GaussianProcess] = {}
-        self._failures: deque[tuple[int, Key]] = deque(maxlen=MOST_POINTS)  # resources and keys of the latest
+        self._gaussian_processes: dict[int, GaussianProcess] = {}
+        self._failures: deque[tuple[int, SortKey]] = deque(maxlen=MOST_POINTS)  # resources and keys of the latest
         self._resource: int | None = None
         self._none = Split()
 
@@ -40,10 +40,10 @@ class Fidelities:
         return self._none if self._resource is None else self._splits[self._resource]
 
     @property
-    def surrogate(self) -> GaussianProcess:
+    def gaussian_process(self) -> GaussianProcess:
         """The Gaussian process of the same resource; it must be ready."""
         assert self._resource is not None
-        return self._surrogates[self._resource]
+        return self._gaussian_processes[self._resource]
 
     @property
     def is_ready(self) -> bool:
@@ -65,8 +65,8 @@ class Fidelities:
         if not math.isfinite(loss):
             self._fail(resource, worst_key(number))
             return [], []
-        key: Key = (0, 0.0, loss, number)
-        self._surrogates[resource].add(key)
+        key: SortKey = (0, 0.0, loss, number)
+        self._gaussian_processes[resource].add(key)
         split = self._splits[resource]
         moves = split.add(key)
         if resource == self._resource:
@@ -81,14 +81,14 @@ class Fidelities:
     def _open(self, resource: int) -> None:
         """A resource is reached for the first time."""
         self._splits[resource] = Split()
-        self._surrogates[resource] = surrogate = GaussianProcess(self._arrays)
+        self._gaussian_processes[resource] = gaussian_process = GaussianProcess(self._arrays)
         for reached, key in self._failures:
             if reached <= resource:
-                surrogate.add(key)
+                gaussian_process.add(key)
 
-    def _fail(self, resource: int, key: Key) -> None:
+    def _fail(self, resource: int, key: SortKey) -> None:
         """A trial came to no finite value at a resource."""
         self._failures.append((resource, key))
-        for other, surrogate in self._surrogates.items():
+        for other, gaussian_process in self._gaussian_processes.items():
             if other >= resource:
-                surrogate.add(key)
+                gaussian_process.add(key)

@@ -20,7 +20,7 @@ from fasthpo.trial import TrialState
 _CANDIDATE_STREAM = 2
 _INDEPENDENT_STREAM = 3
 _CROSSED_STREAM = 4
-_CONFIDENCE = 3.0  # standard deviations from the mean that a candidate is credited with, if all trials are known
+_CONFIDENCE = 3.0  # posterior standard deviations between mean and upper confidence bound, if it holds all trials
 _CONFIDENCE_AMONG_FAILURES = 2.0  # the same where trials fail: what is unknown may do so, too
 _ABOVE_BANDWIDTH = 0.15  # of g, as a share of a parameter's range
 MOST_OBSERVATIONS = 4096  # of the joint g, unless it is to be exact
@@ -46,7 +46,7 @@ class Model:
         most = None if exact else MOST_OBSERVATIONS
         self.multivariate = multivariate
         self._observations = Observations(self._arrays, _ABOVE_BANDWIDTH, most)
-        self._surrogate = GaussianProcess(self._arrays)
+        self._gaussian_process = GaussianProcess(self._arrays)
         self._tables: IntArray = np.zeros((d, POINTS), np.int64)
         self._active: IntArray = np.zeros(d, np.int64)
         sizes = [int(a[COUNT]) if a[KIND] in (COARSE, CATEGORICAL) else 0 for a in self._arrays.axes]
@@ -109,7 +109,7 @@ class Model:
             else:
                 key = sort_key(table, number)
                 if self.multivariate:
-                    self._surrogate.add(key)
+                    self._gaussian_process.add(key)
                 self._move(*self._split.add(key))
         self._told = len(order)
 
@@ -189,7 +189,9 @@ class Model:
         self._masses = np.zeros((len(self._cells), len(below), self._cells.shape[1]))
         fit(self._arrays.axes, self.table.params, below, split.least_bandwidth, *old, self._points, self._masses)
 
-    def candidates(self, seed: int, draw: int, count: int, joint: bool, every: bool) -> tuple[FloatArray, FloatArray]:
+    def density_candidates(
+        self, seed: int, draw: int, count: int, joint: bool, every: bool
+    ) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (count, d) of column values, and their scores (count,): all exact, or just the best."""
         from fasthpo.kernels.tpe.scoring import propose
 
@@ -239,31 +241,33 @@ class Model:
             _ABOVE_BANDWIDTH,
         )
 
-    def promising(self, seed: int, draw: int, count: int) -> tuple[FloatArray, FloatArray]:
-        """Candidates as rows (3 count, d) of column values, and what the Gaussian process thinks of them (3 count,)."""
-        from fasthpo.kernels.tpe.scoring import promise
+    def gaussian_process_candidates(self, seed: int, draw: int, count: int) -> tuple[FloatArray, FloatArray]:
+        """Candidates as rows (3 count, d) of column values, and their upper confidence bounds (3 count,)."""
+        from fasthpo.kernels.tpe.scoring import propose_by_gaussian_process
 
-        surrogate = self._current_surrogate()
-        values, scores = np.empty((3 * count, len(self._arrays.axes))), np.empty(3 * count)
-        promise(*self._process(surrogate, seed, draw), values, scores)
-        return values, scores
+        gaussian_process = self._current_gaussian_process()
+        values, bounds = np.empty((3 * count, len(self._arrays.axes))), np.empty(3 * count)
+        propose_by_gaussian_process(*self._gaussian_process_arrays(gaussian_process, seed, draw), values, bounds)
+        return values, bounds
 
-    def promising_batch(self, seed: int, draws: IntArray, count: int) -> FloatArray:
-        """Suggestions (k, d), each the most promising of 3 `count` candidates, for the first k of consecutive asks."""
-        from fasthpo.kernels.tpe.batches import promise_batch
+    def gaussian_process_batch(self, seed: int, draws: IntArray, count: int) -> FloatArray:
+        """Suggestions (k, d), each the best by its bound of 3 `count` candidates, for the first k of several asks."""
+        from fasthpo.kernels.tpe.batches import propose_batch_by_gaussian_process
 
-        surrogate = self._current_surrogate()
-        draws = draws[: surrogate.room(self.table)]
+        gaussian_process = self._current_gaussian_process()
+        draws = draws[: gaussian_process.room(self.table)]
         columns = np.empty((len(self._arrays.axes), len(draws)))
-        promise_batch(*self._process(surrogate, seed, 0), draws.astype(np.uint64), 3 * count, columns)
+        propose_batch_by_gaussian_process(
+            *self._gaussian_process_arrays(gaussian_process, seed, 0), draws.astype(np.uint64), 3 * count, columns
+        )
         return self.rounded(np.ascontiguousarray(columns.T))
 
-    def _current_surrogate(self) -> GaussianProcess:
-        surrogate = self._fidelities.surrogate if len(self.table.legs) else self._surrogate
-        surrogate.catch_up(self.table)
-        return surrogate
+    def _current_gaussian_process(self) -> GaussianProcess:
+        gaussian_process = self._fidelities.gaussian_process if len(self.table.legs) else self._gaussian_process
+        gaussian_process.catch_up(self.table)
+        return gaussian_process
 
-    def _process(self, surrogate: GaussianProcess, seed: int, draw: int) -> tuple[Any, ...]:
+    def _gaussian_process_arrays(self, gaussian_process: GaussianProcess, seed: int, draw: int) -> tuple[Any, ...]:
         """The space, l and a Gaussian process, as the kernels take them."""
         arrays = self._arrays
         streams = (_CANDIDATE_STREAM, _INDEPENDENT_STREAM, _CROSSED_STREAM)
@@ -275,14 +279,14 @@ class Model:
             self._points,
             self._cumulative,
             np.array([_key(seed, draw, stream) for stream in streams], np.uint64),
-            surrogate.choices,
-            surrogate.parameters,
-            surrogate.points,
-            surrogate.known,
-            surrogate.scale,
-            surrogate.factor,
-            surrogate.pull,
-            (_CONFIDENCE_AMONG_FAILURES if surrogate.has_failures else _CONFIDENCE) * surrogate.share,
+            gaussian_process.categorical,
+            gaussian_process.hyperparameters,
+            gaussian_process.points,
+            gaussian_process.size,
+            gaussian_process.output_scale,
+            gaussian_process.cholesky,
+            gaussian_process.alpha,
+            (_CONFIDENCE_AMONG_FAILURES if gaussian_process.has_failures else _CONFIDENCE) * gaussian_process.share,
         )
 
     def rounded(self, rows: FloatArray) -> FloatArray:

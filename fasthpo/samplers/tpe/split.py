@@ -9,7 +9,7 @@ import numpy as np
 
 from fasthpo.floats import masked
 from fasthpo.parameter import FloatArray
-from fasthpo.samplers.ranks import WORST, Key
+from fasthpo.samplers.ranks import WORST, SortKey
 
 _MOST_BELOW = 25
 _LEAST_WEIGHT = 1e-12
@@ -38,7 +38,7 @@ class Split:
     """
 
     def __init__(self) -> None:
-        self._ranked: list[Key] = []
+        self._ranked: list[SortKey] = []
         self._count = 0
         self._size = 0
         self.least_bandwidth = least_bandwidth(0)
@@ -70,7 +70,7 @@ class Split:
                 weights[:-1] = gains / gains.mean()
         return weights
 
-    def add(self, key: Key) -> tuple[list[int], list[int]]:
+    def add(self, key: SortKey) -> tuple[list[int], list[int]]:
         """A trial has finished; the trials that enter and leave below. A trial outside was never below or left it."""
         if key[0] == WORST:
             return [], []

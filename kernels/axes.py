@@ -19,6 +19,7 @@ import math
 
 import numpy as np
 
+from .arrays import FloatArray, IntArray
 from .compiling import kernel
 
 # columns of `axes`
@@ -26,11 +27,55 @@ KIND, COUNT, LOW, HIGH, STEP, LOG, OFFSET, SPAN = range(8)
 # kinds of axis
 CONTINUOUS, FINE, COARSE, CATEGORICAL, CONSTANT = range(5)
 
+COARSE_LIMIT = 8  # a stepped parameter of at most so many cells is looked up cell by cell
+_STRAIGHT = 1e-6  # a logarithm over a range that is relatively narrower is a straight line, but for its rounding
 LEAST_WIDTH = 2.0**-52  # of a cell: beyond 2^52 cells the edges of neighbours are the same float
 
 
+def choice_axis(count: int) -> list[float]:
+    """The row of a parameter with `count` choices that have no order."""
+    return [CONSTANT if count == 1 else CATEGORICAL, count, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
+
+
+def numeric_axis(low: float, high: float, step: float | None, log: bool, count: int | None) -> list[float]:
+    """The row of a parameter whose values are numbers.
+
+    Args:
+        low, high: its bounds.
+        step: the distance between neighbouring values; None for a continuum.
+        log: whether its scale is logarithmic.
+        count: how many values it has; None for a continuum.
+    """
+    low, high, is_log = float(low), float(high), float(log and high > low * (1 + _STRAIGHT))
+    if count == 1:
+        return [CONSTANT, 1.0, low, high, 1.0, is_log, 0.0, 1.0]
+    distance = float(step or 0.0)
+    first, last = low - distance / 2, high + distance / 2
+    offset, end = (math.log(first), math.log(last)) if is_log else (first, last)
+    kind = CONTINUOUS if count is None else COARSE if count <= COARSE_LIMIT else FINE
+    return [kind, count or 0.0, low, high, distance, is_log, offset, end - offset]
+
+
 @kernel
-def position_of_value(axis, value):  # type: ignore[no-untyped-def]
+def is_numeric(axis: FloatArray) -> bool:
+    """Whether it is an axis of numbers, of more than one."""
+    return axis[KIND] == CONTINUOUS or axis[KIND] == FINE or axis[KIND] == COARSE
+
+
+@kernel
+def has_positions(axis: FloatArray) -> bool:
+    """Whether coordinates are positions on the unit axis."""
+    return axis[KIND] == CONTINUOUS or axis[KIND] == FINE
+
+
+@kernel
+def has_cells(axis: FloatArray) -> bool:
+    """Whether coordinates are few and whole numbers: cells or choices, 0 to count - 1."""
+    return axis[KIND] == COARSE or axis[KIND] == CATEGORICAL
+
+
+@kernel
+def position_of_value(axis: FloatArray, value: float) -> float:
     """The position of a value on a numeric axis."""
     if axis[LOG] != 0.0:
         value = math.log(value)
@@ -38,13 +83,13 @@ def position_of_value(axis, value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def value_of_cell(axis, cell):  # type: ignore[no-untyped-def]
+def value_of_cell(axis: FloatArray, cell: float) -> float:
     """The value of a cell of a stepped axis."""
     return min(axis[LOW] + cell * axis[STEP], axis[HIGH])
 
 
 @kernel
-def cell_edges(axis, cell):  # type: ignore[no-untyped-def]
+def cell_edges(axis: FloatArray, cell: float) -> tuple[float, float]:
     """The positions of the lower and upper edge of a cell."""
     if axis[LOG] == 0.0:
         low, high = cell / axis[COUNT], (cell + 1.0) / axis[COUNT]
@@ -56,7 +101,7 @@ def cell_edges(axis, cell):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def cell_at(axis, position):  # type: ignore[no-untyped-def]
+def cell_at(axis: FloatArray, position: float) -> float:
     """The cell of a stepped axis that holds `position`."""
     if axis[LOG] == 0.0:
         cell = math.floor(position * axis[COUNT])
@@ -66,7 +111,7 @@ def cell_at(axis, position):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def cell_of_coordinate(axis, coordinate):  # type: ignore[no-untyped-def]
+def cell_of_coordinate(axis: FloatArray, coordinate: float) -> float:
     """The cell, or the index of the choice, that a coordinate stands for (0 on a continuous axis)."""
     if axis[KIND] == FINE:
         return cell_at(axis, coordinate)
@@ -76,7 +121,7 @@ def cell_of_coordinate(axis, coordinate):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def position_of_coordinate(axis, coordinate):  # type: ignore[no-untyped-def]
+def position_of_coordinate(axis: FloatArray, coordinate: float) -> float:
     """The position that a coordinate of a numeric axis stands for."""
     if axis[KIND] == COARSE:
         return position_of_value(axis, value_of_cell(axis, coordinate))
@@ -84,7 +129,7 @@ def position_of_coordinate(axis, coordinate):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def coordinate_of_value(axis, value):  # type: ignore[no-untyped-def]
+def coordinate_of_value(axis: FloatArray, value: float) -> float:
     """The coordinate of a column value (NaN stays NaN)."""
     kind = axis[KIND]
     if kind == CATEGORICAL or value != value:
@@ -97,7 +142,7 @@ def coordinate_of_value(axis, value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def value_of_coordinate(axis, coordinate):  # type: ignore[no-untyped-def]
+def value_of_coordinate(axis: FloatArray, coordinate: float) -> float:
     """The column value of a coordinate, inside the bounds whatever the rounding (NaN stays NaN)."""
     kind = axis[KIND]
     if kind == CATEGORICAL or coordinate != coordinate:
@@ -114,7 +159,9 @@ def value_of_coordinate(axis, coordinate):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def positions_of_values(axes, params, numbers, first, points):  # type: ignore[no-untyped-def]
+def positions_of_values(
+    axes: FloatArray, params: FloatArray, numbers: IntArray, first: int, points: FloatArray
+) -> None:
     """Write the positions (or choices) of trials, NaN where inactive.
 
     Args:
@@ -131,7 +178,7 @@ def positions_of_values(axes, params, numbers, first, points):  # type: ignore[n
 
 
 @kernel
-def positions_of_candidates(axes, candidates, points):  # type: ignore[no-untyped-def]
+def positions_of_candidates(axes: FloatArray, candidates: FloatArray, points: FloatArray) -> None:
     """As `positions_of_values`, of coordinates (m, d); points (d, m), written."""
     for j in range(len(axes)):
         coarse = axes[j, KIND] == COARSE
@@ -141,7 +188,7 @@ def positions_of_candidates(axes, candidates, points):  # type: ignore[no-untype
 
 
 @kernel
-def is_active(j, cells, conditions, allowed):  # type: ignore[no-untyped-def]
+def is_active(j: int, cells: FloatArray, conditions: IntArray, allowed: FloatArray) -> bool:
     """Whether the conditions of parameter j hold.
 
     Args:

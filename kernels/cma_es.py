@@ -22,9 +22,11 @@ distribution these are the numbers with which it was drawn.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
+from .arrays import BoolArray, FloatArray, IntArray, Space, WordArray
 from .axes import (
     CONTINUOUS,
     COUNT,
@@ -68,8 +70,35 @@ _TINY = 1e-8  # keeps the length of a y from being 0
 _HALF_BIT = 2.0**-54  # keeps a uniform number from being 0
 
 
+class Variables(NamedTuple):
+    """The parameters that vary."""
+
+    axes: FloatArray  # of all parameters, (d, 8); see `axes.py`
+    numeric: IntArray  # which of them are numbers, (n,)
+    choices: IntArray  # which of them are choices, (c,)
+    starts: IntArray  # where each choice's probabilities begin, and where the last one's end, (c + 1,)
+
+
+class Distribution(NamedTuple):
+    """The Gaussian of the numbers, see above, and the probabilities of all choices."""
+
+    vectors: FloatArray  # (5, n)
+    matrices: FloatArray  # (2, n, n)
+    scalars: FloatArray  # (6,)
+    probabilities: FloatArray
+
+
 @kernel
-def draw_numbers(axes, numeric, vectors, basis, sigma, key, stream, y):  # type: ignore[no-untyped-def]
+def draw_numbers(
+    axes: FloatArray,
+    numeric: IntArray,
+    vectors: FloatArray,
+    basis: FloatArray,
+    sigma: float,
+    key: WordArray,
+    stream: int,
+    y: FloatArray,
+) -> None:
     """Draw y ~ N(0, C), and, if it leads beyond a bound, once more.
 
     Args:
@@ -100,7 +129,7 @@ def draw_numbers(axes, numeric, vectors, basis, sigma, key, stream, y):  # type:
 
 
 @kernel
-def draw_choices(starts, probabilities, key, stream, chosen):  # type: ignore[no-untyped-def]
+def draw_choices(starts: IntArray, probabilities: FloatArray, key: WordArray, stream: int, chosen: FloatArray) -> None:
     """Draw the choices.
 
     Args:
@@ -123,22 +152,20 @@ def draw_choices(starts, probabilities, key, stream, chosen):  # type: ignore[no
 
 
 @kernel
-def draw_members(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draws,
-    rows,
-):  # fmt: skip
+def draw_members(
+    space: Space, variables: Variables, distribution: Distribution, key: WordArray, draws: WordArray, rows: FloatArray
+) -> None:
     """Members of the present generation as rows of column values.
 
     Args:
-        axes, order, conditions, allowed: the space; see `tpe.draws.draw_candidates`.
-        numeric, choices: which parameters are numbers, or choices, and vary, int64 (n,) and (c,).
-        starts: see `draw_choices`.
-        vectors, matrices, scalars: the Gaussian; see the top of the file.
-        probabilities: of the choices.
-        key: of the seed, uint64 (5,).
-        draws: uint64 (k,).
+        space, variables, distribution: the search space, which of its parameters vary, and how they are drawn.
+        key: of the seed, (5,).
+        draws: (k,).
         rows: (k, d), written; NaN where inactive.
     """
+    axes, conditions = space.axes, space.conditions
+    numeric, choices, starts = variables.numeric, variables.choices, variables.starts
+    vectors, matrices, scalars = distribution.vectors, distribution.matrices, distribution.scalars
     n, sigma = len(numeric), scalars[SIGMA]
     y, chosen = np.empty(n), np.empty(len(choices))
     values, hidden, cells = np.empty(len(axes)), np.empty(len(axes)), np.empty(len(axes))
@@ -156,20 +183,26 @@ def draw_members(  # type: ignore[no-untyped-def]
             else:
                 hidden[j] = cell_at(axis, vectors[MEAN, i] + sigma * vectors[SCALES, i] * y[i])
                 values[j] = value_of_cell(axis, hidden[j])
-        draw_choices(starts, probabilities, key, _CHOICE_STREAM, chosen)
+        draw_choices(starts, distribution.probabilities, key, _CHOICE_STREAM, chosen)
         for k in range(len(choices)):
             values[choices[k]] = hidden[choices[k]] = chosen[k]
-        for j in order:
+        for j in space.order:
             rows[s, j] = np.nan
-            if len(conditions) and not is_active(j, cells, conditions, allowed):
+            if len(conditions) and not is_active(j, cells, conditions, space.allowed):
                 continue
             rows[s, j], cells[j] = values[j], hidden[j]
 
 
 @kernel
-def infer_member(  # type: ignore[no-untyped-def]
-    axes, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draw, row, y, chosen
-):
+def infer_member(
+    variables: Variables,
+    distribution: Distribution,
+    key: WordArray,
+    draw: int,
+    row: FloatArray,
+    y: FloatArray,
+    chosen: FloatArray,
+) -> bool:
     """The y and the choices of a trial; whether it was drawn from this very distribution.
 
     Args:
@@ -179,12 +212,14 @@ def infer_member(  # type: ignore[no-untyped-def]
         chosen: (c,), written.
         (others): see `draw_members`.
     """
+    axes, numeric, choices = variables.axes, variables.numeric, variables.choices
+    vectors, matrices, scalars = distribution.vectors, distribution.matrices, distribution.scalars
     is_own, sigma, base = draw >= 0, scalars[SIGMA], 0
     if not is_own:
         draw, base = -1 - draw, _FOREIGN
     set_draw(key, np.uint64(draw))
     draw_numbers(axes, numeric, vectors, matrices[BASIS], sigma, key, base + _NUMERIC_STREAM, y)
-    draw_choices(starts, probabilities, key, base + _CHOICE_STREAM, chosen)
+    draw_choices(variables.starts, distribution.probabilities, key, base + _CHOICE_STREAM, chosen)
     for i in range(len(numeric)):
         axis, value, mean = axes[numeric[i]], row[numeric[i]], vectors[MEAN, i]
         if value != value:
@@ -214,9 +249,9 @@ def infer_member(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def count_own(  # type: ignore[no-untyped-def]
-    axes, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draws, rows
-):
+def count_own(
+    variables: Variables, distribution: Distribution, key: WordArray, draws: IntArray, rows: FloatArray
+) -> int:
     """How many of the trials were drawn from this distribution.
 
     Args:
@@ -224,16 +259,14 @@ def count_own(  # type: ignore[no-untyped-def]
         rows: the trials' column values, (k, d).
         (others): see `draw_members`.
     """
-    y, chosen, count = np.empty(len(numeric)), np.empty(len(choices)), 0
+    y, chosen, count = np.empty(len(variables.numeric)), np.empty(len(variables.choices)), 0
     for k in range(len(rows)):
-        count += infer_member(
-            axes, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draws[k], rows[k], y, chosen
-        )  # fmt: skip
+        count += infer_member(variables, distribution, key, draws[k], rows[k], y, chosen)
     return count
 
 
 @kernel
-def whitened(matrices, vectors, y, z):  # type: ignore[no-untyped-def]
+def whitened(matrices: FloatArray, vectors: FloatArray, y: FloatArray, z: FloatArray) -> float:
     """Write z = D^-1 B^T y, (n,); its length, which is that of C^-1/2 y."""
     squares = 0.0
     for j in range(len(y)):
@@ -248,7 +281,16 @@ def whitened(matrices, vectors, y, z):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def adapt_gaussian(settings, weights, bounded, steps, lengths, vectors, matrices, scalars):  # type: ignore[no-untyped-def]
+def adapt_gaussian(
+    settings: FloatArray,
+    weights: FloatArray,
+    bounded: BoolArray,
+    steps: FloatArray,
+    lengths: FloatArray,
+    vectors: FloatArray,
+    matrices: FloatArray,
+    scalars: FloatArray,
+) -> None:
     """Mean, paths, step size and covariance after a generation.
 
     Args:
@@ -307,7 +349,7 @@ def adapt_gaussian(settings, weights, bounded, steps, lengths, vectors, matrices
 
 
 @kernel
-def largest_deviation(matrices, scalars):  # type: ignore[no-untyped-def]
+def largest_deviation(matrices: FloatArray, scalars: FloatArray) -> float:
     """The standard deviation of the parameter that varies most."""
     largest = 0.0
     for i in range(matrices.shape[1]):
@@ -316,7 +358,9 @@ def largest_deviation(matrices, scalars):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def keep_margins(axes, numeric, margin, vectors, matrices, scalars):  # type: ignore[no-untyped-def]
+def keep_margins(
+    axes: FloatArray, numeric: IntArray, margin: float, vectors: FloatArray, matrices: FloatArray, scalars: FloatArray
+) -> None:
     """Keep the chance of another cell than the mean's at `margin`, by moving m and A (Hamano et al. 2022, section 4).
 
     Args:
@@ -351,7 +395,15 @@ def keep_margins(axes, numeric, margin, vectors, matrices, scalars):  # type: ig
 
 
 @kernel
-def adapt_choices(settings, weights, chosen, starts, probabilities, path, scalars):  # type: ignore[no-untyped-def]
+def adapt_choices(
+    settings: FloatArray,
+    weights: FloatArray,
+    chosen: FloatArray,
+    starts: IntArray,
+    probabilities: FloatArray,
+    path: FloatArray,
+    scalars: FloatArray,
+) -> None:
     """The probabilities of the choices after a generation: a step along the natural gradient, then the margin.
 
     Args:
@@ -397,7 +449,7 @@ def adapt_choices(settings, weights, chosen, starts, probabilities, path, scalar
 
 
 @kernel
-def keep_choice_margin(margin, probabilities):  # type: ignore[no-untyped-def]
+def keep_choice_margin(margin: float, probabilities: FloatArray) -> None:
     """Keep each of the probabilities (k,) at `margin` / (k - 1) or more, and their sum at 1."""
     count = len(probabilities)
     least, total = margin / (count - 1.0), 0.0
@@ -414,7 +466,7 @@ def keep_choice_margin(margin, probabilities):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def decompose(vectors, matrices, scalars):  # type: ignore[no-untyped-def]
+def decompose(vectors: FloatArray, matrices: FloatArray, scalars: FloatArray) -> bool:
     """C = B D^2 B^T; whether C is still a covariance matrix that numbers of 53 bits can hold."""
     for i in range(matrices.shape[1]):
         for j in range(i + 1):
@@ -429,7 +481,7 @@ def decompose(vectors, matrices, scalars):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def is_flat(bests):  # type: ignore[no-untyped-def]
+def is_flat(bests: FloatArray) -> bool:
     """Whether the best values of the latest generations are the same; NaN stands for one that is still to come."""
     lowest, highest = bests.min(), bests.max()
     if lowest == highest:
@@ -439,10 +491,18 @@ def is_flat(bests):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def evolve(  # type: ignore[no-untyped-def]
-    axes, numeric, choices, starts, settings, weights, vectors, matrices, scalars, probabilities, path, bests, key,
-    draws, rows, best,
-):  # fmt: skip
+def evolve(
+    variables: Variables,
+    settings: FloatArray,
+    weights: FloatArray,
+    distribution: Distribution,
+    path: FloatArray,
+    bests: FloatArray,
+    key: WordArray,
+    draws: IntArray,
+    rows: FloatArray,
+    best: float,
+) -> bool:
     """A generation has been ranked: adapt both distributions; whether the search is to begin anew.
 
     Args:
@@ -452,14 +512,13 @@ def evolve(  # type: ignore[no-untyped-def]
         best: the best of their losses.
         (others): see `draw_members`, `adapt_gaussian` and `adapt_choices`; all of the distributions is changed.
     """
+    axes, numeric, choices = variables.axes, variables.numeric, variables.choices
+    vectors, matrices, scalars = distribution.vectors, distribution.matrices, distribution.scalars
     members, n = len(rows), len(numeric)
     steps, lengths, chosen = np.empty((members, n)), np.empty(members), np.empty((members, len(choices)))
     z = np.empty(n)
     for k in range(members):
-        infer_member(
-            axes, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draws[k], rows[k],
-            steps[k], chosen[k],
-        )  # fmt: skip
+        infer_member(variables, distribution, key, draws[k], rows[k], steps[k], chosen[k])
         lengths[k] = whitened(matrices, vectors, steps[k], z)
         # Hansen 2011; what was drawn some generations ago is not shortened: with many running it is all there is
         if draws[k] < 0 and lengths[k] > settings[LENGTH]:
@@ -471,7 +530,7 @@ def evolve(  # type: ignore[no-untyped-def]
     bests[int(scalars[GENERATION]) % len(bests)] = best
     ends = is_flat(bests)
     if len(choices):
-        adapt_choices(settings, weights, chosen, starts, probabilities, path, scalars)
+        adapt_choices(settings, weights, chosen, variables.starts, distribution.probabilities, path, scalars)
     if n:
         bounded = axes[numeric, KIND] == CONTINUOUS
         adapt_gaussian(settings, weights, bounded, steps, lengths, vectors, matrices, scalars)

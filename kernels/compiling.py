@@ -10,7 +10,7 @@ import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from fasthpo.uninterrupted import import_whole, uninterrupted
 
@@ -19,6 +19,8 @@ import_whole("numba.core.caching")
 # isort: split
 import numba  # noqa: E402
 from numba.core.caching import FunctionCache  # noqa: E402
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 # fastmath under which sums may be reordered, products and sums contracted; NaN and infinities keep their meaning
 REORDER = {"reassoc", "contract", "nsz", "arcp"}
@@ -37,12 +39,16 @@ def fingerprint(folder: Path) -> str:
 FINGERPRINT = fingerprint(Path(__file__).parent)
 
 
-class _FingerprintedCache(FunctionCache):  # type: ignore[misc]
+class _FingerprintedCache(FunctionCache):
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
         return (*super()._index_key(sig, codegen), FINGERPRINT)
 
 
-def kernel(function: Callable[..., Any] | None = None, *, fastmath: Any = False, inline: bool = False) -> Any:
+@overload
+def kernel(function: Function, *, fastmath: Any = ..., inline: bool = ...) -> Function: ...
+@overload
+def kernel(*, fastmath: Any = ..., inline: bool = ...) -> Callable[[Function], Function]: ...
+def kernel(function: Any = None, *, fastmath: Any = False, inline: bool = False) -> Any:
     """Compile a function to machine code on its first call, without the GIL, and keep the result on disk.
 
     Args:

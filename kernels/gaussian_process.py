@@ -16,9 +16,11 @@ Arrays hold an axis a row: points (d, n), candidates (d, m). A matrix is given a
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
+from .arrays import BoolArray, FloatArray
 from .compiling import REORDER, kernel
 from .exponential import exponential
 
@@ -31,8 +33,24 @@ _FIRST_STEP, _LEAST_STEP, _MOST_STEP, _GROWTH, _SHRINKAGE = 0.3, 1e-3, 1.0, 1.2,
 _LOWEST_NOISE, _HIGHEST_NOISE = -11.0, 1.0  # logarithms
 
 
+class FittedProcess(NamedTuple):
+    """A Gaussian process that is fitted to points; see `fit`.
+
+    Points past the length of `alpha` are pending: they have no value yet, and only make it certain that there will be
+    one.
+    """
+
+    categorical: BoolArray  # whether an axis holds choices, (d,)
+    hyperparameters: FloatArray  # (d + 1,)
+    points: FloatArray  # (d, size), or with room for more
+    size: int  # how many points there are, the pending ones included
+    output_scale: float
+    cholesky: FloatArray  # with a row for each of the points
+    alpha: FloatArray  # (n,)
+
+
 @kernel(fastmath=REORDER)
-def add_squared_distances(is_categorical, x, points, weight, sums):  # type: ignore[no-untyped-def]
+def add_squared_distances(is_categorical: bool, x: float, points: FloatArray, weight: float, sums: FloatArray) -> None:
     """sums += weight d^2 between x and each of the points (n,) on one axis."""
     if x != x:
         for k in range(len(sums)):
@@ -47,7 +65,7 @@ def add_squared_distances(is_categorical, x, points, weight, sums):  # type: ign
 
 
 @kernel(fastmath=REORDER)
-def matern(sums):  # type: ignore[no-untyped-def]
+def matern(sums: FloatArray) -> None:
     """sums = k(r), given r^2."""
     for k in range(len(sums)):
         q = math.sqrt(5.0 * sums[k])
@@ -55,7 +73,7 @@ def matern(sums):  # type: ignore[no-untyped-def]
 
 
 @kernel(fastmath=REORDER)
-def matern_derivative(squared_distances, factors):  # type: ignore[no-untyped-def]
+def matern_derivative(squared_distances: FloatArray, factors: FloatArray) -> None:
     """factors *= d k / d (r^2), given r^2."""
     for k in range(len(factors)):
         q = math.sqrt(5.0 * squared_distances[k])
@@ -63,7 +81,7 @@ def matern_derivative(squared_distances, factors):  # type: ignore[no-untyped-de
 
 
 @kernel(fastmath=REORDER)
-def sum_squared_distances(is_categorical, x, points, factors):  # type: ignore[no-untyped-def]
+def sum_squared_distances(is_categorical: bool, x: float, points: FloatArray, factors: FloatArray) -> float:
     """sum of factors d^2 between x and the points on one axis."""
     total = 0.0
     if x != x:
@@ -80,7 +98,7 @@ def sum_squared_distances(is_categorical, x, points, factors):  # type: ignore[n
 
 
 @kernel(fastmath=REORDER)
-def dot(a, b):  # type: ignore[no-untyped-def]
+def dot(a: FloatArray, b: FloatArray) -> float:
     """The scalar product of two vectors, of the length of the first."""
     total = 0.0
     for k in range(len(a)):
@@ -89,14 +107,14 @@ def dot(a, b):  # type: ignore[no-untyped-def]
 
 
 @kernel(fastmath=REORDER)
-def add_scaled(factor, a, sums):  # type: ignore[no-untyped-def]
+def add_scaled(factor: float, a: FloatArray, sums: FloatArray) -> None:
     """sums += factor a, over the length of a."""
     for k in range(len(a)):
         sums[k] += factor * a[k]
 
 
 @kernel
-def cholesky_row(cholesky, i):  # type: ignore[no-untyped-def]
+def cholesky_row(cholesky: FloatArray, i: int) -> None:
     """Turn row i of a matrix into that of its Cholesky factor, the rows above it being factored."""
     row = cholesky[i]
     for j in range(i):
@@ -105,14 +123,14 @@ def cholesky_row(cholesky, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def solve_lower(cholesky, vector):  # type: ignore[no-untyped-def]
+def solve_lower(cholesky: FloatArray, vector: FloatArray) -> None:
     """vector = cholesky^-1 vector."""
     for i in range(len(vector)):
         vector[i] = (vector[i] - dot(cholesky[i, :i], vector)) / cholesky[i, i]
 
 
 @kernel
-def solve_lower_transposed(cholesky, vector):  # type: ignore[no-untyped-def]
+def solve_lower_transposed(cholesky: FloatArray, vector: FloatArray) -> None:
     """vector = cholesky^-T vector."""
     for i in range(len(vector) - 1, -1, -1):
         vector[i] /= cholesky[i, i]
@@ -120,7 +138,7 @@ def solve_lower_transposed(cholesky, vector):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def invert_lower(cholesky, inverse):  # type: ignore[no-untyped-def]
+def invert_lower(cholesky: FloatArray, inverse: FloatArray) -> None:
     """inverse = cholesky^-1, a row at a time."""
     for i in range(len(cholesky)):
         row = inverse[i]
@@ -133,7 +151,9 @@ def invert_lower(cholesky, inverse):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def extend_cholesky(categorical, hyperparameters, points, i, cholesky):  # type: ignore[no-untyped-def]
+def extend_cholesky(
+    categorical: BoolArray, hyperparameters: FloatArray, points: FloatArray, i: int, cholesky: FloatArray
+) -> None:
     """Append point i to the Cholesky factor of the kernel matrix of the points before it.
 
     Args:
@@ -154,7 +174,14 @@ def extend_cholesky(categorical, hyperparameters, points, i, cholesky):  # type:
 
 
 @kernel
-def fit(categorical, hyperparameters, points, targets, cholesky, alpha):  # type: ignore[no-untyped-def]
+def fit(
+    categorical: BoolArray,
+    hyperparameters: FloatArray,
+    points: FloatArray,
+    targets: FloatArray,
+    cholesky: FloatArray,
+    alpha: FloatArray,
+) -> float:
     """Fit the process to the values of points, its hyperparameters being given.
 
     Args:
@@ -177,17 +204,20 @@ def fit(categorical, hyperparameters, points, targets, cholesky, alpha):  # type
 
 
 @kernel
-def predict(categorical, hyperparameters, points, count, output_scale, cholesky, alpha, candidates, means, deviations):  # type: ignore[no-untyped-def]
+def predict(gaussian_process: FittedProcess, candidates: FloatArray, means: FloatArray, deviations: FloatArray) -> None:
     """The posterior mean and standard deviation of the value at each candidate.
 
     Args:
-        categorical, hyperparameters, points: see `extend_cholesky`.
-        count: how many of the points there are.
-        output_scale, cholesky, alpha: from `fit`; points past the length of `alpha`, of which `cholesky` has rows, are
-            pending: they have no value yet, and only make it certain that there will be one.
+        gaussian_process: the Gaussian process.
         candidates: (d, m).
         means, deviations: (m,), written.
     """
+    categorical, hyperparameters, points = (
+        gaussian_process.categorical,
+        gaussian_process.hyperparameters,
+        gaussian_process.points,
+    )
+    count, cholesky, alpha = gaussian_process.size, gaussian_process.cholesky, gaussian_process.alpha
     d = len(categorical)
     row = np.empty(count)
     for i in range(len(means)):
@@ -199,11 +229,11 @@ def predict(categorical, hyperparameters, points, count, output_scale, cholesky,
         matern(row)
         means[i] = dot(alpha, row)
         solve_lower(cholesky, row)
-        deviations[i] = math.sqrt(output_scale * max(1.0 - dot(row, row), 0.0))
+        deviations[i] = math.sqrt(gaussian_process.output_scale * max(1.0 - dot(row, row), 0.0))
 
 
 @kernel
-def contains_point(points, count, candidates, i):  # type: ignore[no-untyped-def]
+def contains_point(points: FloatArray, count: int, candidates: FloatArray, i: int) -> bool:
     """Whether candidate i, of (d, m), is one of the first `count` points."""
     d = len(points)
     for k in range(count):
@@ -218,7 +248,15 @@ def contains_point(points, count, candidates, i):  # type: ignore[no-untyped-def
 
 
 @kernel
-def negative_log_posterior(categorical, hyperparameters, points, targets, prior_means, prior_deviations, gradient):  # type: ignore[no-untyped-def]
+def negative_log_posterior(
+    categorical: BoolArray,
+    hyperparameters: FloatArray,
+    points: FloatArray,
+    targets: FloatArray,
+    prior_means: FloatArray,
+    prior_deviations: FloatArray,
+    gradient: FloatArray,
+) -> float:
     """The negative logarithm of the posterior density of hyperparameters, but for a constant.
 
     That is the negative log marginal likelihood of the targets, with the output scale that makes it lowest, and the
@@ -273,7 +311,15 @@ def negative_log_posterior(categorical, hyperparameters, points, targets, prior_
 
 
 @kernel
-def optimize_hyperparameters(categorical, hyperparameters, points, targets, prior_means, prior_deviations, steps):  # type: ignore[no-untyped-def]
+def optimize_hyperparameters(
+    categorical: BoolArray,
+    hyperparameters: FloatArray,
+    points: FloatArray,
+    targets: FloatArray,
+    prior_means: FloatArray,
+    prior_deviations: FloatArray,
+    steps: int,
+) -> None:
     """Lower `negative_log_posterior` by a few steps, each hyperparameter's step its own; the best seen are kept.
 
     The method is Rprop, which needs no line search (Riedmiller, Braun: A direct adaptive method for faster

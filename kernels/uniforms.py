@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .arrays import FloatArray, WordArray
 from .compiling import kernel
 from .streams import philox, to_double
 
@@ -16,7 +17,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 
 @kernel
-def fill_uniforms(key, numbers):  # type: ignore[no-untyped-def]
+def fill_uniforms(key: WordArray, numbers: FloatArray) -> None:
     """Write the numbers of a stream, those of `streams.uniforms`, into `numbers`, whose length is even.
 
     Args:
@@ -30,7 +31,7 @@ def fill_uniforms(key, numbers):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def set_draw(key, draw):  # type: ignore[no-untyped-def]
+def set_draw(key: WordArray, draw: np.uint64) -> None:
     """Have a key, uint64 (5,), be that of the draw, uint64."""
     key[2] = draw & _LOW
     key[3] = draw >> np.uint64(32)

@@ -78,15 +78,15 @@ def check(model: Model) -> None:
         if n not in below and table.states[n] != TrialState.WAITING
         and (n not in lost or n in told_once)
     ]  # fmt: skip
-    assert model._above == len(counted)
-    tables, histogram, active = map(np.zeros_like, (model._tables, model._histogram, model._active))
+    assert model._count_above == len(counted)
+    tables = model._tables._replace(
+        **{name: np.zeros_like(getattr(model._tables, name)) for name in ("sums", "histogram", "active")}
+    )
     for n in counted:
         count_observations(
-            model._arrays.axes, _ABOVE_BANDWIDTH, table.params, table.states, n, n + 1, 1, tables, histogram,
-            model._starts, active,
+            model._encoded.space.axes, _ABOVE_BANDWIDTH, table.params, table.states, n, n + 1, 1, tables
         )  # fmt: skip
-    assert np.array_equal(model._tables, tables) and np.array_equal(model._histogram, histogram)
-    assert np.array_equal(model._active, active)
+    assert all(np.array_equal(one, other) for one, other in zip(model._tables, tables, strict=True))
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])

@@ -12,7 +12,7 @@ import pytest
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, SearchSpace, Study, TPESampler, TrialState
 from fasthpo.samplers import gaussian_process
-from fasthpo.samplers.encoding import encode
+from fasthpo.samplers.encoding import encode_space
 from fasthpo.samplers.gaussian_process import MOST_POINTS, GaussianProcess
 from fasthpo.samplers.ranks import SortKey, sort_key
 from fasthpo.samplers.tpe.model import Model
@@ -64,7 +64,7 @@ def expected_known(keys: list[SortKey]) -> list[SortKey]:
 def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None:
     study = random_study(n, direction=direction)
     keys = finished_keys(study)
-    kept = GaussianProcess(encode(SPACE))
+    kept = GaussianProcess(encode_space(SPACE))
     for key in keys:
         kept.add(key)
     known = kept._fitted()
@@ -79,8 +79,9 @@ def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None
 
 
 def arrays_of(kept: GaussianProcess) -> tuple[np.ndarray, ...]:
-    points, factor = kept.points[:, : kept.size], np.tril(kept.cholesky)[: kept.size]
-    return kept.hyperparameters, points, kept.alpha, np.array(kept.output_scale), factor
+    known = kept.arrays
+    points, cholesky = known.points[:, : known.size], np.tril(known.cholesky)[: known.size]
+    return known.hyperparameters, points, known.alpha, np.array(known.output_scale), cholesky
 
 
 def go_on(study: Study, trials: int) -> list[dict[str, Any]]:
@@ -147,21 +148,21 @@ def test_it_is_a_function_of_the_trials_however_often_it_was_asked(monkeypatch: 
 
 def test_running_trials_are_pending_points() -> None:
     study = random_study(60)
-    kept = GaussianProcess(encode(SPACE))
+    kept = GaussianProcess(encode_space(SPACE))
     for key in finished_keys(study):
         kept.add(key)
     kept.catch_up(study.table)
-    told = kept.size
-    assert told == len(finished_keys(study)) == len(kept.alpha)
+    told = kept.arrays.size
+    assert told == len(finished_keys(study)) == len(kept.arrays.alpha)
     numbers = []
     for i in range(1, 600):
         numbers.append(study.ask().number)
         kept.catch_up(study.table)
-        pending = kept.size - told
+        pending = kept.arrays.size - told
         assert pending == len(kept._pending) and kept._pending == numbers[-pending:]
         assert pending == i if i < 16 else 8 <= pending < 16
-        assert len(kept.cholesky) == kept.points.shape[1] > kept.size
-    fresh = GaussianProcess(encode(SPACE))
+        assert len(kept.arrays.cholesky) == kept.arrays.points.shape[1] > kept.arrays.size
+    fresh = GaussianProcess(encode_space(SPACE))
     for key in finished_keys(study):
         fresh.add(key)
     fresh.catch_up(study.table)
@@ -173,7 +174,7 @@ def test_running_trials_are_pending_points() -> None:
     assert kept._pending == numbers[-1:]
     study.tell(numbers[-1], state=TrialState.FAILED)
     kept.catch_up(study.table)
-    assert kept.size == told
+    assert kept.arrays.size == told
 
 
 def test_length_scales_are_optimized_whenever_there_are_a_tenth_more_trials(monkeypatch: Any) -> None:
@@ -188,7 +189,7 @@ def test_length_scales_are_optimized_whenever_there_are_a_tenth_more_trials(monk
 
     monkeypatch.setattr(gaussian_process, "optimize_hyperparameters", counted)
     study = random_study(3000)
-    kept = GaussianProcess(encode(SPACE))
+    kept = GaussianProcess(encode_space(SPACE))
     for key in finished_keys(study)[:1000]:
         kept.add(key)
         kept.catch_up(study.table)
@@ -223,7 +224,7 @@ def test_the_bound_is_lower_where_trials_fail(value: float) -> None:
     study.ask_batch(2)
     kept = sampler._model
     assert kept is not None
-    confidence = kept._gaussian_process_arrays(kept._current_gaussian_process(), 0, 0)[-1]
+    confidence = kept._confidence(kept._current_gaussian_process())
     assert confidence == (3.0 if value == 9.0 else 2.0)
 
 
@@ -232,14 +233,14 @@ def test_spaces_without_a_continuous_parameter_go_by_ranks() -> None:
     for name, parameter in (("x", Continuous(0, 9)), ("n", Discrete(0, 9))):
         study = Study({name: parameter})
         study.add_trials({name: range(5)}, losses)
-        kept = GaussianProcess(encode(study.space))
+        kept = GaussianProcess(encode_space(study.space))
         _, targets = kept._training_data(study.table, finished_keys(study), room=0)
         gaps = -np.diff(targets)
         assert np.allclose(gaps, gaps[::-1]) == (name == "n")
 
 
 def test_a_deviation_counts_by_the_share_of_trials_that_are_known() -> None:
-    kept = GaussianProcess(encode(SPACE))
+    kept = GaussianProcess(encode_space(SPACE))
     assert kept.share == 1.0
     shares = []
     for number in range(4 * MOST_POINTS):

@@ -371,16 +371,16 @@ def check_model(kept: Model) -> None:
     below = valued[: below_count(len(valued))]
     assert kept._split.below == below
     above = [n for n in finished if n not in set(below)] + np.flatnonzero(table.states == TrialState.RUNNING).tolist()
-    tables, histogram, active = map(np.zeros_like, (kept._tables, kept._histogram, kept._active))
+    tables = kept._tables._replace(
+        **{name: np.zeros_like(getattr(kept._tables, name)) for name in ("sums", "histogram", "active")}
+    )
     for n in above:
         count_observations(
-            kept._arrays.axes, model._ABOVE_BANDWIDTH, table.params, table.states, n, n + 1, 1, tables, histogram,
-            kept._starts, active,
+            kept._encoded.space.axes, model._ABOVE_BANDWIDTH, table.params, table.states, n, n + 1, 1, tables
         )  # fmt: skip
-    assert np.array_equal(kept._tables, tables)
-    assert np.array_equal(kept._histogram, histogram) and np.array_equal(kept._active, active)
+    assert all(np.array_equal(one, other) for one, other in zip(kept._tables, tables, strict=True))
     held = kept._observations
-    numbers, counting = held._numbers[: held.length], held.offsets[: held.length] > -np.inf
+    numbers, counting = held._numbers[: held.length], held.tiles.offsets[: held.length] > -np.inf
     assert np.array_equal(counting, np.isin(numbers, above)) and held._counting == counting.sum()
     if not held._mask:
         assert held.length == (len(table) if kept.multivariate else 0)

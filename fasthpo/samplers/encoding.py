@@ -1,35 +1,30 @@
-"""A search space in the arrays that the Parzen kernels read (see `kernels/axes.py`)."""
+"""A search space in the arrays that kernels read (see `kernels/axes.py`)."""
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from fasthpo.parameter import FloatArray, Lattice, Numeric, Parameter
-from fasthpo.parameters import Categorical
-from fasthpo.reports import IntArray
+from fasthpo.kernels.arrays import BoolArray, FloatArray, IntArray, Space
+from fasthpo.parameter import Lattice
 from fasthpo.search_space import SearchSpace
 
-COARSE_LIMIT = 8  # a stepped parameter of at most so many cells is looked up cell by cell
-_STRAIGHT = 1e-6  # a logarithm over a range that is relatively narrower is a straight line, but for its rounding
 _NONE = Lattice(*[np.empty(0)] * len(Lattice._fields))
 
 
 class EncodedSpace(NamedTuple):
-    """The arrays of a space; `kernels/axes.py` says what they mean.
+    """The arrays of a space of d parameters, and what each of its axes is.
 
     `stepped` are the numeric parameters with a step, and `lattice` says where their values lie: the kernels' own values
     may be off by a rounding error.
     """
 
-    axes: FloatArray
-    order: IntArray
-    conditions: IntArray
-    allowed: FloatArray
-    conditional: npt.NDArray[np.bool_]
+    space: Space
+    numeric: BoolArray  # whether a parameter is a number and varies, (d,)
+    continuous: BoolArray  # whether it is one without a step, (d,)
+    categorical: BoolArray  # whether it is a choice and varies, (d,)
+    cells: IntArray  # how many cells or choices are looked up one by one, (d,); 0 for other axes
     stepped: IntArray
     lattice: Lattice
 
@@ -45,26 +40,10 @@ class EncodedSpace(NamedTuple):
         return rows
 
 
-def _axis(parameter: Parameter) -> list[float]:
-    from fasthpo.kernels.axes import CATEGORICAL, COARSE, CONSTANT, CONTINUOUS, FINE
+def encode_space(space: SearchSpace) -> EncodedSpace:
+    """The arrays of a space: the axes of its parameters, and their conditions."""
+    from fasthpo.kernels.axes import CATEGORICAL, COARSE, CONTINUOUS, COUNT, FINE, KIND
 
-    count = parameter.count
-    if isinstance(parameter, Categorical):
-        return [CONSTANT if parameter.count == 1 else CATEGORICAL, parameter.count, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
-    assert isinstance(parameter, Numeric)
-    low, high = float(parameter.low), float(parameter.high)
-    log = float(parameter.log and high > low * (1 + _STRAIGHT))
-    if count == 1:
-        return [CONSTANT, 1.0, low, high, 1.0, log, 0.0, 1.0]
-    step = float(parameter.step or 0.0)
-    first, last = low - step / 2, high + step / 2
-    offset, end = (math.log(first), math.log(last)) if log else (first, last)
-    kind = CONTINUOUS if count is None else COARSE if count <= COARSE_LIMIT else FINE
-    return [kind, count or 0.0, low, high, step, log, offset, end - offset]
-
-
-def encode(space: SearchSpace) -> EncodedSpace:
-    """The arrays of a space."""
     conditions: list[tuple[int, int, int, int]] = []
     allowed: list[float] = []
     for child, needed in enumerate(space.conditions):
@@ -72,15 +51,24 @@ def encode(space: SearchSpace) -> EncodedSpace:
             cells = space.parameters[condition.parent].cell(condition.allowed)
             conditions.append((child, condition.parent, len(allowed), len(allowed) + len(cells)))
             allowed += [float(cell) for cell in cells]
-    finite = [(j, p.lattice) for j, p in enumerate(space.parameters) if p.lattice and not isinstance(p, Categorical)]
+    axes = np.array([parameter.axis() for parameter in space.parameters], np.float64)
+    kinds = axes[:, KIND]
+    stepped = np.flatnonzero((kinds == FINE) | (kinds == COARSE))
+    lattices = [space.parameters[j].lattice for j in stepped]
     return EncodedSpace(
-        np.array([_axis(parameter) for parameter in space.parameters], np.float64),
-        np.array(space.order, np.int64),
-        np.array(conditions, np.int64).reshape(-1, 4),
-        np.array(allowed, np.float64),
-        np.array([bool(needed) for needed in space.conditions]),
-        np.array([j for j, _ in finite], np.int64),
-        Lattice(*(np.array(field) for field in zip(*(lattice for _, lattice in finite), strict=True)))
-        if finite
+        Space(
+            axes,
+            np.array(space.order, np.int64),
+            np.array(conditions, np.int64).reshape(-1, 4),
+            np.array(allowed, np.float64),
+            np.array([bool(needed) for needed in space.conditions]),
+        ),
+        (kinds == CONTINUOUS) | (kinds == FINE) | (kinds == COARSE),
+        kinds == CONTINUOUS,
+        kinds == CATEGORICAL,
+        np.where((kinds == COARSE) | (kinds == CATEGORICAL), axes[:, COUNT], 0.0).astype(np.int64),
+        stepped,
+        Lattice(*(np.array(field) for field in zip(*(one for one in lattices if one), strict=True)))
+        if lattices
         else _NONE,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections import deque
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from fasthpo.samplers.ranks import WORST, Ranks, SortKey
 from fasthpo.samplers.targets import logarithmic_targets, normal_targets
 from fasthpo.table import TrialTable
 from fasthpo.trial import TrialState
+
+if TYPE_CHECKING:
+    from fasthpo.kernels.gaussian_process import FittedProcess
 
 MOST_POINTS = 128  # trials whose values it is fitted to
 _MOST_BEST = MOST_POINTS // 2  # of these are the best so far; the rest are the latest
@@ -40,18 +44,24 @@ class GaussianProcess:
     ICML 2024 (a length scale's logarithm has the mean sqrt(2) + log(d) / 2 and the variance 3).
 
     Args:
-        arrays: the space.
+        space: the search space.
+
+    Attributes:
+        arrays: what it knows, as the kernels take it; there is room for more pending points. Made by `catch_up`.
+        has_failures: whether a trial that it is fitted to came to no finite value.
     """
 
-    def __init__(self, arrays: EncodedSpace) -> None:
-        from fasthpo.kernels.axes import CATEGORICAL, CONSTANT, CONTINUOUS, KIND
+    arrays: FittedProcess
 
-        kinds = arrays.axes[:, KIND]
-        self._axes = arrays.axes
-        self.categorical = kinds == CATEGORICAL
-        self._is_smooth = bool((kinds == CONTINUOUS).any())  # else a table of few values, where ranks say more
-        d = len(kinds)
-        free = max(int((kinds != CONSTANT).sum()), 1)
+    def __init__(self, space: EncodedSpace) -> None:
+        from fasthpo.kernels import axes, gaussian_process  # imports numba
+
+        self._geometry, self._kernels = axes, gaussian_process
+        self._axes = space.space.axes
+        self._categorical = space.categorical
+        self._is_smooth = bool(space.continuous.any())  # else a table of few values, where ranks say more
+        d = len(self._axes)
+        free = max(int((space.numeric | space.categorical).sum()), 1)
         self._prior_means: FloatArray = np.array([math.sqrt(2) + math.log(free) / 2] * d + [_NOISE])
         self._prior_deviations: FloatArray = np.array([math.sqrt(3)] * d + [1.0])
         self._best: list[SortKey] = []
@@ -63,13 +73,8 @@ class GaussianProcess:
         self._changed = True
         self._pending: list[int] = []
         self._ranks = Ranks()
-        self.hyperparameters: FloatArray = np.empty(0)
-        self.points: FloatArray = np.empty((d, 0))
-        self.has_failures = False  # whether a trial that it is fitted to came to no finite value
-        self.size = 0  # points in use, pending ones last; the others are room for more of these
-        self.cholesky: FloatArray = np.empty((0, 0))
-        self.alpha: FloatArray = np.empty(0)
-        self.output_scale = 1.0
+        self._hyperparameters: FloatArray = np.empty(0)
+        self.has_failures = False
 
     def add(self, key: SortKey) -> None:
         """A trial has finished."""
@@ -95,14 +100,12 @@ class GaussianProcess:
 
     def catch_up(self, table: TrialTable) -> None:
         """Fit to what was added since the last call, and take in which trials are running."""
-        from fasthpo.kernels.gaussian_process import fit, optimize_hyperparameters
-
         if self._optimized_with is not None:
             points, targets = self._training_data(table, self._optimized_with, room=0)
-            self.hyperparameters = np.array([_FIRST_LENGTH_SCALE] * len(points) + [_NOISE])
-            optimize_hyperparameters(
-                self.categorical,
-                self.hyperparameters,
+            self._hyperparameters = np.array([_FIRST_LENGTH_SCALE] * len(points) + [_NOISE])
+            self._kernels.optimize_hyperparameters(
+                self._categorical,
+                self._hyperparameters,
                 points,
                 targets,
                 self._prior_means,
@@ -113,13 +116,12 @@ class GaussianProcess:
         if self._changed:
             fitted = self._fitted()
             self.has_failures = bool(fitted) and fitted[-1][0] == WORST
-            self.points, targets = self._training_data(table, fitted, room=_MOST_PENDING + _BATCH)
-            rows = self.points.shape[1]
-            self.cholesky, self.alpha = np.zeros((rows, rows)), np.empty(len(targets))
-            self.output_scale = fit(
-                self.categorical, self.hyperparameters, self.points, targets, self.cholesky, self.alpha
-            )
-            self.size = len(targets)
+            points, targets = self._training_data(table, fitted, room=_MOST_PENDING + _BATCH)
+            rows = points.shape[1]
+            cholesky, alpha = np.zeros((rows, rows)), np.empty(len(targets))
+            space, size = (self._categorical, self._hyperparameters, points), len(targets)
+            output_scale = self._kernels.fit(*space, targets, cholesky, alpha)
+            self.arrays = self._kernels.FittedProcess(*space, size, output_scale, cholesky, alpha)
             self._pending = []
             self._changed = False
         pending = [key[3] for key in self._new] + self._running_of(table)
@@ -138,11 +140,9 @@ class GaussianProcess:
 
     def _training_data(self, table: TrialTable, keys: list[SortKey], room: int) -> tuple[FloatArray, FloatArray]:
         """Points (d, n + room) and their values (n,), of mean 0."""
-        from fasthpo.kernels.axes import positions_of_values
-
         points = np.zeros((len(self._axes), len(keys) + room))
         numbers = np.array([key[3] for key in keys], np.int64)
-        positions_of_values(self._axes, table.params, numbers, 0, points)
+        self._geometry.positions_of_values(self._axes, table.params, numbers, 0, points)
         ranks = self._ranks.of(table, keys)
         targets = logarithmic_targets(keys, ranks) if self._is_smooth else None
         return points, normal_targets(ranks) if targets is None else targets
@@ -159,15 +159,13 @@ class GaussianProcess:
 
     def _add_pending(self, table: TrialTable, numbers: list[int]) -> None:
         """Append points whose values are still to come."""
-        from fasthpo.kernels.axes import positions_of_values
-        from fasthpo.kernels.gaussian_process import extend_cholesky
-
-        same = 0
+        known, same = self.arrays, 0
         while same < min(len(numbers), len(self._pending)) and numbers[same] == self._pending[same]:
             same += 1
-        first = len(self.alpha) + same
-        self.size = len(self.alpha) + len(numbers)
-        positions_of_values(self._axes, table.params, np.array(numbers[same:], np.int64), first, self.points)
-        for i in range(first, self.size):
-            extend_cholesky(self.categorical, self.hyperparameters, self.points, i, self.cholesky)
+        first, size = len(known.alpha) + same, len(known.alpha) + len(numbers)
+        new = np.array(numbers[same:], np.int64)
+        self._geometry.positions_of_values(self._axes, table.params, new, first, known.points)
+        for i in range(first, size):
+            self._kernels.extend_cholesky(known.categorical, known.hyperparameters, known.points, i, known.cholesky)
+        self.arrays = known._replace(size=size)
         self._pending = numbers

@@ -22,10 +22,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import FloatArray, IntArray
 from ..compiling import kernel
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 NarrowArray = npt.NDArray[np.unsignedinteger]
 
 SIZE, LOW_SIZE, CURSOR, HEADER = 0, 1, 2, 3
@@ -206,8 +205,7 @@ def percentile(heaps: FloatArray, q: float) -> float:
     k = math.floor(rank)
     a = _order_statistic(heaps, k)
     b = _order_statistic(heaps, k + 1) if k + 1 < size else a
-    between: float = interpolate(a, b, rank - k)
-    return between
+    return interpolate(a, b, rank - k)
 
 
 @kernel
@@ -229,8 +227,7 @@ def percentile_of_others(heaps: FloatArray, q: float, own: float) -> float:
     k = math.floor(rank)
     a = _other(heaps, k, own)
     b = _other(heaps, k + 1, own) if k + 1 < others else a
-    between: float = interpolate(a, b, rank - k)
-    return between
+    return interpolate(a, b, rank - k)
 
 
 # --- trials in heaps, a pair of them a step. best[number] is a trial's best loss (NaN: none yet), highest[number] its
@@ -307,8 +304,7 @@ def report(
     if not insert(heaps, rank_nan_worst(loss), q):
         return FULL
     best[number] = loss
-    verdict: int = judge(heaps, best, highest, ended_order, ended, number, q)
-    return verdict
+    return judge(heaps, best, highest, ended_order, ended, number, q)
 
 
 @kernel

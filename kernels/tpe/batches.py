@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..arrays import FloatArray, Space, WordArray
 from ..axes import positions_of_values
 from ..compiling import kernel
-from ..gaussian_process import extend_cholesky
+from ..gaussian_process import FittedProcess, extend_cholesky
 from ..uniforms import set_draw
 from .above_tabulated import count_observations
+from .densities import Above, Below
 from .scoring import propose, propose_by_gaussian_process
 
 
 @kernel
-def choose(values, scores, column, columns):  # type: ignore[no-untyped-def]
+def choose(values: FloatArray, scores: FloatArray, column: int, columns: FloatArray) -> None:
     """Write the candidate with the highest score, the first of them, as a column."""
     best = 0
     for i in range(len(scores)):
@@ -24,63 +26,77 @@ def choose(values, scores, column, columns):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def propose_batch(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, conditional, cells, points, masses, weights, cumulative, rows, factors, direct,
-    store, offsets, n, weight, tables, histogram, starts, active, components, above_bandwidth, key, draws, count,
-    columns,
-):  # fmt: skip
+def propose_batch(
+    space: Space, below: Below, above: Above, key: WordArray, draws: WordArray, count: int, columns: FloatArray
+) -> None:
     """Suggestions of the independent model.
 
     Args:
-        tables, histogram, active: changed: afterwards all suggestions but the last count in them.
+        space, below, above: the search space, l and g. Its tables are changed: afterwards all suggestions but the last
+            count in them.
+        key: see `scoring.propose`.
         draws: of the suggestions, uint64 (k,).
         count: of candidates a suggestion.
         columns: column values of the suggestions, (d, k), written.
-        (others): see `scoring.propose`.
     """
     states = np.zeros(len(draws), np.int8)
-    values, scores = np.empty((count, len(axes))), np.empty(count)
+    values, scores = np.empty((count, len(space.axes))), np.empty(count)
     for s in range(len(draws)):
         if s > 0:
-            count_observations(
-                axes, above_bandwidth, columns, states, s - 1, s, 1, tables, histogram, starts, active
-            )  # fmt: skip
+            count_observations(space.axes, above.bandwidth, columns, states, s - 1, s, 1, above.tables)
         set_draw(key, draws[s])
-        propose(
-            axes, order, conditions, allowed, conditional, cells, points, masses, weights, cumulative, rows, factors,
-            direct, store, offsets, n, weight, tables, histogram, starts, active, components + s, above_bandwidth,
-            False, False, key, values, scores,
-        )  # fmt: skip
+        with_those_before = Above(
+            above.tiles, above.length, above.weight, above.tables, above.cells, above.components + s, above.bandwidth
+        )
+        propose(space, below, with_those_before, False, False, key, values, scores)
         choose(values, scores, s, columns)
 
 
 @kernel
-def propose_batch_by_gaussian_process(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, points, cumulative, keys, categorical, hyperparameters, trials, known,
-    output_scale, cholesky, alpha, confidence, draws, count, columns,
-):  # fmt: skip
+def propose_batch_by_gaussian_process(
+    space: Space,
+    below: Below,
+    gaussian_process: FittedProcess,
+    confidence: float,
+    keys: WordArray,
+    draws: WordArray,
+    count: int,
+    columns: FloatArray,
+) -> None:
     """Suggestions of the Gaussian process.
 
     Args:
-        trials: with room for all suggestions but the last, written there.
-        cholesky: so, too.
+        space, below, gaussian_process: the search space, l and the Gaussian process. Its points and its Cholesky factor
+            have room for all suggestions but the last, which are written there.
+        confidence, keys: see `scoring.propose_by_gaussian_process`.
         draws: of the suggestions, uint64 (k,).
         count: of candidates a suggestion.
         columns: column values of the suggestions, (d, k), written.
-        (others): see `scoring.propose_by_gaussian_process`; `known` is how many of the trials there are.
     """
-    values, scores = np.empty((count, len(axes))), np.empty(count)
+    values, scores = np.empty((count, len(space.axes))), np.empty(count)
     number = np.empty(1, np.int64)
     for s in range(len(draws)):
         if s > 0:
             number[0] = s - 1
-            positions_of_values(axes, columns, number, known, trials)
-            extend_cholesky(categorical, hyperparameters, trials, known, cholesky)
-            known += 1
+            last = gaussian_process.size
+            positions_of_values(space.axes, columns, number, last, gaussian_process.points)
+            extend_cholesky(
+                gaussian_process.categorical,
+                gaussian_process.hyperparameters,
+                gaussian_process.points,
+                last,
+                gaussian_process.cholesky,
+            )
+            gaussian_process = FittedProcess(
+                gaussian_process.categorical,
+                gaussian_process.hyperparameters,
+                gaussian_process.points,
+                last + 1,
+                gaussian_process.output_scale,
+                gaussian_process.cholesky,
+                gaussian_process.alpha,
+            )
         for key in keys:
             set_draw(key, draws[s])
-        propose_by_gaussian_process(
-            axes, order, conditions, allowed, points, cumulative, keys, categorical, hyperparameters, trials, known,
-            output_scale, cholesky, alpha, confidence, values, scores,
-        )  # fmt: skip
+        propose_by_gaussian_process(space, below, gaussian_process, confidence, keys, values, scores)
         choose(values, scores, s, columns)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ..arrays import FloatArray, Space, WordArray
 from ..axes import (
     CATEGORICAL,
     COARSE,
@@ -22,11 +23,12 @@ from ..axes import (
 from ..compiling import kernel
 from ..normal import truncated_normal
 from ..uniforms import fill_uniforms
+from .densities import Below
 from .parzen import BANDWIDTH, LOWER, MASS, POINT, POSITION, PRIOR_BANDWIDTH, PRIOR_LOWER, PRIOR_MASS, PRIOR_POSITION
 
 
 @kernel
-def pick(cumulative, unit):  # type: ignore[no-untyped-def]
+def pick(cumulative: FloatArray, unit: float) -> int:
     """The index of a component, drawn by the cumulative weights with a uniform number."""
     last = len(cumulative) - 1
     threshold = unit * cumulative[last]
@@ -37,7 +39,7 @@ def pick(cumulative, unit):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def draw_coordinate(axis, points, k, unit):  # type: ignore[no-untyped-def]
+def draw_coordinate(axis: FloatArray, points: FloatArray, k: int, unit: float) -> float:
     """A draw from kernel k of one axis's points (6, b), with a uniform number.
 
     From the prior if k is past the points, or inactive there.
@@ -63,23 +65,20 @@ def draw_coordinate(axis, points, k, unit):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def draw_candidates(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, points, cumulative, joint, kept, key, candidates
-):
-    """Draw candidates from the density of `points`.
+def draw_candidates(
+    space: Space, below: Below, joint: bool, kept: float, key: WordArray, candidates: FloatArray
+) -> None:
+    """Draw candidates from l.
 
     Args:
-        axes: (d, 8).
-        order: parameters, parents first, (d,).
-        conditions, allowed: see `is_active`.
-        points: of the density, (d, 6, b); see `parzen.fit`.
-        cumulative: cumulative weights of the points and the prior, (b + 1,).
+        space, below: the search space and l.
         joint: take all parameters of a candidate from one kernel; else draw a kernel anew for each.
         kept: the share of parameters that are not drawn but those of the first point, from 0 to below 1; it must be 0
             if `joint`.
         key: of the random stream; see `fill_uniforms`.
         candidates: coordinates (m, d), written; NaN where inactive.
     """
+    axes, conditions, points, cumulative = space.axes, space.conditions, below.points, below.cumulative
     m, d = candidates.shape
     numbers = np.empty(m * 2 * (d + 1))
     fill_uniforms(key, numbers)
@@ -90,9 +89,9 @@ def draw_candidates(  # type: ignore[no-untyped-def]
         component = pick(cumulative, units[0])
         for j in range(d):
             cells[j] = np.nan
-        for j in order:
+        for j in space.order:
             candidates[i, j] = np.nan
-            if len(conditions) and not is_active(j, cells, conditions, allowed):
+            if len(conditions) and not is_active(j, cells, conditions, space.allowed):
                 continue
             unit = units[2 * j + 2]
             if unit < kept and points.shape[2] > 0 and points[j, POINT, 0] == points[j, POINT, 0]:

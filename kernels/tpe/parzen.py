@@ -11,16 +11,16 @@ import math
 
 import numpy as np
 
+from ..arrays import FloatArray, IntArray
 from ..axes import (
-    CATEGORICAL,
     COARSE,
-    CONSTANT,
     CONTINUOUS,
     COUNT,
     KIND,
     cell_edges,
     cell_of_coordinate,
     coordinate_of_value,
+    is_numeric,
     position_of_coordinate,
     position_of_value,
     value_of_cell,
@@ -47,13 +47,13 @@ LEAST_MASS = 1e-300  # keeps the logarithm of a cell's mass finite, and normal
 
 
 @kernel
-def log_inside(position, bandwidth):  # type: ignore[no-untyped-def]
+def log_inside(position: float, bandwidth: float) -> float:
     """log Z: the logarithm of the mass that a Gaussian at `position` in [0, 1] has on the unit axis."""
     return math.log(between(-position / bandwidth, (1.0 - position) / bandwidth))
 
 
 @kernel
-def describe(axes, candidates, queries):  # type: ignore[no-untyped-def]
+def describe(axes: FloatArray, candidates: FloatArray, queries: FloatArray) -> None:
     """Write `queries` (d, 4, m) of candidates whose coordinates are `candidates` (m, d).
 
     Of an inactive one only the coordinate has a meaning; its cell is the whole axis, so that sums over it stay finite.
@@ -63,7 +63,7 @@ def describe(axes, candidates, queries):  # type: ignore[no-untyped-def]
         for i in range(len(candidates)):
             query[COORDINATE, i] = candidates[i, j]
         kind = axis[KIND]
-        if kind == CONSTANT or kind == CATEGORICAL:
+        if not is_numeric(axis):
             for i in range(len(candidates)):
                 query[PRIOR, i] = -math.log(axis[COUNT])
         elif kind == CONTINUOUS:
@@ -80,7 +80,7 @@ def describe(axes, candidates, queries):  # type: ignore[no-untyped-def]
 
 
 @kernel(fastmath={"contract"})
-def set_prior_masses(lows, highs, priors):  # type: ignore[no-untyped-def]
+def set_prior_masses(lows: FloatArray, highs: FloatArray, priors: FloatArray) -> None:
     """priors = log of the mass of the prior in cells from `lows` to `highs`."""
     for i in range(len(lows)):
         mass = between_inlined(lows[i] - PRIOR_POSITION, highs[i] - PRIOR_POSITION)
@@ -88,7 +88,7 @@ def set_prior_masses(lows, highs, priors):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def cell_masses(axis, position, bandwidth, masses):  # type: ignore[no-untyped-def]
+def cell_masses(axis: FloatArray, position: float, bandwidth: float, masses: FloatArray) -> None:
     """log(mass / prior mass) of each cell of a COARSE axis under a kernel; (c,), written."""
     norm = log_inside(position, bandwidth)
     for cell in range(int(axis[COUNT])):
@@ -99,7 +99,7 @@ def cell_masses(axis, position, bandwidth, masses):  # type: ignore[no-untyped-d
 
 
 @kernel
-def tabulate_cells(axes, bandwidth, cells):  # type: ignore[no-untyped-def]
+def tabulate_cells(axes: FloatArray, bandwidth: float, cells: FloatArray) -> None:
     """`cell_masses` of the COARSE axes under an observation in each cell, at one bandwidth.
 
     Args:
@@ -115,14 +115,14 @@ def tabulate_cells(axes, bandwidth, cells):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def log_choice(count, components, is_own):  # type: ignore[no-untyped-def]
+def log_choice(count: float, components: float, is_own: bool) -> float:
     """The log probability of a choice under one categorical observation among `components` (the prior counted)."""
     weight = 1.0 / components
     return math.log(((1.0 if is_own else 0.0) + weight) / (1.0 + count * weight))
 
 
 @kernel
-def neighbour_bandwidths(positions, active, least, bandwidths):  # type: ignore[no-untyped-def]
+def neighbour_bandwidths(positions: FloatArray, active: FloatArray, least: float, bandwidths: FloatArray) -> None:
     """Bandwidths of the kernels of a few points on one axis, from the gaps between them.
 
     A kernel is as wide as the larger of the gaps to its neighbours (outermost points look inward only; a single point
@@ -158,7 +158,17 @@ def neighbour_bandwidths(positions, active, least, bandwidths):  # type: ignore[
 
 
 @kernel
-def fit(axes, params, numbers, least, old_numbers, old_points, old_masses, points, masses):  # type: ignore[no-untyped-def]
+def fit(
+    axes: FloatArray,
+    params: FloatArray,
+    numbers: IntArray,
+    least: float,
+    old_numbers: IntArray,
+    old_points: FloatArray,
+    old_masses: FloatArray,
+    points: FloatArray,
+    masses: FloatArray,
+) -> None:
     """Make the kernels of a few points, each with a bandwidth of its own.
 
     When a point comes and another goes, only their neighbours' bandwidths change: all other kernels are taken over.
@@ -183,7 +193,7 @@ def fit(axes, params, numbers, least, old_numbers, old_points, old_masses, point
         for k in range(len(numbers)):
             known = olds[k] >= 0
             point[POINT, k] = old[POINT, olds[k]] if known else coordinate_of_value(axis, params[j, numbers[k]])
-        if axis[KIND] == CATEGORICAL or axis[KIND] == CONSTANT:
+        if not is_numeric(axis):
             continue
         for k in range(len(numbers)):
             known = olds[k] >= 0

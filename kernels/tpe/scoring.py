@@ -6,12 +6,14 @@ import math
 
 import numpy as np
 
+from ..arrays import FloatArray, Space, WordArray
 from ..axes import positions_of_candidates, value_of_coordinate
 from ..compiling import kernel
-from ..gaussian_process import contains_point, predict
+from ..gaussian_process import FittedProcess, contains_point, predict
 from .above import above_joint
 from .above_tabulated import above_independent
 from .below import below_independent, below_joint
+from .densities import Above, Below
 from .draws import draw_candidates
 from .parzen import describe
 
@@ -20,54 +22,55 @@ _TRIED = 3.0  # standard deviations that a candidate which was tried is put back
 
 
 @kernel
-def propose(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, conditional, cells, points, masses, weights, cumulative, rows, factors, direct,
-    store, offsets, n, weight, tables, histogram, starts, active, components, above_bandwidth, joint, every, key,
-    values, scores,
-):  # fmt: skip
+def propose(
+    space: Space,
+    below: Below,
+    above: Above,
+    joint: bool,
+    every: bool,
+    key: WordArray,
+    values: FloatArray,
+    scores: FloatArray,
+) -> None:
     """Draw candidates from l and score them: one call an ask.
 
     Args:
-        axes, order, conditions, allowed, conditional: the space; see `kernels/axes.py`.
-        cells: masses of cells at the bandwidth of g; see `parzen.tabulate_cells`.
-        points, masses: of l, with their kernels; see `parzen.fit`.
-        weights, cumulative: of the kernels of l and, last, of the prior, (b + 1,).
-        rows, factors, direct, store, offsets, n, weight: the observations of g; see `above.above_joint`.
-        tables, histogram, starts, active: the same, tabulated; see `above_tabulated.count_observations`.
-        components: how many observations of g there are, the prior included.
-        above_bandwidth: bandwidth of g.
+        space, below, above: the search space, l and g.
         joint: model the parameters jointly, by product kernels; else each for itself.
         every: whether every score must be exact, not the highest one only.
-        key: of the random stream, uint64 (5,).
+        key: of the random stream, (5,).
         values: column values of the candidates, (m, d), written.
         scores: log l - log g of the candidates, (m,), written; see `above.above_joint`.
     """
+    axes = space.axes
     d = len(axes)
     m = len(scores)
     candidates = np.empty((m, d))
-    draw_candidates(axes, order, conditions, allowed, points, cumulative, joint, 0.0, key, candidates)
+    draw_candidates(space, below, joint, 0.0, key, candidates)
     queries = np.empty((d, 4, m))
     describe(axes, candidates, queries)
-    below = np.empty(m)
+    log_below = np.empty(m)
     if joint:
-        below_joint(axes, points, masses, weights, queries, below)
-        above_joint(
-            axes, conditional, above_bandwidth, rows, factors, direct, cells, store, offsets, n, weight, components,
-            queries, below, every, scores,
-        )  # fmt: skip
+        below_joint(axes, below, queries, log_below)
+        above_joint(space, above, queries, log_below, every, scores)
     else:
-        below_independent(axes, points, masses, weights, queries, below)
-        above_independent(axes, tables, histogram, starts, active, components, cells, queries, below, scores)
+        below_independent(axes, below, queries, log_below)
+        above_independent(axes, above, queries, log_below, scores)
     for i in range(m):
         for j in range(d):
             values[i, j] = value_of_coordinate(axes[j], candidates[i, j])
 
 
 @kernel
-def propose_by_gaussian_process(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, points, cumulative, keys, categorical, hyperparameters, trials, count,
-    output_scale, cholesky, alpha, confidence, values, acquisition,
-):  # fmt: skip
+def propose_by_gaussian_process(
+    space: Space,
+    below: Below,
+    gaussian_process: FittedProcess,
+    confidence: float,
+    keys: WordArray,
+    values: FloatArray,
+    acquisition: FloatArray,
+) -> None:
     """Draw candidates from l and score them by the upper confidence bound of a Gaussian process.
 
     A third of the candidates are drawn from the joint density and a third from the independent one; those of the last
@@ -75,15 +78,13 @@ def propose_by_gaussian_process(  # type: ignore[no-untyped-def]
     density. A candidate that was tried already is put far back.
 
     Args:
-        axes, order, conditions, allowed: the space; see `kernels/axes.py`.
-        points, cumulative: of l; see `propose`.
-        keys: of the three parts' random streams, uint64 (3, 5).
-        categorical, hyperparameters, trials, count, output_scale, cholesky, alpha: the Gaussian process, `trials` being
-            its points; see `gaussian_process.predict`.
+        space, below, gaussian_process: the search space, l and the Gaussian process.
         confidence: posterior standard deviations between the mean and the bound.
+        keys: of the three parts' random streams, (3, 5).
         values: column values of the candidates, (m, d), written; m is a multiple of three.
         acquisition: the upper confidence bound of each candidate, (m,), written.
     """
+    axes = space.axes
     d = len(axes)
     m = len(acquisition)
     candidates = np.empty((m, d))
@@ -91,16 +92,14 @@ def propose_by_gaussian_process(  # type: ignore[no-untyped-def]
     for k in range(len(keys)):
         drawn = candidates[k * part : (k + 1) * part]
         kept = _KEPT if k == 2 else 0.0
-        draw_candidates(axes, order, conditions, allowed, points, cumulative, k == 0, kept, keys[k], drawn)
+        draw_candidates(space, below, k == 0, kept, keys[k], drawn)
     positions = np.empty((d, m))
     positions_of_candidates(axes, candidates, positions)
     deviations = np.empty(m)
-    predict(
-        categorical, hyperparameters, trials, count, output_scale, cholesky, alpha, positions, acquisition, deviations
-    )
+    predict(gaussian_process, positions, acquisition, deviations)
     for i in range(m):
-        if contains_point(trials, count, positions, i):
-            acquisition[i] -= _TRIED * math.sqrt(output_scale)
+        if contains_point(gaussian_process.points, gaussian_process.size, positions, i):
+            acquisition[i] -= _TRIED * math.sqrt(gaussian_process.output_scale)
         else:
             acquisition[i] += confidence * deviations[i]
         for j in range(d):

@@ -21,12 +21,12 @@ class Fidelities:
     finite value would not have come to one at a larger resource either, and ranks worst there, too.
 
     Args:
-        arrays: the space.
+        space: the search space.
         enough: how many trials a resource needs.
     """
 
-    def __init__(self, arrays: EncodedSpace, enough: int) -> None:
-        self._arrays = arrays
+    def __init__(self, space: EncodedSpace, enough: int) -> None:
+        self._space = space
         self._enough = enough
         self._splits: dict[int, Split] = {}
         self._gaussian_processes: dict[int, GaussianProcess] = {}
@@ -81,7 +81,7 @@ class Fidelities:
     def _open(self, resource: int) -> None:
         """A resource is reached for the first time."""
         self._splits[resource] = Split()
-        self._gaussian_processes[resource] = gaussian_process = GaussianProcess(self._arrays)
+        self._gaussian_processes[resource] = gaussian_process = GaussianProcess(self._space)
         for reached, key in self._failures:
             if reached <= resource:
                 gaussian_process.add(key)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from fasthpo.kernels.arrays import WordArray
+from fasthpo.kernels.tpe.densities import Above, Below, Tables
 from fasthpo.parameter import FloatArray
 from fasthpo.reports import NONE, IntArray
-from fasthpo.samplers.encoding import encode
+from fasthpo.samplers.encoding import encode_space
 from fasthpo.samplers.gaussian_process import GaussianProcess
 from fasthpo.samplers.ranks import sort_key
 from fasthpo.samplers.tpe.fidelities import Fidelities
@@ -36,34 +36,31 @@ class Model:
     """
 
     def __init__(self, table: TrialTable, multivariate: bool, exact: bool) -> None:
-        from fasthpo.kernels.axes import CATEGORICAL, COARSE, COUNT, KIND
-        from fasthpo.kernels.tpe.above_tabulated import POINTS
-        from fasthpo.kernels.tpe.parzen import tabulate_cells
+        from fasthpo.kernels.tpe import above_tabulated, batches, parzen, scoring  # imports numba
 
+        self._tabulated, self._batches, self._parzen, self._scoring = above_tabulated, batches, parzen, scoring
         self.table = table
-        self._arrays = encode(table.space)
-        d = len(table.space)
-        most = None if exact else MOST_OBSERVATIONS
         self.multivariate = multivariate
-        self._observations = Observations(self._arrays, _ABOVE_BANDWIDTH, most)
-        self._gaussian_process = GaussianProcess(self._arrays)
-        self._tables: IntArray = np.zeros((d, POINTS), np.int64)
-        self._active: IntArray = np.zeros(d, np.int64)
-        sizes = [int(a[COUNT]) if a[KIND] in (COARSE, CATEGORICAL) else 0 for a in self._arrays.axes]
-        most_cells = max([1, *(int(a[COUNT]) for a in self._arrays.axes if a[KIND] == COARSE)])
+        self._encoded = encoded = encode_space(table.space)
+        d = len(table.space)
+        self._observations = Observations(encoded.space, _ABOVE_BANDWIDTH, None if exact else MOST_OBSERVATIONS)
+        self._gaussian_process = GaussianProcess(encoded)
+        most_cells = max([1, *encoded.cells[encoded.numeric].tolist()])
         self._cells: FloatArray = np.zeros((d, most_cells, most_cells))
-        tabulate_cells(self._arrays.axes, _ABOVE_BANDWIDTH, self._cells)
-        self._starts: IntArray = np.cumsum([0, *sizes])[:-1]
-        self._histogram: IntArray = np.zeros(sum(sizes), np.int64)
+        parzen.tabulate_cells(encoded.space.axes, _ABOVE_BANDWIDTH, self._cells)
+        self._tables = Tables(
+            np.zeros((d, above_tabulated.POINTS), np.int64),
+            np.zeros(int(encoded.cells.sum()), np.int64),
+            np.cumsum(encoded.cells) - encoded.cells,
+            np.zeros(d, np.int64),
+        )
         self._split = Split()
-        self._fidelities = Fidelities(self._arrays, enough=d + 1)
-        self._below: IntArray = np.empty(0, np.int64)
-        self._points: FloatArray = np.zeros((d, 6, 0))
-        self._masses: FloatArray = np.zeros((d, 0, most_cells))
-        self._weights = self._cumulative = np.ones(1)
+        self._fidelities = Fidelities(encoded, enough=d + 1)
+        self._below_numbers: IntArray = np.empty(0, np.int64)
+        self._below = Below(np.zeros((d, 6, 0)), np.zeros((d, 0, most_cells)), np.ones(1), np.ones(1))
         self._seen = 0
         self._told = 0
-        self._above = 0  # trials that count in g
+        self._count_above = 0  # trials that count in g
         self._waiting: list[int] = []
         self._due: dict[int, int] = {}  # how many times more trials count than the tables know
 
@@ -75,7 +72,7 @@ class Model:
     @property
     def has_below(self) -> bool:
         """Whether there is a trial below: none is while none has come to a finite value."""
-        return len(self._below) > 0
+        return len(self._below_numbers) > 0
 
     def catch_up(self) -> None:
         """Take in the trials asked for and told since the last call."""
@@ -138,18 +135,18 @@ class Model:
             self._due[first] = 1
         else:
             self._tabulate(first, last, 1)
-        self._above += last - first
+        self._count_above += last - first
         if self.multivariate:
             self._observations.add(self.table, first, last)
         if self.table.counts[TrialState.WAITING]:
             waiting = first + np.flatnonzero(self.table.states[first:last] == TrialState.WAITING)
-            self._above -= len(waiting)
+            self._count_above -= len(waiting)
             self._waiting += waiting.tolist()
 
     def _count(self, number: int, sign: int) -> None:
         """A trial begins (sign = 1) or ceases (-1) to count as above."""
         self._due[number] = self._due.get(number, 0) + sign
-        self._above += sign
+        self._count_above += sign
         if self.multivariate:
             self._observations.set_counting(self.table, number, sign > 0)
 
@@ -161,10 +158,8 @@ class Model:
         self._due.clear()
 
     def _tabulate(self, first: int, last: int, sign: int) -> None:
-        from fasthpo.kernels.tpe.above_tabulated import count_observations
-
-        count_observations(
-            self._arrays.axes,
+        self._tabulated.count_observations(
+            self._encoded.space.axes,
             _ABOVE_BANDWIDTH,
             self.table.params,
             self.table.states,
@@ -172,93 +167,68 @@ class Model:
             last,
             sign,
             self._tables,
-            self._histogram,
-            self._starts,
-            self._active,
         )
 
     def _fit(self, split: Split) -> None:
-        from fasthpo.kernels.tpe.parzen import fit
-
-        below = np.array(split.below, np.int64)
-        self._weights = split.weights()
-        self._cumulative = np.cumsum(self._weights)
-        old = self._below, self._points, self._masses
-        self._below = below
-        self._points = np.zeros((len(self._arrays.axes), 6, len(below)))
-        self._masses = np.zeros((len(self._cells), len(below), self._cells.shape[1]))
-        fit(self._arrays.axes, self.table.params, below, split.least_bandwidth, *old, self._points, self._masses)
+        numbers: IntArray = np.array(split.below, np.int64)
+        weights = split.weights()
+        points = np.zeros((len(self._cells), 6, len(numbers)))
+        masses = np.zeros((len(self._cells), len(numbers), self._cells.shape[1]))
+        old = self._below_numbers, self._below.points, self._below.masses
+        self._parzen.fit(
+            self._encoded.space.axes, self.table.params, numbers, split.least_bandwidth, *old, points, masses
+        )
+        self._below_numbers, self._below = numbers, Below(points, masses, weights, np.cumsum(weights))
 
     def density_candidates(
         self, seed: int, draw: int, count: int, joint: bool, every: bool
     ) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (count, d) of column values, and their scores (count,): all exact, or just the best."""
-        from fasthpo.kernels.tpe.scoring import propose
-
         key = np.array(_key(seed, draw, _CANDIDATE_STREAM), np.uint64)
-        values, scores = np.empty((count, len(self._arrays.axes))), np.empty(count)
-        tables = self._tables, self._histogram, self._active
-        propose(*self._densities(*tables), joint, every, key, values, scores)
+        values, scores = np.empty((count, len(self._cells))), np.empty(count)
+        self._scoring.propose(
+            self._encoded.space, self._below, self._above(self._tables), joint, every, key, values, scores
+        )
         return values, scores
 
     def independent_batch(self, seed: int, draws: IntArray, count: int) -> FloatArray:
         """Suggestions (k, d), each the best of `count` candidates of the independent model, for consecutive asks."""
-        from fasthpo.kernels.tpe.batches import propose_batch
-
         key = np.array(_key(seed, 0, _CANDIDATE_STREAM), np.uint64)
-        columns = np.empty((len(self._arrays.axes), len(draws)))
+        columns = np.empty((len(self._cells), len(draws)))
         # the trials will be counted when they are in the table, with values that are the space's own
-        tables = self._tables.copy(), self._histogram.copy(), self._active.copy()
-        propose_batch(*self._densities(*tables), key, draws.astype(np.uint64), count, columns)
+        tables = Tables(*(array.copy() for array in self._tables))
+        above = self._above(tables)
+        self._batches.propose_batch(
+            self._encoded.space, self._below, above, key, draws.astype(np.uint64), count, columns
+        )
         return self.rounded(np.ascontiguousarray(columns.T))
 
-    def _densities(self, tables: IntArray, histogram: IntArray, active: IntArray) -> tuple[Any, ...]:
-        """The space, l and g, as the kernels take them."""
-        arrays, observations = self._arrays, self._observations
-        return (
-            arrays.axes,
-            arrays.order,
-            arrays.conditions,
-            arrays.allowed,
-            arrays.conditional,
-            self._cells,
-            self._points,
-            self._masses,
-            self._weights,
-            self._cumulative,
-            observations.rows,
-            observations.factors,
-            observations.direct,
-            observations.store,
-            observations.offsets,
-            observations.length,
-            observations.weight(self._above),
-            tables,
-            histogram,
-            self._starts,
-            active,
-            self._above + 1.0,
-            _ABOVE_BANDWIDTH,
+    def _above(self, tables: Tables) -> Above:
+        """The density g, as the kernels take it."""
+        observations, count = self._observations, self._count_above
+        weight = observations.weight(count)
+        return Above(
+            observations.tiles, observations.length, weight, tables, self._cells, count + 1.0, _ABOVE_BANDWIDTH
         )
 
     def gaussian_process_candidates(self, seed: int, draw: int, count: int) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (3 count, d) of column values, and their upper confidence bounds (3 count,)."""
-        from fasthpo.kernels.tpe.scoring import propose_by_gaussian_process
-
         gaussian_process = self._current_gaussian_process()
-        values, bounds = np.empty((3 * count, len(self._arrays.axes))), np.empty(3 * count)
-        propose_by_gaussian_process(*self._gaussian_process_arrays(gaussian_process, seed, draw), values, bounds)
+        confidence, keys = self._confidence(gaussian_process), self._keys(seed, draw)
+        values, bounds = np.empty((3 * count, len(self._cells))), np.empty(3 * count)
+        self._scoring.propose_by_gaussian_process(
+            self._encoded.space, self._below, gaussian_process.arrays, confidence, keys, values, bounds
+        )
         return values, bounds
 
     def gaussian_process_batch(self, seed: int, draws: IntArray, count: int) -> FloatArray:
         """Suggestions (k, d), each the best by its bound of 3 `count` candidates, for the first k of several asks."""
-        from fasthpo.kernels.tpe.batches import propose_batch_by_gaussian_process
-
         gaussian_process = self._current_gaussian_process()
-        draws = draws[: gaussian_process.room(self.table)]
-        columns = np.empty((len(self._arrays.axes), len(draws)))
-        propose_batch_by_gaussian_process(
-            *self._gaussian_process_arrays(gaussian_process, seed, 0), draws.astype(np.uint64), 3 * count, columns
+        confidence, keys = self._confidence(gaussian_process), self._keys(seed, 0)
+        words = draws[: gaussian_process.room(self.table)].astype(np.uint64)
+        columns = np.empty((len(self._cells), len(words)))
+        self._batches.propose_batch_by_gaussian_process(
+            self._encoded.space, self._below, gaussian_process.arrays, confidence, keys, words, 3 * count, columns
         )
         return self.rounded(np.ascontiguousarray(columns.T))
 
@@ -267,31 +237,20 @@ class Model:
         gaussian_process.catch_up(self.table)
         return gaussian_process
 
-    def _gaussian_process_arrays(self, gaussian_process: GaussianProcess, seed: int, draw: int) -> tuple[Any, ...]:
-        """The space, l and a Gaussian process, as the kernels take them."""
-        arrays = self._arrays
+    @staticmethod
+    def _confidence(gaussian_process: GaussianProcess) -> float:
+        """Posterior standard deviations between the mean and the upper confidence bound."""
+        return (_CONFIDENCE_AMONG_FAILURES if gaussian_process.has_failures else _CONFIDENCE) * gaussian_process.share
+
+    @staticmethod
+    def _keys(seed: int, draw: int) -> WordArray:
+        """The random streams of the three kinds of candidates."""
         streams = (_CANDIDATE_STREAM, _INDEPENDENT_STREAM, _CROSSED_STREAM)
-        return (
-            arrays.axes,
-            arrays.order,
-            arrays.conditions,
-            arrays.allowed,
-            self._points,
-            self._cumulative,
-            np.array([_key(seed, draw, stream) for stream in streams], np.uint64),
-            gaussian_process.categorical,
-            gaussian_process.hyperparameters,
-            gaussian_process.points,
-            gaussian_process.size,
-            gaussian_process.output_scale,
-            gaussian_process.cholesky,
-            gaussian_process.alpha,
-            (_CONFIDENCE_AMONG_FAILURES if gaussian_process.has_failures else _CONFIDENCE) * gaussian_process.share,
-        )
+        return np.array([_key(seed, draw, stream) for stream in streams], np.uint64)
 
     def rounded(self, rows: FloatArray) -> FloatArray:
         """Candidates (..., d) whose stepped values are the space's own."""
-        return self._arrays.on_lattice(rows)
+        return self._encoded.on_lattice(rows)
 
 
 def _key(seed: int, draw: int, stream: int) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ import pytest
 from libraries import readable
 
 import fasthpo
+from fasthpo.storage.directory_store import DirectoryStore
 
 PARAMETERS, REPORTS = 20, 5
 NAMES = [f"x{j}" for j in range(PARAMETERS)]
@@ -91,15 +92,15 @@ def cost_of_many(directory: Path, trials: int) -> list[tuple[str, str, str]]:
     rows = [(f"{trials:,} trials with their checkpoints", readable(seconds), "")]
     # while a checkpoint is being made, trials go on
     study.compact()
-    keeper = study._keeper
-    assert keeper is not None
+    store = study._state.store
+    assert isinstance(store, DirectoryStore)
     run(study, 1000)
     longest, during = 0.0, 0
     with study._lock:
         begin = time.perf_counter()
-        keeper._start_compacting()
+        store._start_compacting()
     stall = time.perf_counter() - begin
-    while keeper._is_compacting:
+    while store._is_compacting:
         took, _ = timed(lambda: run(study, 1))
         longest, during = max(longest, took), during + 1
     seconds = time.perf_counter() - begin

@@ -8,14 +8,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fasthpo.compat.former_modules import find_former_modules
+
 if TYPE_CHECKING:
-    from fasthpo.callbacks import HyperparameterCallback as HyperparameterCallback
-    from fasthpo.callbacks import LoggingCallback as LoggingCallback
-    from fasthpo.columns import Batch as Batch
-    from fasthpo.config import EarlyStoppingConfig as EarlyStoppingConfig
-    from fasthpo.config import PruningConfig as PruningConfig
-    from fasthpo.config import TunerConfig as TunerConfig
-    from fasthpo.early_stopping import EarlyStopping as EarlyStopping
     from fasthpo.errors import AllTrialsFailed as AllTrialsFailed
     from fasthpo.errors import CorruptCheckpoint as CorruptCheckpoint
     from fasthpo.errors import FastHPOError as FastHPOError
@@ -44,22 +39,20 @@ if TYPE_CHECKING:
     from fasthpo.pruners.successive_halving import SuccessiveHalvingPruner as SuccessiveHalvingPruner
     from fasthpo.pruners.threshold import ThresholdPruner as ThresholdPruner
     from fasthpo.pruners.wilcoxon import WilcoxonPruner as WilcoxonPruner
-    from fasthpo.results import StopReason as StopReason
-    from fasthpo.results import StudyStatistics as StudyStatistics
-    from fasthpo.results import TuningResult as TuningResult
     from fasthpo.samplers.base import Sampler as Sampler
     from fasthpo.samplers.cma_es import CmaEsSampler as CmaEsSampler
     from fasthpo.samplers.grid import GridSampler as GridSampler
     from fasthpo.samplers.qmc import QMCSampler as QMCSampler
     from fasthpo.samplers.random import RandomSampler as RandomSampler
     from fasthpo.samplers.tpe import TPESampler as TPESampler
-    from fasthpo.search_space import Categorical as Categorical
-    from fasthpo.search_space import Continuous as Continuous
-    from fasthpo.search_space import Discrete as Discrete
-    from fasthpo.search_space import LogUniform as LogUniform
-    from fasthpo.search_space import Parameter as Parameter
-    from fasthpo.search_space import SearchSpace as SearchSpace
-    from fasthpo.search_space import SearchSpaceBuilder as SearchSpaceBuilder
+    from fasthpo.space.builder import SearchSpaceBuilder as SearchSpaceBuilder
+    from fasthpo.space.encoding import Batch as Batch
+    from fasthpo.space.kinds import Categorical as Categorical
+    from fasthpo.space.kinds import Continuous as Continuous
+    from fasthpo.space.kinds import Discrete as Discrete
+    from fasthpo.space.kinds import LogUniform as LogUniform
+    from fasthpo.space.parameter import Parameter as Parameter
+    from fasthpo.space.search_space import SearchSpace as SearchSpace
     from fasthpo.strategies.asha import ASHA as ASHA
     from fasthpo.strategies.base import Strategy as Strategy
     from fasthpo.strategies.hyperband import Hyperband as Hyperband
@@ -67,20 +60,31 @@ if TYPE_CHECKING:
     from fasthpo.strategies.single_fidelity import GridSearch as GridSearch
     from fasthpo.strategies.single_fidelity import RandomSearch as RandomSearch
     from fasthpo.strategies.successive_halving import SuccessiveHalving as SuccessiveHalving
-    from fasthpo.study import Study as Study
-    from fasthpo.trial import Trial as Trial
-    from fasthpo.trial import TrialMetrics as TrialMetrics
-    from fasthpo.trial import TrialResult as TrialResult
-    from fasthpo.trial import TrialState as TrialState
-    from fasthpo.tuner import HyperparameterTuner as HyperparameterTuner
+    from fasthpo.study.study import Study as Study
+    from fasthpo.trials.trial import Trial as Trial
+    from fasthpo.trials.trial import TrialMetrics as TrialMetrics
+    from fasthpo.trials.trial import TrialResult as TrialResult
+    from fasthpo.trials.trial import TrialState as TrialState
+    from fasthpo.tuner.callbacks import HyperparameterCallback as HyperparameterCallback
+    from fasthpo.tuner.callbacks import LoggingCallback as LoggingCallback
+    from fasthpo.tuner.config import EarlyStoppingConfig as EarlyStoppingConfig
+    from fasthpo.tuner.config import PruningConfig as PruningConfig
+    from fasthpo.tuner.config import TunerConfig as TunerConfig
+    from fasthpo.tuner.early_stopping import EarlyStopping as EarlyStopping
+    from fasthpo.tuner.results import StopReason as StopReason
+    from fasthpo.tuner.results import StudyStatistics as StudyStatistics
+    from fasthpo.tuner.results import TuningResult as TuningResult
+    from fasthpo.tuner.tuner import HyperparameterTuner as HyperparameterTuner
+
+find_former_modules()
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "callbacks": ["HyperparameterCallback", "LoggingCallback"],
-    "columns": ["Batch"],
-    "config": ["EarlyStoppingConfig", "PruningConfig", "TunerConfig"],
-    "early_stopping": ["EarlyStopping"],
+    "tuner.callbacks": ["HyperparameterCallback", "LoggingCallback"],
+    "space.encoding": ["Batch"],
+    "tuner.config": ["EarlyStoppingConfig", "PruningConfig", "TunerConfig"],
+    "tuner.early_stopping": ["EarlyStopping"],
     "errors": [
         "AllTrialsFailed",
         "CorruptCheckpoint",
@@ -111,30 +115,25 @@ _HOMES = {
     "pruners.successive_halving": ["SuccessiveHalvingPruner"],
     "pruners.threshold": ["ThresholdPruner"],
     "pruners.wilcoxon": ["WilcoxonPruner"],
-    "results": ["StopReason", "StudyStatistics", "TuningResult"],
+    "tuner.results": ["StopReason", "StudyStatistics", "TuningResult"],
     "samplers.base": ["Sampler"],
     "samplers.cma_es": ["CmaEsSampler"],
     "samplers.grid": ["GridSampler"],
     "samplers.qmc": ["QMCSampler"],
     "samplers.random": ["RandomSampler"],
     "samplers.tpe": ["TPESampler"],
-    "search_space": [
-        "Categorical",
-        "Continuous",
-        "Discrete",
-        "LogUniform",
-        "Parameter",
-        "SearchSpace",
-        "SearchSpaceBuilder",
-    ],
+    "space.builder": ["SearchSpaceBuilder"],
+    "space.kinds": ["Categorical", "Continuous", "Discrete", "LogUniform"],
+    "space.parameter": ["Parameter"],
+    "space.search_space": ["SearchSpace"],
     "strategies.asha": ["ASHA"],
     "strategies.base": ["Strategy"],
     "strategies.hyperband": ["Hyperband"],
     "strategies.single_fidelity": ["BayesianOptimization", "GridSearch", "RandomSearch"],
     "strategies.successive_halving": ["SuccessiveHalving"],
-    "study": ["Study"],
-    "trial": ["Trial", "TrialMetrics", "TrialResult", "TrialState"],
-    "tuner": ["HyperparameterTuner"],
+    "study.study": ["Study"],
+    "trials.trial": ["Trial", "TrialMetrics", "TrialResult", "TrialState"],
+    "tuner.tuner": ["HyperparameterTuner"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

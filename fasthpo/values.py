@@ -1,21 +1,35 @@
-"""What users hand over: values and columns of whatever library, as plain Python values and by position.
+"""Values: the types of arrays, what users hand over as plain Python values, and the checks at the door.
 
-None of these libraries is imported. They are told by what they share: an array has a `shape` and `item()`, a scalar of
-Arrow's has `as_py()`, a number of any kind has `__float__()`, and a column `__array__()`.
+Users hand over values and columns of whatever library, which are taken by position. None of these libraries is
+imported. They are told by what they share: an array has a `shape` and `item()`, a scalar of Arrow's has `as_py()`, a
+number of any kind has `__float__()`, and a column `__array__()`.
 """
 
 from __future__ import annotations
 
 import array
 import math
+import operator
 import sys
 from collections.abc import Iterator, Mapping, Set
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from fasthpo.errors import InvalidValue
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+FIRST_CAPACITY = 64  # entries of an array that grows
+
+masked = np.errstate(all="ignore")
+"""Decorates what computes with numbers from outside. Ranges and losses may lie anywhere: a result that overflows is
+infinite, one that underflows is zero, and either is dealt with; after `np.seterr(all="raise")` NumPy would raise
+instead, and by default warn."""
+
 _PLAIN = frozenset({float, int, str, bool, type(None)})
+_EXACT: dict[type, Any] = {str: str.__str__, int: int.__index__, float: float.__float__}  # whatever a subclass has made
 _UNORDERED = (str, bytes, bytearray, Mapping, Set)  # what can be iterated over, but is no column
 _SHOWN = 200  # characters of a value in an error message
 
@@ -35,16 +49,30 @@ def shown(value: Any, most: int = _SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
+def exact(value: Any) -> Any:
+    """What is an instance of a class derived from `str`, `int` or `float`, as one of these; anything else unchanged.
+
+    Files give back the plain types only, and a derived one may say something else of itself than it holds.
+    """
+    if type(value) not in _PLAIN:
+        for kind, convert in _EXACT.items():
+            if isinstance(value, kind):
+                return convert(value)
+    return value
+
+
 def element(value: Any) -> Any:
     """The plain Python value that something of another library stands for; anything else unchanged.
 
-    That is what has one element, such as a NumPy scalar or a tensor. One that is missing (masked, `pandas.NA`, a null
-    of Arrow's) is NaN.
+    That is what has one element, such as a NumPy scalar or a tensor, or is of a class derived from a plain one. One
+    that is missing (masked, `pandas.NA`, a null of Arrow's) is NaN.
     """
     if type(value) in _PLAIN:
         return value
     if isinstance(value, np.generic):
         return scalar(value)
+    if isinstance(value, (str, int, float)):
+        return exact(value)
     if value is np.ma.masked or _is_na(value):
         return math.nan
     try:
@@ -83,6 +111,11 @@ def scalar(value: np.generic) -> Any:
         except OverflowError:
             return value
     return found
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar, or what is of a class derived from a plain one, as the plain value; anything else unchanged."""
+    return scalar(value) if isinstance(value, np.generic) else exact(value)
 
 
 def _as_float(value: Any) -> float:
@@ -184,3 +217,98 @@ def _unified(listed: list[Any]) -> npt.NDArray[Any] | list[Any]:
         if _is_numeric(found) and (kind is not int or found.dtype.kind != "f"):
             return found
     return listed
+
+
+def grow(array: npt.NDArray[np.generic], capacity: int, fill: float = 0) -> npt.NDArray[np.generic]:
+    """A copy with room for `capacity` entries along the last axis, the new ones set to `fill`."""
+    length = array.shape[-1]
+    longer = np.empty((*array.shape[:-1], capacity), array.dtype)
+    longer[..., :length] = array
+    longer[..., length:] = fill
+    return longer
+
+
+def grow_unset(
+    array: npt.NDArray[np.generic], capacity: int, dtype: npt.DTypeLike | None = None
+) -> npt.NDArray[np.generic]:
+    """As `grow`, but the new entries are not written: memory that is not used is not taken."""
+    longer = np.empty(capacity, array.dtype if dtype is None else dtype)
+    longer[: len(array)] = array
+    return longer
+
+
+def as_number(what: str, value: Any) -> float:
+    """`value` as a float, for anything that is one number: int, float, NumPy scalar, one-element tensor, `Decimal`.
+
+    A missing number (masked, `pandas.NA`) is NaN.
+
+    Raises:
+        InvalidValue: it is no number, or does not fit into a float.
+    """
+    if isinstance(value, float):
+        return float(value)
+    try:
+        return float(number(value))
+    except OverflowError:
+        raise InvalidValue(f"{what} must fit into a float, got {shown(value)}") from None
+    except TypeError:
+        raise InvalidValue(f"{what} must be a number, got {shown(value)} of type {type(value).__name__}") from None
+
+
+def check_count(name: str, value: Any, least: int = 0, most: int = 2**63 - 1) -> int:
+    """The integer itself.
+
+    Args:
+        name: what it is, for the message.
+        value: what was given.
+        least, most: the bounds. What takes memory or time for each one counted has a `most` of its own.
+
+    Raises:
+        InvalidValue: it is none, or out of bounds.
+    """
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise InvalidValue(f"{name} must be an integer of at least {least}, got {name}={shown(value)}")
+    if number > most:
+        raise InvalidValue(f"{name} must be at most {most}, got {name}={shown(value)}")
+    return number
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """The boolean itself.
+
+    Raises:
+        InvalidValue: it is none.
+    """
+    flag = plain(value)
+    if not isinstance(flag, bool):
+        raise InvalidValue(f"{name} must be True or False, got {name}={shown(value)}")
+    return flag
+
+
+def check_text(name: str, value: Any) -> str:
+    """The string itself, as a plain one.
+
+    Raises:
+        InvalidValue: it is none.
+    """
+    text = plain(value)
+    if not isinstance(text, str):
+        raise InvalidValue(f"{name} must be a string, got {shown(value)} of type {type(value).__name__}")
+    return text
+
+
+def check_index(what: str, index: Any, length: int) -> int:
+    """The position, from the front, that `index` means among the `length` trials of `what`.
+
+    Raises:
+        InvalidValue: it is no integer.
+        IndexError: there is none; what iterates over a sequence waits for it.
+    """
+    try:
+        place = operator.index(index)
+    except TypeError:
+        raise InvalidValue(f"an index must be an integer or a slice, got {shown(index)}") from None
+    if not -length <= place < length:
+        raise IndexError(f"{what} has {length} trials, got index {shown(place)}")
+    return place % length

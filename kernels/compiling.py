@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from fasthpo.uninterrupted import import_whole, uninterrupted
+from fasthpo.system.uninterrupted import import_whole, uninterrupted
 
 import_whole("numba.core.caching")
 

@@ -18,7 +18,7 @@ import pytest
 
 import fasthpo
 from fasthpo import HyperparameterCallback, PruningConfig, StopReason, Trial, TrialPruned, WorkersFailed
-from fasthpo.callbacks import LoggingCallback
+from fasthpo.tuner.callbacks import LoggingCallback
 from tests.gates import Gate, arrive
 from tests.tuning import GRID, SPACE, make, params_of, states
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from studies import content, make, run
 
 import fasthpo
-from fasthpo.storage import keeper
+from fasthpo.storage import directory_store
 
 
 def go_on_for_ever(directory: Path, durability: str, connection: Connection) -> None:
     """Begin or go on with a study, with a checkpoint every few trials; sends how many legs were told after each tell."""
-    keeper._LEAST = 2000
+    directory_store._LEAST = 2000
     if directory.exists():
         study = fasthpo.Study.load(directory, durability=durability)
     else:

@@ -112,7 +112,7 @@ def main() -> None:
     import atheris
 
     with atheris.instrument_imports(include=["fasthpo.storage"]):
-        importlib.import_module("fasthpo.storage.folder")
+        importlib.import_module("fasthpo.storage.directory")
     logging.disable()  # of what was recovered
     warnings.simplefilter("error")
     with tempfile.TemporaryDirectory() as directory:

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
 
 
 def percentile(values: list[float], q: float) -> float:

@@ -7,7 +7,7 @@ import math
 from scipy.stats import rankdata
 
 from fasthpo.samplers.ranks import SortKey
-from fasthpo.table import TrialTable
+from fasthpo.trials.table import TrialTable
 
 
 def best_until(table: TrialTable, number: int, step: int) -> float | None:

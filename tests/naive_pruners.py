@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
-from fasthpo.table import TrialTable
+from fasthpo.trials.table import TrialTable
 
 Event = tuple[int, int | None, float | None]  # (trial, step, value), or (trial, None, None): it has failed
 

@@ -8,10 +8,10 @@ import os
 import numpy as np
 from hypothesis import strategies as st
 
-from fasthpo.parameters import Continuous
-from fasthpo.search_space import SearchSpace
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.space.kinds import Continuous
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
 
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
 INF, NAN = math.inf, math.nan

@@ -137,7 +137,7 @@ def content(study: fasthpo.Study) -> str:
             [trial.metrics for trial in study.trials],
             {number: leg.reports for number, leg in sorted(t.legs.open.items())},
         ]
-        + [list(study._history.waiting), study._history.next_draw, study.attributes]
+        + [list(study._state.history.waiting), study._state.history.next_draw, study.attributes]
     )
 
 

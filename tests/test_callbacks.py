@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from fasthpo.callbacks import HyperparameterCallback, LoggingCallback
-from fasthpo.config import PruningConfig, TunerConfig
 from fasthpo.errors import InvalidValue, TrialPruned
-from fasthpo.parameters import Continuous
-from fasthpo.trial import Trial, TrialResult, TrialState
-from fasthpo.tuner import HyperparameterTuner
+from fasthpo.space.kinds import Continuous
+from fasthpo.trials.trial import Trial, TrialResult, TrialState
+from fasthpo.tuner.callbacks import HyperparameterCallback, LoggingCallback
+from fasthpo.tuner.config import PruningConfig, TunerConfig
+from fasthpo.tuner.tuner import HyperparameterTuner
 
 SPACE = {"x": Continuous(0.0, 1.0)}
 

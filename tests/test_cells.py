@@ -15,7 +15,7 @@ from spaces import all_points, finite_spaces
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, SearchSpace
-from fasthpo.cells import INACTIVE, Cells
+from fasthpo.space.enumeration import INACTIVE, Cells
 
 
 @settings(max_examples=200, deadline=None)

@@ -13,8 +13,8 @@ import pytest
 
 import fasthpo
 from fasthpo import RandomSampler, Study, TrialState
-from fasthpo.results import StudyStatistics, busy_seconds
-from fasthpo.trial import Trial
+from fasthpo.trials.trial import Trial
+from fasthpo.tuner.results import StudyStatistics, busy_seconds
 from tests.tuning import SPACE, make
 
 HOUR = 3600.0
@@ -207,3 +207,37 @@ def test_a_resumed_tuners_total_duration(clocks: Clocks, tmp_path: Path) -> None
     assert result.total_duration == pytest.approx(60.0)
     again = make(6, **config).load_checkpoint(tmp_path / "s").optimize(objective)
     assert again.total_duration == pytest.approx(60.0)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, -1e12, math.nan, math.inf, -math.inf, 253402300799.0, 1e300])
+@pytest.mark.parametrize("when", ["from the beginning", "later", "when it is loaded"])
+def test_a_clock_that_tells_no_time_of_this_world_does_not_keep_a_study_from_being_loaded(
+    wrong: float, when: str, clocks: Clocks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def break_clock() -> None:
+        monkeypatch.setattr("time.time", lambda: wrong)
+
+    if when == "from the beginning":
+        break_clock()
+    kept = study(storage=tmp_path / "study", strategy=None)
+    for i in range(3):
+        clocks.run(10.0)
+        trial = kept.ask()
+        if i == 1 and when == "later":
+            break_clock()
+        clocks.run(10.0)
+        kept.tell(trial, 1.0)
+    for end in ("journal", "checkpoint"):
+        if end == "checkpoint":
+            kept.close()
+        assert durations(Study.load(tmp_path / "study", read_only=True)) == [10.0] * 3
+    break_clock()
+    with Study.load(tmp_path / "study") as loaded:
+        before = loaded.table.latest_time
+        clocks.run(5.0)
+        loaded.tell(loaded.ask(), 1.0)
+        assert loaded.trials[3].start_time >= before
+        loaded.to_json(tmp_path / "study.json")
+        loaded.to_csv(tmp_path / "study.csv")
+        assert StudyStatistics.of(loaded, 1.0).average_trial_duration == 7.5
+    assert len(Study.load(tmp_path / "study", read_only=True)) == 4

@@ -18,7 +18,7 @@ from fasthpo.kernels.axes import cell_at, cell_edges
 from fasthpo.kernels.cma_es import BASIS, COVARIANCE, DEVIATIONS, MEAN, PATH, RANK_ONE_PATH, SCALES, SIGMA
 from fasthpo.samplers.cma_es.evolution import Evolution, default_population, settings_of
 from fasthpo.samplers.encoding import encode_space
-from fasthpo.table import TrialTable
+from fasthpo.trials.table import TrialTable
 
 MIXED = SearchSpace(
     {

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import fasthpo
-from fasthpo.config import PRUNING_STRATEGIES, EarlyStoppingConfig, PruningConfig, TunerConfig
 from fasthpo.errors import InvalidValue
 from fasthpo.pruners.base import Pruner
 from fasthpo.pruners.median import MedianPruner
 from fasthpo.pruners.percentile import PercentilePruner
+from fasthpo.tuner.config import PRUNING_STRATEGIES, EarlyStoppingConfig, PruningConfig, TunerConfig
 
 GOOD_NAMES = ["a", "my_study", "run 2", "v1.0", ".hidden", "study-äö", "console", "com", "x" * 200]
 BAD_NAMES = [

@@ -11,7 +11,7 @@ import pytest
 
 import fasthpo
 from fasthpo.errors import CorruptCheckpoint
-from fasthpo.storage import snapshot
+from fasthpo.storage import snapshot_writer as snapshot
 from fasthpo.storage.framing import HEAD_SIZE, frame, read_frames
 from tests.studies import STRATEGIES, content, make, run, step
 

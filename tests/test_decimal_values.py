@@ -193,7 +193,7 @@ def test_an_older_journal_with_values_of_conditions_is_read(tmp_path: Path) -> N
     table = study.table
     row = np.array([[0.1 * 3, 1.0]])
     table.append(row, -1, fasthpo.TrialState.RUNNING, 1.0)
-    study._scheduler.log.asked(0, True)  # type: ignore[union-attr]
+    study._state.history.recorder.asked(0, True)  # type: ignore[union-attr]
     study.tell(0, 1.0)
     study.sync()
     assert Study.load(tmp_path, read_only=True).trials[0].params == {"x": 0.3, "c": 1}

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthpo.config import EarlyStoppingConfig, TunerConfig
-from fasthpo.early_stopping import EarlyStopping
 from fasthpo.errors import InvalidValue
+from fasthpo.tuner.config import EarlyStoppingConfig, TunerConfig
+from fasthpo.tuner.early_stopping import EarlyStopping
 
 
 class Model:
@@ -178,7 +178,7 @@ def test_with_a_torch_model() -> None:
 
 
 def test_does_not_import_torch() -> None:
-    code = "import sys, fasthpo.early_stopping; sys.exit('torch' in sys.modules)"
+    code = "import sys, fasthpo.tuner.early_stopping; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

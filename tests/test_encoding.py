@@ -12,8 +12,8 @@ import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, Parameter, SearchSpace, Study
 from fasthpo.errors import InvalidParameters
 from fasthpo.kernels.axes import COARSE, KIND, numeric_axis
-from fasthpo.parameter import Lattice
 from fasthpo.samplers.encoding import encode_space
+from fasthpo.space.parameter import Lattice
 
 SIZES = ("S", "M", "L", "XL")
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 import fasthpo
-from fasthpo.storage.folder import holds_study
+from fasthpo.storage.directory import holds_study
 from tests.failing import ERRORS, FailingDisk
 from tests.studies import SAMPLERS, STRATEGIES, content, load, make, names, run
 
@@ -137,7 +137,7 @@ class Life:
                 assert not left_over
 
     def _checkpoint_in_the_background(self, study: fasthpo.Study) -> None:
-        mine = study._keeper
+        mine = study._state.store
         assert mine is not None
         mine._compact_at = 0
         trial = self.again(study.ask)  # starts it

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import fasthpo
 from fasthpo import pruners
 from fasthpo.pruners.base import Pruner
-from fasthpo.trial import TrialState
+from fasthpo.trials.trial import TrialState
 from tests import naive_percentile, naive_pruners
 from tests.pruning import COMPILED, INF, NAN, Run, events, play
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fasthpo import InvalidValue, MissingPackage
-from fasthpo.execution.base import Limits
+from fasthpo.execution.backends.base import Limits
 from fasthpo.execution.options import Execution
 from tests.tuning import make
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from fasthpo import HyperparameterCallback, InvalidValue, Trial, WorkersFailed
-from fasthpo.execution.base import Ended
+from fasthpo.execution.backends.base import Ended
+from fasthpo.execution.connection import Switchboard, Wire, connect
 from fasthpo.execution.messages import Says, Told, pack_ended
-from fasthpo.execution.wire import Switchboard, Wire, connect
 from tests.backends import Recorder
 from tests.gates import Gate, arrive
 from tests.test_worker_faults import posix, segfault, wait_until_gone

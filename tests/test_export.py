@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthpo.parameters import Categorical, Continuous, Discrete
+from fasthpo.exchange import json_files as export
+from fasthpo.exchange.json_files import dump_json, export_study, plain_json, write_history
 from fasthpo.samplers.random import RandomSampler
-from fasthpo.search_space import SearchSpace
-from fasthpo.storage import export
+from fasthpo.space.kinds import Categorical, Continuous, Discrete
+from fasthpo.space.search_space import SearchSpace
 from fasthpo.storage.atomic import atomic_file, write_bytes, write_text
-from fasthpo.storage.export import dump_json, export_study, plain_json, write_history
-from fasthpo.study import Study
-from fasthpo.trial import TrialState
+from fasthpo.study.study import Study
+from fasthpo.trials.trial import TrialState
 
 SPACE = SearchSpace(
     {

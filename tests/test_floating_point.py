@@ -13,7 +13,7 @@ import pytest
 
 import fasthpo
 from fasthpo import ASHA, Categorical, Continuous, Discrete, Hyperband, LogUniform, SearchSpace, Study, TrialState
-from fasthpo.results import StudyStatistics
+from fasthpo.tuner.results import StudyStatistics
 
 LEAST, MOST = 5e-324, 1.7e308
 

@@ -12,7 +12,7 @@ from spaces import all_points, finite_spaces
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, GridSampler, LogUniform, SearchSpace, Study
-from fasthpo.table import TrialTable
+from fasthpo.trials.table import TrialTable
 
 SPACE = SearchSpace(
     {

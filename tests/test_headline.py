@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from fasthpo.execution import attempt
-from fasthpo.headline import headline, headline_of, without_numbers
-from fasthpo.objective import traceback_text
+from fasthpo.execution.objective import traceback_text
+from fasthpo.system.headline import headline, headline_of, without_numbers
 
 
 class Unsayable(Exception):
@@ -146,7 +146,7 @@ def test_a_traceback_that_cant_be_shown_does_not_hide_the_error(monkeypatch: pyt
     def failing(*_: Any) -> list[str]:
         raise TypeError("unorderable names")
 
-    monkeypatch.setattr("fasthpo.objective.traceback", SimpleNamespace(format_exception=failing))
+    monkeypatch.setattr("fasthpo.execution.objective.traceback", SimpleNamespace(format_exception=failing))
     text = traceback_text(ValueError("the batch is empty"))
     assert headline(text) == "ValueError: the batch is empty" and "TypeError: unorderable names" in text
 

@@ -125,7 +125,7 @@ def test_nothing_in_a_definition_is_run(seeds: Seeds) -> None:
     head = msgpack.unpackb(seeds.records[0])
     definition = json.loads(head[4])
     for part in ("sampler", "pruner", "strategy"):
-        for name in ("os.system", "__import__", "builtin", "fasthpo.tuner.HyperparameterTuner"):
+        for name in ("os.system", "__import__", "builtin", "fasthpo.tuner.tuner.HyperparameterTuner"):
             changed = {**definition, part: {"name": name, "type": name, "options": {"command": "exit 1"}}}
             head[4] = json.dumps(changed)
             seeds.path.write_bytes(frame(msgpack.packb(head)))

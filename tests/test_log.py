@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from fasthpo.callbacks import LoggingCallback
-from fasthpo.config import TunerConfig
-from fasthpo.log import RepeatedWarnings, logger
-from fasthpo.parameters import Continuous
-from fasthpo.trial import Trial
-from fasthpo.tuner import HyperparameterTuner
+from fasthpo.space.kinds import Continuous
+from fasthpo.system.log import RepeatedWarnings, logger
+from fasthpo.trials.trial import Trial
+from fasthpo.tuner.callbacks import LoggingCallback
+from fasthpo.tuner.config import TunerConfig
+from fasthpo.tuner.tuner import HyperparameterTuner
 
 SPACE = {"x": Continuous(0.0, 1.0)}
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import fasthpo
-from fasthpo.callbacks import HyperparameterCallback
-from fasthpo.storage import journal, keeper
-from fasthpo.storage.freezing import Frozen
+from fasthpo.storage import directory_store, journal
 from fasthpo.storage.journal import Journal
-from fasthpo.trial import Trial
+from fasthpo.trials.frozen import Frozen
+from fasthpo.trials.trial import Trial
+from fasthpo.tuner.callbacks import HyperparameterCallback
 from tests.studies import content, load, make, run
 from tests.tuning import make as make_tuner
 from tests.tuning import parabola
@@ -134,9 +134,9 @@ def by_ask_and_sync(study: fasthpo.Study) -> None:
 
 
 def in_the_background(study: fasthpo.Study) -> None:
-    mine = study._keeper
+    mine = study._state.store
     assert mine is not None and mine._journal is not None
-    mine._compact(Frozen(study._history), begin=mine._journal.size)
+    mine._compact(Frozen(study._state.history), begin=mine._journal.size)
 
 
 WAYS: list[Callable[[fasthpo.Study], object]] = [
@@ -242,11 +242,11 @@ def test_a_directory_that_is_lost_while_a_checkpoint_is_made_in_the_background_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At each of the steps between which the study goes on."""
-    steps = [(keeper, "write_snapshot"), (journal, "write_bytes"), (Journal, "copy_from"), (Journal, "sync")]
+    steps = [(directory_store, "write_snapshot"), (journal, "write_bytes"), (Journal, "copy_from"), (Journal, "sync")]
     for i, (place, name) in enumerate(steps):
         where = tmp_path / str(i) / "study"
         study = begun(where, durability="system")
-        mine = study._keeper
+        mine = study._state.store
         assert mine is not None
         original = getattr(place, name)
         before: list[dict[str, bytes]] = []
@@ -290,7 +290,7 @@ def test_a_checkpoint_of_another_study_is_not_overwritten(tmp_path: Path) -> Non
 def test_file_numbers_that_change_are_no_loss(tmp_path: Path) -> None:
     """As on file systems that make them up."""
     study = begun(tmp_path / "study")
-    mine = study._keeper
+    mine = study._state.store
     assert mine is not None and mine._journal is not None
     mine._journal._inode += 1
     run(study, study.ask())

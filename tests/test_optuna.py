@@ -14,7 +14,7 @@ import pytest
 
 import fasthpo
 from fasthpo import TrialState
-from fasthpo.integrations.optuna import infer_space
+from fasthpo.exchange.optuna import infer_space
 from tests.studies import STRATEGIES, make, run, step
 
 optuna = pytest.importorskip("optuna")

@@ -18,8 +18,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fasthpo import Categorical, Continuous, Discrete, InvalidSearchSpace, LogUniform
-from fasthpo.parameter import Parameter
-from fasthpo.parameters import parameter_from_dict
+from fasthpo.space.kinds import parameter_from_dict
+from fasthpo.space.parameter import Parameter
 
 FLOATS = st.floats(-1e300, 1e300)
 POSITIVE = st.one_of(st.floats(1e-300, 1e300), st.sampled_from([5e-324, 1e-300, 0.1, 1e300]))

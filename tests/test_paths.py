@@ -15,7 +15,7 @@ import pytest
 import fasthpo
 from fasthpo import RandomSampler, StorageError, Study, TunerConfig
 from fasthpo.errors import InvalidValue
-from fasthpo.trial import Trial
+from fasthpo.trials.trial import Trial
 from tests.tuning import SPACE, make, parabola, states
 
 
@@ -197,7 +197,7 @@ def test_an_output_dir_that_cant_be_read(tmp_path: Path, monkeypatch: pytest.Mon
     def refused(directory: Path) -> bool:
         raise PermissionError(errno.EACCES, "Permission denied", str(directory))
 
-    monkeypatch.setattr("fasthpo.study_files.holds_study", refused)
+    monkeypatch.setattr("fasthpo.tuner.directory.holds_study", refused)
     for save in (False, True):
         with pytest.raises(StorageError, match=r"no study can be looked for in .*: Permission denied"):
             make(1, output_dir=tmp_path, save_checkpoints=save).optimize(parabola)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasthpo.kernels.pruning import percentile as kernels
-from fasthpo.reports import Reports
+from fasthpo.trials.reports import Reports
 from tests import naive_percentile as naive
 
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fasthpo.errors import FastHPOError, InvalidValue
 from fasthpo.pruners.median import MedianPruner
 from fasthpo.pruners.percentile import PercentilePruner
-from fasthpo.trial import TrialState
+from fasthpo.trials.trial import TrialState
 from tests import naive_percentile as naive
 from tests.pruning import COMPILED, COMPLETE, FAILED, INF, NAN, PRUNED, Run, events, play
 
@@ -406,9 +406,9 @@ def test_numba_waits_for_the_first_report():
     code = (
         "import sys\n"
         "from fasthpo.pruners.median import MedianPruner\n"
-        "from fasthpo.table import TrialTable\n"
-        "from fasthpo.search_space import SearchSpace\n"
-        "from fasthpo.parameters import Continuous\n"
+        "from fasthpo.trials.table import TrialTable\n"
+        "from fasthpo.space.search_space import SearchSpace\n"
+        "from fasthpo.space.kinds import Continuous\n"
         "table = TrialTable(SearchSpace({'x': Continuous(0.0, 1.0)}), 'minimize')\n"
         "pruner = MedianPruner()\n"
         "pruner.attach(table)\n"

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from fasthpo import progress as module
-from fasthpo.parameters import Continuous
-from fasthpo.progress import Progress
 from fasthpo.samplers.random import RandomSampler
-from fasthpo.study import Study
-from fasthpo.trial import TrialState
+from fasthpo.space.kinds import Continuous
+from fasthpo.study.study import Study
+from fasthpo.trials.trial import TrialState
+from fasthpo.tuner import progress as module
+from fasthpo.tuner.progress import Progress
 
 
 class Terminal(io.StringIO):
@@ -232,10 +232,10 @@ def test_the_time_left_does_not_follow_a_clock_that_is_set(terminal: Terminal, m
 def test_tqdm_is_not_imported_where_there_is_no_terminal() -> None:
     code = """
 import sys
-from fasthpo.progress import Progress
+from fasthpo.tuner.progress import Progress
 from fasthpo.samplers.random import RandomSampler
-from fasthpo.study import Study
-from fasthpo.parameters import Continuous
+from fasthpo.study.study import Study
+from fasthpo.space.kinds import Continuous
 with Progress("s", Study({"x": Continuous(0, 1)}, sampler=RandomSampler()).table, 1, 1.0) as progress:
     progress.update()
 sys.exit("tqdm" in sys.modules)

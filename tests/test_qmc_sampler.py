@@ -11,7 +11,7 @@ from scipy.stats import qmc
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, QMCSampler, SearchSpace, Study
-from fasthpo.table import TrialTable
+from fasthpo.trials.table import TrialTable
 
 SPACE = SearchSpace(
     {"x": Continuous(0, 1), "l": LogUniform(1e-4, 1), "n": Discrete(1, 10), "c": Categorical(["a", "b"])}

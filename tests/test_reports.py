@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthpo.reports import NONE, Reports
+from fasthpo.trials.reports import NONE, Reports
 
 # steps on both sides of each width, and many small ones so that they repeat
 steps = st.one_of(

@@ -17,7 +17,7 @@ import pytest
 import fasthpo
 from fasthpo import TrialState
 from fasthpo.samplers import builtin
-from fasthpo.table import TrialTable
+from fasthpo.trials.table import TrialTable
 from tests.studies import FINITE, GRID, SPACE
 from tests.test_every_pruner import KINDS, OPTIONS, advance, fresh, plain
 

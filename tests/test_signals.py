@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import pytest
 
 from fasthpo import HyperparameterCallback, HyperparameterTuner, Study, Trial, TrialPruned, TunerConfig
-from fasthpo.callbacks import LoggingCallback
+from fasthpo.tuner.callbacks import LoggingCallback
 from tests.gates import Gate, arrive
 from tests.tuning import SPACE, make, states
 

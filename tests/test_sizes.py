@@ -266,7 +266,7 @@ def test_a_batch_has_a_largest_size() -> None:
 def test_a_quasi_random_sequence_ends_before_it_takes_minutes(tmp_path: Path) -> None:
     study = fasthpo.Study(SPACE, sampler=fasthpo.QMCSampler(seed=0))
     for draw in (2**26, 2**40, 2**61):  # as a file may say
-        study._history.next_draw = draw
+        study._state.history.next_draw = draw
         again = fasthpo.Study.load(study.save(tmp_path / "study.msgpack"))
         for call in (again.ask, lambda again=again: again.ask_batch(2)):
             with pytest.raises(fasthpo.SpaceExhausted, match="Sobol's sequence is made up to 67108864 points"):

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 import fasthpo
-from fasthpo.storage import journal, keeper
+from fasthpo.storage import directory_store, journal
 from fasthpo.storage.framing import frame
-from fasthpo.storage.freezing import Frozen
+from fasthpo.storage.regular import open_regular
+from fasthpo.trials.frozen import Frozen
 from tests.studies import STRATEGIES, content, load, make, names, run, step, times
 
 # --- opening and closing
@@ -198,17 +199,17 @@ def test_a_record_that_is_being_written_is_read_next_time(tmp_path: Path) -> Non
 def test_checkpoints_are_made_in_the_background_while_the_study_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "_LEAST", 4000)
+    monkeypatch.setattr(directory_store, "_LEAST", 4000)
     made = []
-    original = keeper.Keeper._compact
+    original = directory_store.DirectoryStore._compact
 
-    def compact(self: keeper.Keeper, *arguments: Any, **options: Any) -> None:
+    def compact(self: directory_store.DirectoryStore, *arguments: Any, **options: Any) -> None:
         original(self, *arguments, **options)
         made.append(threading.current_thread() is threading.main_thread())
 
-    monkeypatch.setattr(keeper.Keeper, "_compact", compact)
+    monkeypatch.setattr(directory_store.DirectoryStore, "_compact", compact)
     study = make("random", "median", "asha", storage=tmp_path / "study", durability="system")
-    mine = study._keeper
+    mine = study._state.store
     assert mine is not None
     for _ in range(4):
         threads = [threading.Thread(target=lambda: [run(study, study.ask()) for _ in range(60)]) for _ in range(3)]
@@ -236,7 +237,7 @@ def test_a_frozen_history_stays_as_it_was_while_the_study_goes_on(tmp_path: Path
     open_trials = [study.ask() for _ in range(4)]
     study.enqueue({"x": 0.5})
     before = load(study.save(tmp_path / "before.msgpack"))
-    frozen = Frozen(study._history)
+    frozen = Frozen(study._state.history)
     for trial in open_trials:
         trial.report(0.125, 8)
         study.tell(trial, 0.75, metrics={"n": 7.0, "new": 1.0})
@@ -247,12 +248,13 @@ def test_a_frozen_history_stays_as_it_was_while_the_study_goes_on(tmp_path: Path
     assert then.params.tobytes() == t.params.tobytes()
     for name, column in then.trials.items():
         assert column.tobytes() == getattr(t, name).tobytes()
-    assert then.metrics.keys() == t.metrics.keys()
-    assert all(then.metrics[name].tobytes() == t.metrics[name].tobytes() for name in t.metrics)
+    assert then.metrics.names == t.metrics.names
+    for seen, stored in zip(then.metrics[1:], t.metrics.measured(len(t))[1:], strict=True):
+        assert seen.tobytes() == stored.tobytes()
     assert then.tell_order.tolist() == t.tell_order.tolist() and then.errors == t.errors
     assert [len(c) for c in then.reports.values()] == [len(t.reports)] * 3
     assert then.legs["value"].tobytes() == t.legs.column("value").tobytes()
-    assert (frozen.waiting, frozen.next_draw) == (list(before._history.waiting), before._history.next_draw)
+    assert (frozen.waiting, frozen.next_draw) == (list(before._state.history.waiting), before._state.history.next_draw)
 
 
 @pytest.fixture
@@ -302,10 +304,10 @@ def test_a_crash_between_any_two_steps_of_a_checkpoint_leaves_all_of_the_study(
         least.append(content(study))
 
     monkeypatch.setattr(journal.Journal, "sync", sync)
-    mine = study._keeper
+    mine = study._state.store
     assert mine is not None and mine._journal is not None
     copies = moments(tmp_path / "study")
-    frozen, begin = Frozen(study._history), mine._journal.size
+    frozen, begin = Frozen(study._state.history), mine._journal.size
     run(study, study.ask())  # while the checkpoint is being written
     least[0] = content(study)
     mine._compact(frozen, begin=begin)
@@ -368,10 +370,11 @@ def test_a_journal_that_can_not_be_opened_again_on_windows_is_opened_with_the_ne
         if failures:
             failures -= 1
             raise PermissionError(13, "a virus scanner has it open")
-        return os.open(path, flags)
+        return open_regular(path, flags)
 
-    windows.replace, windows.open = replace, opened
+    windows.replace = replace
     monkeypatch.setattr(journal, "os", windows)
+    monkeypatch.setattr(journal, "open_regular", opened)
     study.compact()
     trial = study.ask()
     study.tell(trial, 0.5)

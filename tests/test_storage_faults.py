@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 import fasthpo
-from fasthpo.storage import atomic, folder, journal, keeper, syncing
-from fasthpo.storage.freezing import Frozen
+from fasthpo.storage import atomic, directory_store, journal
+from fasthpo.storage import directory as folder
+from fasthpo.storage import durability as syncing
+from fasthpo.trials.frozen import Frozen
 from tests.studies import SPACE, content, load, make, names, run, step
 
 
@@ -93,7 +95,7 @@ def test_a_call_that_is_broken_off_before_it_was_recorded_loses_nothing(
             def interrupt(*_: Any) -> None:
                 raise KeyboardInterrupt
 
-            patch.setattr(study._scheduler.log, name, interrupt)
+            patch.setattr(study._state.history.recorder, name, interrupt)
             with pytest.raises(KeyboardInterrupt):
                 call()
         run(study, study.ask())
@@ -101,7 +103,16 @@ def test_a_call_that_is_broken_off_before_it_was_recorded_loses_nothing(
 
 
 def test_ctrl_c_at_any_line_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
-    files = ("study.py", "scheduler.py", "keeping.py", "keeper.py", "journal.py", "records.py", "framing.py")
+    files = (
+        "study.py",
+        "state.py",
+        "followers.py",
+        "scheduler.py",
+        "directory_store.py",
+        "journal.py",
+        "records.py",
+        "framing.py",
+    )
     left = 0
 
     def trace(frame: Any, event: str, _: Any) -> Any:
@@ -166,9 +177,9 @@ def test_a_disk_that_fails_to_sync_is_told_and_written_anew(tmp_path: Path, monk
             study.tell(study.ask(), 0.5)
         with pytest.raises(fasthpo.StorageError, match="Input/output error"):
             study.tell(study.ask(), 0.25)
-    before = study._keeper.head.generation  # type: ignore[union-attr]
+    before = study._state.store.head.generation  # type: ignore[union-attr]
     study.ask()
-    assert study._keeper.head.generation == before + 1  # type: ignore[union-attr]
+    assert study._state.store.head.generation == before + 1  # type: ignore[union-attr]
     assert content(load(tmp_path)) == content(study)
 
 
@@ -180,14 +191,14 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_journal(
 
     study = make("random", storage=tmp_path)
     run(study, study.ask())
-    monkeypatch.setattr(keeper, "write_snapshot", fail)
+    monkeypatch.setattr(directory_store, "write_snapshot", fail)
     with pytest.raises(fasthpo.StorageError, match=r"No space left.*study\.save.*checkpoint\.msgpack"):
         study.compact()
-    monkeypatch.setattr(keeper, "_LEAST", 10)
-    study._keeper._compact_at = 10  # type: ignore[union-attr]
+    monkeypatch.setattr(directory_store, "_LEAST", 10)
+    study._state.store._compact_at = 10  # type: ignore[union-attr]
     run(study, study.ask())
-    with study._keeper._idle:  # type: ignore[union-attr]
-        study._keeper.wait()  # type: ignore[union-attr]
+    with study._state.store._idle:  # type: ignore[union-attr]
+        study._state.store.wait()  # type: ignore[union-attr]
     assert "is tried again later" in caplog.text
     run(study, study.ask())
     seen = content(study)
@@ -207,7 +218,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_takes_over_loses_nothing(
     study = make("random", "none", "asha", storage=tmp_path, durability="system")
     for i in range(10):
         step(study, i)
-    mine = study._keeper
+    mine = study._state.store
     assert mine is not None and mine._journal is not None
     old = mine._journal._descriptor
     original = journal.Journal.sync
@@ -229,7 +240,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_takes_over_loses_nothing(
             assert which == "new"
 
     monkeypatch.setattr(journal.Journal, "sync", sync)
-    frozen, begin = Frozen(study._history), mine._journal.size
+    frozen, begin = Frozen(study._state.history), mine._journal.size
     run(study, study.ask())
     try:
         mine._compact(frozen, begin=begin)
@@ -266,7 +277,7 @@ def test_what_is_told_while_a_checkpoint_takes_over_is_synced_in_both_journals(
     durability: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = make("random", storage=tmp_path, durability=durability)
-    mine = study._keeper
+    mine = study._state.store
     assert mine is not None and mine._journal is not None
     synced: list[int] = []
     later = threading.Event()
@@ -284,7 +295,7 @@ def test_what_is_told_while_a_checkpoint_takes_over_is_synced_in_both_journals(
             during.extend(synced)
 
     monkeypatch.setattr(journal.Journal, "sync", sync)
-    frozen, begin = Frozen(study._history), mine._journal.size
+    frozen, begin = Frozen(study._state.history), mine._journal.size
     old = mine._journal._descriptor
     mine._compact(frozen, begin=begin)
     if durability == "tell":

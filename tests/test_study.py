@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -356,3 +357,19 @@ def test_metrics_beyond_a_thousand_names_are_not_kept(caplog: pytest.LogCaptureF
     assert len(study.table.metrics) == 1000
     assert study.trials[1].metrics == {"a": 1.0, "m3": 2.0, "b": 3.0} and study.trials[2].metrics == {"m4": 2.0}
     assert "metric 'c' is not kept: a study has at most 1000 different ones" in caplog.text and "'d'" in caplog.text
+
+
+@pytest.mark.parametrize("error", [ValueError("boom"), b"boom", 3, True, ["boom"]])
+def test_an_error_that_is_no_string_is_refused_at_the_door_and_the_study_can_still_be_closed(
+    error: object, tmp_path: Path
+) -> None:
+    with fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, storage=tmp_path / "study") as study:
+        trial = study.ask()
+        with pytest.raises(fasthpo.InvalidValue, match=r"error must be a string, such as str\(error\)"):
+            study.tell(trial, state=TrialState.FAILED, error=error)  # type: ignore[arg-type]
+        assert trial.state == TrialState.RUNNING
+        study.tell(trial, state=TrialState.FAILED, error="boom\udcff" + "x" * 100_000 + "end")
+    with fasthpo.Study.load(tmp_path / "study") as loaded:
+        kept = loaded.trials[0].error
+        assert kept == study.trials[0].error and kept.startswith("boom\udcffx") and kept.endswith("xend")
+        assert "... (40008 characters are left out) ..." in kept and len(kept) < 70_000

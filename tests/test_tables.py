@@ -8,6 +8,7 @@ import json
 import math
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,57 @@ def test_csv(name: str, tmp_path: Path) -> None:
         assert row["value"] == ("" if trial.value is None else str(trial.value))
         for parameter in SPACE:
             shown = str(trial.params[parameter]) if parameter in trial.params else ""
+            if parameter == "mixed" and shown:  # its choices would read alike
+                shown = json.dumps(trial.params[parameter])
             assert row[f"params_{parameter}"] == shown.replace("\udcff", "\\udcff")
         assert row["metrics_late, metric"] == ("0.5" if trial.metrics else "")
         reports = {int(step): float(value) for step, value in json.loads(row["reports"]).items()}
         assert repr(reports) == repr(trial.reports)
         assert row["error"] == (trial.error or "").replace("\udcff", "\\udcff")
         assert (row["start_time"] == "") == math.isnan(trial.start_time)
+
+
+def told_apart(*choices: Any, **when: Any) -> tuple[list[str], list[Any]]:
+    """The cells of a CSV table, and of an Arrow table, of a trial with each choice; the last is one without any."""
+    space = {"flag": fasthpo.Categorical([True, False]), "c": fasthpo.Categorical(choices, when={"flag": [True]})}
+    study = fasthpo.Study(space, sampler=fasthpo.RandomSampler(seed=0))
+    study.add_trials(
+        {"flag": [True] * len(choices) + [False], "c": [*choices, None]}, [0.5] * (len(choices) + 1)
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as directory:
+        with open(study.to_csv(Path(directory) / "t.csv"), newline="") as file:
+            cells = [row["params_c"] for row in csv.DictReader(file)]
+        read = json.loads(study.to_json(Path(directory) / "t.json").read_text())
+    assert [(type(one), one) for one in (t["params"].get("c", ...) for t in read["trials"])] == [
+        (type(one), one) for one in (*choices, ...)
+    ]
+    return cells, study.to_arrow().column("params_c").to_pylist()
+
+
+ALIKE = [
+    (None, "None"), (1, "1"), (1, 1.0, True, "1", "1.0", "True"), ("", "a"), (None, ""), ("b\udcff", "b\\udcff"), (0.5, "0.5"),
+    (None, "null", '"null"'), ("=1", "'=1", "''=1"), ("-1", -1), ("\n", "\r", "\t"), (10**30, str(10**30)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("choices", ALIKE)
+def test_choices_that_would_read_alike_are_told_apart_in_every_table(choices: tuple[Any, ...]) -> None:
+    pytest.importorskip("pyarrow")
+    for cells in told_apart(*choices):
+        assert len(set(cells)) == len(choices) + 1, cells
+
+
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", "'=", "''@"])
+def test_no_text_of_a_csv_table_is_a_formula(begin: str, tmp_path: Path) -> None:
+    text = f'{begin}HYPERLINK("http://evil","x")'
+    study = fasthpo.Study({"c": fasthpo.Categorical([text, "plain", "'quoted'", "-1.5e3", -7])})
+    study.tell(study.ask(), state=TrialState.FAILED, error=text)
+    study.add_trials({"c": [text, "plain", "'quoted'", "-1.5e3", -7]}, [-0.5] * 5)
+    with open(study.to_csv(tmp_path / "t.csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["error"] == f"'{text}"
+    assert [row["params_c"] for row in rows[1:]] == [f"'{text}", "plain", "'quoted'", "-1.5e3", "-7"]
+    assert {row["value"] for row in rows[1:]} == {"-0.5"}
 
 
 def test_arrow_and_parquet(tmp_path: Path) -> None:

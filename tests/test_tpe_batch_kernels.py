@@ -48,7 +48,7 @@ def study_of(space: SearchSpace, multivariate: bool, told: int, running: int, se
 def check_same(single: Study, batch: Study) -> None:
     for column in ("params", "draws", "states"):
         np.testing.assert_array_equal(getattr(single.table, column), getattr(batch.table, column))
-    assert single._scheduler.history.next_draw == batch._scheduler.history.next_draw
+    assert single._state.scheduler.history.next_draw == batch._state.scheduler.history.next_draw
 
 
 @MODES

@@ -25,7 +25,7 @@ from fasthpo import (
     Study,
     TPESampler,
 )  # fmt: skip
-from fasthpo.tried import TriedPoints
+from fasthpo.trials.tried import TriedPoints
 
 SMALL = SearchSpace({"a": Discrete(1, 7), "b": Categorical(["x", "y"]), "c": Discrete(0, 4, when={"b": ["x"]})})
 LARGE = SearchSpace({"a": Discrete(1, 10**6), "b": Categorical(["x", "y", "z"]), "c": Discrete(0, 1)})  # a hash table

@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 
 import fasthpo
-from fasthpo import tuner as module
-from fasthpo.callbacks import HyperparameterCallback
-from fasthpo.config import EarlyStoppingConfig, PruningConfig, TunerConfig
 from fasthpo.errors import (
     InvalidValue,
     TrialPruned,
     TrialStateError,
 )
-from fasthpo.parameters import Continuous, Discrete
-from fasthpo.results import StudyStatistics, busy_seconds
 from fasthpo.samplers.random import RandomSampler
+from fasthpo.space.kinds import Continuous, Discrete
 from fasthpo.strategies.single_fidelity import GridSearch, RandomSearch
-from fasthpo.trial import Trial, TrialMetrics, TrialResult, TrialState
-from fasthpo.tuner import HyperparameterTuner
+from fasthpo.trials.trial import Trial, TrialMetrics, TrialResult, TrialState
+from fasthpo.tuner import tuner as module
+from fasthpo.tuner.callbacks import HyperparameterCallback
+from fasthpo.tuner.config import EarlyStoppingConfig, PruningConfig, TunerConfig
+from fasthpo.tuner.results import StudyStatistics, busy_seconds
+from fasthpo.tuner.tuner import HyperparameterTuner
 from tests.tuning import GRID, SPACE, make, parabola, params_of, states
 
 # --- what an objective may return

@@ -20,19 +20,19 @@ from typing import Any
 
 import pytest
 
-from fasthpo.callbacks import HyperparameterCallback
-from fasthpo.config import TunerConfig
 from fasthpo.errors import (
     AllTrialsFailed,
     InvalidValue,
     NoCompletedTrials,
     TrialPruned,
 )
-from fasthpo.results import StopReason, StudyStatistics
 from fasthpo.strategies.single_fidelity import BayesianOptimization, GridSearch, RandomSearch
-from fasthpo.study import Study
-from fasthpo.trial import Trial, TrialResult, TrialState
-from fasthpo.tuner import HyperparameterTuner
+from fasthpo.study.study import Study
+from fasthpo.trials.trial import Trial, TrialResult, TrialState
+from fasthpo.tuner.callbacks import HyperparameterCallback
+from fasthpo.tuner.config import TunerConfig
+from fasthpo.tuner.results import StopReason, StudyStatistics
+from fasthpo.tuner.tuner import HyperparameterTuner
 from tests.backends import Recorder
 from tests.tuning import GRID, SPACE, make, parabola, states
 
@@ -207,10 +207,10 @@ def test_a_real_ctrl_c_at_any_moment_leaves_a_consistent_study() -> None:
     """A subprocess with objectives that take no time, so that the signal hits the study's own code, mostly."""
     code = """
 import os, signal, threading, time
-from fasthpo.config import TunerConfig
-from fasthpo.parameters import Continuous
-from fasthpo.trial import TrialState
-from fasthpo.tuner import HyperparameterTuner
+from fasthpo.tuner.config import TunerConfig
+from fasthpo.space.kinds import Continuous
+from fasthpo.trials.trial import TrialState
+from fasthpo.tuner.tuner import HyperparameterTuner
 for k in range(15):
     tuner = HyperparameterTuner.with_random_search(TunerConfig("s", max_trials=10**7), {"x": Continuous(0, 1)})
     threading.Timer(0.02 + 0.003 * k, os.kill, (os.getpid(), signal.SIGINT)).start()

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fasthpo.callbacks import HyperparameterCallback
-from fasthpo.config import PruningConfig, TunerConfig
 from fasthpo.errors import (
     CorruptCheckpoint,
     InvalidSearchSpace,
@@ -24,15 +22,17 @@ from fasthpo.errors import (
     TrialPruned,
     TrialStateError,
 )
-from fasthpo.parameters import Continuous, Discrete, LogUniform
 from fasthpo.pruners.percentile import PercentilePruner
 from fasthpo.samplers.base import Sampler
-from fasthpo.search_space import SearchSpace
+from fasthpo.space.kinds import Continuous, Discrete, LogUniform
+from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.base import Strategy
 from fasthpo.strategies.single_fidelity import BayesianOptimization, RandomSearch
-from fasthpo.study import Study
-from fasthpo.trial import Trial, TrialState
-from fasthpo.tuner import HyperparameterTuner
+from fasthpo.study.study import Study
+from fasthpo.trials.trial import Trial, TrialState
+from fasthpo.tuner.callbacks import HyperparameterCallback
+from fasthpo.tuner.config import PruningConfig, TunerConfig
+from fasthpo.tuner.tuner import HyperparameterTuner
 from tests.tuning import SPACE, STRATEGIES, make, parabola, params_of
 
 # --- files

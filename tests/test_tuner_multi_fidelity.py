@@ -12,7 +12,7 @@ from tuning import SPACE
 
 import fasthpo
 from fasthpo import HyperparameterCallback, HyperparameterTuner, InvalidValue, StopReason, Trial, TunerConfig
-from fasthpo.callbacks import LoggingCallback
+from fasthpo.tuner.callbacks import LoggingCallback
 
 
 def make(kind: str = "hyperband", max_resource: int = 9, **config: Any) -> HyperparameterTuner:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fasthpo.execution.turns import Turns
+from fasthpo.execution.exclusive_queue import Turns
 
 
 def test_one_that_is_to_be_alone() -> None:

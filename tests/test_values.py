@@ -18,7 +18,7 @@ import pytest
 import fasthpo
 from fasthpo import TrialState
 from fasthpo.execution.attempt import run_attempt
-from fasthpo.objective import read_outcome
+from fasthpo.execution.objective import read_outcome
 
 pd = pytest.importorskip("pandas")
 pa = pytest.importorskip("pyarrow")

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from fasthpo import HyperparameterCallback, InvalidValue, Trial, TrialPruned, WorkersFailed
+from fasthpo.execution import connection as wire
 from fasthpo.execution.messages import Says, pack
 from tests.backends import Recorder
 from tests.gates import Gate, arrive
@@ -243,14 +244,16 @@ NONSENSE = {
     "NaN": pack([Says.DONE, [1, float("nan"), {}, None, None, ""], False]),
     "a greeting in between": pack([Says.HELLO, 1]),
     "half a message, and a hang": pack([Says.REPORT, 1.0, 1])[:-1],
+    "a long message of which little comes": b"\x92\x04\xdb\x00\xff\xff\xff" + b"x" * 100,
     "more than there may be": b"\xdd\xff\xff\xff\xff" + b"\x01" * 100,
+    "empty mappings": b"\xdd\x03\x93\x87\x00" + b"\x80" * 60_000_000,
 }
 
 
 @pytest.mark.parametrize("kind", NONSENSE)
-def test_a_worker_talks_nonsense(kind: str) -> None:
+def test_a_worker_talks_nonsense(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nonsense = NONSENSE[kind]
-    limit = 2.0 if "hang" in kind or "more" in kind else None  # these look like the beginning of a message
+    monkeypatch.setattr(wire, "_MESSAGE_SECONDS", 1.0)
 
     def objective(trial: Trial) -> float:
         trial.report(0.5, step=0)
@@ -260,10 +263,9 @@ def test_a_worker_talks_nonsense(kind: str) -> None:
         return 1.0
 
     tuner = make(6)
-    tuner.optimize(objective, workers=2, trial_timeout=limit)
+    tuner.optimize(objective, workers=2)
     assert states(tuner) == ["COMPLETE", "FAILED", *["COMPLETE"] * 4]
-    error = tuner.study.trials[1].error or ""
-    assert ("its worker process was ended, because" in error) or (limit and "trial_timeout" in error), error
+    assert "its worker process was ended, because" in (tuner.study.trials[1].error or "")
     assert tuner.study.trials[1].reports == {0: 0.5}
 
 
@@ -485,7 +487,7 @@ def test_a_stranger_is_not_let_in() -> None:
             self.held: list[socket.socket] = []
 
         def on_study_start(self, config: Any) -> None:
-            from fasthpo.execution import wire
+            from fasthpo.execution import connection as wire
 
             original = wire.Switchboard.__init__
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fasthpo.callbacks import LoggingCallback
-from fasthpo.config import TunerConfig
-from fasthpo.parameters import Categorical, Continuous, Discrete, LogUniform
-from fasthpo.results import TuningResult
-from fasthpo.search_space import SearchSpace
+from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
+from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.base import Strategy
 from fasthpo.strategies.single_fidelity import BayesianOptimization, GridSearch, RandomSearch
-from fasthpo.trial import Trial
-from fasthpo.tuner import HyperparameterTuner
+from fasthpo.trials.trial import Trial
+from fasthpo.tuner.callbacks import LoggingCallback
+from fasthpo.tuner.config import TunerConfig
+from fasthpo.tuner.results import TuningResult
+from fasthpo.tuner.tuner import HyperparameterTuner
 
 SPACE = SearchSpace({"x": Continuous(-5.0, 5.0), "rate": LogUniform(1e-5, 1e-1)})
 GRID = SearchSpace({"a": Discrete(0, 4), "b": Categorical(["p", "q"])})

@@ -6,11 +6,11 @@ import sys
 from typing import Any
 
 from fasthpo.errors import TrialPruned
-from fasthpo.execution.base import Ended, FailureKind
+from fasthpo.execution.backends.base import Ended, FailureKind
 from fasthpo.execution.forks import forks_end
-from fasthpo.headline import message_of
-from fasthpo.objective import Objective, read_outcome, traceback_text
-from fasthpo.trial import Trial
+from fasthpo.execution.objective import Objective, read_outcome, traceback_text
+from fasthpo.system.headline import message_of
+from fasthpo.trials.trial import Trial
 
 PEAK = "peak_gpu_memory"  # the metric of a trial that ran out of GPU memory, in bytes
 _CUDA_MESSAGES = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")

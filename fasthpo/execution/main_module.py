@@ -13,6 +13,7 @@ import atexit
 import contextlib
 import hashlib
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -22,8 +23,12 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, NamedTuple
 
+from fasthpo.storage.owner import OWNER, owner, remove_abandoned
+from fasthpo.system.forked import renew_in_forked
+
 _SPAWNED = "fasthpo.execution.spawned_main"
 _VARIABLE = "FASTHPO_DEFINITIONS"  # the file that spawned processes read
+_OURS = re.compile(rf"fasthpo-[0-9a-f]{{24}}-{OWNER}[.-].+")
 
 
 class Source(NamedTuple):
@@ -141,6 +146,7 @@ class _OwnMain:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        renew_in_forked(self, _lock=threading.Lock)
         self._trials = 0
         self._own: dict[str, ModuleType | None] = {}
 
@@ -177,6 +183,7 @@ class _Files:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        renew_in_forked(self, _lock=threading.Lock)
         self._path: Path | None = None
         self._process = 0
         self._holds: bytes | None = None  # of which run
@@ -185,14 +192,21 @@ class _Files:
         with self._lock:
             if self._process != os.getpid():
                 self._process, self._holds = os.getpid(), None
-                self._path = Path(tempfile.gettempdir()) / f"{_prefix(source.key)}-{os.getpid()}.pickle"
+                directory = Path(tempfile.gettempdir())
+                remove_abandoned(directory, _OURS)
+                self._path = directory / f"{_prefix(source.key)}-{owner()}.pickle"
                 atexit.register(_remove, self._path, os.getpid())
             assert self._path is not None
             if self._holds != source.key or not self._path.exists():
-                descriptor, temporary = tempfile.mkstemp(prefix=_prefix(source.key))  # which nobody else may read
-                with open(descriptor, "wb") as file:
-                    file.write(source.fetch())
-                os.replace(temporary, self._path)
+                prefix = f"{_prefix(source.key)}-{owner()}-"
+                descriptor, temporary = tempfile.mkstemp(prefix=prefix)  # which nobody else may read
+                try:
+                    with open(descriptor, "wb") as file:
+                        file.write(source.fetch())
+                    os.replace(temporary, self._path)
+                except BaseException:
+                    _remove(Path(temporary), os.getpid())
+                    raise
                 self._holds = source.key
             os.environ[_VARIABLE] = str(self._path)
 

@@ -6,17 +6,23 @@ sends may hold pickles, as a worker runs the user's own code anyway.
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Iterator
 from enum import IntEnum
+from itertools import islice
 from typing import Any, TypeAlias
 
 import msgpack
 
 from fasthpo.errors import FastHPOError, RemoteFailure
-from fasthpo.execution.base import Ended, FailureKind
+from fasthpo.execution.backends.base import Ended, FailureKind
+from fasthpo.trials.outcome import error_text
 
 Message: TypeAlias = list[Any]
 LARGEST = 64 * 2**20  # bytes of one message
-_LONGEST = 2**23  # characters of an error, of four bytes at most
+_MOST_METRICS = 2**16  # of a trial that a worker sends, of which a study keeps far fewer
+_MOST_ENTRIES = 8  # of a list that a worker sends
+_MOST_CONTAINERS = 8  # lists and mappings of a message that a worker sends, which has three
 
 
 class CorruptMessage(FastHPOError, ValueError):
@@ -53,17 +59,85 @@ def pack(message: Message) -> bytes:
     return packed
 
 
-def unpacker() -> Any:
-    """A msgpack unpacker, to be fed with what arrives."""
-    return msgpack.Unpacker(max_buffer_size=LARGEST, unicode_errors="surrogatepass", strict_map_key=False)
+class Reader:
+    """Takes what arrives, in pieces, and finds the messages in it.
+
+    Args:
+        bounded: whether a worker has sent it. What it sends must then take about as much memory as it has bytes: a byte
+            can stand for an empty mapping of 64.
+    """
+
+    def __init__(self, bounded: bool) -> None:
+        limits: dict[str, Any] = {}
+        if bounded:
+            limits = {
+                "max_array_len": _MOST_ENTRIES, "max_map_len": _MOST_METRICS, "max_bin_len": 0, "max_ext_len": 0,
+                "list_hook": self._counted, "object_hook": self._counted,
+            }  # fmt: skip
+        self._unpacker = msgpack.Unpacker(
+            max_buffer_size=LARGEST, unicode_errors="surrogatepass", strict_map_key=False, **limits
+        )
+        self._containers = 0  # of the message that is being read
+        self._fed = 0
+        self._complete = 0  # bytes of the messages that are complete
+
+    def _counted(self, container: Any) -> Any:
+        self._containers += 1
+        if self._containers > _MOST_CONTAINERS:
+            raise CorruptMessage("a message of it has too many lists and mappings")
+        return container
+
+    @property
+    def unfinished(self) -> int:
+        """How many bytes have come of a message that is not complete."""
+        return self._fed - self._complete
+
+    def feed(self, piece: bytes) -> None:
+        """Take what has arrived.
+
+        Raises:
+            CorruptMessage: a message is too long.
+        """
+        try:
+            self._unpacker.feed(piece)
+        except msgpack.BufferFull:
+            raise CorruptMessage("a message of it is too long") from None
+        self._fed += len(piece)
+
+    def complete(self) -> Iterator[Message]:
+        """The messages that are complete, each once.
+
+        Raises:
+            CorruptMessage: what came is no stream of messages.
+        """
+        while True:
+            try:
+                message = next(self._unpacker)
+            except StopIteration:
+                return
+            except Exception as error:  # msgpack's own, ValueError, UnicodeDecodeError
+                raise CorruptMessage(f"what it sent can't be read: {error or type(error).__name__}") from None
+            self._complete = self._unpacker.tell()
+            self._containers = 0
+            if not isinstance(message, list) or not message:
+                raise CorruptMessage(f"what it sent is no message: {outline(message)}")
+            yield message
+
+
+_outlines = reprlib.Repr()
+_outlines.maxstring = 60
+
+
+def outline(message: Any) -> str:
+    """The beginning of a message, which may be long, as an error tells it."""
+    return f"{_outlines.repr(message):.200}"
 
 
 def pack_ended(ended: Ended) -> Message:
     """A worker's result as plain values; the exception behind a failure stays where it is."""
-    error, half = ended.error, _LONGEST // 2
-    if len(error) > _LONGEST:  # better than that the worker is given up, and all of it is lost
-        error = f"{error[:half]}\n... ({len(error) - 2 * half} characters are left out) ...\n{error[-half:]}"
-    return [ended.number, ended.value, dict(ended.metrics), ended.pruned, ended.failure, error]
+    error = error_text(ended.error)  # better short than that the worker is given up, and all of it is lost
+    metrics = dict(islice(ended.metrics.items(), _MOST_METRICS))
+    return [ended.number, ended.value, metrics, ended.pruned, ended.failure, error]
 
 
 def unpack_ended(message: Any, number: int) -> Ended:
@@ -83,4 +157,4 @@ def unpack_ended(message: Any, number: int) -> Ended:
                 failure = None if kind is None else FailureKind(kind)
                 cause = None if failure is None else RemoteFailure(error)
                 return Ended(n, value, metrics, pruned, failure, error, cause)
-    raise CorruptMessage(f"what it said of its trial can't be read: {message!r:.200}")
+    raise CorruptMessage(f"what it said of its trial can't be read: {outline(message)}")

@@ -10,15 +10,15 @@ from datetime import timedelta
 from typing import Any
 
 from fasthpo.errors import InvalidValue, MissingPackage
-from fasthpo.execution.base import Backend, FailureKind, Limits
-from fasthpo.execution.desk import Desk
+from fasthpo.execution.backends.base import Backend, FailureKind, Limits
+from fasthpo.execution.backends.inline import Inline
 from fasthpo.execution.devices import Slot, plan_slots
 from fasthpo.execution.initializing import Initializer
-from fasthpo.execution.inline import Inline
+from fasthpo.execution.interrupts import Interrupts
+from fasthpo.execution.objective import Objective
 from fasthpo.execution.pool import Given, check_executor
-from fasthpo.interrupts import Interrupts
-from fasthpo.objective import Objective
-from fasthpo.trial import as_number, check_count
+from fasthpo.execution.study_server import Desk
+from fasthpo.values import as_number, check_count
 
 BACKENDS = ("inline", "threads", "processes", "ray")
 _LEAST_RESOURCE = 0.0001  # of which Ray counts no parts
@@ -104,7 +104,7 @@ class Execution:
         if self.backend == "inline":
             return Inline(objective, metric, desk, interrupts, self.initializer)
         if self.backend == "threads":
-            from fasthpo.execution.threads import Threads
+            from fasthpo.execution.backends.threads import Threads
 
             assert self.workers is not None
             return Threads(objective, metric, desk, self.workers, self.initializer)
@@ -112,15 +112,15 @@ class Execution:
 
         pickled = pickle_objective(objective, self.initializer)
         if self.backend == "processes":
-            from fasthpo.execution.processes import Processes
+            from fasthpo.execution.backends.processes import Processes
 
             return Processes(pickled, metric, desk, self.slots, self.limits)
         if self.backend == "ray":
-            from fasthpo.execution.ray import RayTasks
+            from fasthpo.execution.backends.ray import RayTasks
 
             assert self.needs is not None
             return RayTasks(pickled, metric, desk, self.workers, self.needs, self.limits)
-        from fasthpo.execution.executor import Tasks
+        from fasthpo.execution.backends.executor import Tasks
 
         assert self.executor is not None
         return Tasks(pickled, metric, desk, self.executor, self.workers, self.limits)

@@ -11,6 +11,7 @@ import sys
 import threading
 import types
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import cloudpickle
@@ -18,11 +19,13 @@ import cloudpickle
 from fasthpo.errors import InvalidValue
 from fasthpo.execution.initializing import Initializer
 from fasthpo.execution.main_module import module_named, namespace
-from fasthpo.execution.standin import sending_to_worker
+from fasthpo.execution.objective import Objective
 from fasthpo.execution.unpickling import Head
-from fasthpo.objective import Objective
+from fasthpo.system.forked import renew_in_forked
 
+is_sending: ContextVar[bool] = ContextVar("is_sending", default=False)  # something is pickled for a worker
 _dumping = threading.Lock()  # cloudpickle's list of modules that go by value is one for all threads
+renew_in_forked(sys.modules[__name__], _dumping=threading.Lock)
 
 
 def pickle_objective(objective: Objective, initializer: Initializer | None = None) -> bytes:
@@ -36,19 +39,20 @@ def pickle_objective(objective: Objective, initializer: Initializer | None = Non
     file = io.BytesIO()
     with _dumping:
         pickler = _Pickler(file)
+        before = is_sending.set(True)
         try:
-            with sending_to_worker():
-                what = "initializer"
-                pickler.dump(initializer)
-                what = "objective"
-                pickler.dump(objective)
-                pickler.dump((_attributes(sys.modules["__main__"]), pickler.definitions))
+            what = "initializer"
+            pickler.dump(initializer)
+            what = "objective"
+            pickler.dump(objective)
+            pickler.dump((_attributes(sys.modules["__main__"]), pickler.definitions))
         except Exception as error:
             raise InvalidValue(
                 f"the {what} can't be sent to another process: {error}; make what it needs inside of it, or use "
                 'backend="threads"'
             ) from error
         finally:
+            is_sending.reset(before)
             for module in pickler.by_value.values():
                 cloudpickle.unregister_pickle_by_value(module)
     return pickle.dumps(tuple(_head(pickler.by_value))) + file.getvalue()

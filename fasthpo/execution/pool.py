@@ -10,8 +10,8 @@ from concurrent.futures import wait as wait_for
 from typing import Any, TypeAlias
 
 from fasthpo.errors import InvalidValue, WorkersFailed
-from fasthpo.headline import message_of
-from fasthpo.log import logger
+from fasthpo.system.headline import message_of
+from fasthpo.system.log import logger
 
 Given: TypeAlias = Executor | Callable[[], Executor]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from fasthpo.execution.main_module import module_named, written_for_spawned
 from fasthpo.execution.unpickling import load_definitions, read_head
+from fasthpo.system.forked import renew_in_forked
 
 
 class _Definitions:
@@ -19,6 +20,7 @@ class _Definitions:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        renew_in_forked(self, _lock=threading.RLock)
         self._is_loaded = False
 
     def load(self) -> None:

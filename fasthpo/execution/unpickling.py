@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from fasthpo.execution.forks import forks_end
 from fasthpo.execution.initializing import Initializer
 from fasthpo.execution.main_module import Source, module_named, received, receiving
-from fasthpo.objective import Objective, traceback_text
+from fasthpo.execution.objective import Objective, traceback_text
+from fasthpo.system.forked import renew_in_forked
 
 
 class Head(NamedTuple):
@@ -31,6 +32,7 @@ class Unloadable(Exception):
 
 
 _loading = threading.RLock()
+renew_in_forked(sys.modules[__name__], _loading=threading.RLock)
 
 
 def load(pickled: bytes, source: Source) -> Objective:

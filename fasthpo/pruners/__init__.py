@@ -1,4 +1,8 @@
-"""Pruners: when to give a trial up. One pruner a file."""
+"""Pruners: when to give a trial up. One pruner a file.
+
+What stands here reads the table of trials, and keeps only what can be made of it again. It says what
+should end; who ends it is above.
+"""
 
 from __future__ import annotations
 

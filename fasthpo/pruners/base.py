@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from fasthpo.table import TrialTable
+from fasthpo.trials.table import TrialTable
 
 
 class Claim:

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import FloatArray
 from fasthpo.pruners.base import Pruner
-from fasthpo.reports import NONE, IntArray
-from fasthpo.table import TrialTable
-from fasthpo.trial import as_number, check_count
+from fasthpo.trials.reports import NONE
+from fasthpo.trials.table import TrialTable
+from fasthpo.values import FloatArray, IntArray, as_number, check_count, shown
 
 _FIRST_ROWS = 4
 _MOST_PATIENCE = 100_000  # reports, each of which takes 16 bytes a running trial
@@ -60,7 +59,7 @@ class PatientPruner(Pruner):
 
     def __init__(self, wrapped_pruner: Pruner | None, patience: int, min_delta: float = 0.0) -> None:
         if wrapped_pruner is not None and not isinstance(wrapped_pruner, Pruner):
-            raise InvalidValue(f"wrapped_pruner must be None or a Pruner, got wrapped_pruner={wrapped_pruner!r}")
+            raise InvalidValue(f"wrapped_pruner must be None or a Pruner, got wrapped_pruner={shown(wrapped_pruner)}")
         delta = as_number("min_delta", min_delta)
         if not 0 <= delta < math.inf:
             raise InvalidValue(f"min_delta must be finite and not negative, got min_delta={delta}")
@@ -131,7 +130,7 @@ class PatientPruner(Pruner):
         return row
 
     def _push(self, table: TrialTable, row: int, step: int, value: float) -> None:
-        loss = table.sign * value if value == value else math.inf
+        loss = table.objectives.ranked_loss(value)
         self._stale[row] = self._kernels.push(self._steps, self._losses, row, step, loss, self.min_delta)
 
     def options(self) -> dict[str, Any]:

@@ -8,14 +8,13 @@ from typing import Any, Literal
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import FloatArray
 from fasthpo.pruners.base import Pruner
-from fasthpo.reports import NONE, IntArray, NarrowArray, grow
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState, as_number, check_count
+from fasthpo.trials.reports import NONE, NarrowArray
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, as_number, check_count, grow, plain, shown
 
 Pool = Literal["all", "completed"]
-_FIRST_CAPACITY = 64
 
 
 def _percentile(value: Any) -> float:
@@ -40,7 +39,7 @@ class _Pools:
         self.q = q
         self.min_steps = min_steps
         self.pools: dict[int, FloatArray] = {}
-        self.best: FloatArray = np.full(max(_FIRST_CAPACITY, len(table.reports.last)), np.nan)
+        self.best: FloatArray = np.full(max(FIRST_CAPACITY, len(table.reports.last)), np.nan)
 
     def take_up(self, table: TrialTable) -> None:
         raise NotImplementedError
@@ -50,7 +49,7 @@ class _Pools:
         reports, n = table.reports, len(table.reports)
         out = np.empty(n)
         self.kernels.running_best(
-            reports.last, reports.step[:n], reports.gap[:n], reports.value, table.sign, self.best, out
+            reports.last, reports.step[:n], reports.gap[:n], table.objectives.losses(reports.value), 1.0, self.best, out
         )
         return out
 
@@ -100,7 +99,7 @@ class _AllPools(_Pools):
     def __init__(self, table: TrialTable, q: float, min_steps: int) -> None:
         super().__init__(table, q, min_steps)
         self.ended = 0
-        self.order: IntArray = np.zeros(_FIRST_CAPACITY, np.int64)
+        self.order: IntArray = np.zeros(FIRST_CAPACITY, np.int64)
         # the answer of the latest report's kernel call, which holds until something else happens
         self.judged, self.verdict = NONE, False
 
@@ -112,7 +111,7 @@ class _AllPools(_Pools):
         kept = kept[kept < len(reports.last)]
         kept = kept[reports.last[kept] != NONE]
         self.ended = len(kept)
-        self.order = np.zeros(max(_FIRST_CAPACITY, len(kept)), np.int64)
+        self.order = np.zeros(max(FIRST_CAPACITY, len(kept)), np.int64)
         self.order[: len(kept)] = kept
         counted = np.flatnonzero(reports.step[: len(best)] >= self.min_steps)
         for step, values in _by_step(reports.step[counted], best[counted]).items():
@@ -130,7 +129,7 @@ class _AllPools(_Pools):
     def report(self, table: TrialTable, number: int, step: int, value: float) -> None:
         if number >= len(self.best):
             self._make_room(number)
-        highest, loss = table.reports.highest, table.sign * value
+        highest, loss = table.reports.highest, table.objectives.loss(value)
         if step < self.min_steps:
             self.judged = NONE
             if step < highest[number]:
@@ -162,8 +161,8 @@ class _AllPools(_Pools):
                 if step >= self.min_steps:
                     self._insert(step, entry(within))
                 continue
-            without = better(without, table.sign * value)
-            within = better(within, table.sign * value)
+            without = better(without, table.objectives.loss(value))
+            within = better(within, table.objectives.loss(value))
             if other > step and other >= self.min_steps and entry(within) < entry(without):
                 self.kernels.replace(self.pools[other], entry(without), entry(within))
         self._note(number, loss)
@@ -208,7 +207,7 @@ class _CompletedPools(_Pools):
 
     def report(self, table: TrialTable, number: int, step: int, value: float) -> None:
         self._make_room(number)
-        self._note(number, table.sign * value)
+        self._note(number, table.objectives.loss(value))
 
     def end(self, table: TrialTable, number: int) -> None:
         if table.state(number) != TrialState.COMPLETE:
@@ -275,9 +274,10 @@ class PercentilePruner(Pruner):
         self.percentile = _percentile(percentile)
         self.n_startup_trials = check_count("n_startup_trials", n_startup_trials)
         self.min_steps = check_count("min_steps", min_steps)
-        if pool not in ("all", "completed"):
-            raise InvalidValue(f"pool must be 'all' or 'completed', got pool={pool!r}")
-        self.pool: Pool = pool
+        known = plain(pool)
+        if not isinstance(known, str) or known not in ("all", "completed"):
+            raise InvalidValue(f"pool must be 'all' or 'completed', got pool={shown(pool)}")
+        self.pool: Pool = known  # type: ignore[assignment]
         self._pools: _Pools | None = None
 
     def attach(self, table: TrialTable) -> None:

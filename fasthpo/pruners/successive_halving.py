@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.parameter import LARGEST_INTEGER, FloatArray
 from fasthpo.pruners.base import Pruner
-from fasthpo.reports import grow
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState, check_count
+from fasthpo.space.parameter import LARGEST_INTEGER
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FIRST_CAPACITY, FloatArray, check_count, grow
 
-_FIRST_CAPACITY = 64
 _BEYOND = 2**63  # no step is as large
 
 
@@ -32,7 +30,7 @@ class _Rungs:
         self.levels = levels
         self.eta = eta
         self.rungs: list[FloatArray] = []
-        capacity = max(_FIRST_CAPACITY, len(table))
+        capacity = max(FIRST_CAPACITY, len(table))
         self.reached, self.stopped = bytearray(capacity), bytearray(capacity)
         self.withdrawn: npt.NDArray[np.int8] = np.zeros(capacity, np.int8)
         self._replay(table)
@@ -43,7 +41,7 @@ class _Rungs:
         if n == 0 or reports.step[:n].max() < self.levels[0]:
             return
         trial, step, values = reports.trial, reports.step[:n], reports.value
-        losses = np.where(np.isnan(values), np.inf, table.sign * values)
+        losses = table.objectives.ranked_losses(values)
         # by trial, how many reports there were when it failed: 0 if that is not known, n + 1 if it has not
         left = np.where(table.states == TrialState.FAILED, 0, n + 1)
         left[list(reports.failures)] = list(reports.failures.values())
@@ -88,7 +86,7 @@ class _Rungs:
             self.stopped.extend(bytes(more))
             self.withdrawn = grow(self.withdrawn, len(self.reached))  # type: ignore[assignment]
         while step >= self.levels[self.reached[number]]:
-            self._enter(self.reached[number], number, table.sign * value if value == value else math.inf)
+            self._enter(self.reached[number], number, table.objectives.ranked_loss(value))
 
     def withdraw(self, table: TrialTable, number: int) -> None:
         """A trial has failed: its entries no longer count."""
@@ -114,7 +112,7 @@ class _Rungs:
         for i in reversed(came):
             while len(entries) < self.reached[number] and reports.step[i] >= self.levels[len(entries)]:
                 value = reports.value_at(i)
-                entries.append(table.sign * value if value == value else math.inf)
+                entries.append(table.objectives.ranked_loss(value))
         return entries
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from fasthpo.errors import InvalidValue
 from fasthpo.pruners.base import Pruner
-from fasthpo.reports import NONE
-from fasthpo.table import TrialTable
-from fasthpo.trial import as_number, check_count
+from fasthpo.trials.reports import NONE
+from fasthpo.trials.table import TrialTable
+from fasthpo.values import as_number, check_count
 
 
 def _bound(name: str, value: Any) -> float | None:

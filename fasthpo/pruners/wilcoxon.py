@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import FloatArray
 from fasthpo.pruners.base import Pruner
-from fasthpo.reports import NONE, IntArray, grow_unset
-from fasthpo.table import TrialTable
-from fasthpo.trial import as_number, check_count
+from fasthpo.trials.reports import NONE
+from fasthpo.trials.table import TrialTable
+from fasthpo.values import FloatArray, IntArray, as_number, check_count, grow_unset
 
 _FIRST_CAPACITY = 16
 _MOST_CURVES = 4096  # kept at once: trials may be running, or paused, in any number
 
 
-def _loss(table: TrialTable, value: float) -> float:
-    return table.sign * value if value == value else math.inf
-
-
 class _Curve:
-    """A trial's losses in the order of their steps; `kernels` is `fasthpo.kernels.wilcoxon`."""
+    """A trial's losses in the order of their steps; `kernels` is `fasthpo.kernels.pruning.wilcoxon`."""
 
     __slots__ = ("count", "kernels", "losses", "steps")
 
@@ -32,7 +26,7 @@ class _Curve:
         self.kernels = kernels
         self.count = len(reports)
         self.steps: IntArray = np.fromiter(reports, np.int64, self.count)
-        self.losses: FloatArray = np.fromiter((_loss(table, v) for v in reports.values()), np.float64, self.count)
+        self.losses = table.objectives.ranked_losses(np.fromiter(reports.values(), np.float64, self.count))
 
     def add(self, step: int, loss: float) -> None:
         if self.count == len(self.steps):
@@ -102,7 +96,7 @@ class WilcoxonPruner(Pruner):
         if curve is None:
             self._read(table, number)  # finds this report in the table
         else:
-            curve.add(step, _loss(table, value))
+            curve.add(step, table.objectives.ranked_loss(value))
 
     def on_end(self, table: TrialTable, number: int) -> None:
         self._curves.pop(number, None)

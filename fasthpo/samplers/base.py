@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import FloatArray, Value, plain
-from fasthpo.reports import IntArray
-from fasthpo.search_space import SearchSpace
-from fasthpo.table import TrialTable
-from fasthpo.values import shown
+from fasthpo.space.parameter import Value
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.table import TrialTable
+from fasthpo.values import FloatArray, IntArray, plain, shown
 
 
 def check_seed(seed: int | None) -> int:

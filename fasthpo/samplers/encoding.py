@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fasthpo.kernels.arrays import BoolArray, FloatArray, IntArray, Space
-from fasthpo.parameter import Lattice
-from fasthpo.search_space import SearchSpace
+from fasthpo.space.parameter import Lattice
+from fasthpo.space.search_space import SearchSpace
 
 _NONE = Lattice(*[np.empty(0)] * len(Lattice._fields))
 

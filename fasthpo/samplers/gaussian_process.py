@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasthpo.parameter import FloatArray
 from fasthpo.samplers.encoding import EncodedSpace
 from fasthpo.samplers.ranks import WORST, Ranks, SortKey
 from fasthpo.samplers.targets import logarithmic_targets, normal_targets
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray
 
 if TYPE_CHECKING:
     from fasthpo.kernels.gaussian_process import FittedProcess

@@ -8,17 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fasthpo.cells import INACTIVE, LARGEST_INT64, Cells
-from fasthpo.decimals import meant, meant_values, rounding_error
-from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
-from fasthpo.floats import masked
-from fasthpo.parameter import FloatArray, Numeric
-from fasthpo.reports import IntArray
+from fasthpo.errors import InvalidSearchSpace, SpaceExhausted
 from fasthpo.samplers.base import Sampler
-from fasthpo.search_space import SearchSpace
-from fasthpo.table import NO_DRAW, TrialTable
-from fasthpo.tried import TriedPoints
-from fasthpo.values import shown
+from fasthpo.space.decimals import meant, meant_values, rounding_error
+from fasthpo.space.enumeration import INACTIVE, LARGEST_INT64, Cells
+from fasthpo.space.parameter import Numeric
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.table import NO_DRAW, TrialTable
+from fasthpo.trials.tried import TriedPoints
+from fasthpo.values import FloatArray, IntArray, check_flag, masked, shown
 
 _ERROR = 4 * math.ulp(1.0)  # of a computed point, relative to what it is computed from
 _SLACK = 1e-6  # of the distance between two points of a continuum, that a known value may be off
@@ -108,9 +106,7 @@ class GridSampler(Sampler):
 
     def __init__(self, shuffle: bool = False, seed: int | None = None) -> None:
         super().__init__(seed)
-        if not isinstance(shuffle, bool):
-            raise InvalidValue(f"shuffle must be True or False, got shuffle={shuffle!r}")
-        self.shuffle = shuffle
+        self.shuffle = check_flag("shuffle", shuffle)
         self.forget()
 
     def forget(self) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fasthpo.kernels.streams import uniforms
-from fasthpo.parameter import FloatArray
-from fasthpo.search_space import SearchSpace
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.values import FloatArray
 
 
 class LatinHypercube:

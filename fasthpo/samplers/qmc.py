@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fasthpo.errors import InvalidSearchSpace, InvalidValue, SpaceExhausted
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import IntArray
+from fasthpo.errors import InvalidSearchSpace, SpaceExhausted
 from fasthpo.samplers.base import Sampler
-from fasthpo.search_space import SearchSpace
-from fasthpo.table import TrialTable
-from fasthpo.uninterrupted import import_whole
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.system.forked import renew_in_forked
+from fasthpo.system.uninterrupted import import_whole
+from fasthpo.trials.table import TrialTable
+from fasthpo.values import FloatArray, IntArray, check_flag
 
 _BLOCK = 256  # points made at once; a power of two, as Sobol's sequence likes it
 _ENGINE = threading.Lock()  # an engine is one sequence, which several studies may share
+renew_in_forked(sys.modules[__name__], _ENGINE=threading.Lock)
 _MOST_POINTS = 2**26  # SciPy goes through all points before the wanted ones, at 50 ns and more each
 _MOST_PARAMETERS = 21201  # direction numbers that SciPy has
 
@@ -48,9 +50,7 @@ class QMCSampler(Sampler):
 
     def __init__(self, seed: int | None = None, scramble: bool = True) -> None:
         super().__init__(seed)
-        if not isinstance(scramble, bool):
-            raise InvalidValue(f"scramble must be True or False, got scramble={scramble!r}")
-        self.scramble = scramble
+        self.scramble = check_flag("scramble", scramble)
         self.forget()
 
     def forget(self) -> None:

@@ -7,11 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from fasthpo.kernels.streams import uniforms
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
-from fasthpo.search_space import SearchSpace
-from fasthpo.table import TrialTable
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.table import TrialTable
+from fasthpo.values import FloatArray, IntArray
 
 _BLOCK = 256  # draws made ahead at once: NumPy's cost a call is then shared by many asks
 _CHUNK = 8192  # draws of a batch made at once, so that the intermediate arrays stay in the cache

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import NONE, IntArray
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trials.reports import NONE
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray, IntArray
 
 WORST = 2  # where a key begins of a trial that came to no finite value
 

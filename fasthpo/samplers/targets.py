@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fasthpo.floats import masked
-from fasthpo.parameter import FloatArray
 from fasthpo.samplers.ranks import WORST, SortKey
+from fasthpo.values import FloatArray, masked
 
 _FURTHEST = 5.0  # losses count up to so many times the distance from the best to the median
 

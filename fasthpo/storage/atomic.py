@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from fasthpo.errors import StorageError
+from fasthpo.errors import FastHPOError, StorageError
+from fasthpo.storage.owner import OWNER, owner, remove_abandoned
+from fasthpo.storage.regular import refuse_irregular
 
 if sys.platform == "darwin":
     import fcntl
@@ -21,9 +24,38 @@ def storage_error(error: OSError, what: str) -> StorageError:
     return StorageError(error.errno, f"{what}: {error.strerror or error}", error.filename)
 
 
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Within the block the system's errors become `StorageError`s that say what can't be done.
+
+    Raises:
+        StorageError: the system fails.
+    """
+    try:
+        yield
+    except FastHPOError:
+        raise
+    except OSError as error:
+        raise storage_error(error, what) from error
+
+
 def temporary_beside(path: Path) -> Path:
     """A new name beside `path`, because a rename is atomic within one file system only."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{path.name}.{owner()}-{secrets.token_hex(4)}.tmp")
+
+
+def remove_temporary_beside(path: Path) -> None:
+    """Remove what processes that are gone have left half written in the place of `path`."""
+    remove_abandoned(path.parent, _temporary(re.escape(path.name)))
+
+
+def remove_temporary_in(directory: Path) -> None:
+    """The same for all files of a directory."""
+    remove_abandoned(directory, _temporary(".+"))
+
+
+def _temporary(name: str) -> re.Pattern[str]:
+    return re.compile(rf"\.{name}\.{OWNER}-[0-9a-f]{{8}}\.tmp", re.DOTALL)
 
 
 def is_temporary(name: str, of: str) -> bool:
@@ -41,9 +73,13 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         path: where the file goes.
 
     Raises:
+        StorageError: what stands there is a FIFO or a device, or a link to one.
         OSError: the file can't be written.
     """
+    if not path.is_dir():  # which nothing takes the place of
+        refuse_irregular(Path(os.path.realpath(path)))
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_temporary_beside(path)
     temporary = temporary_beside(path)
     try:
         with open(temporary, "xb") as file:

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import CorruptCheckpoint
-from fasthpo.parameters import Continuous
-from fasthpo.reports import IntArray
-from fasthpo.search_space import SearchSpace
-from fasthpo.table import NO_DRAW
-from fasthpo.trial import TrialState
+from fasthpo.space.kinds import Continuous
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.table import NO_DRAW
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import IntArray
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 LARGEST = 2**62  # of draws

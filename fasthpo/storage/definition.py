@@ -17,9 +17,9 @@ from fasthpo import pruners, samplers, strategies
 from fasthpo.errors import CorruptCheckpoint, FastHPOError, InvalidValue
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
-from fasthpo.search_space import SearchSpace
+from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.base import Strategy
-from fasthpo.table import Direction, check_direction
+from fasthpo.trials.objectives import Direction, check_direction
 from fasthpo.values import shown
 
 
@@ -82,6 +82,17 @@ class Definition:
             self.direction = check_direction(fields["direction"])
             self._fields = {name: fields[name] for name in ("sampler", "pruner", "strategy")}
         except (FastHPOError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise CorruptCheckpoint(f"not the definition of a study: {shown(error, 1000)}") from error
+
+    def check_points(self) -> None:
+        """Make sure that the points of the space can be counted, where their number is finite.
+
+        Raises:
+            CorruptCheckpoint: they can't be.
+        """
+        try:
+            _ = self.space.finite_cells
+        except FastHPOError as error:
             raise CorruptCheckpoint(f"not the definition of a study: {shown(error, 1000)}") from error
 
     def is_of(self, sampler: Sampler) -> bool:

@@ -21,13 +21,13 @@ import msgpack
 
 from fasthpo.errors import StorageError
 from fasthpo.storage.atomic import sync_file, write_bytes
+from fasthpo.storage.durability import Syncer
 from fasthpo.storage.framing import HEAD_SIZE, frame
-from fasthpo.storage.snapshot import Head
-from fasthpo.storage.syncing import Syncer
+from fasthpo.storage.regular import open_regular, refuse_irregular, regular_opener
+from fasthpo.storage.snapshot_writer import Head
 
 FORMAT = "fasthpo-journal"
 VERSION = 1
-_FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _COPY = 2**20  # bytes at a time
 _NONE = -1  # no descriptor
 
@@ -87,6 +87,7 @@ class Journal:
             OSError: it can't be written.
         """
         data = journal_head(head)
+        refuse_irregular(path)
         write_bytes(path, data)
         try:
             return cls(path, len(data), seconds)
@@ -229,7 +230,7 @@ class Journal:
         """Append the bytes of another journal from `begin` to its end as it is now; that end."""
         end = other.size
         position = begin
-        with open(other.path, "rb", buffering=0) as file:
+        with open(other.path, "rb", buffering=0, opener=regular_opener) as file:
             file.seek(position)
             while position < end:
                 data = file.read(min(_COPY, end - position))
@@ -271,7 +272,7 @@ class Journal:
         return False
 
     def _open(self) -> None:
-        self._descriptor = os.open(self.path, _FLAGS)
+        self._descriptor = open_regular(self.path, os.O_RDWR)
         self._where = str(self.path)
         status = os.fstat(self._descriptor)
         self._inode, self._device = status.st_ino, status.st_dev
@@ -281,7 +282,7 @@ class Journal:
 
     def _read_begin(self) -> bytes:
         """Bytes that tell studies and generations apart: the head's checksum."""
-        with open(self.path, "rb", buffering=0) as file:
+        with open(self.path, "rb", buffering=0, opener=regular_opener) as file:
             return file.read(HEAD_SIZE)
 
     def _has_own_tail(self, length: int) -> bool:
@@ -289,7 +290,7 @@ class Journal:
         size, unwritten = self._tail
         if not 0 < length <= len(unwritten) or self._read_begin() != self._begin:
             return False
-        with open(self.path, "rb", buffering=0) as file:
+        with open(self.path, "rb", buffering=0, opener=regular_opener) as file:
             file.seek(size)
             return file.read(length) == unwritten[:length]
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fasthpo.errors import StorageError, StudyInUse
+from fasthpo.storage.regular import open_regular, read_regular, refuse_irregular
 
 LOCK_FILE = ".lock"
 OWNER_FILE = ".owner.json"
@@ -26,7 +27,7 @@ class WriterLock:
 
     Raises:
         StudyInUse: another study, in whatever process, has it; says which.
-        StorageError: the directory can't be written.
+        StorageError: the directory can't be written, or one of the two is no regular file.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -34,6 +35,9 @@ class WriterLock:
 
         self._owner_file = directory / OWNER_FILE
         self._process = os.getpid()
+        self._is_new = not os.path.lexists(directory / LOCK_FILE)
+        for name in (LOCK_FILE, OWNER_FILE):
+            refuse_irregular(directory / name)
         self._lock = FileLock(str(directory / LOCK_FILE), timeout=0, thread_local=False)
         try:
             self._lock.acquire()
@@ -50,9 +54,14 @@ class WriterLock:
                 str(directory / LOCK_FILE),
             ) from error
         self._identity = self._found()
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        with suppress(OSError):  # a full disk must not keep a study from being opened
-            self._owner_file.write_text(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now}))
+        with suppress(OSError, ValueError, OverflowError):  # a full disk, or a clock beyond all years, keeps nobody out
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self._write_owner(json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now}))
+
+    def _write_owner(self, text: str) -> None:
+        self._owner_file.unlink(missing_ok=True)  # which may be another file's name, too
+        with open(open_regular(self._owner_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
+            file.write(text)
 
     def _found(self) -> tuple[int, int] | None:
         """Which file is at the lock's path; None if that can't be found out."""
@@ -64,18 +73,29 @@ class WriterLock:
 
     def _owner(self) -> str:
         try:
-            owner = json.loads(self._owner_file.read_text())
+            owner = json.loads(read_regular(self._owner_file))
             process, host, since = owner["pid"], owner["host"], owner["since"]
         except (OSError, ValueError, KeyError, TypeError):  # it is just being written
             return "somewhere else"
         here = " (this very process)" if (process, host) == (os.getpid(), platform.node()) else ""
         return f"in process {process}{here} on {host} since {since}"
 
-    def release(self) -> None:
-        """Let others have it; once is enough. In a process that was forked off, does nothing."""
+    def release(self, unused: bool = False) -> None:
+        """Let others have it; once is enough. In a process that was forked off, does nothing.
+
+        Args:
+            unused: no study came to be there: the lock file goes, too, if it was made for this one.
+        """
         if os.getpid() == self._process and self._lock.is_locked:
             found = self._found()
             if None in (found, self._identity) or found == self._identity:  # else the directory is another study's now
                 with suppress(OSError):
                     self._owner_file.unlink()
+            goes = unused and self._is_new and found == self._identity
+            if goes and os.name != "nt":  # while it is held: who opens it later finds that it is gone
+                with suppress(OSError):
+                    os.unlink(self._lock.lock_file)
             self._lock.release()
+            if goes and os.name == "nt":  # where no open file can be removed
+                with suppress(OSError):
+                    os.unlink(self._lock.lock_file)

@@ -22,7 +22,8 @@ One frame may hold several records, one after the other; then they happened toge
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -30,10 +31,10 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.history import History
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import NONE, IntArray
 from fasthpo.storage.framing import frame
+from fasthpo.trials.history import History, Recorder
+from fasthpo.trials.reports import NONE
+from fasthpo.values import FloatArray, IntArray
 
 _CHUNK = 2**22  # bytes of rows that a record of many trials holds at most; each such record has a frame of its own
 
@@ -58,7 +59,7 @@ class Kind(IntEnum):
 _DEFINE, _ASK, _ASK_MANY, _ASK_AGAIN, _REPORT, _TELL, _TELL_MANY, _ADD, _ENQUEUE, _REQUEUE, _ATTRIBUTE = map(int, Kind)
 
 
-class Recorder:
+class JournalRecorder(Recorder):
     """Makes the records of what a study does, each right after it was done.
 
     Args:
@@ -101,7 +102,6 @@ class Recorder:
         self._packer.pack(record)
 
     def asked(self, number: int, is_new: bool) -> None:
-        """A trial runs: a new one, else one that waited or was paused."""
         table = self._table
         start = table._starts.item(number)
         leg: tuple[Any, ...] = ()
@@ -118,7 +118,6 @@ class Recorder:
             self._add((_ASK_AGAIN, number, start, given, *leg))
 
     def asked_many(self, first: int, count: int) -> None:
-        """New trials run that were asked for together, without a multi-fidelity strategy."""
         table = self._table
         for begin, end in _chunks(first, count, 8 * len(table.space)):
             rows = _bytes(table._params[:, begin:end].T, "<f8")
@@ -128,15 +127,20 @@ class Recorder:
             self._add((_ASK_MANY, begin, draws, table._starts.item(begin), rows))
 
     def enqueued(self, number: int) -> None:
-        """A trial waits."""
         self._add((_ENQUEUE, number, _bytes(self._table._params[:, number], "<f8")))
 
     def reported(self, number: int, step: int, value: float) -> None:
-        """A running trial has reported."""
         self._add((_REPORT, number, step, value))
 
-    def told(self, number: int, state: int, value: float, charge: int | None, metrics: Any, error: str | None) -> None:
-        """A running trial has ended or paused; its end stands in the table."""
+    def told(
+        self,
+        number: int,
+        state: int,
+        value: float,
+        charge: int | None,
+        metrics: Mapping[str, float] | None,
+        error: str | None,
+    ) -> None:
         record = (_TELL, number, state, value, self._table._ends.item(number))
         if metrics or error is not None:
             self._add((*record, charge, metrics or None, error))
@@ -144,7 +148,6 @@ class Recorder:
             self._add(record if charge is None else (*record, charge))
 
     def told_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray) -> None:
-        """Running trials have ended together, without a multi-fidelity strategy."""
         for begin, end in _chunks(0, len(numbers), 17):
             some = slice(begin, end)
             moment = self._table._ends.item(int(numbers[begin]))
@@ -154,7 +157,6 @@ class Recorder:
             self._add((_TELL_MANY, *parts, moment))
 
     def added(self, first: int, values: FloatArray, resource: int | None) -> None:
-        """Trials with known results have entered the study."""
         table = self._table
         for begin, end in _chunks(first, len(values), 8 * len(table.space)):
             rows = _bytes(table._params[:, begin:end].T, "<f8")
@@ -164,12 +166,10 @@ class Recorder:
             self._add((_ADD, begin, rows, reached, table._starts.item(begin), table._ends.item(begin), resource))
 
     def requeued(self) -> None:
-        """All running trials wait to be asked anew."""
         self._add((_REQUEUE,))
 
-    def attribute(self, name: str, text: str) -> None:
-        """An attribute of the study has the value that the JSON `text` says."""
-        self._add((_ATTRIBUTE, name, text))
+    def noted(self, name: str, value: Any) -> None:
+        self._add((_ATTRIBUTE, name, json.dumps(value)))
 
     def defined(self, text: str) -> None:
         """The study goes on with other parts."""

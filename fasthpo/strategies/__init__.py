@@ -1,4 +1,7 @@
-"""Strategies: which trial comes next, and how far it goes. One strategy a file."""
+"""Strategies: which trial comes next, and how far it goes. One strategy a file.
+
+What stands here has a sampler that says where new trials look, and keeps only what can be made of the table again.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from fasthpo.samplers.base import Sampler
-from fasthpo.strategies.ladders import AsynchronousLadders
+from fasthpo.strategies.asynchronous import AsynchronousLadders
 from fasthpo.strategies.multi_fidelity import MultiFidelity
 from fasthpo.strategies.rungs import Plan, rung_resources
 

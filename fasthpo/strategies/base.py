@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 from fasthpo.samplers.base import Sampler
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
 
 
 class NextLeg(NamedTuple):

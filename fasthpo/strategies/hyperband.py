@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from fasthpo.samplers.base import Sampler
-from fasthpo.strategies.brackets import SynchronousBrackets
-from fasthpo.strategies.ladders import AsynchronousLadders
-from fasthpo.strategies.multi_fidelity import MultiFidelity, check_flag
+from fasthpo.strategies.asynchronous import AsynchronousLadders
+from fasthpo.strategies.multi_fidelity import MultiFidelity
 from fasthpo.strategies.rungs import hyperband_plans
+from fasthpo.strategies.synchronous import SynchronousBrackets
+from fasthpo.values import check_flag
 
 
 class Hyperband(MultiFidelity):

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import LARGEST_INTEGER, plain
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.random import RandomSampler
+from fasthpo.space.parameter import LARGEST_INTEGER
+from fasthpo.strategies.asynchronous import AsynchronousLadders
 from fasthpo.strategies.base import NextLeg, Strategy
-from fasthpo.strategies.brackets import SynchronousBrackets
-from fasthpo.strategies.ladders import AsynchronousLadders
 from fasthpo.strategies.rungs import Plan
 from fasthpo.strategies.summary import RungStatistics, progress, rung_statistics, schedule
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
-from fasthpo.values import shown
+from fasthpo.strategies.synchronous import SynchronousBrackets
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import check_flag, plain, shown
 
 
 def check_resource(name: str, value: Any, least: int = 1) -> int:
@@ -58,7 +58,7 @@ class MultiFidelity(Strategy):
         resumable: bool,
     ) -> None:
         if sampler is not None and not isinstance(sampler, Sampler):
-            raise InvalidValue(f"sampler must be None or a Sampler, such as TPESampler(), got sampler={sampler!r}")
+            raise InvalidValue(f"sampler must be None or a Sampler, such as TPESampler(), got sampler={shown(sampler)}")
         super().__init__(RandomSampler() if sampler is None else sampler)
         self.max_resource = check_resource("max_resource", max_resource)
         self.min_resource = check_resource("min_resource", min_resource)
@@ -114,7 +114,7 @@ class MultiFidelity(Strategy):
         if bracket < 0:  # a known result, which no bracket has a place for
             return
         state = table.state(number)
-        loss = table.sign * table.legs.value.item(table.legs.latest(number))
+        loss = table.objectives.loss(table.legs.value.item(table.legs.latest(number)))
         if state == TrialState.PRUNED or not math.isfinite(loss):
             loss = math.inf
         self._brackets.end(number, bracket, table.resource(number), loss, state)
@@ -155,15 +155,3 @@ class MultiFidelity(Strategy):
         if self._table is not None and len(self._table):
             lines += ["", *progress(self._table, self.rung_statistics())]
         return "\n".join(lines)
-
-
-def check_flag(name: str, value: Any) -> bool:
-    """The boolean itself.
-
-    Raises:
-        InvalidValue: it is none.
-    """
-    flag = plain(value)
-    if not isinstance(flag, bool):
-        raise InvalidValue(f"{name} must be True or False, got {name}={shown(value)}")
-    return flag

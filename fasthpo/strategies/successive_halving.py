@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from fasthpo.samplers.base import Sampler
-from fasthpo.strategies.brackets import SynchronousBrackets
 from fasthpo.strategies.multi_fidelity import MultiFidelity
 from fasthpo.strategies.rungs import halving_plan
+from fasthpo.strategies.synchronous import SynchronousBrackets
 
 
 class SuccessiveHalving(MultiFidelity):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fasthpo.strategies.rungs import Plan
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
 
 
 class RungStatistics(NamedTuple):
@@ -44,29 +44,31 @@ def rung_statistics(table: TrialTable, plans: Sequence[Plan], plan_of: Callable[
         plans: the brackets as planned.
         plan_of: which plan a bracket follows.
     """
-    begun = 1 + int(table.brackets.max(initial=-1))
-    plan = np.array([plan_of(index) for index in range(begun)] + [-1], np.int64)  # the last: of bracket -1
     legs = table.legs
+    ended, n = len(legs), len(table)  # another thread may add to both, in this order of looking at them
     trial, resource, value, charge, state = (
-        legs.column(name) for name in ("trial", "resource", "value", "charge", "state")
+        legs.column(name)[:ended] for name in ("trial", "resource", "value", "charge", "state")
     )
-    leg_plan = plan[table.brackets[trial]]
-    trial_plan, states = plan[table.brackets], table.states
+    brackets, states, goals = (column[:n] for column in (table.brackets, table.states, table.resources))
+    begun = 1 + int(brackets.max(initial=-1))
+    plan = np.array([plan_of(index) for index in range(begun)] + [-1], np.int64)  # the last: of bracket -1
+    leg_plan = plan[brackets[trial]]
+    trial_plan = plan[brackets]
     # the resource that each trial has been given, where that leg is no failure
-    given = np.where(states == TrialState.FAILED, -1.0, table.resources)
+    given = np.where(states == TrialState.FAILED, -1.0, goals)
     found = []
     for bracket, (_, resources) in enumerate(plans):
         for rung in resources:
             here = (leg_plan == bracket) & (resource == rung)
             told = here & ((state == TrialState.PAUSED) | (state == TrialState.COMPLETE))
-            finite = value[told & np.isfinite(value)]
-            best = None if not len(finite) else float(finite.min() if table.sign > 0 else finite.max())
+            top = table.objectives.best(value, np.flatnonzero(told))
+            best = None if top is None else float(value[top])
             found.append(
                 RungStatistics(
                     bracket,
                     rung,
                     int(told.sum()),
-                    int((table.resources[trial[told]] > rung).sum()),
+                    int((goals[trial[told]] > rung).sum()),
                     int((here & (state == TrialState.PRUNED)).sum()),
                     int((here & (state == TrialState.FAILED)).sum()),
                     int(((trial_plan == bracket) & (given == rung) & (states == TrialState.RUNNING)).sum()),

@@ -1,6 +1,7 @@
 """Training with torch: arguments, a training loop that a trial can trust, and many small models at once.
 
-Names are looked up when they are first used, as in `fasthpo` itself: arguments can be made without importing torch.
+What stands here trains models for a trial that it is given; it knows nothing of studies or tuners. Names are looked up
+when they are first used, as in `fasthpo` itself: arguments can be made without importing torch.
 """
 
 from __future__ import annotations

@@ -8,9 +8,8 @@ from dataclasses import KW_ONLY, asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 from fasthpo.errors import InvalidValue
-from fasthpo.parameter import plain
-from fasthpo.paths import given_path
-from fasthpo.trial import as_number
+from fasthpo.system.paths import given_path
+from fasthpo.values import as_number, check_flag, plain
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("constant", "linear", "cosine")
@@ -151,9 +150,7 @@ class TrainingArguments:
             if getattr(self, name) not in choices:
                 raise InvalidValue(f"{name} must be one of {list(choices)}, got {name}={getattr(self, name)!r}")
         for name in _BOOLEANS:
-            checked[name] = plain(getattr(self, name))
-            if not isinstance(checked[name], bool):
-                raise InvalidValue(f"{name} must be True or False, got {name}={getattr(self, name)!r}")
+            checked[name] = check_flag(name, getattr(self, name))
         if self.device is not None and not isinstance(self.device, str):
             raise InvalidValue(f'device must be None or a string such as "cuda:0", got device={self.device!r}')
         if self.output_dir is not None:

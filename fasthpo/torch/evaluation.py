@@ -12,7 +12,7 @@ import torch
 from fasthpo.errors import InvalidValue
 from fasthpo.torch.batches import Batches, split_batch
 from fasthpo.torch.nested import joined, tensors
-from fasthpo.trial import as_number
+from fasthpo.values import as_number
 
 Loss: TypeAlias = Callable[[Any, Any], torch.Tensor]
 LossWeight: TypeAlias = Callable[[Any, Any], Any]

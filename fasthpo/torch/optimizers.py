@@ -39,6 +39,37 @@ def check_optimizer(optimizer: Any, parameters: list[torch.nn.Parameter]) -> tor
     return optimizer
 
 
+def load_made(optimizer: torch.optim.Optimizer, state: Any) -> None:
+    """Have an optimizer that `make_optimizer` made go on from the state of one that was made of the same arguments.
+
+    Raises:
+        ValueError: it is of one with other parameters.
+        TypeError: it has what no such optimizer has. (Or whatever torch raises.)
+    """
+    own = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, options in zip(optimizer.param_groups, own, strict=True):
+        parameters = group["params"]
+        group.clear()
+        group.update(options, params=parameters)  # as this one was made
+    names = {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
+    for parameter, entries in optimizer.state.items():
+        if not isinstance(parameter, torch.Tensor):
+            raise TypeError(f"the optimizer's state has an entry of no parameter, {parameter!r}")
+        if entries and set(entries) != names:
+            raise TypeError(f"the optimizer's state must have {sorted(names)} of a parameter, not {list(entries)}")
+        for name, value in entries.items():
+            shape = () if name == "step" else parameter.shape
+            if value is None and optimizer.defaults.get("momentum") == 0:  # older torch notes it down even so
+                continue
+            if not isinstance(value, torch.Tensor) or value.shape != shape or value.is_sparse:
+                raise TypeError(f"{name} in the optimizer's state must be a tensor of shape {tuple(shape)}")
+    if optimizer.state and optimizer.defaults.get("momentum"):
+        for parameter in (one for group in optimizer.param_groups for one in group["params"]):
+            # the same as none, which torch's fused kernel takes for all parameters only
+            optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+
+
 def accepting(
     optimizer: torch.optim.Optimizer, args: TrainingArguments, parameters: list[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:

@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from fasthpo.system.forked import renew_in_forked
+
 
 def random_state(device: torch.device) -> dict[str, Any]:
     """The states of the generators of Python, NumPy, and torch (of the CPU and of `device`), in plain values."""
@@ -30,11 +32,17 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Go on from `state`, which `random_state` returned, perhaps in another process."""
+    """Go on from `state`, which `random_state` returned, perhaps in another process.
+
+    Raises:
+        Exception: of any kind, if the state is of something else; some generators may then have been set.
+    """
     version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    random.setstate((version, tuple(internal), None if gauss is None else float(gauss)))
+    kind, keys, position, *rest = state["numpy"]
+    if not 0 <= position <= len(keys):  # NumPy does not look, and would read what lies behind the keys
+        raise ValueError(f"the position in NumPy's state must be in 0 to {len(keys)}, got {position}")
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, *rest))
     torch.set_rng_state(state["torch"])
     if device.type != "cpu" and "device" in state:
         getattr(torch, device.type).set_rng_state(state["device"], *_which(device))
@@ -129,6 +137,9 @@ class RandomStream:
             RandomStream._outside = random_state(stream._device)
             if stream._state is not None:
                 set_random_state(stream._state, stream._device)
+
+
+renew_in_forked(RandomStream, _lock=threading.RLock)
 
 
 @contextmanager

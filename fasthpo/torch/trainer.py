@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fasthpo.early_stopping import EarlyStopping
-from fasthpo.errors import InvalidValue, TrialPruned, TrialStateError
-from fasthpo.log import logger
+from fasthpo.errors import CorruptCheckpoint, InvalidValue, TrialPruned, TrialStateError
+from fasthpo.system.log import logger
 from fasthpo.torch.arguments import TrainingArguments
 from fasthpo.torch.batches import Batches, Collate, as_dataset, check_collate_fn, split_batch
-from fasthpo.torch.checkpoints import FILE_NAME, Weights, check_same, load_training, save_training
+from fasthpo.torch.checkpoints import FILE_NAME, Weights, check_like, check_same, load_training, save_training
 from fasthpo.torch.evaluation import (
     LOSS,
     Loss,
@@ -27,9 +26,10 @@ from fasthpo.torch.evaluation import (
     evaluate,
     evaluating,
 )
-from fasthpo.torch.optimizers import Schedule, accepting, check_optimizer, make_optimizer
-from fasthpo.torch.randomness import RandomStream, kept_random_state, seed_all
-from fasthpo.trial import as_number
+from fasthpo.torch.optimizers import Schedule, accepting, check_optimizer, load_made, make_optimizer
+from fasthpo.torch.randomness import RandomStream, kept_random_state, seed_all, set_random_state
+from fasthpo.tuner.early_stopping import EarlyStopping
+from fasthpo.values import as_number
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 # what may differ between a checkpoint and the training that goes on from it
@@ -431,19 +431,59 @@ class Trainer:
             check_same(path, what, state[what], now)
         if (state["early_stopping"] is None) != (self.early_stopping is None):
             raise InvalidValue(f"{path} holds a training that differs in having early_stopping")
+        for one in state["history"]:
+            if self._objective not in one:
+                raise InvalidValue(f"{path} holds a training without {self._objective!r}, only with {list(one)}")
         try:
-            self._weights.load_both(state)
-            fused = [group.get("fused") for group in self._optimizer.param_groups]
-            self._optimizer.load_state_dict(state["optimizer"])
-            for group, one in zip(self._optimizer.param_groups, fused, strict=True):  # as this one was made, not that
-                group["fused"] = one
-        except (RuntimeError, ValueError, KeyError) as error:
+            self._take_up(state)
+        except (RuntimeError, ValueError) as error:
             raise InvalidValue(f"{path} holds the weights of another model: {error}") from error
-        self._scaler.load_state_dict(state["scaler"])
-        self._random.set_state(state["random"])
-        if self.early_stopping is not None:
-            self.early_stopping.load_state_dict(state["early_stopping"])
+        except Exception as error:  # whatever torch makes of what no training has saved
+            raise CorruptCheckpoint(f"{path} holds no state of a training: {error!r}") from error
+        try:
+            self._take_up_rest(state)
+        except Exception as error:
+            raise CorruptCheckpoint(f"{path} holds no state of a training: {error}") from error
         self.step, self.history = state["step"], state["history"]
         if self.trial is not None:  # what was reported before a crash is not known any more; else it stands
             for one in self.history:
                 self.trial.report(one[self._objective], int(one["step"]))
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
+        """Go on from saved weights, and the optimizer's state.
+
+        Raises:
+            RuntimeError, ValueError: they are of another model.
+            Exception: of any other kind, if they are of none.
+        """
+        stopper = state["early_stopping"]
+        if stopper is not None and stopper.get("weights") is not None:
+            self._weights.load_state_dict(stopper["weights"])  # to see now that they can be restored later
+        self._weights.load_both(state)
+        if self._made_optimizer:
+            load_made(self._optimizer, state["optimizer"])
+            return
+        before = [dict(group) for group in self._optimizer.param_groups]
+        self._optimizer.load_state_dict(state["optimizer"])
+        for group, own in zip(self._optimizer.param_groups, before, strict=True):
+            group["fused"] = own.get("fused")  # as this one was made, not that
+            if not own.keys() <= group.keys():
+                raise ValueError(f"its optimizer has the options {list(group)}, this one {list(own)}")
+
+    def _take_up_rest(self, state: Mapping[str, Any]) -> None:
+        """Go on from all that is saved besides weights.
+
+        Raises:
+            Exception: of any kind, if it is of no training.
+        """
+        if self.early_stopping is not None:
+            self.early_stopping.load_state_dict(state["early_stopping"])
+            best = self.early_stopping.best_step
+            if best is not None and all(one["step"] != best for one in state["history"]):
+                raise ValueError(f"its best step, {best}, is not in its history")
+        if self._scaler.is_enabled():
+            check_like("the scaler's state", state["scaler"], self._scaler.state_dict())
+        self._scaler.load_state_dict(state["scaler"])
+        with kept_random_state(self.device):  # to see now that it can be taken up at the next step
+            set_random_state(state["random"], self.device)
+        self._random.set_state(state["random"])

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from fasthpo.errors import InvalidParameters, InvalidValue
-from fasthpo.parameter import plain
-from fasthpo.study import Study
+from fasthpo.study.study import Study
 from fasthpo.torch.arguments import TrainingArguments
 from fasthpo.torch.batches import Batches, Collate, as_dataset, check_collate_fn
 from fasthpo.torch.evaluation import LOSS, Loss, LossWeight, Metrics, check_loss, check_trained
@@ -25,7 +24,8 @@ from fasthpo.torch.stack import Stack, mappable_attention
 from fasthpo.torch.stack_check import check_stackable
 from fasthpo.torch.stacking import stackable
 from fasthpo.torch.trainer import pick_device
-from fasthpo.trial import TrialState, as_number, check_count
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import as_number, check_count, plain
 
 # bytes of a stack: what exceeds a CPU's caches is slower a model, while a GPU gains from more
 _MEMORY = {"cpu": 8 * 2**20}

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fasthpo.kernels.streams import uniforms
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import IntArray
 from fasthpo.samplers.encoding import encode_space
 from fasthpo.samplers.ranks import SortKey, sort_key, worst_key
-from fasthpo.table import NO_DRAW, TrialTable
-from fasthpo.trial import TrialState
-from fasthpo.uninterrupted import import_whole
+from fasthpo.system.uninterrupted import import_whole
+from fasthpo.trials.table import NO_DRAW, TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from fasthpo.kernels.cma_es import Distribution

@@ -7,13 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fasthpo.errors import InvalidSearchSpace, InvalidValue
-from fasthpo.parameter import FloatArray, plain
-from fasthpo.reports import IntArray
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.cma_es.evolution import MOST_MEMBERS, Evolution
-from fasthpo.search_space import SearchSpace
-from fasthpo.table import TrialTable
-from fasthpo.trial import check_count
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.table import TrialTable
+from fasthpo.values import FloatArray, IntArray, check_count, plain, shown
 
 _LEAST_MEMBERS = 4
 _MOST_SIGMA = 0.5
@@ -101,7 +99,9 @@ class CmaEsSampler(Sampler):
         sigma = plain(sigma)
         is_number = isinstance(sigma, (int, float)) and not isinstance(sigma, bool)
         if sigma is not None and not (is_number and 0 < sigma <= _MOST_SIGMA):
-            raise InvalidValue(f"sigma must be None or a number above 0 and up to {_MOST_SIGMA}, got sigma={sigma!r}")
+            raise InvalidValue(
+                f"sigma must be None or a number above 0 and up to {_MOST_SIGMA}, got sigma={shown(sigma)}"
+            )
         self.sigma = None if sigma is None else float(sigma)
         self.forget()
 

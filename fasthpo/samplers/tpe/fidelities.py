@@ -9,7 +9,7 @@ from fasthpo.samplers.encoding import EncodedSpace
 from fasthpo.samplers.gaussian_process import MOST_POINTS, GaussianProcess
 from fasthpo.samplers.ranks import SortKey, worst_key
 from fasthpo.samplers.tpe.split import Split
-from fasthpo.table import TrialTable
+from fasthpo.trials.table import TrialTable
 
 
 class Fidelities:

@@ -6,16 +6,16 @@ import numpy as np
 
 from fasthpo.kernels.arrays import WordArray
 from fasthpo.kernels.tpe.densities import Above, Below, Tables
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import NONE, IntArray
 from fasthpo.samplers.encoding import encode_space
 from fasthpo.samplers.gaussian_process import GaussianProcess
 from fasthpo.samplers.ranks import sort_key
 from fasthpo.samplers.tpe.fidelities import Fidelities
 from fasthpo.samplers.tpe.observations import Observations
 from fasthpo.samplers.tpe.split import Split
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trials.reports import NONE
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray, IntArray
 
 _CANDIDATE_STREAM = 2
 _INDEPENDENT_STREAM = 3

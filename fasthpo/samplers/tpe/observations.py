@@ -7,10 +7,9 @@ import numpy.typing as npt
 
 from fasthpo.kernels.arrays import Space
 from fasthpo.kernels.tpe.densities import Tiles
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import IntArray, grow
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray, IntArray, grow
 
 _WORD = 2**64 - 1
 

@@ -7,15 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fasthpo.errors import InvalidSearchSpace, InvalidValue
-from fasthpo.parameter import FloatArray
-from fasthpo.reports import IntArray
+from fasthpo.errors import InvalidSearchSpace
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.latin_hypercube import LatinHypercube
 from fasthpo.samplers.tpe.model import Model
-from fasthpo.search_space import SearchSpace
-from fasthpo.table import TrialTable
-from fasthpo.trial import TrialState, check_count
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray, IntArray, check_count, check_flag
 
 _STARTUP_STREAM = 0
 _ONE_FINISHED_OF = 4  # startup trials, before the model is used while others of them still run
@@ -108,11 +107,8 @@ class TPESampler(Sampler):
         super().__init__(seed)
         self.n_startup_trials = check_count("n_startup_trials", n_startup_trials, 1, _MOST_STARTUP_TRIALS)
         self.n_ei_candidates = check_count("n_ei_candidates", n_ei_candidates, 1, _MOST_CANDIDATES)
-        for name, value in (("multivariate", multivariate), ("exact", exact)):
-            if not isinstance(value, bool):
-                raise InvalidValue(f"{name} must be True or False, got {name}={value!r}")
-        self.multivariate = multivariate
-        self.exact = exact
+        self.multivariate = check_flag("multivariate", multivariate)
+        self.exact = check_flag("exact", exact)
         self.forget()
 
     def forget(self) -> None:

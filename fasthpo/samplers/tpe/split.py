@@ -7,9 +7,8 @@ import math
 
 import numpy as np
 
-from fasthpo.floats import masked
-from fasthpo.parameter import FloatArray
 from fasthpo.samplers.ranks import WORST, SortKey
+from fasthpo.values import FloatArray, masked
 
 _MOST_BELOW = 25
 _LEAST_WEIGHT = 1e-12

@@ -1,0 +1,176 @@
+"""A study as JSON files for people and other programs. Always valid JSON: NaN and infinities become strings."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fasthpo.storage.atomic import atomic_file, write_text
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+
+HISTORY_FILE = "trial_history.json"
+STATISTICS_FILE = "statistics.json"
+BEST_FILE = "best_parameters.json"
+_CHUNK = 4096  # trials held as Python objects at once
+
+
+def plain_json(value: Any) -> Any:
+    """`value` with every float that JSON lacks as the string "NaN", "Infinity" or "-Infinity"."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {name: plain_json(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_json(one) for one in value]
+    return value
+
+
+def dump_json(value: Any, indent: int | None = None) -> str:
+    """`value` as JSON text."""
+    try:
+        return json.dumps(value, allow_nan=False, indent=indent)
+    except ValueError:
+        return json.dumps(plain_json(value), allow_nan=False, indent=indent)
+
+
+def export_study(
+    directory: Path, table: TrialTable, study_name: str, statistics: Mapping[str, Any], compress: bool = False
+) -> None:
+    """Write `trial_history.json`, `statistics.json` and `best_parameters.json`, each replaced as a whole.
+
+    Args:
+        directory: where they go; made if it is missing.
+        table: the study's trials.
+        study_name: the study's name.
+        statistics: what `statistics.json` says, besides the name and the direction.
+        compress: write `trial_history.json.gz` instead.
+
+    Raises:
+        OSError: a file can't be written.
+    """
+    about = {"study_name": study_name, "direction": table.direction}
+    write_history(directory, table, about, compress)
+    write_text(directory / STATISTICS_FILE, dump_json({**about, **statistics}, indent=2) + "\n")
+    write_text(directory / BEST_FILE, dump_json({**about, **_best(table)}, indent=2) + "\n")
+
+
+def _best(table: TrialTable) -> dict[str, Any]:
+    number = table.best_number
+    if number is None:
+        return {"number": None, "value": None, "params": None, "metrics": None}
+    metrics = table.metrics.of(number)
+    params = table.space.decode(table.params[:, number])
+    return {"number": number, "value": float(table.values[number]), "params": params, "metrics": metrics}
+
+
+def write_history(directory: Path, table: TrialTable, about: Mapping[str, Any], compress: bool = False) -> Path:
+    """Write all trials, one a line, after `about` and the search space; the file's path.
+
+    Memory does not grow with the number of trials, but for what sorting the reports by trial takes.
+    """
+    written, stale = directory / HISTORY_FILE, directory / f"{HISTORY_FILE}.gz"
+    if compress:
+        written, stale = stale, written
+    write_json(written, table, about)
+    stale.unlink(missing_ok=True)
+    return written
+
+
+def write_json(path: Path, table: TrialTable, about: Mapping[str, Any]) -> Path:
+    """As `write_history`, to any file, compressed if its name ends with ".gz"."""
+    head = dump_json({**about, "search_space": table.space.to_dict()})
+    with atomic_file(path) as raw:
+        # no name and no time inside, so that equal histories make equal files
+        file = gzip.GzipFile("", "wb", 6, raw, mtime=0) if path.suffix == ".gz" else raw
+        file.write(f'{head[:-1]}, "trials": ['.encode())
+        separator = "\n"
+        for record in trial_records(table):
+            file.write(f"{separator}{dump_json(record)}".encode())
+            separator = ",\n"
+        file.write(b"\n]}\n")
+        if file is not raw:
+            file.close()
+    return path
+
+
+def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
+    """All trials as dicts: number, state, params, value, reports (step to value), metrics, error, start_time and
+    end_time (ISO 8601, UTC) and duration (seconds); under a multi-fidelity strategy also resource and rungs (resource
+    to value). What a trial does not have is null.
+    """
+    n, space = len(table), table.space
+    params, values, states = table.params, table.values, table.states
+    starts, ends = table.starts, table.ends
+    names = [state.name for state in TrialState]
+    reported = _ReportsByTrial(table)
+    for begin in range(0, n, _CHUNK):
+        some = slice(begin, min(begin + _CHUNK, n))
+        rows = params[:, some].T.tolist()
+        reports = reported.of(begin, some.stop)
+        columns = (column[some].tolist() for column in (values, states, starts, ends))
+        for i, (value, state, start, end) in enumerate(zip(*columns, strict=True)):
+            number = begin + i
+            duration = table.times(number)[2]
+            record = {
+                "number": number,
+                "state": names[state],
+                "params": _params(space, rows[i]),
+                "value": None if value != value else value,
+                "reports": reports.get(number, {}),
+                "metrics": table.metrics.of(number),
+                "error": table.error(number),
+                "start_time": _moment(start),
+                "end_time": _moment(end),
+                "duration": None if duration != duration else duration,
+            }
+            if len(table.legs):
+                resource = float(table.resources[number])
+                record["resource"] = None if resource != resource else int(resource)
+                record["rungs"] = table.legs.values_of(number)
+            yield record
+
+
+def _params(space: Any, row: list[float]) -> dict[str, Any]:
+    # not `space.decode`: a trial that waits may have parameters that are not known yet
+    return {name: space[name].decode(x) for name, x in zip(space.names, row, strict=True) if x == x}
+
+
+def _moment(seconds: float) -> str | None:
+    return None if seconds != seconds else datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+class _ReportsByTrial:
+    """The table's reports, sorted once by trial and step."""
+
+    def __init__(self, table: TrialTable) -> None:
+        reports, n = table.reports, len(table.reports)
+        trial, step, value = reports.trial, reports.step[:n], reports.value
+        order = np.lexsort((step, trial))
+        self._trial, self._step, self._value = trial[order], step[order], value[order]
+
+    def of(self, begin: int, end: int) -> dict[int, dict[int, float]]:
+        """The reports of trials `begin` to `end` - 1: by trial, then value by step in ascending order."""
+        some = slice(*np.searchsorted(self._trial, [begin, end]))
+        columns = (column[some].tolist() for column in (self._trial, self._step, self._value))
+        found: dict[int, dict[int, float]] = {}
+        for number, step, value in zip(*columns, strict=True):
+            found.setdefault(number, {})[step] = value
+        return found
+
+
+def reports_by_trial(table: TrialTable) -> Iterator[dict[int, float]]:
+    """The reports of each trial in turn, value by step in ascending order."""
+    reported = _ReportsByTrial(table)
+    for begin in range(0, len(table), _CHUNK):
+        end = min(begin + _CHUNK, len(table))
+        found = reported.of(begin, end)
+        for number in range(begin, end):
+            yield found.get(number, {})

@@ -1,0 +1,210 @@
+"""A study as one flat table, a row a trial: CSV for spreadsheets, Arrow and Parquet for data frames."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fasthpo.errors import MissingPackage
+from fasthpo.exchange.json_files import dump_json, reports_by_trial, trial_records
+from fasthpo.space.encoding import decode_column
+from fasthpo.space.kinds import Categorical, Discrete
+from fasthpo.space.parameter import Parameter, Value
+from fasthpo.storage.atomic import atomic_file
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # with which a cell begins that a spreadsheet computes
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+
+
+def _names(table: TrialTable) -> list[str]:
+    """The table's columns; parameters and metrics have prefixes, as in Optuna's data frames."""
+    legs = ["resource", "rungs"] if len(table.legs) else []
+    params = [f"params_{name}" for name in table.space.names]
+    metrics = [f"metrics_{name}" for name in table.metrics.names]
+    return [
+        "number",
+        "state",
+        "value",
+        *params,
+        *metrics,
+        "start_time",
+        "end_time",
+        "duration",
+        *legs,
+        "reports",
+        "error",
+    ]
+
+
+def write_csv(path: Path, table: TrialTable) -> Path:
+    """Write all trials as CSV, compressed if the name ends with ".gz"; the path.
+
+    What a trial does not have is empty. Choices of which two would read alike are JSON. Reports (and rungs, under a
+    multi-fidelity strategy) are JSON objects of step (or resource) to value. Times are ISO 8601, UTC.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    with atomic_file(path) as raw:
+        binary: Any = gzip.GzipFile("", "wb", 6, raw, mtime=0) if path.suffix == ".gz" else raw
+        text = io.TextIOWrapper(binary, "utf-8", errors="backslashreplace", newline="")
+        writer = csv.writer(text)
+        writer.writerow(_names(table))
+        writer.writerows(_rows(table))
+        text.flush()
+        text.detach()
+        if binary is not raw:
+            binary.close()
+    return path
+
+
+def _text_cell(text: str) -> str:
+    """A text as a cell that no spreadsheet takes for a formula, after OWASP's advice on CSV injection.
+
+    It is an apostrophe that makes it text. A text that looks like one with an apostrophe gets another one, so that all
+    can be told apart.
+    """
+    return f"'{text}" if text.lstrip("'").startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
+
+
+def _reads_alike(parameter: Categorical) -> bool:
+    """Whether two choices, or a choice and what a trial does not have, would be the same text."""
+    texts = {_clean(str(choice)) for choice in parameter.choices}
+    return len(texts) < parameter.count or "" in texts
+
+
+def _cell_of(parameter: Parameter) -> Callable[[Value], Any]:
+    """What makes a cell of a parameter's value."""
+    if not isinstance(parameter, Categorical):
+        return lambda value: value
+    if _reads_alike(parameter):
+        return json.dumps
+    return lambda value: _text_cell(value) if isinstance(value, str) else "None" if value is None else value
+
+
+def _rows(table: TrialTable) -> Iterator[list[Any]]:
+    cells, metrics = {name: _cell_of(parameter) for name, parameter in table.space.items()}, table.metrics.names
+    for record in trial_records(table):
+        params, measured = record["params"], record["metrics"]
+        legs = [record["resource"], dump_json(record["rungs"])] if "rungs" in record else []
+        yield [
+            record["number"],
+            record["state"],
+            record["value"],
+            *(cell(params[name]) if name in params else None for name, cell in cells.items()),
+            *(measured.get(name) for name in metrics),
+            record["start_time"],
+            record["end_time"],
+            record["duration"],
+            *legs,
+            dump_json(record["reports"]),
+            None if record["error"] is None else _text_cell(record["error"]),
+        ]
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise MissingPackage("Arrow tables need pyarrow: pip install 'fasthpo[arrow]'") from error
+    return pyarrow
+
+
+def to_arrow(table: TrialTable) -> Any:
+    """All trials as a `pyarrow.Table`; what a trial does not have is null.
+
+    A choice keeps its type if all choices of the parameter have the same one (and None may be among them if the
+    parameter has no conditions); else it is JSON text. Reports are lists of (step, value), and rungs of (resource,
+    value). The schema's metadata has the direction and the search space, as JSON, under "fasthpo".
+
+    Raises:
+        MissingPackage: pyarrow is not installed.
+    """
+    pa = _pyarrow()
+    n = len(table)
+    state_names = pa.array([state.name for state in TrialState])
+    columns: list[Any] = [
+        pa.array(np.arange(n)),
+        pa.DictionaryArray.from_arrays(pa.array(table.states.astype(np.int8)), state_names),
+        _numbers(pa, table.values),
+    ]
+    params = table.params
+    columns += [_parameter(pa, parameter, params[j]) for j, parameter in enumerate(table.space.parameters)]
+    measured = {name: _numbers(pa, column) for name, column in table.metrics.measured(n).columns(0, n)}
+    columns += [measured.get(name, pa.nulls(n, pa.float64())) for name in table.metrics.names]
+    moment = pa.timestamp("us", "UTC")
+    for times in (table.starts, table.ends):
+        known = ~np.isnan(times)
+        micro = np.rint(np.where(known, times, 0.0) * 1e6).astype(np.int64)
+        columns.append(pa.array(micro, mask=~known).cast(moment))
+    columns.append(_numbers(pa, np.array([table.times(number)[2] for number in range(n)])))
+    if len(table.legs):
+        columns.append(pa.array(np.where(np.isnan(table.resources), 0, table.resources).astype(np.int64),
+                                mask=np.isnan(table.resources)))  # fmt: skip
+        columns.append(_pairs(pa, "resource", (table.legs.values_of(number).items() for number in range(n))))
+    columns.append(_pairs(pa, "step", (reports.items() for reports in reports_by_trial(table))))
+    columns.append(pa.array([_clean(table.error(number)) for number in range(n)], pa.string()))
+    about = json.dumps({"direction": table.direction, "search_space": table.space.to_dict()})
+    names = [_clean(name) for name in _names(table)]
+    return pa.table(columns, names=names).replace_schema_metadata({"fasthpo": about})
+
+
+def _numbers(pa: Any, column: Any) -> Any:
+    return pa.array(column, mask=np.isnan(column))
+
+
+def _parameter(pa: Any, parameter: Parameter, column: Any) -> Any:
+    if isinstance(parameter, Discrete):
+        missing = np.isnan(column)
+        return pa.array(np.where(missing, 0, column).astype(np.int64), mask=missing)
+    if not isinstance(parameter, Categorical):
+        return _numbers(pa, column)
+    types = {type(choice) for choice in parameter.choices}
+    if not parameter.when:
+        types.discard(type(None))
+    values = decode_column(parameter, column)
+    distinct = len({_clean(str(choice)) for choice in parameter.choices}) == parameter.count or types != {str}
+    if distinct and len(types) == 1 and (kind := types.pop()) is not type(None):
+        named = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}[kind]
+        try:
+            return pa.array([_clean(value) for value in values], named)
+        except OverflowError:  # of an integer
+            pass
+    inactive = np.isnan(column).tolist()
+    texts = [None if none else json.dumps(value) for none, value in zip(inactive, values, strict=True)]
+    return pa.array(texts, pa.string())
+
+
+def _clean(value: Value) -> Value:
+    """Text that is UTF-8."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _pairs(pa: Any, key: str, pairs: Iterable[Iterable[tuple[int, float]]]) -> Any:
+    kind = pa.list_(pa.struct([(key, pa.int64()), ("value", pa.float64())]))
+    return pa.array([[{key: at, "value": value} for at, value in one] for one in pairs], kind)
+
+
+def write_parquet(path: Path, table: TrialTable) -> Path:
+    """Write the Arrow table of all trials as Parquet; the path.
+
+    Raises:
+        MissingPackage: pyarrow is not installed.
+        OSError: the file can't be written.
+    """
+    _pyarrow()
+    from pyarrow import parquet
+
+    with atomic_file(path) as file:
+        parquet.write_table(to_arrow(table), file)
+    return path

@@ -1,0 +1,136 @@
+"""A worker's end of a line to the study, and the trial that an objective sees there."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, Protocol
+
+from fasthpo import errors
+from fasthpo.errors import FastHPOError, InvalidValue, RemoteFailure, TrialStateError
+from fasthpo.execution.backends.base import Job
+from fasthpo.execution.messages import Message, Says, Told
+from fasthpo.space.parameter import Value
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import as_number, element, shown
+
+_here = threading.local()  # .line: of the trial that this thread is running
+
+
+class Line(Protocol):
+    """What a worker speaks through."""
+
+    def send(self, message: Message) -> None:
+        """Say something that needs no answer; it may be on its way for a while."""
+
+    def request(self, message: Message) -> Any:
+        """Ask something, wait for the answer, and return it, or raise the error that it is."""
+
+
+def read_reply(reply: Any) -> Any:
+    """The value of a reply.
+
+    Raises:
+        FastHPOError: what the study refused with.
+    """
+    match reply:
+        case [Told.REPLY, value]:
+            return value
+        case [Told.REFUSED, str(name), str(text)]:
+            kind = getattr(errors, name, None)
+            if isinstance(kind, type) and issubclass(kind, FastHPOError):
+                raise kind(text)
+            raise RemoteFailure(f"{name}: {text}")
+    raise RemoteFailure(f"the study's reply can't be read: {reply!r:.200}")
+
+
+def current_line() -> Line | None:
+    """The line of the trial that the calling thread is running in a worker; None anywhere else."""
+    found: Line | None = getattr(_here, "line", None)
+    return found
+
+
+class RemoteTrial:
+    """The one trial that a worker knows of; what `fasthpo.Trial` handles there read from and report to.
+
+    What the trial is made of came with its job. A report is on its way when `report` returns; `should_prune` waits for
+    the study's own answer. All else is read from the study when it is asked for.
+
+    Args:
+        job: the trial's.
+        line: to the study.
+    """
+
+    def __init__(self, job: Job, line: Line) -> None:
+        self._job = job
+        self._line = line
+        self._over = False
+
+    def __enter__(self) -> RemoteTrial:
+        _here.line = self._line
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _here.line = None
+        self._over = True
+
+    def __len__(self) -> int:
+        return self._job.number + 1
+
+    def report(self, number: int, value: float, step: int) -> None:
+        reported = as_number("value", value)
+        step = element(step)
+        if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**63:
+            raise InvalidValue(f"step must be an integer that is not negative, got step={shown(step)}")
+        self._still_on()
+        self._line.send([Says.REPORT, reported, step])
+
+    def should_prune(self, number: int) -> bool:
+        self._still_on()
+        return bool(self._line.request([Says.PRUNE]))
+
+    def _still_on(self) -> None:
+        if self._over:  # the line is the next trial's by now
+            raise TrialStateError(f"trial {self._job.number} has ended in this worker")
+
+    def trial_params(self, number: int) -> dict[str, Value]:
+        return self._job.params
+
+    def trial_resource(self, number: int) -> int | None:
+        return self._job.resource
+
+    def trial_start_resource(self, number: int) -> int:
+        return self._job.start_resource
+
+    def trial_state(self, number: int) -> TrialState:
+        return TrialState(self._read("trial_state"))
+
+    def trial_value(self, number: int) -> float | None:
+        value: float | None = self._read("trial_value")
+        return value
+
+    def trial_reports(self, number: int) -> dict[int, float]:
+        return dict(self._read("trial_reports"))
+
+    def trial_metrics(self, number: int) -> dict[str, float]:
+        return dict(self._read("trial_metrics"))
+
+    def trial_error(self, number: int) -> str | None:
+        error: str | None = self._read("trial_error")
+        return error
+
+    def trial_times(self, number: int) -> tuple[float, float, float]:
+        start, end, duration = self._read("trial_times")
+        return start, end, duration
+
+    def trial_rungs(self, number: int) -> dict[int, float]:
+        return dict(self._read("trial_rungs"))
+
+    def trial_checkpoint_dir(self, number: int) -> Path:
+        directory = Path(self._read("trial_checkpoint_dir"))
+        directory.mkdir(parents=True, exist_ok=True)  # where another machine does not see the study's
+        return directory
+
+    def _read(self, name: str) -> Any:
+        self._still_on()
+        return self._line.request([Says.READ, name])

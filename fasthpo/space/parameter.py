@@ -1,0 +1,298 @@
+"""What every parameter of a search space is, and every numeric one.
+
+A parameter knows how its values are written into a column of float64: a number as itself, a categorical choice as
+its index. It validates on construction, and never again.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.values import FloatArray, element, exact, masked, number, plain, shown
+
+Value: TypeAlias = str | bool | int | float | None
+"""What a parameter can be: plain Python values only."""
+When: TypeAlias = Mapping[str, Sequence[Value] | Value]
+
+LARGEST_INTEGER = 2**53  # beyond it float64 columns would merge neighbouring integers
+
+
+def check_finite(name: str, value: Any) -> float:
+    """The number itself, as a float; `InvalidSearchSpace` if it is none, or not finite."""
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidSearchSpace(f"{name} must be a number, got {name}={shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidSearchSpace(f"{name} must be finite, got {name}={shown(value)}")
+    return number + 0.0  # -0.0 is 0.0
+
+
+def check_integer(name: str, value: Any) -> int:
+    """The integer itself; `InvalidSearchSpace` if it is none, or too large for a float64 column."""
+    value = plain(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InvalidSearchSpace(f"{name} must be an integer, got {name}={shown(value)}")
+    try:
+        number = operator.index(value)
+    except TypeError:  # an array of one element has __index__, but no index
+        raise InvalidSearchSpace(f"{name} must be an integer, got {name}={shown(value)}") from None
+    if abs(number) > LARGEST_INTEGER:
+        raise InvalidSearchSpace(f"{name} must lie within -2**53 and 2**53, got {name}={shown(number)}")
+    return number
+
+
+def check_boolean(name: str, value: Any) -> bool:
+    """The boolean itself; `InvalidSearchSpace` if it is none."""
+    value = plain(value)
+    if not isinstance(value, bool):
+        raise InvalidSearchSpace(f"{name} must be True or False, got {name}={shown(value)}")
+    return value
+
+
+def check_points(value: Any) -> int | None:
+    """`n_points` of a grid; `InvalidSearchSpace` if it is neither None nor a positive integer."""
+    if value is None:
+        return None
+    number = check_integer("n_points", value)
+    if number < 1:
+        raise InvalidSearchSpace(f"n_points must be at least 1, got n_points={shown(number)}")
+    return number
+
+
+def _condition_value(value: Any) -> Value:
+    """A value of a condition, as a plain one."""
+    found = element(value)
+    if found is None or isinstance(found, (str, bool, int, float)):
+        return found
+    try:
+        return number(found)
+    except (TypeError, OverflowError):
+        raise InvalidSearchSpace(f"when must list strings, booleans, numbers or None, got {shown(value)}") from None
+
+
+def _normal_when(when: When | None) -> dict[str, tuple[Value, ...]]:
+    if when is None:
+        return {}
+    if not isinstance(when, Mapping):
+        raise InvalidSearchSpace(
+            f"when must map a parameter's name to its values, such as {{'optimizer': ['sgd']}}, got when={shown(when)}"
+        )
+    normal: dict[str, tuple[Value, ...]] = {}
+    for parent, values in when.items():
+        if not isinstance(parent, str) or not parent:
+            raise InvalidSearchSpace(f"when must name a parameter, got {shown(parent)}")
+        several = isinstance(values, (list, tuple, set, frozenset, range)) or (
+            isinstance(values, np.ndarray) and values.ndim > 0
+        )
+        listed = tuple(map(_condition_value, values)) if several else (_condition_value(values),)  # type: ignore[arg-type]
+        if not listed:
+            raise InvalidSearchSpace(f"when must list at least one value of {parent!r}, got none")
+        normal[exact(parent)] = listed
+    return normal
+
+
+class Lattice(NamedTuple):
+    """Where the values of finite parameters lie: numbers for one parameter, arrays (d,) for those of a space.
+
+    Value k is `anchor + (k - shift) * step`, rounded to a multiple of `1 / tens` where that is a `decimal`; the last
+    one is `high`, and none is below `low`: both are bounds or, where these were computed, what they mean. An anchor in
+    the middle keeps a range of more than 2**53 integers exact.
+    """
+
+    low: Any
+    high: Any
+    last: Any  # count - 1
+    step: Any
+    anchor: Any
+    shift: Any
+    decimal: Any
+    tens: Any
+
+    @masked
+    def at(self, index: npt.NDArray[np.int64]) -> FloatArray:
+        """The column values of the cells `index` (..., d)."""
+        values = self.anchor + (index - self.shift) * self.step
+        # 0.1 * 3 is 0.30000000000000004; show the decimal that the user's step means
+        values = np.where(self.decimal, np.rint(values * self.tens) / self.tens, values)
+        inside: FloatArray = np.maximum(np.where(index >= self.last, self.high, values), self.low)
+        return inside + 0.0  # -0.0 is 0.0
+
+    @masked
+    def cell(self, column_values: FloatArray) -> npt.NDArray[np.int64]:
+        """The nearest cell of each column value (..., d); none may be NaN."""
+        steps = np.rint((column_values - self.anchor) / self.step)
+        nearest: npt.NDArray[np.int64] = steps.astype(np.int64) + self.shift
+        return nearest
+
+
+class Parameter(ABC):
+    """One dimension of a search space. Immutable; two parameters are equal when their definitions are."""
+
+    __slots__ = ("lattice", "when")
+    kind: ClassVar[str]
+    fields: ClassVar[tuple[str, ...]]
+    is_ordered: ClassVar[bool] = True  # whether it makes sense that values are near each other, or far
+    when: Mapping[str, tuple[Value, ...]]
+    lattice: Lattice | None  # None for a continuum
+
+    def __init__(self, when: When | None) -> None:
+        self._set("when", MappingProxyType(_normal_when(when)))
+        self._set("lattice", None)
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable; make a new one to change {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {name: getattr(self, name) for name in self.fields}
+        return type(self)._from_fields, ({**fields, "when": dict(self.when)},)
+
+    @classmethod
+    def _from_fields(cls, fields: dict[str, Any]) -> Parameter:
+        return cls(**fields)
+
+    @property
+    @abstractmethod
+    def count(self) -> int | None:
+        """The number of distinct values; None for a continuum."""
+
+    @abstractmethod
+    def encode(self, value: Any) -> float:
+        """The column value of `value`. Raises `InvalidParameters` for a value outside the parameter."""
+
+    @abstractmethod
+    def decode(self, column_value: float) -> Value:
+        """The plain Python value that a column value stands for."""
+
+    def at(self, index: npt.NDArray[np.int64]) -> FloatArray:
+        """The column values of the cells `index` (0 to count - 1)."""
+        assert self.lattice is not None
+        return self.lattice.at(index)
+
+    def cell(self, column_values: FloatArray) -> npt.NDArray[np.int64]:
+        """The cell of each column value; the inverse of `at`."""
+        assert self.lattice is not None
+        return self.lattice.cell(column_values)
+
+    @abstractmethod
+    def from_unit(self, unit: FloatArray) -> FloatArray:
+        """The column values at quantiles `unit` in [0, 1) of the parameter's prior distribution."""
+
+    @abstractmethod
+    def axis(self) -> list[float]:
+        """Its geometry as samplers see it: a row that a function of `kernels/axes.py` makes."""
+
+    def contains(self, value: Any) -> bool:
+        """Whether `value` is one of the parameter's values."""
+        try:
+            self.encode(value)
+        except InvalidParameters:
+            return False
+        return True
+
+    def to_dict(self) -> dict[str, Any]:
+        """The definition in plain JSON values; `parameter_from_dict` reads it."""
+        definition: dict[str, Any] = {"type": self.kind}
+        for name in self.fields:
+            value = getattr(self, name)
+            definition[name] = list(value) if isinstance(value, tuple) else value
+        if self.when:
+            definition["when"] = {parent: list(values) for parent, values in self.when.items()}
+        return definition
+
+    def _identity(self) -> tuple[Any, ...]:
+        # repr tells 1, 1.0 and True apart, which == does not
+        when = sorted((parent, sorted(map(repr, values))) for parent, values in self.when.items())
+        return type(self), repr([getattr(self, name) for name in self.fields]), repr(when)
+
+    def __eq__(self, other: object) -> bool:
+        return self._identity() == other._identity() if isinstance(other, Parameter) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={getattr(self, name)!r}" for name in self.fields]
+        if self.when:
+            shown.append(f"when={ {parent: list(values) for parent, values in self.when.items()} }")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Numeric(Parameter):
+    """A parameter whose values are ordered numbers between `low` and `high`, both included."""
+
+    __slots__ = ("high", "log", "low", "step")
+    low: float
+    high: float
+    step: float | None
+    log: bool
+
+    def _check_order(self) -> None:
+        if self.low > self.high:
+            raise InvalidSearchSpace(f"low must be less than high, got low={self.low}, high={self.high}")
+        if self.log and self.low <= 0:
+            raise InvalidSearchSpace(f"low must be positive on a log scale, got low={self.low}")
+        if not math.isfinite(float(self.high) - float(self.low)):
+            raise InvalidSearchSpace(f"high - low must be finite, got low={self.low}, high={self.high}")
+
+    def _number(self, value: Any, slack: float = 0.0) -> float:
+        try:
+            found = number(value)
+        except (TypeError, OverflowError):
+            raise InvalidParameters(f"must be a finite number, got {shown(value)}") from None
+        if isinstance(found, float) and not math.isfinite(found):
+            raise InvalidParameters(f"must be a finite number, got {shown(value)}")
+        if not self.low - slack <= found <= self.high + slack:
+            raise InvalidParameters(f"must lie between {self.low} and {self.high}, got {shown(found)}")
+        return float(found)
+
+    def axis(self) -> list[float]:
+        from fasthpo.kernels.axes import numeric_axis  # imports numba
+
+        return numeric_axis(self.low, self.high, self.step, self.log, self.count)
+
+    def _constant(self) -> Lattice:
+        return Lattice(self.low, self.high, 0, 1.0, self.low, 0, False, 1.0)
+
+    @masked
+    def from_unit(self, unit: FloatArray) -> FloatArray:
+        if self.low == self.high:
+            return np.full(np.shape(unit), float(self.low))
+        count = self.count
+        if count is None:
+            if self.log:
+                low, high = math.log(self.low), math.log(self.high)
+                values = np.exp(low + unit * (high - low))
+            else:
+                values = self.low + unit * (self.high - self.low)
+        elif self.log:
+            assert self.step is not None
+            # each value owns the stretch of the log axis from half a step below it to half a step above
+            half = self.step / 2
+            low, high = math.log(self.low - half), math.log(self.high + half)
+            cells = np.rint((np.exp(low + unit * (high - low)) - self.low) / self.step)
+            values = self.at(np.clip(cells, 0, count - 1).astype(np.int64))
+        else:
+            values = self.at(np.minimum(unit * count, count - 1).astype(np.int64))
+        # exp(log(0.1)) is 0.10000000000000002: rounding must not carry a value over its bound
+        return np.clip(values, self.low, self.high)

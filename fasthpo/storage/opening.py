@@ -1,0 +1,204 @@
+"""Opening a study that was kept or saved, to go on with it or to look at it while another process goes on."""
+
+from __future__ import annotations
+
+import filecmp
+import shutil
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+from fasthpo.errors import CorruptCheckpoint, FastHPOError
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.storage.atomic import atomic_file
+from fasthpo.storage.definition import Definition, Given, Parts
+from fasthpo.storage.directory import (
+    JOURNAL_FILES,
+    STUDY_FILES,
+    Loaded,
+    checkpoint_mark,
+    exists,
+    holds_study,
+    read_study,
+    remove_leftovers,
+)
+from fasthpo.storage.directory_store import DirectoryStore
+from fasthpo.storage.framing import read_frames
+from fasthpo.storage.journal import journal_head
+from fasthpo.storage.lock import WriterLock
+from fasthpo.storage.regular import regular_opener
+from fasthpo.storage.weights import DIRECTORY
+from fasthpo.system.log import logger
+from fasthpo.trials.history import History
+from fasthpo.trials.rebuilding import fitted
+
+
+class Opened(NamedTuple):
+    """A study that was read, and the right to go on with it.
+
+    Attributes:
+        path: of its directory or file.
+        loaded: what was read.
+        parts: its sampler, pruner and strategy.
+        history: its trials, in the space to go on in.
+        is_changed: whether they stand there otherwise than they were read.
+        weights: where its trials' weights are; None if there is no such place.
+    """
+
+    path: Path
+    loaded: Loaded
+    parts: Parts
+    history: History
+    is_changed: bool
+    weights: Path | None
+
+
+def writer_lock(path: Path, read_only: bool) -> WriterLock | None:
+    """The right to write where a study is kept; None for a file, or if it is only read.
+
+    Raises:
+        StudyInUse: another process, or this one, has it.
+    """
+    return WriterLock(path) if path.is_dir() and holds_study(path) and not read_only else None
+
+
+def open_study(path: Path, given: Given, space: SearchSpace | None, recover: bool) -> Opened:
+    """Read a study, and make the parts that it goes on with.
+
+    Args:
+        path: its directory, or a file.
+        given: parts to go on with instead of those that it was kept with.
+        space: another search space to go on in.
+        recover: of a damaged study, take what is intact and comes before the damage.
+
+    Raises:
+        FileNotFoundError: there is no study.
+        CorruptCheckpoint: a file is damaged, or not of a version known here.
+        InvalidValue: the study used a part of the user's own and none is given.
+        InvalidSearchSpace: a trial does not lie in `space`.
+        OSError: a file can't be read.
+    """
+    loaded = read_study(path, recover)
+    try:
+        definition = Definition(loaded.replayer.definition)
+        parts = definition.parts(given)
+    except FastHPOError as error:
+        raise type(error)(f"{path}: {error}") from error
+    history = loaded.history
+    is_other = space is not None and space != history.table.space
+    is_changed = space is not None
+    if space is not None and is_other:
+        history = fitted(history, space)
+    # the cells of a grid have other numbers in another space, or have not been drawn at all
+    is_new = is_other or not definition.is_of(parts.sampler)
+    if is_new and parts.sampler.draw_limit(history.table.space) is not None:
+        history.next_draw, is_changed = 0, True
+        history.table.forget_draws()
+    root = (path if path.is_dir() else path.parent) / DIRECTORY
+    # beside a file of any other name stands nothing of this study
+    has_root = path.is_dir() or (path.name in STUDY_FILES and root.exists())
+    return Opened(path, loaded, parts, history, is_changed, root if has_root else None)
+
+
+def keep_on(
+    opened: Opened,
+    lock: WriterLock,
+    history: History,
+    busy: threading.RLock,
+    seconds: float | None,
+    definition: str,
+    is_requeued: bool,
+) -> DirectoryStore:
+    """Go on keeping a study where it was read; the store.
+
+    Args:
+        opened: the study.
+        lock: the right to write there.
+        history: as the study goes on with it.
+        busy: the study's lock.
+        seconds: see `Journal`.
+        definition: the JSON of what the study is made of now.
+        is_requeued: whether trials that were running wait, since it was read.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    path, loaded = opened.path, opened.loaded
+    store = DirectoryStore(path, lock, history, busy, seconds, loaded.head._replace(definition=definition))
+    remove_leftovers(path)
+    for file in loaded.damaged:
+        _keep_aside(file)
+    if loaded.journal is None or loaded.damage is not None or opened.is_changed:
+        store.begin_with_all(loaded.journal)
+        return store
+    store.go_on(loaded.journal, loaded.end)
+    if definition != loaded.replayer.definition:
+        store.recorder.defined(definition)
+    if is_requeued:
+        store.recorder.requeued()
+    store.hand_over(strict=False)
+    return store
+
+
+def _keep_aside(file: Path) -> None:
+    """Copy a damaged file to a name of its own beside it."""
+    number = 1
+    while True:
+        copy = file.with_name(f"{file.stem}.damaged-{number}{file.suffix}")
+        if not exists(copy):
+            break
+        if filecmp.cmp(file, copy, shallow=False):  # from a load that failed afterwards
+            return
+        number += 1
+    with atomic_file(copy) as target, open(file, "rb", opener=regular_opener) as source:
+        shutil.copyfileobj(source, target)
+    logger.warning("the damaged %s is kept as %s", file, copy)
+
+
+def follow(loaded: Loaded) -> Loaded | None:
+    """The study with what has been written since; None if that is nothing.
+
+    While the writer appends to the same journal, only the new records are read. Once it has made a checkpoint, all of
+    the study is read again, and has a history of its own.
+
+    Args:
+        loaded: the study as it was read last; its history is changed.
+
+    Raises:
+        FileNotFoundError: there is no study any more.
+        CorruptCheckpoint: a file is damaged, or of another study.
+        StorageError: in the place of a file is a link, a directory, a FIFO or a device.
+    """
+    directory = loaded.directory
+    assert directory is not None
+    if loaded.journal is None or checkpoint_mark(directory) != loaded.mark:
+        return _read_again(loaded, directory)
+    head = journal_head(loaded.head)
+    for name in JOURNAL_FILES:
+        try:
+            with open(directory / name, "rb", opener=regular_opener) as file:
+                if file.read(len(head)) != head:
+                    continue
+                file.seek(loaded.end)
+                data = file.read()
+        except (FileNotFoundError, IsADirectoryError):
+            continue
+        frames, broken = read_frames(data)
+        if broken is not None and not broken.is_torn:
+            raise CorruptCheckpoint(f"{directory / name} is damaged at byte {loaded.end + broken.position}")
+        for position, payload in frames:
+            try:
+                loaded.replayer.replay(payload)
+            except CorruptCheckpoint as error:
+                raise CorruptCheckpoint(f"{directory / name}, byte {loaded.end + position}: {error}") from error
+        loaded.replayer.check()
+        # what is just being written is read next time
+        return loaded._replace(end=loaded.end + (len(data) if broken is None else broken.position)) if frames else None
+    return _read_again(loaded, directory)
+
+
+def _read_again(loaded: Loaded, directory: Path) -> Loaded:
+    newer = read_study(directory)
+    if newer.head.study_id != loaded.head.study_id:
+        raise CorruptCheckpoint(f"{directory} holds another study by now")
+    return newer

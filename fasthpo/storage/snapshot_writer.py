@@ -1,0 +1,186 @@
+"""A study's whole history in one file: `checkpoint.msgpack`. It is replaced as a whole or not at all.
+
+Format, version 2. The file is a sequence of frames (see `framing`), each holding msgpack objects one after the other.
+The first is the head:
+
+    array     "fasthpo-study", version, generation, id of the study (16 bytes), definition (see `definition`)
+    array     how many trials, finished trials, reports, ended legs
+    array     next draw, attributes as JSON, how many trials wait, how many legs are open
+    columns   numbers of the waiting trials; of the open legs number, start, reports
+
+Each further frame is a group of trials (16,384 here), complete with their reports and legs:
+
+    array     number of the first trial, how many trials, reports, legs, metrics, errors, bytes of the errors' texts,
+              failures
+    columns   the parameters, one after the other; value, state, start, end, resource, draw, bracket, rank in the order
+              of the tells or -1; of the reports index, trial, step, value; of the legs index, trial, resource, value,
+              charge, state, start, end; a name and a column a metric; of the errors trial, lengths of the texts, texts;
+              of the failures (of trials that had reported) trial, and how many reports there were by then
+
+A column is packed as in `packing`. The index of a report or leg is its place among all, in the order of their coming.
+A journal of the same generation and id holds what happened afterwards. Nothing in a file is ever executed.
+
+Loading takes at most 500 bytes of memory for each byte of a checkpoint, 50 for each byte of a journal, and 50 MB for
+conditions between parameters (see `cells`), whatever they say. For a checkpoint that is what trials take that are all
+alike, whose columns are 64 times smaller than their numbers: the columns, those of the table, which has room for twice
+as many, and a copy meanwhile. There is nothing of which each trial has an entry for each of something else, but the
+parameters, which stand in the file as often; metrics are kept only where a trial has one.
+
+Version 1, which is read, too, had no failures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+from fasthpo.errors import CorruptCheckpoint
+from fasthpo.storage.framing import frame
+from fasthpo.storage.packing import pack_column, pack_text
+from fasthpo.trials.frozen import Columns, Frozen
+from fasthpo.trials.table import TRIAL_COLUMNS
+
+FORMAT = "fasthpo-study"
+VERSION = 2
+ID_SIZE = 16
+GROUP = 16384  # trials; few and large columns, as packing each means waiting for Python's lock when the study is busy
+
+TRIAL_TYPES = dict(zip(TRIAL_COLUMNS, ("<f8", "|i1", "<f8", "<f8", "<f8", "<i8", "<i4"), strict=True))
+REPORT_TYPES = {"trial": "<i8", "step": "<i8", "value": "<f8"}
+LEG_TYPES = {
+    "trial": "<i8",
+    "resource": "<i8",
+    "value": "<f8",
+    "charge": "<i8",
+    "state": "|i1",
+    "start": "<f8",
+    "end": "<f8",
+}
+OPEN_LEG_TYPES = {"number": "<i8", "start": "<f8", "reports": "<i8"}
+COUNTS_UP = {"starts", "ends", "draws", "start", "end", "trial", "number"}  # stored as differences
+
+
+class Head(NamedTuple):
+    """What a snapshot says of itself."""
+
+    version: int
+    generation: int
+    study_id: bytes
+    definition: str
+
+
+def write_snapshot(file: BinaryIO, frozen: Frozen, head: Head) -> None:
+    """Write a frozen history to a file.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    columns = frozen.columns()
+    file.write(frame(_head(frozen, columns, head)))
+    for payload in _groups(columns):
+        file.write(frame(payload))
+
+
+def _packed(*objects: Any) -> bytes:
+    packer = msgpack.Packer(unicode_errors="surrogatepass", autoreset=False)
+    for one in objects:
+        packer.pack(one)
+    packed: bytes = packer.bytes()
+    return packed
+
+
+def _pack(name: str, column: npt.NDArray[Any], dtype: str) -> bytes:
+    return pack_column(column, dtype, delta=name in COUNTS_UP)
+
+
+def _head(frozen: Frozen, columns: Columns, head: Head) -> bytes:
+    opened = np.array(frozen.open_legs, np.float64).reshape(-1, 3).T
+    return _packed(
+        [FORMAT, VERSION, head.generation, head.study_id, head.definition],
+        [len(frozen), len(columns.tell_order), len(columns.reports["trial"]), len(columns.legs["trial"])],
+        [frozen.next_draw, json.dumps(frozen.attributes), len(frozen.waiting), len(frozen.open_legs)],
+        _pack("number", np.array(frozen.waiting, np.int64), "<i8"),
+        *(_pack(name, column, dtype) for (name, dtype), column in zip(OPEN_LEG_TYPES.items(), opened, strict=True)),
+    )
+
+
+class _ByGroup:
+    """Long columns of which each entry belongs to a trial, cut into those of each group of trials."""
+
+    def __init__(self, columns: dict[str, npt.NDArray[Any]], groups: int) -> None:
+        group = columns["trial"] // GROUP
+        self._order = np.argsort(group, kind="stable")
+        self._ends = np.searchsorted(group[self._order], np.arange(groups + 1))
+        self._columns = columns
+
+    def of(self, group: int) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[Any]]]:
+        """The indices of a group's entries, and their columns."""
+        index = self._order[self._ends[group] : self._ends[group + 1]]
+        return index, {name: column[index] for name, column in self._columns.items()}
+
+
+def _groups(columns: Columns) -> Iterator[bytes]:
+    n = len(columns.trials["values"])
+    groups = -(-n // GROUP)
+    rank = np.full(n, -1, np.int64)
+    rank[columns.tell_order] = np.arange(len(columns.tell_order))
+    all_reports, all_legs = _ByGroup(columns.reports, groups), _ByGroup(columns.legs, groups)
+    failed = np.array(sorted(columns.errors), np.int64)
+    failures = np.array(sorted(columns.failures.items()), np.int64).reshape(-1, 2).T
+    for group in range(groups):
+        first, end = group * GROUP, min(n, (group + 1) * GROUP)
+        some = slice(first, end)
+        index, reports = all_reports.of(group)
+        leg_index, legs = all_legs.of(group)
+        metrics = [(name, pack_column(column, "<f8")) for name, column in columns.metrics.columns(first, end)]
+        numbers = failed[np.searchsorted(failed, first) : np.searchsorted(failed, end)]
+        lengths, texts, size = pack_text([columns.errors[number] for number in numbers.tolist()])
+        failed_of_group = failures[:, np.searchsorted(failures[0], first) : np.searchsorted(failures[0], end)]
+        yield _packed(
+            [
+                first,
+                end - first,
+                len(index),
+                len(leg_index),
+                len(metrics),
+                len(numbers),
+                size,
+                failed_of_group.shape[1],
+            ],
+            pack_column(columns.params[:, some].ravel(), "<f8"),
+            *(_pack(name, columns.trials[name][some], dtype) for name, dtype in TRIAL_TYPES.items()),
+            pack_column(rank[some], "<i8", delta=True),
+            pack_column(index, "<i8", delta=True),
+            *(_pack(name, reports[name], dtype) for name, dtype in REPORT_TYPES.items()),
+            pack_column(leg_index, "<i8", delta=True),
+            *(_pack(name, legs[name], dtype) for name, dtype in LEG_TYPES.items()),
+            *(part for metric in metrics for part in metric),
+            pack_column(numbers, "<i8", delta=True),
+            lengths,
+            texts,
+            *(pack_column(column, "<i8", delta=True) for column in failed_of_group),
+        )
+
+
+def read_head(what: str, unpacker: Any, format_name: str, version: int) -> Head:
+    """The first object of a file's head, checked; `version` is the newest that is known here.
+
+    Raises:
+        CorruptCheckpoint: the file is of another kind, or of a version that is not known here.
+    """
+    first = unpacker.unpack()
+    if type(first) is not list or len(first) < 2 or first[0] != format_name:
+        raise CorruptCheckpoint(f"not a {what} of fasthpo")
+    if type(first[1]) is not int or not 1 <= first[1] <= version:
+        raise CorruptCheckpoint(
+            f"the {what}'s version is {first[1]!r:.60}, this fasthpo reads those up to {version}; "
+            "load it with the fasthpo that wrote it, or a newer one"
+        )
+    if [type(one) for one in first[2:]] != [int, bytes, str] or first[2] < 0 or len(first[3]) != ID_SIZE:
+        raise CorruptCheckpoint(f"the head of the {what} is not as it must be")
+    return Head(*first[1:])

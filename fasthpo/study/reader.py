@@ -1,0 +1,211 @@
+"""What can be read of a study: its trials as columns, one by one, and the best of them; and all of it for others."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fasthpo.errors import NoCompletedTrials
+from fasthpo.exchange.json_files import write_json
+from fasthpo.space.parameter import Value
+from fasthpo.storage.atomic import storage_errors
+from fasthpo.system.paths import absolute, given_path
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import Trial, TrialSequence, TrialState
+from fasthpo.values import FloatArray
+
+
+class StudyReader(ABC):
+    """The read side of a study: of a `Study`, and of the trials of a pickled result."""
+
+    # --- what it reads, and what its trials' handles do
+
+    @property
+    @abstractmethod
+    def table(self) -> TrialTable:
+        """The trials as columns, as samplers and pruners see them."""
+
+    @property
+    @abstractmethod
+    def _lock(self) -> threading.RLock:
+        """Held while trials are read together."""
+
+    @abstractmethod
+    def report(self, number: int, value: float, step: int) -> None:
+        """As `Trial.report`."""
+
+    @abstractmethod
+    def should_prune(self, number: int) -> bool:
+        """As `Trial.should_prune`."""
+
+    @abstractmethod
+    def trial_start_resource(self, number: int) -> int:
+        """As `Trial.start_resource`."""
+
+    @abstractmethod
+    def trial_checkpoint_dir(self, number: int) -> Path:
+        """As `Trial.checkpoint_dir`."""
+
+    # --- trials
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def trials(self) -> TrialSequence:
+        """All trials by number; handles are made when they are looked at."""
+        return TrialSequence(self)
+
+    @property
+    def best_trial(self) -> Trial:
+        """The COMPLETE trial with the best finite value; of equals the earliest.
+
+        Raises:
+            NoCompletedTrials: there is none yet.
+        """
+        number = self.table.best_number
+        if number is None:
+            counts = {state.name: count for state, count in self.table.counts.items() if count}
+            hint = ". Paused trials complete at the last rung: run the study for longer" if "PAUSED" in counts else ""
+            raise NoCompletedTrials(
+                f"no trial has completed with a finite value yet; trials so far: {counts or 'none'}{hint}"
+            )
+        return Trial(number, self)
+
+    @property
+    def best_value(self) -> float:
+        """The value of `best_trial`."""
+        return float(self.table.values[self.best_trial.number])
+
+    @property
+    def best_params(self) -> dict[str, Value]:
+        """The parameters of `best_trial`."""
+        return self.best_trial.params
+
+    @property
+    def columns(self) -> Mapping[str, FloatArray]:
+        """Parameters by name, read-only views (n,): NaN where inactive, indices for categoricals."""
+        params = self.table.params
+        return {name: params[j] for j, name in enumerate(self.table.space.names)}
+
+    @property
+    def values(self) -> FloatArray:
+        """Objective values, a read-only view (n,): NaN where there is none."""
+        return self.table.values
+
+    @property
+    def states(self) -> npt.NDArray[np.int8]:
+        """`TrialState` of each trial, a read-only view (n,)."""
+        return self.table.states
+
+    # --- for other programs
+
+    def to_json(self, path: str | Path) -> Path:
+        """Write all trials as JSON, one a line, with the direction and the search space; the path.
+
+        What JSON lacks becomes a string: "NaN", "Infinity", "-Infinity".
+
+        Args:
+            path: the file; compressed if its name ends with ".gz".
+
+        Raises:
+            StorageError: the file can't be written.
+        """
+        path = given_path("path", path)
+        with storage_errors(f"{path} can't be written"), self._lock:
+            write_json(absolute(path), self.table, {"direction": self.table.direction})
+        return path
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write all trials as a table, a row each; the path.
+
+        Columns are number, state, value, params_..., metrics_..., start_time, end_time, duration, reports (a JSON
+        object of step to value) and error, and under a multi-fidelity strategy resource and rungs. What a trial does
+        not have is empty; the choice None is "None". If two choices of a parameter would read alike, such as None and
+        "None", or 1 and "1", or one is the empty string, all of that parameter are JSON: null, "None", 1, "1".
+
+        A text that a spreadsheet would take for a formula, as it begins with =, +, -, @, a tab or a line break, gets an
+        apostrophe before it; so does one that has apostrophes before these. Numbers stay as they are.
+
+        Args:
+            path: the file; compressed if its name ends with ".gz".
+
+        Raises:
+            StorageError: the file can't be written.
+        """
+        from fasthpo.exchange.tables import write_csv
+
+        path = given_path("path", path)
+        with storage_errors(f"{path} can't be written"), self._lock:
+            write_csv(absolute(path), self.table)
+        return path
+
+    def to_arrow(self) -> Any:
+        """All trials as a `pyarrow.Table` with the columns of `to_csv`, typed; `.to_pandas()` makes it a data frame.
+
+        Choices of one type keep it, others are JSON text. Reports are lists of (step, value). Needs `fasthpo[arrow]`.
+
+        Raises:
+            MissingPackage: pyarrow is not installed.
+        """
+        from fasthpo.exchange.tables import to_arrow
+
+        with self._lock:
+            return to_arrow(self.table)
+
+    def to_parquet(self, path: str | Path) -> Path:
+        """Write the table of `to_arrow` as Parquet; the path.
+
+        Raises:
+            MissingPackage: pyarrow is not installed.
+            StorageError: the file can't be written.
+        """
+        from fasthpo.exchange.tables import write_parquet
+
+        path = given_path("path", path)
+        with storage_errors(f"{path} can't be written"), self._lock:
+            write_parquet(absolute(path), self.table)
+        return path
+
+    # --- what a Trial handle reads (see `TrialSource`)
+
+    def trial_params(self, number: int) -> dict[str, Value]:
+        space = self.table.space
+        with self._lock:
+            if self.table.state(number) == TrialState.WAITING:  # partly given: the rest is not known yet
+                row = self.table.params[:, number]
+                names = [name for name, x in zip(space.names, row, strict=True) if x == x]
+                return {name: space[name].decode(row[space.position[name]]) for name in names}
+            return space.decode(self.table.params[:, number])
+
+    def trial_state(self, number: int) -> TrialState:
+        return self.table.state(number)
+
+    def trial_value(self, number: int) -> float | None:
+        value = float(self.table.values[number])
+        return None if value != value else value
+
+    def trial_reports(self, number: int) -> dict[int, float]:
+        return self.table.reports.of(number)
+
+    def trial_metrics(self, number: int) -> dict[str, float]:
+        return self.table.metrics.of(number)
+
+    def trial_error(self, number: int) -> str | None:
+        return self.table.error(number)
+
+    def trial_times(self, number: int) -> tuple[float, float, float]:
+        return self.table.times(number)
+
+    def trial_resource(self, number: int) -> int | None:
+        resource = float(self.table.resources[number])
+        return None if resource != resource else int(resource)
+
+    def trial_rungs(self, number: int) -> dict[int, float]:
+        return self.table.legs.values_of(number)

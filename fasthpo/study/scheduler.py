@@ -1,0 +1,230 @@
+"""Which trial runs next: one that waits, a paused one, or a new one. The study's only way to start trials."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fasthpo.errors import SpaceExhausted
+from fasthpo.samplers.base import Sampler
+from fasthpo.space.partial import complete_row
+from fasthpo.strategies.base import NextLeg, Strategy
+from fasthpo.system.clock import StudyClock
+from fasthpo.trials.history import History, Segment
+from fasthpo.trials.trial import TrialState
+from fasthpo.trials.tried import TriedPoints
+from fasthpo.values import FloatArray, IntArray
+
+_MOST_AHEAD = 4096  # draws of a grid that are looked at together, while their points are known already
+_REDRAWS = 32  # draws of points tried already before the next untried point is taken instead
+
+
+class Scheduler:
+    """Starts trials: enqueued ones first, then what the strategy wants next, with parameters from the sampler.
+
+    Args:
+        history: the study's trials, and which of them wait.
+        sampler: where new trials look.
+        strategy: which comes next, if it is a multi-fidelity one.
+
+    Attributes:
+        clock: says when trials start and end.
+    """
+
+    def __init__(self, history: History, sampler: Sampler, strategy: Strategy | None) -> None:
+        self.history = history
+        self.table = history.table
+        self.waiting = history.waiting
+        self.sampler = sampler
+        self.strategy = strategy if strategy is not None and strategy.is_multi_fidelity else None
+        self.clock = StudyClock(history.table.latest_time)
+        # of a grid on an infinite space, which knows itself what was tried; on a finite one the table does
+        self._limit = sampler.draw_limit(self.table.space) if self.table.space.cells is None else None
+
+    def _start_time(self) -> float:
+        if not self.table._running_length:
+            self.clock.catch_up()
+        return self.clock.now()
+
+    def next(self, budget: float = math.inf, new: bool = True) -> int | None:
+        """Start the next trial; its number.
+
+        Args:
+            budget: how much resource the leg may cost, under a multi-fidelity strategy.
+            new: whether a trial may start that never ran.
+
+        Returns:
+            None if the next leg would cost more than `budget`, or no trial may start now.
+
+        Raises:
+            SpaceExhausted: no point is left for a new trial.
+        """
+        if self.waiting and (new or self._ran_before(self.waiting[0])):
+            return self._start_waiting(budget)
+        if self.strategy is None:
+            return self._start_new() if new else None
+        leg = self.strategy.next_leg(new)
+        if leg is not None and leg.number is None and self._is_exhausted():
+            leg = self.strategy.next_leg(False) or leg
+        if leg is None or self.charge(leg) > budget:
+            return None
+        if leg.number is None:
+            number = self._start_new(leg)
+        else:
+            number = leg.number
+            self.history.resumed(number, self._segment(leg))
+        self.strategy.on_start(leg, number)
+        return number
+
+    def next_many(self, n: int) -> IntArray:
+        """Start up to `n` trials, fewer if the space ends; their numbers."""
+        numbers: list[int] = []
+        while len(numbers) < n and self.waiting:
+            numbers.append(self.next())  # type: ignore[arg-type]
+        rest = n - len(numbers)
+        if self.strategy is None and self.sampler.has_batches and self._tried is None:
+            return np.concatenate([np.array(numbers, np.int64), self._append_batch(rest)])
+        try:
+            for _ in range(rest):
+                number = self.next()
+                assert number is not None  # there is no limit
+                numbers.append(number)
+        except SpaceExhausted:
+            pass  # the caller sees that there are fewer
+        return np.array(numbers, np.int64)
+
+    # --- segments
+
+    def charge(self, leg: NextLeg) -> int:
+        """What a leg costs: the difference to what the trial has reached, or all of it if it can't resume."""
+        return leg.resource - (0 if leg.number is None else self.start_resource(leg.number))
+
+    def start_resource(self, number: int) -> int:
+        """From what resource on a trial is trained in its present leg, or would be in the next one."""
+        return self.table.legs.reached(number) if self.strategy is not None and self.strategy.resumable else 0
+
+    def _segment(self, leg: NextLeg) -> Segment:
+        return Segment(leg.bracket, leg.resource, self._start_time())
+
+    def state_at_end(self, number: int, state: TrialState) -> TrialState:
+        """What a running trial becomes that was told `state`: PAUSED instead of COMPLETE below the last rung."""
+        if self.strategy is None or state != TrialState.COMPLETE:
+            return state
+        return self.strategy.state_at(self.table.resource(number))
+
+    def charge_at_end(self, number: int, state: TrialState) -> int | None:
+        """What the leg of a running trial has cost that becomes `state`; None if there are no legs.
+
+        That is all of it; of a broken off one, as many units as it made reports, if it made any.
+        """
+        if self.strategy is None:
+            return None
+        leg = self.table.resource(number) - self.start_resource(number)
+        if state in (TrialState.PRUNED, TrialState.FAILED):
+            reported = self.table.reports.count_since(number, self.table.legs.open[number].reports)
+            return min(leg, reported) if reported else leg
+        return leg
+
+    @property
+    def committed(self) -> int:
+        """What has been spent, and what the running trials will cost."""
+        numbers = self.table.legs.open
+        running = (self.table.resource(n) - self.start_resource(n) for n in numbers)
+        return self.table.legs.spent + sum(running)
+
+    # --- trials that wait
+
+    def _ran_before(self, number: int) -> bool:
+        """Whether a WAITING trial was running when the study was saved."""
+        return not np.isnan(self.table.starts[number])
+
+    def _start_waiting(self, budget: float) -> int | None:
+        number = self.waiting[0]
+        again = None  # the leg that was broken off
+        leg: NextLeg | None = None
+        if self.strategy is not None:
+            resource = self.table.resources[number]
+            if resource == resource:
+                again = NextLeg(number, int(self.table.brackets[number]), int(resource))
+            leg = again or self.strategy.new_leg()
+            if self.charge(leg) > budget:
+                return None
+        row = complete_row(self.table.space, self.table.params[:, number], self.sampler.seed, number)
+        start = self._start_time()
+        if again is not None and self.table.legs.reached(number):
+            start = float(self.table.starts[number])  # of its first leg
+        self.history.asked_again(number, row, start, None if leg is None else self._segment(leg))
+        if leg is not None and again is None and self.strategy is not None:  # or the strategy knows of it
+            self.strategy.on_start(leg, number)
+        return number
+
+    # --- new trials
+
+    def _start_new(self, leg: NextLeg | None = None) -> int:
+        row, draw = self._suggest()
+        start = self._start_time()
+        return self.history.asked(row, draw, start, None if leg is None else self._segment(leg))
+
+    def _append_batch(self, n: int) -> IntArray:
+        first = len(self.table)
+        while (left := first + n - len(self.table)) and len(draws := self._next_draws(left)):
+            while len(draws):
+                rows = self.sampler.suggest_batch(self.table, draws)
+                self.history.asked_many(rows, draws[: len(rows)], self._start_time())
+                self.history.next_draw = int(draws[len(rows) - 1]) + 1
+                draws = draws[len(rows) :]
+        return np.arange(first, len(self.table))
+
+    def _next_draws(self, n: int) -> IntArray:
+        """The next draws that are worth making: at most `n`, which is at least 1, and none only if none is left."""
+        history, limit, ahead = self.history, self._limit, n
+        if limit is None:
+            return np.arange(history.next_draw, history.next_draw + n)
+        while history.next_draw < limit:
+            end = min(history.next_draw + ahead, limit)
+            draws = self.sampler.untried(self.table, np.arange(history.next_draw, end))
+            if len(draws):
+                return draws[:n]
+            history.next_draw = end
+            ahead = min(2 * ahead, max(n, _MOST_AHEAD))
+        return np.empty(0, np.int64)
+
+    @property
+    def _tried(self) -> TriedPoints | None:
+        """The points that the sampler is not to suggest again."""
+        tried = self.table.tried
+        if tried is None or (len(tried.continua) and (self.sampler.repeats or self._limit is not None)):
+            return None
+        return tried
+
+    def _is_exhausted(self) -> bool:
+        if self._limit is not None:
+            return not len(self._next_draws(1))
+        tried, limit = self._tried, self.sampler.draw_limit(self.table.space)
+        return (tried is not None and tried.is_exhausted) or (limit is not None and self.history.next_draw >= limit)
+
+    def _suggest(self) -> tuple[FloatArray, int]:
+        """A row that was not tried before, where that can be said, and the draw it came from."""
+        tried = self._tried
+        if tried is None:
+            return self._draw()
+        if tried.is_exhausted:
+            raise SpaceExhausted(f"all {tried.cells.size} points of the search space have been suggested")
+        for _ in range(_REDRAWS):
+            row, draw = self._draw()
+            if not tried.holds(row):
+                return row, draw
+        if tried.is_full:
+            return row, draw
+        cell = int(tried.cells.index(row[None, :])[0])
+        return tried.cells.point(tried.next_untried(cell)), draw
+
+    def _draw(self) -> tuple[FloatArray, int]:
+        if self._limit is not None and len(draws := self._next_draws(1)):
+            self.history.next_draw = int(draws[0])
+        draw = self.history.next_draw
+        suggestion = self.sampler.suggest(self.table, draw)
+        row = suggestion if isinstance(suggestion, np.ndarray) else self.table.space.encode(suggestion)
+        self.history.next_draw = draw + 1
+        return row, draw

@@ -1,0 +1,954 @@
+"""The study: ask, report, tell. The only writer of its table of trials."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from fasthpo.errors import (
+    CorruptCheckpoint,
+    InvalidSearchSpace,
+    InvalidValue,
+    NotCopyable,
+    StudyClosed,
+    StudyExists,
+    StudyReadOnly,
+    TrialStateError,
+    UnknownTrial,
+)
+from fasthpo.pruners.base import Pruner
+from fasthpo.samplers.base import Sampler
+from fasthpo.space.encoding import Batch, encode_columns
+from fasthpo.space.partial import encode_partial
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.storage.atomic import atomic_file, storage_errors
+from fasthpo.storage.checks import MOST_NESTED, is_flat
+from fasthpo.storage.definition import Given, Parts, define
+from fasthpo.storage.directory import (
+    CHECKPOINT_FILE,
+    JOURNAL_FILES,
+    DirectoryMark,
+    Loaded,
+    directory_for_study,
+    exists,
+    holds_study,
+)
+from fasthpo.storage.durability import Durability, check_durability
+from fasthpo.storage.opening import Opened, follow, keep_on, open_study, writer_lock
+from fasthpo.storage.regular import refuse_irregular
+from fasthpo.storage.snapshot_writer import ID_SIZE, VERSION, Head, write_snapshot
+from fasthpo.storage.store import ClosedStore
+from fasthpo.storage.weights import Checkpoints, Keep
+from fasthpo.strategies.base import Strategy
+from fasthpo.study.followers import Followers
+from fasthpo.study.moving import keep_again, move
+from fasthpo.study.reader import StudyReader
+from fasthpo.study.state import CHANGING, IDLE, REPORTING, WRITING, StudyState
+from fasthpo.system.log import logger
+from fasthpo.system.paths import absolute, given_path
+from fasthpo.trials.frozen import Frozen
+from fasthpo.trials.history import History
+from fasthpo.trials.metrics import MOST_METRICS
+from fasthpo.trials.objectives import Direction, check_direction
+from fasthpo.trials.outcome import NAN_ERROR, batch_arrays, error_text, final_states, metric_numbers, outcome
+from fasthpo.trials.rebuilding import settled
+from fasthpo.trials.reports import NONE
+from fasthpo.trials.table import INFRASTRUCTURE, TrialTable
+from fasthpo.trials.trial import Trial, TrialState
+from fasthpo.values import IntArray, as_number, check_count, check_flag, check_text, element, plain, shown, whole
+
+if TYPE_CHECKING:
+    import optuna
+
+_RUNNING = int(TrialState.RUNNING)
+_LONGEST_ATTRIBUTE = 10**7  # characters of its name and its JSON
+_MOST_AT_ONCE = 10**7  # trials of a batch, each of which takes 100 bytes and more
+_INTERRUPTED = "interrupted: it was running when the study broke off"
+
+
+class Study(StudyReader):
+    """A search over a space: `ask` for a trial, `report` while it runs, `tell` what came out.
+
+    Safe to use from several threads. The cost of a call does not depend on how many trials there are, unless a
+    sampler's own docstring says so.
+
+    With `storage` the study is kept in a directory. What `tell`, `add_trials`, `ask` and `enqueue` do is handed to the
+    operating system before they return, and reports at the latest with the next call. So whatever becomes of the
+    process, nothing that was told is lost. What a power cut, or a crash of the system, can take, `durability` says:
+
+    - "tell": nothing that was told; each tell waits until it is on the disk.
+    - "interval": what was told during the last second, or so many seconds as are given.
+    - "system": what the system has not yet written by itself, which may be all of the last half minute.
+
+    If the disk is full, `tell` raises `StorageError`. The study in memory has what was told, the files can be loaded,
+    and what is missing in them is written as soon as that works again. The same happens if the directory or the files
+    were removed, renamed or replaced, by another study or a backup: these are left alone, and `save` or `keep_at` has
+    the study kept elsewhere.
+
+    Args:
+        space: what to search.
+        sampler: where to look next; by default `TPESampler()`.
+        strategy: which trial next and how far, with a sampler of its own; give a strategy or a sampler, not both.
+        direction: "minimize" or "maximize".
+        pruner: when to give a trial up; by default never. A built-in one may be given to several studies; one of your
+            own follows the study that it was given to last.
+        storage: the directory in which to keep the study, made if it is missing; None: in memory only, see also `save`.
+            `Study.load` goes on with it, once this one is closed (`close`, or `with`) or its process has ended.
+        durability: "tell", "interval", "system" or a number of seconds, see above.
+
+    Raises:
+        InvalidValue: an unknown direction, or both a sampler and a strategy.
+        InvalidSearchSpace: the sampler can't work on this space.
+        StudyExists: the directory holds a study.
+        StudyInUse: the directory is another study's, in whatever process.
+        OSError: the directory can't be written.
+
+    Example:
+        >>> import fasthpo
+        >>> space = fasthpo.SearchSpace({"x": fasthpo.Continuous(-5.0, 5.0)})
+        >>> study = fasthpo.Study(space, sampler=fasthpo.TPESampler(seed=0))
+        >>> for _ in range(30):
+        ...     trial = study.ask()
+        ...     _ = study.tell(trial, (trial["x"] - 2) ** 2)
+        >>> abs(study.best_params["x"] - 2) < 0.5
+        True
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace | Mapping[str, Any],
+        sampler: Sampler | None = None,
+        strategy: Strategy | None = None,
+        direction: str = "minimize",
+        pruner: Pruner | None = None,
+        *,
+        storage: str | Path | None = None,
+        durability: Durability = "interval",
+    ) -> None:
+        if storage is not None and holds_study(given_path("storage", storage)):
+            raise StudyExists(
+                f"{storage} holds a study already; go on with it by Study.load({str(storage)!r}), or choose another "
+                "directory"
+            )
+        if sampler is not None and strategy is not None:
+            raise InvalidValue("give a sampler or a strategy (which has a sampler of its own), got both")
+        check_durability(durability)
+        _check_parts(sampler, strategy, pruner)
+        if strategy is not None:
+            sampler = strategy.sampler
+        if sampler is None:
+            from fasthpo.samplers.tpe import TPESampler
+
+            sampler = TPESampler()
+        given_space = space if isinstance(space, SearchSpace) else SearchSpace(space)
+        history = History(TrialTable(given_space, check_direction(direction)))
+        sampler.check_space(given_space)
+        self.sampler: Sampler = sampler
+        self.strategy = strategy
+        self._id = new_id()
+        self._loaded: Loaded | None = None  # of a study that follows another one
+        checkpoints = Checkpoints()
+        followers = Followers(sampler, strategy, pruner, checkpoints)
+        self._state = StudyState(self, history, sampler, strategy, followers, checkpoints)
+        if storage is not None:
+            self.keep_at(storage, durability)
+
+    @property
+    def table(self) -> TrialTable:
+        """The trials as columns, as samplers and pruners see them."""
+        return self._state.table
+
+    @property
+    def _lock(self) -> threading.RLock:
+        return self._state.lock
+
+    @property
+    def space(self) -> SearchSpace:
+        """What is searched."""
+        return self._state.table.space
+
+    @property
+    def direction(self) -> Direction:
+        """Whether values are to be small or large."""
+        return self._state.table.direction
+
+    @property
+    def pruner(self) -> Pruner | None:
+        """What gives trials up; None: nothing does."""
+        return self._state.followers.pruner.pruner
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Where trials' weights are."""
+        return self._state.checkpoints
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What was noted down with `set_attribute`, by name (a copy)."""
+        return dict(self._state.history.attributes)
+
+    @property
+    def storage(self) -> Path | None:
+        """The directory in which the study is kept; None for one in memory, and after `close`."""
+        return self._state.store.directory
+
+    @property
+    def resource_spent(self) -> int:
+        """What all legs that have ended have cost, under a multi-fidelity strategy."""
+        return self.table.legs.spent
+
+    @property
+    def resource_committed(self) -> int:
+        """What has been spent, and what the running trials will cost."""
+        with self._state.lock:
+            return self._state.scheduler.committed
+
+    # --- ask
+
+    def ask(self) -> Trial:
+        """A running trial: the first enqueued one, else what the strategy wants next.
+
+        Under a multi-fidelity strategy that may be a trial that was paused, with its number and parameters, to be
+        trained further: `trial.resource` says how far.
+
+        Raises:
+            SpaceExhausted: every point of a finite space, or of the grid, has been suggested.
+        """
+        state = self._state
+        with state.lock, state.change():
+            state.followers.pruner.check()
+            number = state.scheduler.next()
+            assert number is not None  # there is no limit
+            state.history.commit()
+            state.hand_over()
+            return Trial(number, self)
+
+    def ask_within(self, budget: float = math.inf, new: bool = True) -> Trial | None:
+        """As `ask`, within limits; for the end of a study under a multi-fidelity strategy.
+
+        Args:
+            budget: how much resource the trial may cost now.
+            new: whether a trial may start that never ran. If not, rungs that wait for new trials go on with those that
+                they have, so that the best is trained to the end.
+
+        Returns:
+            None if what comes next would cost more, or if no paused trial can go on (before the running ones have
+            ended).
+
+        Raises:
+            SpaceExhausted: as `ask`.
+            InvalidValue: `budget` is no number, or `new` no boolean.
+        """
+        budget, new = as_number("budget", budget), check_flag("new", new)
+        if math.isnan(budget):
+            raise InvalidValue("budget must be a number, got budget=nan")
+        state = self._state
+        with state.lock, state.change():
+            state.followers.pruner.check()
+            number = state.scheduler.next(budget, new)
+            state.history.commit()
+            state.hand_over()
+            return None if number is None else Trial(number, self)
+
+    def ask_batch(self, n: int) -> Batch:
+        """`n` running trials at once: what `n` calls of `ask` would give, or fewer if the space ends.
+
+        Args:
+            n: how many, not negative, at most 10 million.
+
+        Returns:
+            `batch.numbers` (n,), `batch.params` (a column a parameter), `batch[i]` (a dict), and under a multi-fidelity
+            strategy `batch.resources` (n,).
+        """
+        n = plain(n)
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+            raise InvalidValue(f"n must be an integer that is not negative, got n={shown(n)}")
+        if n > _MOST_AT_ONCE:
+            raise InvalidValue(f"n must be at most {_MOST_AT_ONCE}, got n={shown(n)}")
+        state = self._state
+        with state.lock, state.change():
+            state.followers.pruner.check()
+            asked = state.scheduler.next_many(n)
+            state.history.commit()
+            state.hand_over()
+            if len(asked) < n:
+                logger.info("ask_batch(%d) returns %d trials: no further point is left", n, len(asked))
+            rows = np.ascontiguousarray(state.table.params[:, asked].T)
+            return Batch(self.space, asked, rows, state.table.resources[asked])
+
+    def enqueue(self, params: Mapping[str, Any]) -> int:
+        """Have a point tried before anything the sampler suggests; the number of the waiting trial.
+
+        Args:
+            params: values of some or all parameters; the others are drawn from the prior when the trial is asked for.
+
+        Raises:
+            InvalidParameters: a value outside the space, or two that exclude each other.
+        """
+        row = encode_partial(self.space, params)
+        state = self._state
+        with state.lock, state.change():
+            state.followers.pruner.check()
+            number = state.history.enqueued(row)
+            state.history.commit()
+            state.hand_over()
+            return number
+
+    # --- report
+
+    def report(self, number: int, value: float, step: int) -> None:
+        """As `Trial.report`."""
+        if type(number) is not int:
+            number = self._number(number)
+        reported = value if type(value) is float else as_number("value", value)
+        if type(step) is not int:
+            step = element(step)
+        if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**63:
+            raise InvalidValue(f"step must be an integer that is not negative, got step={shown(step)}")
+        state = self._state
+        with state.lock:
+            outer = IDLE if state.stage == IDLE else state.enter_within()
+            table, pruner = state.table, state.followers.pruner
+            state.store.open()
+            if pruner.claim.lost is not None:
+                pruner.check()
+            # the check itself is slower: it is for saying what is wrong
+            if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
+                self._check_running(number, "report")
+            state.stage = REPORTING  # a report is there as soon as it is counted: nothing is noted down to go back
+            try:
+                earlier = state.history.reported(number, step, reported)
+                if earlier != NONE:
+                    state.stage = outer
+                    kept = table.reports.value_at(earlier)
+                    if not (kept == reported or (kept != kept and reported != reported)):
+                        logger.warning("trial %d has reported %s at step %d; %s is ignored", number, kept, step, value)
+                    return
+                state.stage = CHANGING
+                pruner.on_report(number, step, reported)
+                state.stage = WRITING
+                state.store.hand_over_soon()
+                state.stage = outer
+            except BaseException as error:
+                state.leave(error, outer)
+                raise
+
+    def should_prune(self, number: int) -> bool:
+        """As `Trial.should_prune`."""
+        if type(number) is not int:
+            number = self._number(number)
+        state = self._state
+        with state.lock:
+            outer = IDLE if state.stage == IDLE else state.enter_within()
+            table, pruner = state.table, state.followers.pruner
+            if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
+                self._check_running(number, "should_prune")
+            if pruner.claim.lost is not None:
+                pruner.check()
+            state.stage = CHANGING  # what the pruner keeps
+            try:
+                answer = pruner.should_prune(number)
+                state.stage = outer
+                return answer
+            except BaseException as error:
+                state.leave(error, outer)
+                raise
+
+    # --- tell
+
+    def tell(
+        self,
+        trial: Trial | int,
+        value: float | None = None,
+        state: TrialState | None = None,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        error: str | None = None,
+        infrastructure: bool = False,
+    ) -> TrialState:
+        """End a running trial; the state it got. Below the last rung of a multi-fidelity strategy that is PAUSED.
+
+        Args:
+            trial: the trial or its number.
+            value: what the objective reached, under a multi-fidelity strategy at `trial.resource`. NaN makes the trial
+                FAILED, an infinity is COMPLETE and ranks worst. A PRUNED trial without a value keeps its last valid
+                report.
+            state: `TrialState.PRUNED` or `FAILED`, where it is not COMPLETE.
+            metrics: further numbers to keep with the trial; a study has at most 1,000 different names.
+            error: why it failed, a string; of more than 60,000 characters the middle is left out.
+            infrastructure: of a FAILED trial, that the machine or the worker was to blame (it went away, say), not the
+                trial's parameters. Then samplers learn nothing from it; any other failure counts as the worst result
+                there is. An `error` that begins with "infrastructure: " says the same.
+
+        Raises:
+            UnknownTrial: the study gave out no such number.
+            TrialStateError: the trial is not running, for instance because it was told before.
+            InvalidValue: the value does not go with the state, or an argument is not what it must be.
+            StorageError: the study has been told, but its files can't be written; see `Study`.
+        """
+        number = self._number(trial)
+        final, result = outcome(value, state)
+        kept, error = metric_numbers(metrics), error_text(error)
+        infrastructure = check_flag("infrastructure", infrastructure)
+        if infrastructure and final != TrialState.FAILED:
+            raise InvalidValue(f"infrastructure is for a trial that FAILED, got infrastructure={infrastructure!r}")
+        live = self._state
+        with live.lock, live.change():
+            self._check_running(number, "tell")
+            if final == TrialState.PRUNED and result is None:
+                result = self._last_valid_report(number)
+            for name in live.table.metrics.beyond(kept) if kept else ():
+                logger.warning("metric %r is not kept: a study has at most %d different ones", name, MOST_METRICS)
+                del kept[name]
+            why = None
+            if final == TrialState.FAILED:
+                why = error or (
+                    "no reason was given" if result is None and value is None else f"the objective's value was {value}"
+                )
+                why = INFRASTRUCTURE + why if infrastructure else why
+            final = self._told(number, final, math.nan if result is None else result, kept, why)
+            live.ended([number])
+            live.hand_over(strict=True)
+            return final
+
+    def _told(
+        self,
+        number: int,
+        told: TrialState,
+        value: float,
+        metrics: Mapping[str, float] | None = None,
+        error: str | None = None,
+    ) -> TrialState:
+        """A running trial ends, or pauses if the strategy has further rungs for it; the state it got."""
+        scheduler = self._state.scheduler
+        now = scheduler.clock.now()
+        state = scheduler.state_at_end(number, told)
+        charge = scheduler.charge_at_end(number, state)
+        self._state.history.told(number, state, value, now, charge, metrics, error)
+        return state
+
+    def tell_batch(self, numbers: Any, values: Any) -> npt.NDArray[np.int8]:
+        """End several running trials; their states, int8 (n,).
+
+        Args:
+            numbers: trial numbers, n integers without repetition.
+            values: what they reached, n numbers, by position; NaN, or nothing (masked, a null), means failed.
+
+        Raises:
+            UnknownTrial, TrialStateError, InvalidValue: as `tell`; then no trial of the batch was told.
+            StorageError: as `tell`.
+        """
+        asked, reached = batch_arrays(numbers, values)
+        state = self._state
+        with state.lock, state.change():
+            for number in asked[(asked < 0) | (asked >= len(state.table))][:1]:
+                raise UnknownTrial(f"the study has no trial {number}; it has given out {len(state.table)} numbers")
+            for number in asked[state.table.states[asked] != TrialState.RUNNING][:1]:
+                self._check_running(int(number), "tell_batch")
+            final = final_states(reached)
+            if state.scheduler.strategy is None:
+                state.history.told_many(asked, final, reached, state.scheduler.clock.now())
+            else:
+                for i, number in enumerate(asked.tolist()):
+                    error = NAN_ERROR if final[i] == TrialState.FAILED else None
+                    final[i] = self._told(number, TrialState(int(final[i])), float(reached[i]), error=error)
+            state.ended(asked.tolist())
+            state.hand_over(strict=True)
+            return final
+
+    def add_trials(self, params: Mapping[str, Any], values: Any) -> IntArray:
+        """Add trials whose results are known, in bulk; their numbers, int64 (n,).
+
+        Under a multi-fidelity strategy they count as trained to its max_resource, at no cost.
+
+        Args:
+            params: a column of n values a parameter (choices, not indices, for a categorical; None or NaN where a
+                parameter is inactive). Columns are taken by position, whatever labels they have.
+            values: what they reached, n numbers, by position; NaN, or nothing (masked, a null), means failed.
+
+        Raises:
+            InvalidParameters: a column is missing, or a value lies outside the space; then nothing was added.
+            InvalidValue: values are not n numbers.
+            StorageError: as `tell`.
+        """
+        rows = encode_columns(self.space, params)
+        _, reached = batch_arrays(np.arange(len(rows)), values)
+        state = self._state
+        with state.lock, state.change():
+            state.followers.pruner.check()
+            strategy, clock = state.scheduler.strategy, state.scheduler.clock
+            numbers = state.history.added(
+                rows,
+                final_states(reached),
+                reached,
+                clock.now(),
+                clock.now(),
+                None if strategy is None else strategy.max_resource,
+            )
+            state.ended(numbers.tolist())
+            state.hand_over(strict=True)
+        return numbers
+
+    def _last_valid_report(self, number: int) -> float | None:
+        valid = [value for value in self.table.reports.of(number).values() if value == value]
+        return valid[-1] if valid else None
+
+    def _number(self, trial: Trial | int) -> int:
+        if isinstance(trial, Trial):
+            if trial._source is not self:
+                raise UnknownTrial(f"trial {trial.number} belongs to another study")
+            return trial.number
+        number = whole(trial)
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InvalidValue(f"trial must be a Trial or its number, got {shown(trial)}")
+        return number
+
+    def _check_number(self, number: int) -> None:
+        if not 0 <= number < len(self.table):
+            raise UnknownTrial(f"the study has no trial {shown(number)}; it has given out {len(self.table)} numbers")
+
+    def _check_running(self, number: int, call: str) -> None:
+        self._check_number(number)
+        state = self.table.state(number)
+        if state != TrialState.RUNNING:
+            ended = "it has been told already"
+            hints = {TrialState.WAITING: "ask for it first", TrialState.PAUSED: f"{ended}, and waits to be asked again"}
+            hint = hints.get(state, ended)
+            raise TrialStateError(f"{call} needs a running trial, but trial {number} is {state.name}: {hint}")
+
+    # --- attributes and weights
+
+    def set_attribute(self, name: str, value: Any) -> None:
+        """Note something down with the study, such as the version of the data it is about.
+
+        Args:
+            name: a string.
+            value: None, a bool, int, float or str, or lists and string-keyed dicts of these, at most 100 in each other.
+
+        Raises:
+            InvalidValue: it is none of these, or its JSON has more than 10 million characters.
+        """
+        name = check_text("an attribute's name", name)
+        try:
+            text = json.dumps(value)
+            same = json.loads(text) == value or value != value
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}: {error}") from None
+        if not same:
+            raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}")
+        if len(name) + len(text) > _LONGEST_ATTRIBUTE:
+            raise InvalidValue(
+                f"an attribute's name and JSON must have at most {_LONGEST_ATTRIBUTE} characters, got {shown(value)}"
+            )
+        if not is_flat(value):
+            raise InvalidValue(
+                f"an attribute must not be nested more than {MOST_NESTED} levels deep, got {shown(value)}"
+            )
+        state = self._state
+        with state.lock, state.change(notes_only=True):
+            state.history.noted(name, json.loads(text))
+            state.hand_over(strict=True)
+
+    def keep_checkpoints(self, keep: Keep) -> None:
+        """Say which trials' weights (`Trial.checkpoint_dir`) stay; those of the others are removed as the study goes.
+
+        Trials that run, wait, or are paused and may still be promoted keep theirs in any case, and the best trial, too.
+
+        Args:
+            keep: "all", as every study begins; "best": the best completed trial's; or n: those of the n best.
+
+        Raises:
+            InvalidValue: `keep` is something else.
+        """
+        state = self._state
+        with state.lock, state.change():
+            state.store.check()  # or another study's weights might be removed
+            state.checkpoints.keep(keep, state.table, state.followers.strategy.may_go_on)
+
+    def trial_start_resource(self, number: int) -> int:
+        return self._state.scheduler.start_resource(number)
+
+    def trial_checkpoint_dir(self, number: int) -> Path:
+        """As `Trial.checkpoint_dir`.
+
+        Raises:
+            UnknownTrial: the study gave out no such number.
+        """
+        number = check_count("number", number)
+        self._check_number(number)
+        with self._state.lock:
+            self._state.store.check()  # or another study's weights might be overwritten
+            return self._state.checkpoints.of(number)
+
+    # --- in a directory
+
+    def keep_at(self, path: str | Path, durability: Durability = "interval", overwrite: bool = False) -> None:
+        """From now on keep the study in a directory, with all that it has so far; as `Study(..., storage=path)`.
+
+        A study that was kept elsewhere is left there as it is, and its trials' weights are copied: so a study goes on
+        whose disk is full or has failed. If weights can't be read any more, `save` and `Study.load` go on without them.
+
+        Args:
+            path: the directory; made if it is missing.
+            durability: see `Study`.
+            overwrite: remove a study that the directory holds, with its trials' weights; nothing else is removed.
+
+        Raises:
+            StudyExists: the directory holds a study, or weights that one has left; or weights that can't be removed,
+                because they are links or lie behind one.
+            StudyInUse: another study has the directory.
+            StudyReadOnly: this one follows another process's study, or was closed.
+            OSError: the files can't be written, or weights can't be copied; the study stays where it was.
+        """
+        seconds, overwrite = check_durability(durability), check_flag("overwrite", overwrite)
+        directory = absolute(given_path("path", path))  # the process may go elsewhere
+        state = self._state
+        with state.lock:
+            state.own()
+            state.store.wait()
+            with state.change(moves=True), directory_for_study(directory):
+                move(state, self._id, self._definition(), directory, seconds, overwrite)
+
+    def _keep_again(self, directory: Path, mark: DirectoryMark) -> None:
+        """Keep the study in a directory that holds an earlier state of it; see `keep_again`."""
+        with self._state.lock:
+            keep_again(self._state, self._id, self._definition(), directory, mark)
+
+    def _definition(self) -> str:
+        return define(self.space, self.direction, Parts(self.sampler, self.pruner, self.strategy))
+
+    @property
+    def _has_place(self) -> bool:
+        """Whether the directory is still the study's; True for one in memory."""
+        return self._state.store.is_in_place()
+
+    def _let_go(self) -> None:
+        """Write everything and let others have the study's directory; the study goes on in memory."""
+        state = self._state
+        with state.lock:
+            state.settle()
+            state.keep_in(state.store.release())
+
+    def sync(self) -> None:
+        """Have everything on the disk before this returns, whatever the durability; nothing for a study in memory.
+
+        Raises:
+            StorageError: it can't be written.
+        """
+        state = self._state
+        with state.lock:
+            state.settle()
+            state.store.sync()
+
+    def compact(self) -> None:
+        """Make a checkpoint of the whole study now, which loads faster and is smaller than a journal.
+
+        It is made by itself whenever the journal has grown to twice the size of the last one, and on `close`.
+
+        Raises:
+            StudyReadOnly: this process was forked from the one that keeps the study.
+            StorageError: it can't be written; the journal goes on.
+        """
+        state = self._state
+        with state.lock:
+            state.settle()
+            state.store.compact()
+
+    def close(self) -> None:
+        """Write everything, and let others have the study; it can still be read and saved, but not changed.
+
+        Raises:
+            StorageError: what was told can't be written; the study stays open.
+        """
+        state = self._state
+        with state.lock:
+            self._let_go()
+            if state.store.refusal is None:
+                state.keep_in(ClosedStore(StudyClosed("the study was closed; load it again to change it")))
+            self._loaded = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- files
+
+    def save(self, path: str | Path) -> Path:
+        """Write the whole study to a file, replacing an older one at once and as a whole; its path.
+
+        The file is a copy: what happens later is not in it. To have a study kept all the time, give it a `storage`.
+
+        Args:
+            path: the file, or an existing directory that is to hold `checkpoint.msgpack`.
+
+        Raises:
+            StudyExists: that directory is where a study is kept.
+            StorageError: the file can't be written.
+        """
+        path = given_path("path", path)
+        target = path / CHECKPOINT_FILE if path.is_dir() else path
+        if target.name == CHECKPOINT_FILE and any(exists(target.parent / name) for name in JOURNAL_FILES):
+            raise StudyExists(f"{target.parent} is where a study is kept; save to another place")
+        if path.is_dir():
+            refuse_irregular(target)
+        with storage_errors(f"{target} can't be written"), atomic_file(absolute(target)) as file:
+            self._write(file)
+        return target
+
+    def _write(self, file: BinaryIO) -> None:
+        """Write the whole study, as it is now, as a checkpoint."""
+        with self._state.lock:
+            frozen, head = Frozen(self._state.settled_history()), Head(VERSION, 0, self._id, self._definition())
+        write_snapshot(file, frozen, head)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        sampler: Sampler | None = None,
+        pruner: Pruner | None = None,
+        strategy: Strategy | None = None,
+        space: SearchSpace | Mapping[str, Any] | None = None,
+        read_only: bool = False,
+        recover: bool = False,
+        interrupted: Literal["retry", "fail"] = "retry",
+        durability: Durability = "interval",
+    ) -> Self:
+        """A study that was kept or saved; it goes on as if it had never stopped.
+
+        A directory is opened for writing: what happens from now on is kept there. A file is read into memory.
+
+        Args:
+            path: the directory of a study, or a file that `save` wrote.
+            sampler: the sampler to go on with; needed if the study used one of your own.
+            pruner: the pruner to go on with; needed if the study used one of your own.
+            strategy: the strategy to go on with, with its sampler; needed if the study used one of your own.
+            space: another search space to go on in: with more choices, wider bounds, or new parameters that were
+                inactive in all trials. It must hold every trial. A grid starts anew.
+            read_only: only look; the study may be open in another process, whose progress `refresh` takes up.
+            recover: of a damaged study, go on with what is intact and comes before the damage. The damaged files are
+                kept under another name.
+            interrupted: what becomes of trials that were running when the study broke off. "retry": they are asked
+                again first, with their numbers, parameters and resources; the reports they had made are dropped.
+                "fail": they have failed, and keep their reports.
+            durability: see `Study`.
+
+        Raises:
+            FileNotFoundError: there is no study.
+            StudyInUse: another process, or this one, has it open for writing.
+            CorruptCheckpoint: a file is damaged, or not of a version known here.
+            InvalidValue: the study used a part of your own and none is given, or an argument is wrong.
+            InvalidSearchSpace: a trial does not lie in `space`.
+            OSError: a file can't be read.
+        """
+        then = plain(interrupted)
+        if not isinstance(then, str) or then not in ("retry", "fail"):
+            raise InvalidValue(f"interrupted must be 'retry' or 'fail', got interrupted={shown(interrupted)}")
+        read_only, recover = check_flag("read_only", read_only), check_flag("recover", recover)
+        if read_only and space is not None:
+            raise InvalidValue("a study that is only read can't get another space")
+        seconds = check_durability(durability)
+        _check_parts(sampler, strategy, pruner)
+        if space is not None and not isinstance(space, SearchSpace):
+            space = SearchSpace(space)
+        path = absolute(given_path("path", path))
+        lock = writer_lock(path, read_only)
+        try:
+            opened = open_study(path, Given(sampler, pruner, strategy), space, recover)
+            study = cls._of(opened, is_given=any(one is not None for one in (sampler, strategy, space)))
+            state, loaded = study._state, opened.loaded
+            again: list[int] = []
+            if then == "retry" and not read_only:
+                again = state.history.requeued()
+                if again:
+                    state.take_up(state.history)
+            if not read_only:
+                state.followers.sampler.replay()
+            if lock is not None:
+                definition = study._definition()
+                store = keep_on(opened, lock, state.history, state.lock, seconds, definition, bool(again))
+                state.keep_in(store)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        if loaded.damage is not None:
+            logger.warning("%s", loaded.damage)
+        if read_only:
+            refusal = StudyReadOnly(f"{path} was opened with read_only=True and can't be changed")
+            state.keep_in(ClosedStore(refusal))
+            study._loaded = loaded
+            return study
+        if loaded.torn:
+            logger.warning(
+                "%s: the last %d bytes are dropped: a record that was not written to its end when the study broke off",
+                loaded.journal, loaded.torn,
+            )  # fmt: skip
+        if then == "fail":
+            for number in study.table.running.tolist():
+                study.checkpoints.tidy(number)
+                study.tell(number, state=TrialState.FAILED, error=_INTERRUPTED, infrastructure=True)
+        return study
+
+    @classmethod
+    def _of(cls, opened: Opened, is_given: bool) -> Self:
+        """The study that was opened, in memory.
+
+        Args:
+            opened: what was read.
+            is_given: whether the user has given parts or a space for it.
+        """
+        parts, table = opened.parts, opened.history.table
+        own = None if parts.strategy is not None else parts.sampler
+        try:
+            made = cls(table.space, own, parts.strategy, table.direction, parts.pruner)
+        except InvalidSearchSpace as error:
+            if is_given:
+                raise
+            raise CorruptCheckpoint(f"{opened.path}: the sampler does not go with the search space: {error}") from error
+        made._id = opened.loaded.head.study_id
+        made._take_up(opened.path, opened.history)
+        if opened.weights is not None:
+            made.checkpoints.use(opened.weights)
+        return made
+
+    def _take_up(self, path: Path, history: History) -> None:
+        """Go on with a history that was read."""
+        try:
+            self._state.take_up(history)
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+            raise CorruptCheckpoint(f"{path}: its {type(self.strategy).__name__} can't go on: {error}") from error
+
+    def refresh(self) -> bool:
+        """Take up what the writer of a study opened with `read_only=True` has done since; whether there was anything.
+
+        Handles of trials stay valid; views of columns show what they showed.
+
+        Raises:
+            InvalidValue: the study was not opened with `read_only=True` from a directory.
+            FileNotFoundError: there is no study any more.
+            CorruptCheckpoint: a file is damaged, or of another study.
+        """
+        state = self._state
+        with state.lock:
+            if self._loaded is None or self._loaded.directory is None:
+                raise InvalidValue("refresh is for a study that was loaded from a directory with read_only=True")
+            loaded, directory = self._loaded, self._loaded.directory
+            self._loaded = loaded._replace(journal=None)  # if this is broken off, all of it is read the next time
+            state.history.begin()
+            try:
+                newer = follow(loaded)
+                if newer is not None and newer.history is not state.history:
+                    self._take_up(directory, newer.history)
+                elif newer is not None:  # the pruner was told of none of it
+                    state.followers.pruner.attach(state.history)
+                state.history.commit()
+            except BaseException:
+                state.take_up(settled(state.history))
+                raise
+            self._loaded = newer or loaded
+            return newer is not None
+
+    def to_optuna(self, storage: Any = None, study_name: str | None = None) -> optuna.Study:
+        """A study of Optuna's with the same trials, for its plots, its dashboard and its analyses.
+
+        See `fasthpo.exchange.optuna.to_optuna`.
+
+        Args:
+            storage: of Optuna's: a URL such as "sqlite:///study.db" or a storage object; None: in memory.
+            study_name: the study's name there; None: Optuna makes one up.
+
+        Raises:
+            MissingPackage: Optuna is not installed.
+        """
+        from fasthpo.exchange.optuna import to_optuna
+
+        with self._state.lock:
+            return to_optuna(self.table, self.attributes, self.trials, storage, study_name)
+
+    @classmethod
+    def from_optuna(
+        cls,
+        study: optuna.Study,
+        *,
+        space: SearchSpace | None = None,
+        sampler: Sampler | None = None,
+        pruner: Pruner | None = None,
+        storage: str | Path | None = None,
+        durability: Durability = "interval",
+    ) -> Self:
+        """A study with the trials of one of Optuna's, to go on here.
+
+        Optuna's space is made up as it runs. A parameter that all completed trials have is taken to be there always,
+        with the widest bounds that it was given. Any other is conditional: on the first parameter with countable values
+        of which it depends, which is to say that it was there exactly when that one had certain values. If there is
+        none, say the space yourself. See `fasthpo.exchange.optuna.from_optuna`.
+
+        Args:
+            study: Optuna's, with one objective.
+            space: the search space; None: as above, or the one that `to_optuna` noted down.
+            sampler, pruner, storage, durability: as of a `Study`.
+
+        Raises:
+            MissingPackage: Optuna is not installed.
+            InvalidSearchSpace: the space can't be found out, or a trial is no point of it.
+            InvalidValue: the study has several objectives.
+        """
+        from fasthpo.exchange.optuna import from_optuna
+
+        found = from_optuna(study, space)
+        made = cls(found.space, sampler, direction=found.direction, pruner=pruner)
+        made._state.take_up(found.history)
+        made._state.followers.sampler.replay()
+        for name, value in found.attributes.items():
+            made.set_attribute(name, value)
+        if storage is not None:
+            made.keep_at(storage, durability)
+        return made
+
+    def __reduce__(self) -> NoReturn:
+        raise NotCopyable(
+            "a study can't be pickled or copied, as it is the only writer of its trials: write it with "
+            "study.save(path), and take that up with fasthpo.Study.load(path)"
+        )
+
+    def __repr__(self) -> str:
+        number = self.table.best_number
+        best = "none" if number is None else f"{self.table.values[number]:.6g} (trial {number})"
+        return f"Study({len(self)} trials, {self.direction}, {type(self.sampler).__name__}, best={best})"
+
+
+def _check_parts(sampler: object, strategy: object, pruner: object) -> None:
+    """Make sure that these are what they must be; each may be None.
+
+    Raises:
+        InvalidValue: one is something else.
+    """
+    _check_type("sampler", sampler, Sampler, "TPESampler()")
+    _check_type("strategy", strategy, Strategy, "Hyperband(max_resource=81)")
+    _check_type("pruner", pruner, Pruner, "MedianPruner()")
+
+
+def _check_type(what: str, value: object, kind: type, example: str) -> None:
+    if value is not None and not isinstance(value, kind):
+        hint = f": call it, {value.__name__}(...)" if isinstance(value, type) and issubclass(value, kind) else ""
+        raise InvalidValue(f"{what} must be a {kind.__name__}, such as {example}, got {shown(value)}{hint}")
+
+
+def new_id() -> bytes:
+    """A name for a study that no other has."""
+    return secrets.token_bytes(ID_SIZE)

@@ -1,0 +1,135 @@
+"""A history made of columns: of a file's, another space's, another library's, or its own before a call broke off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.space.encoding import decode_column, encode_columns
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.frozen import Columns, Frozen
+from fasthpo.trials.history import History
+from fasthpo.trials.metrics import Metrics
+from fasthpo.trials.objectives import Direction
+from fasthpo.trials.segments import COLUMNS as LEG_COLUMNS
+from fasthpo.trials.segments import OpenLeg
+from fasthpo.trials.table import TRIAL_COLUMNS, TrialTable
+from fasthpo.trials.trial import TrialState
+
+
+def rebuild(
+    space: SearchSpace,
+    direction: Direction,
+    columns: Columns,
+    waiting: Iterable[int] = (),
+    open_legs: Iterable[tuple[int, float, int]] = (),
+) -> History:
+    """The history that columns describe, which the caller has checked.
+
+    Args:
+        space, direction: of the study.
+        columns: the trials.
+        waiting: the numbers of those that wait, in the order in which they will be asked.
+        open_legs: (number, start, reports) of the running ones under a multi-fidelity strategy, as in `OpenLeg`.
+    """
+    table = TrialTable(space, direction)
+    table.restore({"params": columns.params, **columns.trials, "tell_order": columns.tell_order})
+    table.reports.fill(columns.reports["trial"], columns.reports["step"], columns.reports["value"])
+    table.reports.failures = dict(columns.failures)
+    legs = (column.tolist() for column in columns.legs.values())
+    for trial, resource, value, charge, state, start, end in zip(*legs, strict=True):
+        table.legs.append(trial, resource, value, charge, TrialState(state), start, end)
+    for number, start, reports in open_legs:
+        table.legs.open[number] = OpenLeg(start, reports)
+    table.metrics = Metrics.of_measured(columns.metrics)
+    table.errors = dict(columns.errors)
+    history = History(table)
+    history.waiting.extend(waiting)
+    return history
+
+
+def settled(history: History) -> History:
+    """A history without what a call that was broken off has begun to change; equal to the old one if nothing was.
+
+    Args:
+        history: the old one, whose arrays and queues may be half changed; see `Savepoint`.
+    """
+    table, savepoint = history.table, history.table.savepoint
+    n, told, reported, ended, draws = savepoint.extent or history.extent
+    trials = {name: getattr(table, f"_{name}")[:n].copy() for name in TRIAL_COLUMNS}
+    params, legs = table._params[:, :n].copy(), dict(table.legs.open)
+    metrics = table.metrics.frozen()
+    waiting = list(history.waiting)
+    if savepoint.extent is not None:
+        for numbers, columns in reversed(savepoint.columns):
+            earlier = numbers < n
+            for name, old in columns.items():
+                trials[name][numbers[earlier]] = old[earlier]
+        for number, (entries, row, leg) in savepoint.entries.items():
+            for name, entry in zip(TRIAL_COLUMNS, entries, strict=True):
+                trials[name][number] = entry
+            if row is not None:
+                params[:, number] = row
+            legs.pop(number, None)
+            if leg is not None:
+                legs[number] = leg
+        for number, place, names in reversed(savepoint.metrics):
+            del metrics.names[names:]
+            if number < len(metrics.place):
+                metrics.place[number] = place
+        started = set(savepoint.started)
+        waiting = savepoint.started + [number for number in waiting if number < n and number not in started]
+    reports = table.reports.until(reported)
+    columns_of_legs = {name: table.legs.column(name)[:ended].copy() for name in LEG_COLUMNS}
+    failed = trials["states"] == TrialState.FAILED
+    errors = {number: text for number, text in table.errors.items() if number < n and failed[number]}
+    failures = {number: i for number, i in table.reports.failures.items() if number < n and failed[number]}
+    columns = Columns(
+        params, trials, metrics.measured(n), table._tell_order[:told].copy(), reports, columns_of_legs, errors, failures
+    )
+    open_legs = [(number, leg.start, leg.reports) for number, leg in sorted(legs.items()) if number < n]
+    same = rebuild(table.space, table.direction, columns, waiting, open_legs)
+    same.next_draw, same.attributes = draws, dict(history.attributes)
+    return same
+
+
+def fitted(history: History, space: SearchSpace) -> History:
+    """A history in another space, which must hold every trial: choices may be added and bounds widened.
+
+    A new parameter must be one that is inactive in all trials so far. Values keep their meaning: a choice is the same
+    choice wherever it now stands in the list.
+
+    Raises:
+        InvalidSearchSpace: a trial is no point of the space; names the parameter and the value.
+    """
+    frozen = Frozen(history)
+    columns, old = frozen.columns(), history.table.space
+    states = columns.trials["states"]
+    # a trial that was broken off waits with all its parameters
+    begun = np.flatnonzero((states != TrialState.WAITING) | ~np.isnan(columns.trials["starts"]))
+    params = np.full((len(space), len(states)), np.nan)
+    try:
+        given = {name: columns.params[j, begun] for j, name in enumerate(old.names)}
+        decoded = {
+            name: decode_column(old[name], column)
+            for name, column in given.items()
+            if name in space or not np.isnan(column).all()
+        }
+        params[:, begun] = encode_columns(space, decoded).T
+        for number in history.waiting:
+            if np.isnan(columns.trials["starts"][number]):
+                row = columns.params[:, number]
+                part = {name: old[name].decode(x) for name, x in zip(old.names, row, strict=True) if x == x}
+                params[:, number] = space.encode_part(part)
+    except InvalidParameters as error:
+        raise InvalidSearchSpace(
+            f"the new search space must hold every trial of the study, but {error}; "
+            f"the study's space is {old!r}, the new one {space!r}"
+        ) from error
+    changed = rebuild(
+        space, history.table.direction, columns._replace(params=params), history.waiting, frozen.open_legs
+    )
+    changed.next_draw, changed.attributes = history.next_draw, history.attributes
+    return changed

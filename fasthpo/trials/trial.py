@@ -1,0 +1,289 @@
+"""Trials: their states, the handle an objective gets, and what an objective may return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+from fasthpo.errors import InvalidValue
+from fasthpo.space.parameter import Value
+from fasthpo.values import as_number, check_index, check_text, shown
+
+
+class TrialState(IntEnum):
+    """Where a trial stands."""
+
+    RUNNING = 0  #: asked for, not yet told
+    COMPLETE = 1  #: told a value
+    PRUNED = 2  #: ended early because it was not promising
+    FAILED = 3  #: ended without a usable value
+    WAITING = 4  #: enqueued, not yet asked for
+    PAUSED = 5  #: between two rungs of a multi-fidelity strategy
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the trial has ended for good."""
+        return self in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+
+
+class TrialSource(Protocol):
+    """What a `Trial` handle reads from and writes to; the study."""
+
+    def __len__(self) -> int: ...
+    def trial_params(self, number: int) -> dict[str, Value]: ...
+    def trial_state(self, number: int) -> TrialState: ...
+    def trial_value(self, number: int) -> float | None: ...
+    def trial_reports(self, number: int) -> dict[int, float]: ...
+    def trial_metrics(self, number: int) -> dict[str, float]: ...
+    def trial_error(self, number: int) -> str | None: ...
+    def trial_times(self, number: int) -> tuple[float, float, float]: ...
+    def trial_resource(self, number: int) -> int | None: ...
+    def trial_start_resource(self, number: int) -> int: ...
+    def trial_rungs(self, number: int) -> dict[int, float]: ...
+    def trial_checkpoint_dir(self, number: int) -> Path: ...
+    def report(self, number: int, value: float, step: int) -> None: ...
+    def should_prune(self, number: int) -> bool: ...
+
+
+class Trial(Mapping[str, Value]):
+    """A number and a reference to its study; also a read-only mapping of the trial's active parameters.
+
+    Everything but `number` and the parameters is looked up when asked for, so a handle is never stale. A copy or a
+    pickle of a trial is a dict of its parameters, as the study stays where it is.
+
+    Example:
+        >>> import fasthpo
+        >>> study = fasthpo.Study(fasthpo.SearchSpace({"x": fasthpo.Continuous(0.0, 1.0)}))
+        >>> trial = study.ask()
+        >>> trial["x"] == trial.params["x"] == dict(**trial)["x"]
+        True
+    """
+
+    __slots__ = ("_params", "_source", "number")
+
+    def __init__(self, number: int, source: TrialSource) -> None:
+        self.number = number
+        self._source = source
+        self._params: dict[str, Value] | None = None
+
+    # --- a mapping of its parameters
+
+    def _mapping(self) -> dict[str, Value]:
+        if self._params is None:
+            self._params = self._source.trial_params(self.number)
+        return self._params
+
+    @property
+    def params(self) -> dict[str, Value]:
+        """The active parameters by name, as plain Python values (a new dict)."""
+        return dict(self._mapping())
+
+    def __getitem__(self, name: str) -> Any:
+        return self._mapping()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._mapping())
+
+    def __len__(self) -> int:
+        return len(self._mapping())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Trial):
+            return self.number == other.number and self._source is other._source
+        return self._mapping() == other if isinstance(other, Mapping) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((id(self._source), self.number))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (self.params,)
+
+    def __repr__(self) -> str:
+        return f"Trial(number={self.number}, state={self.state.name}, value={self.value}, params={self._mapping()})"
+
+    # --- what the objective uses
+
+    def report(self, value: float, step: int) -> None:
+        """Report an intermediate value.
+
+        Args:
+            value: the objective's value so far; NaN is allowed and ranks worst.
+            step: how far the trial is (an epoch, a fold), not negative. The first value at a step stands.
+
+        Raises:
+            InvalidValue: not a number, or no such step.
+            TrialStateError: the trial has ended.
+        """
+        self._source.report(self.number, value, step)
+
+    def should_prune(self) -> bool:
+        """Whether the study's pruner would end the trial now; then raise `TrialPruned`."""
+        return self._source.should_prune(self.number)
+
+    # --- what anyone may read
+
+    @property
+    def state(self) -> TrialState:
+        """Where the trial stands."""
+        return self._source.trial_state(self.number)
+
+    @property
+    def value(self) -> float | None:
+        """The objective's value: the one told, or of a pruned trial the last valid one; None if there is none."""
+        return self._source.trial_value(self.number)
+
+    def objective_value(self) -> float | None:
+        """The same as `value`."""
+        return self.value
+
+    @property
+    def reports(self) -> dict[int, float]:
+        """Intermediate values by step, in ascending order of steps."""
+        return self._source.trial_reports(self.number)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Further metrics that the objective returned beside its value."""
+        return self._source.trial_metrics(self.number)
+
+    @property
+    def error(self) -> str | None:
+        """Why the trial failed (a traceback where there is one); None if it did not."""
+        return self._source.trial_error(self.number)
+
+    @property
+    def start_time(self) -> float:
+        """When it was asked for, in seconds since the epoch; NaN if it has not been."""
+        return self._source.trial_times(self.number)[0]
+
+    @property
+    def end_time(self) -> float:
+        """When it was told, in seconds since the epoch; NaN if it has not been."""
+        return self._source.trial_times(self.number)[1]
+
+    @property
+    def duration(self) -> float:
+        """Seconds from ask to tell, without those in which it was paused; NaN while it runs for the first time."""
+        return self._source.trial_times(self.number)[2]
+
+    @property
+    def resource(self) -> int | None:
+        """How far to train, in all, under a multi-fidelity strategy; None under any other.
+
+        Example:
+            >>> import fasthpo
+            >>> study = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, strategy=fasthpo.ASHA(max_resource=9))
+            >>> trial = study.ask()
+            >>> list(range(trial.start_resource, trial.resource))  # the epochs to train now
+            [0]
+        """
+        return self._source.trial_resource(self.number)
+
+    @property
+    def start_resource(self) -> int:
+        """From where on to train: the resource that a resumed trial has reached already; 0 for a new one."""
+        return self._source.trial_start_resource(self.number)
+
+    @property
+    def rungs(self) -> dict[int, float]:
+        """Under a multi-fidelity strategy the values told so far, by the resource at which they were reached."""
+        return self._source.trial_rungs(self.number)
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """A directory of the trial's own for its weights, which exists. A resumed trial finds there what it saved.
+
+        It lies in the study's directory; in a temporary one, which goes when the program ends, if the study has none.
+
+        Raises:
+            StorageError: it can't be made, for instance because the study's directory was removed.
+        """
+        return self._source.trial_checkpoint_dir(self.number)
+
+
+class TrialSequence(Sequence[Trial]):
+    """The trials of a study as a sequence; a handle is made only for an entry that is looked at."""
+
+    def __init__(self, source: TrialSource) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    @overload
+    def __getitem__(self, index: int) -> Trial: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Trial]: ...
+    def __getitem__(self, index: int | slice) -> Trial | list[Trial]:
+        if isinstance(index, slice):
+            return [Trial(i, self._source) for i in range(*index.indices(len(self)))]
+        return Trial(check_index("the study", index, len(self)), self._source)
+
+    def __iter__(self) -> Iterator[Trial]:
+        return (Trial(i, self._source) for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} trials>"
+
+
+@dataclass(frozen=True)
+class TrialMetrics:
+    """The value an objective reached, and further metrics.
+
+    Args:
+        value: the objective's value.
+        metrics: further numbers by name.
+
+    Raises:
+        InvalidValue: the value is no number, or the metrics are no mapping.
+    """
+
+    value: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", as_number("value", self.value))  # not the tensor, which may hold a graph
+        if not isinstance(self.metrics, Mapping):
+            raise InvalidValue(f"metrics must map names to numbers, got metrics={shown(self.metrics)}")
+
+    def objective_value(self) -> float:
+        """The same as `value`."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What an objective may return: `TrialResult.success(...)` or `TrialResult.failure(...)`."""
+
+    metrics: TrialMetrics | None = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.metrics is not None and not isinstance(self.metrics, TrialMetrics):
+            raise InvalidValue(
+                f"metrics must be TrialMetrics, got metrics={shown(self.metrics)}; see TrialResult.success"
+            )
+        object.__setattr__(self, "error", None if self.error is None else check_text("error", self.error))
+
+    @classmethod
+    def success(cls, metrics: TrialMetrics | float) -> TrialResult:
+        """The trial reached `metrics` (or a bare value).
+
+        Example:
+            >>> TrialResult.success(TrialMetrics(0.9, metrics={"loss": 0.3})).is_success
+            True
+        """
+        return cls(metrics=metrics if isinstance(metrics, TrialMetrics) else TrialMetrics(metrics))
+
+    @classmethod
+    def failure(cls, error: str) -> TrialResult:
+        """The trial failed, and why."""
+        return cls(error=str(error))
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it carries a value."""
+        return self.metrics is not None

@@ -1,0 +1,314 @@
+"""What a tuner is told before it starts. Everything is checked here, when it is made."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+from fasthpo import pruners
+from fasthpo.errors import InvalidValue
+from fasthpo.pruners.base import Pruner
+from fasthpo.samplers.base import check_seed
+from fasthpo.storage.weights import Keep, check_keep
+from fasthpo.system.paths import given_path
+from fasthpo.trials.objectives import check_direction
+from fasthpo.values import as_number, check_count, check_flag, plain, shown
+
+# by strategy, which is also the pruner's name: the fields that it uses, which are arguments of the pruner
+PRUNING_STRATEGIES: dict[str, tuple[str, ...]] = {
+    "median": ("min_steps", "n_startup_trials"),
+    "percentile": ("min_steps", "percentile", "n_startup_trials"),
+    "threshold": ("lower", "upper", "min_steps"),
+    "patient": ("patience", "min_delta"),
+    "wilcoxon": ("p_threshold", "n_startup_steps"),
+    "successive_halving": ("min_resource", "reduction_factor"),
+}
+_FORBIDDEN = re.compile(r'[/\\<>:"|?*\x00-\x1f]')  # in file names, on Windows or everywhere
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # no file names on Windows
+_LONGEST_NAME = 200  # bytes; file systems end at 255, and temporary names are longer
+
+
+def _checked_name(given: Any) -> str:
+    name = plain(given)
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidValue(f"study_name must be a string that is not empty, got study_name={shown(name)}")
+    why = None
+    if found := _FORBIDDEN.search(name):
+        why = f"it must not contain {found.group()!r}"
+    elif name in (".", ".."):
+        why = "it must not be a directory of its own meaning"
+    elif name != name.strip() or name.endswith("."):
+        why = "it must not begin or end with a space or end with a dot"
+    elif _DEVICES.fullmatch(name):
+        why = "Windows keeps it for a device"
+    elif len(name.encode(errors="surrogatepass")) > _LONGEST_NAME:
+        why = f"it must not be longer than {_LONGEST_NAME} bytes"
+    if why is not None:
+        raise InvalidValue(f"study_name names a directory: {why}, got study_name={shown(name)}")
+    return name
+
+
+def _checked_duration(duration: Any) -> float:
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else as_number("max_duration", duration)
+    if not seconds > 0:
+        raise InvalidValue(f"max_duration must be a positive number of seconds, got max_duration={shown(duration)}")
+    return seconds
+
+
+class _Config:
+    """Frozen dataclasses that normalise what they are given, and go to a plain dict and back."""
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """The config that `to_dict` described.
+
+        Raises:
+            InvalidValue: an unknown field, or a value that is not allowed.
+        """
+        known = list(cls.__dataclass_fields__)  # type: ignore[attr-defined]
+        for name in fields:
+            if name not in known:
+                raise InvalidValue(f"{cls.__name__} has no field {name!r}; it has {known}")
+        return cls(**fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruningConfig(_Config):
+    """When a trial is given up, judged by what it reports.
+
+    Args:
+        strategy: which pruner, see its class for what it does: "median" (`MedianPruner`), "percentile"
+            (`PercentilePruner`), "threshold" (`ThresholdPruner`), "patient" (`PatientPruner`, where patience decides
+            alone), "wilcoxon" (`WilcoxonPruner`), or "successive_halving" (`SuccessiveHalvingPruner`).
+        min_steps: no pruning while a trial's step is smaller (median, percentile, threshold).
+        percentile: 0 to 1 (percentile): the share of trials that is good enough to go on; 0.25 keeps the best quarter,
+            0.5 is the median. (`PercentilePruner` itself takes 0 to 100.)
+        n_startup_trials: no pruning before so many trials have ended, completed or pruned (median, percentile).
+        lower, upper: the values allowed (threshold); None: no bound.
+        patience: how many reports may pass without getting better (patient).
+        min_delta: getting better means by more than this (patient).
+        p_threshold: 0 to 1; the larger, the more is pruned (wilcoxon).
+        n_startup_steps: no pruning of a trial with fewer steps in common with the best one (wilcoxon).
+        min_resource: the step of the first rung (successive_halving).
+        reduction_factor: one in so many trials passes a rung (successive_halving).
+
+    Raises:
+        InvalidValue: an argument is out of its range, or would have no effect on the chosen strategy.
+
+    Example:
+        >>> PruningConfig(strategy="percentile", percentile=0.25).make_pruner().percentile
+        25.0
+    """
+
+    strategy: str = "median"
+    min_steps: int = 0
+    percentile: float = 0.5
+    n_startup_trials: int = 5
+    lower: float | None = None
+    upper: float | None = None
+    patience: int = 5
+    min_delta: float = 0.0
+    p_threshold: float = 0.1
+    n_startup_steps: int = 2
+    min_resource: int = 1
+    reduction_factor: int = 3
+
+    def __post_init__(self) -> None:
+        self._set(strategy=plain(self.strategy))
+        if not isinstance(self.strategy, str) or self.strategy not in PRUNING_STRATEGIES:
+            raise InvalidValue(
+                f"strategy must be one of {list(PRUNING_STRATEGIES)}, got strategy={shown(self.strategy)}"
+            )
+        self._set(percentile=self._checked_share())
+        used = PRUNING_STRATEGIES[self.strategy]
+        for name, field in type(self).__dataclass_fields__.items():
+            value = getattr(self, name)
+            if name != "strategy" and name not in used and (type(value) is bool or value != field.default):
+                users = [f'strategy="{other}"' for other, names in PRUNING_STRATEGIES.items() if name in names]
+                raise InvalidValue(
+                    f'{name} has no effect for strategy="{self.strategy}", got {name}={shown(value)}; '
+                    f"it is for {' and '.join(users)}"
+                )
+        options = self.make_pruner().options()  # the pruner checks what it is given
+        self._set(**{name: options[name] for name in used if name != "percentile"})
+
+    def _checked_share(self) -> float:
+        share = as_number("percentile", self.percentile)
+        if 1 < share <= 100:
+            raise InvalidValue(
+                f"PruningConfig takes a percentile from 0 to 1, got percentile={share:g}; did you mean {share / 100:g}?"
+            )
+        if not 0 <= share <= 1 or 0 < share < 0.01:
+            raise InvalidValue(f"percentile must be 0, or between 0.01 and 1, got percentile={share:g}")
+        if self.strategy == "median" and share != 0.5:
+            raise InvalidValue(
+                f'percentile must be 0.5 for strategy="median", got percentile={share:g}; '
+                'use strategy="percentile" for any other'
+            )
+        return share
+
+    def make_pruner(self) -> Pruner:
+        """A new pruner of this kind."""
+        options = {name: getattr(self, name) for name in PRUNING_STRATEGIES[self.strategy]}
+        if self.strategy == "percentile":
+            options["percentile"] = round(100 * self.percentile, 10)  # 100 * 0.29 is 28.999999999999996
+        if self.strategy == "patient":
+            options["wrapped_pruner"] = None
+        return pruners.builtin()[self.strategy](**options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config in plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStoppingConfig(_Config):
+    """When a training loop stops because it no longer gets better; see `EarlyStopping`.
+
+    Args:
+        patience: how many values in a row may fail to improve on the best one; at that many the loop stops.
+        min_delta: an improvement must be larger than this, in the unit of the value.
+        restore_best_weights: keep a copy of the weights at the best value.
+
+    Raises:
+        InvalidValue: patience below 1, or min_delta negative or not finite.
+    """
+
+    patience: int = 5
+    min_delta: float = 0.0
+    restore_best_weights: bool = True
+
+    def __post_init__(self) -> None:
+        delta = as_number("min_delta", self.min_delta)
+        if not 0 <= delta < math.inf:
+            raise InvalidValue(f"min_delta must be finite and not negative, got min_delta={delta}")
+        self._set(
+            patience=check_count("patience", self.patience, 1),
+            min_delta=delta,
+            restore_best_weights=check_flag("restore_best_weights", self.restore_best_weights),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config in plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TunerConfig(_Config):
+    """What a `HyperparameterTuner` does, and for how long.
+
+    A study needs an end: `max_trials`, `max_duration`, `max_total_resource`, or a finite space or grid.
+    `max_duration=math.inf` says that it is to run until `tuner.stop()` or Ctrl-C.
+
+    Args:
+        study_name: names the study and its directory `output_dir/study_name`.
+        direction: "minimize" or "maximize".
+        objective_metric: which metric is the objective, when the objective function returns a mapping of metrics.
+        max_trials: how many trials the study may have in all, resumed ones included. Under a multi-fidelity strategy
+            those that are paused then still go on, so that the best is trained to the end.
+        max_duration: seconds (or a `timedelta`) after which `optimize` starts no new trial, counted for each call
+            anew. A running trial is not cut off.
+        max_total_resource: how much resource all trials together may cost, under a multi-fidelity strategy. The run
+            ends before the first training that would cost more than is left.
+        max_consecutive_failures: after how many failed trials in a row `optimize` starts no new trial; None: it goes
+            on. They are counted in the order in which trials end, whatever number of workers runs them, for each call
+            of `optimize` anew; a trial that is tried again (`retries`) counts once, when it has failed for good. Any
+            other end of a trial begins the count anew: its value, being pruned, a pause between rungs.
+        max_initial_failures: after how many failed trials `optimize` raises `AllTrialsFailed` if the study has no other
+            trial that has ended, those before a resume included; None: never.
+        pruning: when trials are given up; None: never, unless the objective raises `TrialPruned` of its own accord.
+        early_stopping: what `tuner.early_stopping()` hands to a training loop.
+        output_dir: the directory that holds the study's directory; `~` at its beginning is the home directory.
+        save_checkpoints: keep the study in its directory, every trial from the first one on (see `Study`), and write
+            `trial_history.json`, `statistics.json` and `best_parameters.json` at the end of each run. Without it
+            nothing is written, unless `tuner.save_checkpoint()` is called.
+        keep_checkpoints: which trials' weights (`trial.checkpoint_dir`) stay: "all", "best" for those of the best
+            completed trial, or n for those of the n best; the others' are removed as the study goes. Trials that run,
+            or are paused and may still be promoted, keep theirs.
+        seed: the seed of the sampler that `HyperparameterTuner.with_...` makes, 0 to 2**64 - 1; None draws one.
+        compress_history: write `trial_history.json.gz` instead of `trial_history.json`.
+        overwrite: replace a study that `output_dir/study_name` holds already, instead of refusing to.
+
+    Raises:
+        InvalidValue: a name that is no portable name of a directory, or any other argument out of its range.
+
+    Example:
+        >>> config = TunerConfig("my_study", direction="maximize", objective_metric="eval_accuracy", max_trials=50)
+        >>> config.study_dir.as_posix()
+        'hyperopt_results/my_study'
+    """
+
+    study_name: str
+    _: KW_ONLY
+    direction: str = "minimize"
+    objective_metric: str | None = None
+    max_trials: int | None = None
+    max_duration: float | timedelta | None = None
+    max_total_resource: int | None = None
+    max_consecutive_failures: int | None = None
+    max_initial_failures: int | None = 10
+    pruning: PruningConfig | None = None
+    early_stopping: EarlyStoppingConfig | None = None
+    output_dir: str | Path = "./hyperopt_results"
+    save_checkpoints: bool = False
+    keep_checkpoints: Keep = "all"
+    seed: int | None = None
+    compress_history: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        metric = plain(self.objective_metric)
+        if metric is not None and (not isinstance(metric, str) or not metric):
+            raise InvalidValue(
+                f"objective_metric must be None or a metric's name, got objective_metric={shown(metric)}"
+            )
+        for name, kind in (("pruning", PruningConfig), ("early_stopping", EarlyStoppingConfig)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise InvalidValue(f"{name} must be None or a {kind.__name__}, got {name}={shown(value)}")
+        self._set(
+            study_name=_checked_name(self.study_name),
+            objective_metric=metric,
+            direction=check_direction(self.direction),
+            max_duration=None if self.max_duration is None else _checked_duration(self.max_duration),
+            output_dir=given_path("output_dir", self.output_dir, "the path of a directory"),
+            keep_checkpoints=check_keep(self.keep_checkpoints),
+            seed=None if self.seed is None else check_seed(self.seed),
+        )
+        for name in ("max_trials", "max_total_resource", "max_consecutive_failures", "max_initial_failures"):
+            value = getattr(self, name)
+            self._set(**{name: None if value is None else check_count(name, value, 1)})
+        for name in ("save_checkpoints", "compress_history", "overwrite"):
+            self._set(**{name: check_flag(name, getattr(self, name))})
+
+    @property
+    def study_dir(self) -> Path:
+        """The study's directory, `output_dir/study_name`."""
+        return Path(self.output_dir) / self.study_name
+
+    @property
+    def max_seconds(self) -> float:
+        """`max_duration` in seconds; infinite if there is none."""
+        if self.max_duration is None:
+            return math.inf
+        assert isinstance(self.max_duration, float)  # a timedelta became seconds on construction
+        return self.max_duration
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config in plain values; `from_dict` reads it."""
+        return {**asdict(self), "output_dir": str(self.output_dir)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        nested: dict[str, type[_Config]] = {"pruning": PruningConfig, "early_stopping": EarlyStoppingConfig}
+        made = {name: kind.from_dict(fields[name]) for name, kind in nested.items() if fields.get(name) is not None}
+        return super().from_dict({**fields, **made})

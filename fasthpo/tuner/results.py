@@ -1,0 +1,313 @@
+"""What a run comes back with."""
+
+from __future__ import annotations
+
+import io
+import threading
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+import numpy as np
+
+from fasthpo.errors import NotCopyable, StudyReadOnly
+from fasthpo.space.parameter import Value
+from fasthpo.storage.snapshot_reader import read_snapshot
+from fasthpo.strategies.multi_fidelity import MultiFidelity
+from fasthpo.strategies.summary import RungStatistics
+from fasthpo.study.reader import StudyReader
+from fasthpo.study.study import Study
+from fasthpo.system.forked import renew_in_forked
+from fasthpo.trials.reports import NONE
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import Trial, TrialSequence, TrialState
+from fasthpo.values import IntArray
+
+
+class StopReason(StrEnum):
+    """What ended a run. Each is also its plain text: `result.stop_reason == "max_trials"`."""
+
+    MAX_TRIALS = "max_trials"  #: the study has as many trials as it may have
+    MAX_DURATION = "max_duration"  #: the time was up
+    MAX_TOTAL_RESOURCE = "max_total_resource"  #: what comes next would cost more resource than is left
+    SPACE_EXHAUSTED = "space_exhausted"  #: every point of the space, or of the grid, was tried
+    STOPPED = "stopped"  #: `tuner.stop()` was called
+    INTERRUPTED = "interrupted"  #: Ctrl-C
+    MAX_CONSECUTIVE_FAILURES = "max_consecutive_failures"  #: so many trials failed in a row
+
+
+@dataclass(frozen=True)
+class StudyStatistics:
+    """A study in numbers. Finished trials are those that completed, were pruned, or failed.
+
+    Attributes:
+        total_trials: how many trials the study has, unfinished ones included.
+        completed_trials, failed_trials, pruned_trials: how many ended so.
+        paused_trials: how many a multi-fidelity strategy has left at a rung below the last.
+        success_rate: 100 * completed / finished, in percent; 0 if none has finished.
+        pruning_rate: 100 * pruned / finished, in percent; 0 if none has finished.
+        best_value: the best finite value; None if there is none.
+        best_trial_number: the trial that reached it.
+        total_duration: seconds that `optimize` has run, over all calls. For the part before a checkpoint was loaded,
+            the seconds during which at least one trial was running.
+        average_trial_duration: seconds from start to end, averaged over the finished trials; None if there is none.
+            Pauses between rungs do not count.
+        resource_spent: what all trials have cost. Under a multi-fidelity strategy in its unit; under any other a report
+            counts as one unit.
+        resource_saved: what pruned trials would have cost beyond that, had they gone on: to the end of their rung;
+            without a multi-fidelity strategy to as many reports as the completed trials made on average.
+        rungs: what has happened at each rung of a multi-fidelity strategy (`RungStatistics`); else empty.
+    """
+
+    total_trials: int
+    completed_trials: int
+    failed_trials: int
+    pruned_trials: int
+    success_rate: float
+    pruning_rate: float
+    best_value: float | None
+    best_trial_number: int | None
+    total_duration: float
+    average_trial_duration: float | None
+    paused_trials: int = 0
+    resource_spent: int = 0
+    resource_saved: float = 0.0
+    rungs: tuple[RungStatistics, ...] = ()
+
+    @classmethod
+    def of(cls, study: Study, total_duration: float) -> StudyStatistics:
+        """The statistics of a study's trials after `total_duration` seconds."""
+        with study._lock:
+            return cls._of(study, total_duration)
+
+    @classmethod
+    def _of(cls, study: Study, total_duration: float) -> StudyStatistics:
+        table, strategy = study.table, study.strategy
+        complete, pruned, failed = (
+            table.counts[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+        )
+        finished = complete + pruned + failed
+        ended = table.tell_order
+        best = table.best_number
+        return cls(
+            total_trials=len(table),
+            completed_trials=complete,
+            failed_trials=failed,
+            pruned_trials=pruned,
+            success_rate=100 * complete / finished if finished else 0.0,
+            pruning_rate=100 * pruned / finished if finished else 0.0,
+            best_value=None if best is None else float(table.values[best]),
+            best_trial_number=best,
+            total_duration=total_duration,
+            average_trial_duration=_busy(table, ended) / finished if finished else None,
+            paused_trials=table.counts[TrialState.PAUSED],
+            resource_spent=table.legs.spent if len(table.legs) else len(table.reports),
+            resource_saved=_saved(table),
+            rungs=tuple(strategy.rung_statistics()) if isinstance(strategy, MultiFidelity) else (),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The statistics in plain values."""
+        return {**asdict(self), "rungs": [rung._asdict() for rung in self.rungs]}
+
+
+def _busy(table: TrialTable, numbers: IntArray) -> float:
+    """Seconds that trials have run, in all."""
+    legs = table.legs
+    if not len(legs):
+        return float((table.ends[numbers] - table.starts[numbers]).clip(min=0.0).sum())
+    own = np.isin(legs.column("trial"), numbers)
+    return float((legs.column("end")[own] - legs.column("start")[own]).clip(min=0.0).sum())
+
+
+def _saved(table: TrialTable) -> float:
+    """The resource that pruned trials did not take."""
+    legs, reports, states = table.legs, table.reports, table.states
+    if len(legs):
+        pruned = np.flatnonzero(legs.column("state") == TrialState.PRUNED)
+        # at a rung of its own each; what came before has been charged already
+        begun = np.where(legs.previous[pruned] == NONE, 0, legs.resource[legs.previous[pruned]])
+        return float((legs.resource[pruned] - begun - legs.charge[pruned]).clip(min=0).sum())
+    counts = np.bincount(reports.trial[: len(reports)], minlength=len(table))
+    complete = counts[(states == TrialState.COMPLETE) & (counts > 0)]
+    if not len(complete):
+        return 0.0
+    return float((complete.mean() - counts[states == TrialState.PRUNED]).clip(min=0.0).sum())
+
+
+def busy_seconds(table: TrialTable) -> float:
+    """For how many seconds at least one of the finished trials was running."""
+    legs = table.legs
+    starts, ends = (
+        (legs.column("start"), legs.column("end"))
+        if len(legs)
+        else (table.starts[table.tell_order], table.ends[table.tell_order])
+    )
+    order = np.argsort(starts)
+    starts, ends = starts[order], ends[order]
+    latest_before = np.concatenate([[-np.inf], np.maximum.accumulate(ends)[:-1]])
+    return float(np.maximum(0.0, ends - np.maximum(starts, latest_before)).sum())
+
+
+class SavedTrials(StudyReader):
+    """The trials of a study as they were when its result was pickled or copied, to be read only.
+
+    Args:
+        checkpoint: what `Study.save` writes.
+        weights: where the study's trials had their weights; None if none had any.
+        resumable: whether its strategy resumes a trial from what it has reached.
+    """
+
+    def __init__(self, checkpoint: bytes, weights: str | None, resumable: bool) -> None:
+        self._table = read_snapshot(checkpoint).history.table
+        self._reading = threading.RLock()
+        renew_in_forked(self, _reading=threading.RLock)
+        self.made_of = checkpoint, weights, resumable
+
+    @property
+    def table(self) -> TrialTable:
+        return self._table
+
+    @property
+    def _lock(self) -> threading.RLock:
+        return self._reading
+
+    def report(self, number: int, value: float, step: int) -> NoReturn:
+        raise StudyReadOnly(_NO_STUDY)
+
+    def should_prune(self, number: int) -> NoReturn:
+        raise StudyReadOnly(_NO_STUDY)
+
+    def trial_start_resource(self, number: int) -> int:
+        return self.table.legs.reached(number) if self.made_of[2] else 0
+
+    def trial_checkpoint_dir(self, number: int) -> Path:
+        weights = self.made_of[1]
+        if weights is None or not (directory := Path(weights) / f"trial-{number}").is_dir():
+            raise StudyReadOnly(f"the weights of trial {number} are not here: {_NO_STUDY}")
+        return directory
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SavedTrials, self.made_of
+
+
+_NO_STUDY = (
+    "a copied result has its trials, but no study: write that with study.save(path), and take it up with "
+    "fasthpo.Study.load(path)"
+)
+
+
+def _packed(study: Study) -> tuple[bytes, str | None, bool]:
+    checkpoint = io.BytesIO()
+    study._write(checkpoint)
+    strategy = study.strategy
+    resumable = strategy is not None and strategy.is_multi_fidelity and strategy.resumable
+    weights = study.checkpoints.known_root
+    return checkpoint.getvalue(), None if weights is None else str(weights), resumable
+
+
+class TuningResult:
+    """What `optimize` returns. `print(result)` shows the best parameters as a table.
+
+    It can be pickled and deep-copied. What comes of that has the trials as they are then, to be read, and no study.
+
+    Attributes:
+        study_name: the study's name.
+        statistics: `StudyStatistics` at the end of the run.
+        stop_reason: `StopReason`, what ended the run.
+    """
+
+    def __init__(
+        self, study: Study | SavedTrials, study_name: str, statistics: StudyStatistics, stop_reason: StopReason
+    ) -> None:
+        self._trials = study
+        self.study_name = study_name
+        self.statistics = statistics
+        self.stop_reason = stop_reason
+
+    def __copy__(self) -> Self:
+        return type(self)(self._trials, self.study_name, self.statistics, self.stop_reason)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        trials = self._trials
+        made_of = trials.made_of if isinstance(trials, SavedTrials) else _packed(trials)
+        return _unpacked, (type(self), made_of, self.study_name, self.statistics, self.stop_reason)
+
+    @property
+    def study(self) -> Study:
+        """The study with all its trials; it goes on if `optimize` is called again.
+
+        Raises:
+            NotCopyable: this is a result that was pickled or copied.
+        """
+        if isinstance(self._trials, SavedTrials):
+            raise NotCopyable(_NO_STUDY)
+        return self._trials
+
+    @property
+    def trials(self) -> TrialSequence:
+        """All trials by number."""
+        return self._trials.trials
+
+    @property
+    def best_trial(self) -> Trial:
+        """The completed trial with the best finite value.
+
+        Raises:
+            NoCompletedTrials: there is none.
+        """
+        return self._trials.best_trial
+
+    @property
+    def best_value(self) -> float:
+        """The value of `best_trial`."""
+        return self._trials.best_value
+
+    @property
+    def best_params(self) -> dict[str, Value]:
+        """The parameters of `best_trial`."""
+        return self._trials.best_params
+
+    @property
+    def total_duration(self) -> float:
+        """Seconds that `optimize` has run; see `StudyStatistics`."""
+        return self.statistics.total_duration
+
+    def __str__(self) -> str:
+        of = self.statistics
+        lines = [
+            f"Study {self.study_name}: {of.total_trials} trials in {of.total_duration:.1f} s "
+            f"({of.completed_trials} complete, {of.pruned_trials} pruned, {of.failed_trials} failed"
+            f"{f', {of.paused_trials} paused' if of.rungs else ''}), ended by {self.stop_reason}"
+        ]
+        if of.resource_saved or of.rungs:
+            saved = f", {of.resource_saved:.0f} saved by pruning" if of.resource_saved else ""
+            lines.append(f"Resource spent: {of.resource_spent}{saved}")
+        if self._trials.table.best_number is None:
+            lines.append("No trial has completed with a finite value.")
+            if rungs := [rung for rung in of.rungs if rung.best_value is not None]:
+                highest = max(rungs, key=lambda rung: rung.resource)
+                lines.append(
+                    f"The best paused at resource {highest.resource} with {_shown(highest.best_value)}: run the study "
+                    "for longer to train it to the end."
+                )
+            return "\n".join(lines)
+        best = self.best_trial
+        rows = [("value", _shown(best.value)), *((name, _shown(value)) for name, value in best.params.items())]
+        width = max(len(name) for name, _ in rows)
+        lines.append(f"Best trial: {best.number}")
+        lines += [f"  {name:<{width}}  {value}" for name, value in rows]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        shown = f"{len(self._trials)} trials" if isinstance(self._trials, SavedTrials) else repr(self._trials)
+        return f"TuningResult({self.study_name!r}, {shown}, stop_reason={str(self.stop_reason)!r})"
+
+
+def _unpacked(kind: type[TuningResult], made_of: tuple[Any, ...], *others: Any) -> TuningResult:
+    return kind(SavedTrials(*made_of), *others)
+
+
+def _shown(value: Value) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

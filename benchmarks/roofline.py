@@ -19,8 +19,9 @@ from collections.abc import Callable
 import numpy as np
 
 import fasthpo
-from fasthpo.kernels import above, parzen
-from fasthpo.samplers.axes import axes_of
+from fasthpo.kernels.tpe import above, parzen
+from fasthpo.kernels.tpe.densities import Above, Tables, Tiles
+from fasthpo.samplers.encoding import encode_space
 
 CANDIDATES, PARAMETERS, BANDWIDTH = 24, 20, 0.15
 SIZES = (1024, 4096, 16384, 65536)
@@ -40,22 +41,18 @@ def median_seconds(function: Callable[[], object]) -> float:
 def kernel(points: np.ndarray) -> Callable[[], object]:
     """The compiled kernel over observations `points` (n, d), every candidate exact."""
     n, d = points.shape
-    arrays = axes_of(fasthpo.SearchSpace({f"x{j}": fasthpo.Continuous(0.0, 1.0) for j in range(d)}))
+    arrays = encode_space(fasthpo.SearchSpace({f"x{j}": fasthpo.Continuous(0.0, 1.0) for j in range(d)}))
     rows, factors = np.empty(d, np.int64), np.empty(d)
-    direct, count = above.arrange(arrays.axes, arrays.conditional, BANDWIDTH, rows, factors)
+    direct, count = above.arrange(arrays.space, BANDWIDTH, rows, factors)
     store, offsets = np.zeros((-(-n // above.TILE), count * above.TILE)), np.full(n + above.TILE, -np.inf)
-    numbers = np.arange(n)
-    above.observe(
-        arrays.axes, arrays.conditional, BANDWIDTH, rows, factors, np.ascontiguousarray(points.T), numbers, numbers,
-        store, offsets,
-    )  # fmt: skip
+    tiles = Tiles(rows, factors, direct, store, offsets)
+    above.observe(arrays.space, BANDWIDTH, tiles, np.ascontiguousarray(points.T), np.arange(n), np.arange(n))
     queries = np.zeros((d, 4, CANDIDATES))
-    parzen.describe(arrays.axes, np.random.default_rng(1).random((CANDIDATES, d)), queries)
-    cells, below, scores = np.zeros((d, 1, 1)), np.zeros(CANDIDATES), np.empty(CANDIDATES)
-    return lambda: above.above_joint(
-        arrays.axes, arrays.conditional, BANDWIDTH, rows, factors, direct, cells, store, offsets, n, 1.0, n + 1.0,
-        queries, below, True, scores,
-    )  # fmt: skip
+    parzen.describe(arrays.space.axes, np.random.default_rng(1).random((CANDIDATES, d)), queries)
+    tables = Tables(np.zeros((0, 0), np.int64), *(np.zeros(0, np.int64) for _ in range(3)))
+    g = Above(tiles, n, 1.0, tables, np.zeros((d, 1, 1)), n + 1.0, BANDWIDTH)
+    log_below, scores = np.zeros(CANDIDATES), np.empty(CANDIDATES)
+    return lambda: above.above_joint(arrays.space, g, queries, log_below, True, scores)
 
 
 def main() -> None:

@@ -22,14 +22,12 @@ distribution these are the numbers with which it was drawn.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from .batches import set_draw
-from .compiling import kernel
-from .draws import fill_uniforms, is_active
-from .normal import normal_quantile
-from .parzen import (
+from .arrays import BoolArray, FloatArray, IntArray, Space, WordArray
+from .axes import (
     CONTINUOUS,
     COUNT,
     HIGH,
@@ -39,9 +37,13 @@ from .parzen import (
     cell_edges,
     cell_of_coordinate,
     coordinate_of_value,
+    is_active,
     value_of_cell,
     value_of_coordinate,
 )
+from .compiling import kernel
+from .normal import normal_cdf, normal_quantile
+from .uniforms import fill_uniforms, set_draw
 
 # rows of `vectors`, (5, n): the mean m, the evolution paths, the square roots D of the eigenvalues of C as it was last
 # decomposed, and the diagonal of A
@@ -50,7 +52,7 @@ MEAN, PATH, RANK_ONE_PATH, DEVIATIONS, SCALES = range(5)
 COVARIANCE, BASIS = range(2)
 # entries of `scalars`, (6,): sigma, generations so far, and that of the last decomposition; of the choices the size of
 # a step, what divides it, and how long the path of the gradient gets by chance
-SIGMA, GENERATION, DECOMPOSED, STEP, DIVISOR, CHANCE = range(6)
+SIGMA, GENERATION, DECOMPOSED, CHOICE_STEP, DIVISOR, CHANCE = range(6)
 # entries of `settings`, (12,): the strategy parameters (49) to (58); the length beyond which a foreign y is shortened;
 # generations between decompositions; the margins of stepped parameters and of choices; the deviation below which a
 # search ends
@@ -68,12 +70,39 @@ _TINY = 1e-8  # keeps the length of a y from being 0
 _HALF_BIT = 2.0**-54  # keeps a uniform number from being 0
 
 
+class Variables(NamedTuple):
+    """The parameters that vary."""
+
+    axes: FloatArray  # of all parameters, (d, 8); see `axes.py`
+    numeric: IntArray  # which of them are numbers, (n,)
+    choices: IntArray  # which of them are choices, (c,)
+    starts: IntArray  # where each choice's probabilities begin, and where the last one's end, (c + 1,)
+
+
+class Distribution(NamedTuple):
+    """The Gaussian of the numbers, see above, and the probabilities of all choices."""
+
+    vectors: FloatArray  # (5, n)
+    matrices: FloatArray  # (2, n, n)
+    scalars: FloatArray  # (6,)
+    probabilities: FloatArray
+
+
 @kernel
-def draw_numbers(axes, numeric, vectors, basis, sigma, key, stream, y):  # type: ignore[no-untyped-def]
+def draw_numbers(
+    axes: FloatArray,
+    numeric: IntArray,
+    vectors: FloatArray,
+    basis: FloatArray,
+    sigma: float,
+    key: WordArray,
+    stream: int,
+    y: FloatArray,
+) -> None:
     """Draw y ~ N(0, C), and, if it leads beyond a bound, once more.
 
     Args:
-        axes: (d, 8); see `parzen`.
+        axes: (d, 8); see `kernels/axes.py`.
         numeric: which of them are numbers that vary, int64 (n,).
         vectors, basis, sigma: the Gaussian.
         key: of the draw, uint64 (5,); its last entry, the stream, is changed.
@@ -100,7 +129,7 @@ def draw_numbers(axes, numeric, vectors, basis, sigma, key, stream, y):  # type:
 
 
 @kernel
-def draw_choices(starts, probabilities, key, stream, chosen):  # type: ignore[no-untyped-def]
+def draw_choices(starts: IntArray, probabilities: FloatArray, key: WordArray, stream: int, chosen: FloatArray) -> None:
     """Draw the choices.
 
     Args:
@@ -123,22 +152,20 @@ def draw_choices(starts, probabilities, key, stream, chosen):  # type: ignore[no
 
 
 @kernel
-def draw_members(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draws,
-    rows,
-):  # fmt: skip
+def draw_members(
+    space: Space, variables: Variables, distribution: Distribution, key: WordArray, draws: WordArray, rows: FloatArray
+) -> None:
     """Members of the present generation as rows of column values.
 
     Args:
-        axes, order, conditions, allowed: the space; see `draws.draw_candidates`.
-        numeric, choices: which parameters are numbers, or choices, and vary, int64 (n,) and (c,).
-        starts: see `draw_choices`.
-        vectors, matrices, scalars: the Gaussian; see the top of the file.
-        probabilities: of the choices.
-        key: of the seed, uint64 (5,).
-        draws: uint64 (k,).
+        space, variables, distribution: the search space, which of its parameters vary, and how they are drawn.
+        key: of the seed, (5,).
+        draws: (k,).
         rows: (k, d), written; NaN where inactive.
     """
+    axes, conditions = space.axes, space.conditions
+    numeric, choices, starts = variables.numeric, variables.choices, variables.starts
+    vectors, matrices, scalars = distribution.vectors, distribution.matrices, distribution.scalars
     n, sigma = len(numeric), scalars[SIGMA]
     y, chosen = np.empty(n), np.empty(len(choices))
     values, hidden, cells = np.empty(len(axes)), np.empty(len(axes)), np.empty(len(axes))
@@ -156,20 +183,26 @@ def draw_members(  # type: ignore[no-untyped-def]
             else:
                 hidden[j] = cell_at(axis, vectors[MEAN, i] + sigma * vectors[SCALES, i] * y[i])
                 values[j] = value_of_cell(axis, hidden[j])
-        draw_choices(starts, probabilities, key, _CHOICE_STREAM, chosen)
+        draw_choices(starts, distribution.probabilities, key, _CHOICE_STREAM, chosen)
         for k in range(len(choices)):
             values[choices[k]] = hidden[choices[k]] = chosen[k]
-        for j in order:
+        for j in space.order:
             rows[s, j] = np.nan
-            if len(conditions) and not is_active(j, cells, conditions, allowed):
+            if len(conditions) and not is_active(j, cells, conditions, space.allowed):
                 continue
             rows[s, j], cells[j] = values[j], hidden[j]
 
 
 @kernel
-def place(  # type: ignore[no-untyped-def]
-    axes, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draw, row, y, chosen
-):
+def infer_member(
+    variables: Variables,
+    distribution: Distribution,
+    key: WordArray,
+    draw: int,
+    row: FloatArray,
+    y: FloatArray,
+    chosen: FloatArray,
+) -> bool:
     """The y and the choices of a trial; whether it was drawn from this very distribution.
 
     Args:
@@ -179,12 +212,14 @@ def place(  # type: ignore[no-untyped-def]
         chosen: (c,), written.
         (others): see `draw_members`.
     """
+    axes, numeric, choices = variables.axes, variables.numeric, variables.choices
+    vectors, matrices, scalars = distribution.vectors, distribution.matrices, distribution.scalars
     is_own, sigma, base = draw >= 0, scalars[SIGMA], 0
     if not is_own:
         draw, base = -1 - draw, _FOREIGN
     set_draw(key, np.uint64(draw))
     draw_numbers(axes, numeric, vectors, matrices[BASIS], sigma, key, base + _NUMERIC_STREAM, y)
-    draw_choices(starts, probabilities, key, base + _CHOICE_STREAM, chosen)
+    draw_choices(variables.starts, distribution.probabilities, key, base + _CHOICE_STREAM, chosen)
     for i in range(len(numeric)):
         axis, value, mean = axes[numeric[i]], row[numeric[i]], vectors[MEAN, i]
         if value != value:
@@ -214,26 +249,24 @@ def place(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def count_own(  # type: ignore[no-untyped-def]
-    axes, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draws, rows
-):
+def count_own(
+    variables: Variables, distribution: Distribution, key: WordArray, draws: IntArray, rows: FloatArray
+) -> int:
     """How many of the trials were drawn from this distribution.
 
     Args:
-        draws: see `place`; int64 (k,).
+        draws: see `infer_member`; int64 (k,).
         rows: the trials' column values, (k, d).
         (others): see `draw_members`.
     """
-    y, chosen, count = np.empty(len(numeric)), np.empty(len(choices)), 0
+    y, chosen, count = np.empty(len(variables.numeric)), np.empty(len(variables.choices)), 0
     for k in range(len(rows)):
-        count += place(
-            axes, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draws[k], rows[k], y, chosen
-        )  # fmt: skip
+        count += infer_member(variables, distribution, key, draws[k], rows[k], y, chosen)
     return count
 
 
 @kernel
-def whitened(matrices, vectors, y, z):  # type: ignore[no-untyped-def]
+def whitened(matrices: FloatArray, vectors: FloatArray, y: FloatArray, z: FloatArray) -> float:
     """Write z = D^-1 B^T y, (n,); its length, which is that of C^-1/2 y."""
     squares = 0.0
     for j in range(len(y)):
@@ -248,7 +281,16 @@ def whitened(matrices, vectors, y, z):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def adapt_gaussian(settings, weights, bounded, steps, lengths, vectors, matrices, scalars):  # type: ignore[no-untyped-def]
+def adapt_gaussian(
+    settings: FloatArray,
+    weights: FloatArray,
+    bounded: BoolArray,
+    steps: FloatArray,
+    lengths: FloatArray,
+    vectors: FloatArray,
+    matrices: FloatArray,
+    scalars: FloatArray,
+) -> None:
     """Mean, paths, step size and covariance after a generation.
 
     Args:
@@ -307,7 +349,7 @@ def adapt_gaussian(settings, weights, bounded, steps, lengths, vectors, matrices
 
 
 @kernel
-def largest_deviation(matrices, scalars):  # type: ignore[no-untyped-def]
+def largest_deviation(matrices: FloatArray, scalars: FloatArray) -> float:
     """The standard deviation of the parameter that varies most."""
     largest = 0.0
     for i in range(matrices.shape[1]):
@@ -316,13 +358,9 @@ def largest_deviation(matrices, scalars):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def below(x):  # type: ignore[no-untyped-def]
-    """Phi(x), the mass of the normal distribution below x."""
-    return 0.5 * math.erfc(-x * math.sqrt(0.5))
-
-
-@kernel
-def keep_margins(axes, numeric, margin, vectors, matrices, scalars):  # type: ignore[no-untyped-def]
+def keep_margins(
+    axes: FloatArray, numeric: IntArray, margin: float, vectors: FloatArray, matrices: FloatArray, scalars: FloatArray
+) -> None:
     """Keep the chance of another cell than the mean's at `margin`, by moving m and A (Hamano et al. 2022, section 4).
 
     Args:
@@ -339,11 +377,11 @@ def keep_margins(axes, numeric, margin, vectors, matrices, scalars):  # type: ig
             side = -1.0 if cell == 0.0 else 1.0
             edge = high if cell == 0.0 else low
             spread = deviation * vectors[SCALES, i]
-            if below(-abs(mean - edge) / spread) < margin:
+            if normal_cdf(-abs(mean - edge) / spread) < margin:
                 vectors[MEAN, i] = edge + side * spread * normal_quantile(1.0 - margin)
             continue
         spread = deviation * vectors[SCALES, i]
-        under, over = below((low - mean) / spread), below((mean - high) / spread)
+        under, over = normal_cdf((low - mean) / spread), normal_cdf((mean - high) / spread)
         if under >= margin / 2.0 and over >= margin / 2.0:
             continue
         middle = 1.0 - under - over
@@ -357,7 +395,15 @@ def keep_margins(axes, numeric, margin, vectors, matrices, scalars):  # type: ig
 
 
 @kernel
-def adapt_choices(settings, weights, chosen, starts, probabilities, path, scalars):  # type: ignore[no-untyped-def]
+def adapt_choices(
+    settings: FloatArray,
+    weights: FloatArray,
+    chosen: FloatArray,
+    starts: IntArray,
+    probabilities: FloatArray,
+    path: FloatArray,
+    scalars: FloatArray,
+) -> None:
     """The probabilities of the choices after a generation: a step along the natural gradient, then the margin.
 
     Args:
@@ -389,9 +435,9 @@ def adapt_choices(settings, weights, chosen, starts, probabilities, path, scalar
             squares += white[i] * white[i]
     length = math.sqrt(squares) + 1e-30
     for i in range(len(probabilities)):
-        probabilities[i] += scalars[STEP] / length * gradient[i]
-    scalars[STEP] = 1.0 / scalars[DIVISOR]
-    rate = min(scalars[STEP] / math.sqrt(freedom), 1.0)
+        probabilities[i] += scalars[CHOICE_STEP] / length * gradient[i]
+    scalars[CHOICE_STEP] = 1.0 / scalars[DIVISOR]
+    rate = min(scalars[CHOICE_STEP] / math.sqrt(freedom), 1.0)
     gain = 0.0
     for i in range(len(path)):
         path[i] = (1.0 - rate) * path[i] + math.sqrt(rate * (2.0 - rate)) * white[i] / length
@@ -399,11 +445,11 @@ def adapt_choices(settings, weights, chosen, starts, probabilities, path, scalar
     scalars[CHANCE] = (1.0 - rate) ** 2 * scalars[CHANCE] + rate * (2.0 - rate)
     scalars[DIVISOR] *= math.exp(rate * (scalars[CHANCE] - gain / 1.5))
     for c in range(len(starts) - 1):
-        keep_choices(settings[CHOICE_MARGIN], probabilities[starts[c] : starts[c + 1]])
+        keep_choice_margin(settings[CHOICE_MARGIN], probabilities[starts[c] : starts[c + 1]])
 
 
 @kernel
-def keep_choices(margin, probabilities):  # type: ignore[no-untyped-def]
+def keep_choice_margin(margin: float, probabilities: FloatArray) -> None:
     """Keep each of the probabilities (k,) at `margin` / (k - 1) or more, and their sum at 1."""
     count = len(probabilities)
     least, total = margin / (count - 1.0), 0.0
@@ -420,7 +466,7 @@ def keep_choices(margin, probabilities):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def decompose(vectors, matrices, scalars):  # type: ignore[no-untyped-def]
+def decompose(vectors: FloatArray, matrices: FloatArray, scalars: FloatArray) -> bool:
     """C = B D^2 B^T; whether C is still a covariance matrix that numbers of 53 bits can hold."""
     for i in range(matrices.shape[1]):
         for j in range(i + 1):
@@ -435,7 +481,7 @@ def decompose(vectors, matrices, scalars):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def is_flat(bests):  # type: ignore[no-untyped-def]
+def is_flat(bests: FloatArray) -> bool:
     """Whether the best values of the latest generations are the same; NaN stands for one that is still to come."""
     lowest, highest = bests.min(), bests.max()
     if lowest == highest:
@@ -445,27 +491,34 @@ def is_flat(bests):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def evolve(  # type: ignore[no-untyped-def]
-    axes, numeric, choices, starts, settings, weights, vectors, matrices, scalars, probabilities, path, bests, key,
-    draws, rows, best,
-):  # fmt: skip
+def evolve(
+    variables: Variables,
+    settings: FloatArray,
+    weights: FloatArray,
+    distribution: Distribution,
+    path: FloatArray,
+    bests: FloatArray,
+    key: WordArray,
+    draws: IntArray,
+    rows: FloatArray,
+    best: float,
+) -> bool:
     """A generation has been ranked: adapt both distributions; whether the search is to begin anew.
 
     Args:
         bests: the best losses of the latest generations, as a ring; changed.
-        draws: of the members, best first; see `place`.
+        draws: of the members, best first; see `infer_member`.
         rows: their column values, (members, d).
         best: the best of their losses.
         (others): see `draw_members`, `adapt_gaussian` and `adapt_choices`; all of the distributions is changed.
     """
+    axes, numeric, choices = variables.axes, variables.numeric, variables.choices
+    vectors, matrices, scalars = distribution.vectors, distribution.matrices, distribution.scalars
     members, n = len(rows), len(numeric)
     steps, lengths, chosen = np.empty((members, n)), np.empty(members), np.empty((members, len(choices)))
     z = np.empty(n)
     for k in range(members):
-        place(
-            axes, numeric, choices, starts, vectors, matrices, scalars, probabilities, key, draws[k], rows[k],
-            steps[k], chosen[k],
-        )  # fmt: skip
+        infer_member(variables, distribution, key, draws[k], rows[k], steps[k], chosen[k])
         lengths[k] = whitened(matrices, vectors, steps[k], z)
         # Hansen 2011; what was drawn some generations ago is not shortened: with many running it is all there is
         if draws[k] < 0 and lengths[k] > settings[LENGTH]:
@@ -477,7 +530,7 @@ def evolve(  # type: ignore[no-untyped-def]
     bests[int(scalars[GENERATION]) % len(bests)] = best
     ends = is_flat(bests)
     if len(choices):
-        adapt_choices(settings, weights, chosen, starts, probabilities, path, scalars)
+        adapt_choices(settings, weights, chosen, variables.starts, distribution.probabilities, path, scalars)
     if n:
         bounded = axes[numeric, KIND] == CONTINUOUS
         adapt_gaussian(settings, weights, bounded, steps, lengths, vectors, matrices, scalars)

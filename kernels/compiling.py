@@ -10,7 +10,7 @@ import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from fasthpo.system.uninterrupted import import_whole, uninterrupted
 
@@ -20,27 +20,35 @@ import_whole("numba.core.caching")
 import numba  # noqa: E402
 from numba.core.caching import FunctionCache  # noqa: E402
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 # fastmath under which sums may be reordered, products and sums contracted; NaN and infinities keep their meaning
 REORDER = {"reassoc", "contract", "nsz", "arcp"}
 
 
-def _fingerprint() -> str:
+def fingerprint(folder: Path) -> str:
+    """A hash of all Python sources in a folder and its subfolders, of their names and of what is in them."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.name.encode())
-        digest.update(source.read_bytes())
+    for name, source in sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*.py")):
+        for part in (name.encode(), source.read_bytes()):
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
     return digest.hexdigest()
 
 
-FINGERPRINT = _fingerprint()
+FINGERPRINT = fingerprint(Path(__file__).parent)
 
 
-class _FingerprintedCache(FunctionCache):  # type: ignore[misc]
+class _FingerprintedCache(FunctionCache):
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
         return (*super()._index_key(sig, codegen), FINGERPRINT)
 
 
-def kernel(function: Callable[..., Any] | None = None, *, fastmath: Any = False, inline: bool = False) -> Any:
+@overload
+def kernel(function: Function, *, fastmath: Any = ..., inline: bool = ...) -> Function: ...
+@overload
+def kernel(*, fastmath: Any = ..., inline: bool = ...) -> Callable[[Function], Function]: ...
+def kernel(function: Any = None, *, fastmath: Any = False, inline: bool = False) -> Any:
     """Compile a function to machine code on its first call, without the GIL, and keep the result on disk.
 
     Args:

@@ -92,7 +92,7 @@ else:
 # Contraction only: a caller's licence to reorder sums would fold (x + shifter) - shifter back into x. LLVM inlines
 # the function all the same, its own flags kept.
 @kernel(fastmath={"contract"}, inline=True)
-def exponential(x):  # type: ignore[no-untyped-def]
+def exponential(x: float) -> float:
     """exp(x); exp(-708) below -708, exp(709) above 709."""
     x = min(max(x, _LOWEST), _HIGHEST)
     shifted = x * _LOG2_E + _SHIFTER
@@ -117,7 +117,7 @@ def exponential(x):  # type: ignore[no-untyped-def]
 
 
 @kernel(fastmath={"contract"}, inline=True)
-def logarithm(x):  # type: ignore[no-untyped-def]
+def logarithm(x: float) -> float:
     """log(x) of a positive normal number."""
     m = mantissa(x)
     k = exponent(x)

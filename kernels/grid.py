@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .arrays import IntArray, WordArray
 from .compiling import kernel
 from .streams import philox
 
@@ -16,7 +17,7 @@ _WIDEST = np.uint64(32)  # halves of 64 bits: shifting by 64 would have no meani
 
 
 @kernel
-def decode(indices, radices, digits):  # type: ignore[no-untyped-def]
+def decode(indices: IntArray, radices: IntArray, digits: IntArray) -> None:
     """The digits of indices in a mixed radix, the last digit varying fastest.
 
     Args:
@@ -32,7 +33,7 @@ def decode(indices, radices, digits):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def encode(digits, radices, indices):  # type: ignore[no-untyped-def]
+def encode(digits: IntArray, radices: IntArray, indices: IntArray) -> None:
     """The indices of digits; the inverse of `decode`.
 
     Args:
@@ -48,7 +49,7 @@ def encode(digits, radices, indices):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def half_bits(size):  # type: ignore[no-untyped-def]
+def half_bits(size: np.uint64) -> np.uint64:
     """The least h with size <= 4^h, at least 1."""
     bits = _ONE
     while bits < _WIDEST and (size - _ONE) >> (_TWO * bits) != _ZERO:
@@ -57,7 +58,7 @@ def half_bits(size):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def permute(indices, size, key_low, key_high):  # type: ignore[no-untyped-def]
+def permute(indices: WordArray, size: np.uint64, key_low: np.uint64, key_high: np.uint64) -> None:
     """Replace indices by their images under a permutation of 0 ... size - 1 that needs no memory.
 
     A Feistel network (Luby and Rackoff 1988, doi 10.1137/0217022) permutes the next power of four, with Philox as its

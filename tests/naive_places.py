@@ -6,7 +6,7 @@ import math
 
 from scipy.stats import rankdata
 
-from fasthpo.samplers.split import Key
+from fasthpo.samplers.ranks import SortKey
 from fasthpo.trials.table import TrialTable
 
 
@@ -16,7 +16,7 @@ def best_until(table: TrialTable, number: int, step: int) -> float | None:
     return min((loss if math.isfinite(loss) else math.inf for loss in losses), default=None)
 
 
-def count_better(table: TrialTable, keys: list[Key], key: Key) -> float:
+def count_better(table: TrialTable, keys: list[SortKey], key: SortKey) -> float:
     """How many of the other trials were better at the last step of a pruned one."""
     step = max(table.reports.of(key[3]))
     own = best_until(table, key[3], step)
@@ -33,7 +33,7 @@ def count_better(table: TrialTable, keys: list[Key], key: Key) -> float:
     return sum(points) * (len(keys) - 1) / len(points) if points else len(keys) - 1
 
 
-def ranks(table: TrialTable, keys: list[Key]) -> list[float]:
+def ranks(table: TrialTable, keys: list[SortKey]) -> list[float]:
     """Ranks from 1/2 up, equal ones with the mean; of those without a finite value (keys that begin with 2) the last."""
     behind, keys = [key for key in keys if key[0] == 2], [key for key in keys if key[0] != 2]
     complete = [key[2] for key in keys if key[0] == 0]

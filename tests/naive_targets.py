@@ -8,7 +8,7 @@ from statistics import fmean, median
 
 from scipy.special import ndtri
 
-from fasthpo.samplers.split import Key
+from fasthpo.samplers.ranks import SortKey
 
 
 def normal(ranks: list[float]) -> list[float]:
@@ -31,7 +31,7 @@ def _rounded(scale: Fraction) -> float | Fraction:
     return scale if scale > Fraction(1.7e308) else float(scale)
 
 
-def logarithmic(keys: list[Key], ranks: list[float]) -> list[float]:
+def logarithmic(keys: list[SortKey], ranks: list[float]) -> list[float]:
     """Normal scores where there is no scale."""
     complete = [(rank, key[2]) for key, rank in zip(keys, ranks, strict=True) if key[0] == 0]
     losses = [Fraction(loss) for _, loss in complete]

@@ -14,10 +14,10 @@ from scipy.stats import kstest
 
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
 from fasthpo.kernels import cma_es
+from fasthpo.kernels.axes import cell_at, cell_edges
 from fasthpo.kernels.cma_es import BASIS, COVARIANCE, DEVIATIONS, MEAN, PATH, RANK_ONE_PATH, SCALES, SIGMA
-from fasthpo.kernels.parzen import cell_at, cell_edges
-from fasthpo.samplers.axes import axes_of
-from fasthpo.samplers.evolution import Evolution, default_population, settings_of
+from fasthpo.samplers.cma_es.evolution import Evolution, default_population, settings_of
+from fasthpo.samplers.encoding import encode_space
 from fasthpo.trials.table import TrialTable
 
 MIXED = SearchSpace(
@@ -39,13 +39,13 @@ def evolution(space: SearchSpace = MIXED, seed: int = 0) -> Evolution:
 
 
 def described(one: Evolution) -> tuple[Any, ...]:
-    return one._arrays.axes, one._numeric, one._choices, one._starts, *one._distribution()
+    return one._variables, one._distribution
 
 
 def state(n: int, mean: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     vectors, scalars = np.zeros((5, n)), np.zeros(6)
     vectors[MEAN], vectors[DEVIATIONS], vectors[SCALES] = mean, 1, 1
-    scalars[[SIGMA, cma_es.STEP, cma_es.DIVISOR]] = sigma, 1, 1
+    scalars[[SIGMA, cma_es.CHOICE_STEP, cma_es.DIVISOR]] = sigma, 1, 1
     return vectors, np.stack([np.eye(n), np.eye(n)]), scalars
 
 
@@ -123,7 +123,7 @@ def test_a_run_is_that_of_the_package_cmaes() -> None:
 def test_margins_are_those_of_the_paper(
     parameter: Discrete, mean: float, deviation: float, scale: float, margin: float
 ) -> None:
-    axes = axes_of(SearchSpace({"p": parameter})).axes
+    axes = encode_space(SearchSpace({"p": parameter})).space.axes
     edges = [cell_edges(axes[0], float(c))[0] for c in range(parameter.count)] + [1.0]
     vectors, matrices, scalars = state(1, np.array([mean]), 10.0**deviation)
     vectors[SCALES] = 10.0**scale
@@ -145,7 +145,7 @@ def test_choices_follow_the_natural_gradient(counts: list[int], population: int,
     probabilities, path = np.concatenate(twin.q), np.zeros(sum(counts))
     numbers = settings_of(0, len(counts), population, 0.3).numbers
     scalars = np.zeros(6)
-    scalars[[cma_es.STEP, cma_es.DIVISOR]] = 1.0
+    scalars[[cma_es.CHOICE_STEP, cma_es.DIVISOR]] = 1.0
     for _ in range(30):
         if same:  # one choice of each wins always
             chosen = np.zeros((population, len(counts)))
@@ -155,7 +155,9 @@ def test_choices_follow_the_natural_gradient(counts: list[int], population: int,
         cma_es.adapt_choices(numbers, weights, chosen, starts, probabilities, path, scalars)
         np.testing.assert_allclose(probabilities, np.concatenate(twin.q), rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(
-            scalars[[cma_es.STEP, cma_es.DIVISOR, cma_es.CHANCE]], [twin.step, twin.divisor, twin.chance], rtol=1e-6
+            scalars[[cma_es.CHOICE_STEP, cma_es.DIVISOR, cma_es.CHANCE]],
+            [twin.step, twin.divisor, twin.chance],
+            rtol=1e-6,
         )
     assert (probabilities >= 0.999 * twin.margin / (np.repeat(counts, counts) - 1)).all()
     if same:
@@ -165,20 +167,20 @@ def test_choices_follow_the_natural_gradient(counts: list[int], population: int,
 def test_members_follow_the_gaussian_and_the_choices() -> None:
     space = SearchSpace({"x": Continuous(0, 1), "y": Continuous(0, 1), "c": Categorical(["a", "b", "c"])})
     one = evolution(space)
-    one._matrices[COVARIANCE] = [[1.0, 0.6], [0.6, 0.5]]
-    cma_es.decompose(one._vectors, one._matrices, one._scalars)
-    one._scalars[SIGMA] = 0.05
-    one._probabilities[:] = [0.7, 0.2, 0.1]
+    one._distribution.matrices[COVARIANCE] = [[1.0, 0.6], [0.6, 0.5]]
+    cma_es.decompose(one._distribution.vectors, one._distribution.matrices, one._distribution.scalars)
+    one._distribution.scalars[SIGMA] = 0.05
+    one._distribution.probabilities[:] = [0.7, 0.2, 0.1]
     rows = one.rows(np.arange(4000))
     places = (rows[:, :2] - 0.5) / 0.05
-    np.testing.assert_allclose(np.cov(places.T), one._matrices[COVARIANCE], atol=0.06)
+    np.testing.assert_allclose(np.cov(places.T), one._distribution.matrices[COVARIANCE], atol=0.06)
     assert kstest(places[:, 0], "norm").pvalue > 1e-3
     np.testing.assert_allclose(np.bincount(rows[:, 2].astype(int)) / 4000, [0.7, 0.2, 0.1], atol=0.03)
 
 
 def test_members_lie_inside_and_beyond_a_bound_is_on_it() -> None:
     one = evolution()
-    one._vectors[MEAN, [0, 1]] = 1.0, 0.0
+    one._distribution.vectors[MEAN, [0, 1]] = 1.0, 0.0
     rows = one.rows(np.arange(500))
     assert all(MIXED.contains(MIXED.decode(row)) for row in rows)
     assert 0.3 < (rows[:, 1] == 3).mean() < 0.45 and 0.3 < (rows[:, 2] == 1e-3).mean() < 0.45  # 3/4 of a half
@@ -188,28 +190,35 @@ def test_members_lie_inside_and_beyond_a_bound_is_on_it() -> None:
 
 def test_a_draw_is_known_again_with_all_that_is_not_shown() -> None:
     one = evolution()
-    one._vectors[MEAN, [0, 1]] = 1.0, 0.0  # the half lies beyond a bound
+    one._distribution.vectors[MEAN, [0, 1]] = 1.0, 0.0  # the half lies beyond a bound
     y, chosen = np.empty(5), np.empty(2)
     full, shown = np.empty(5), np.empty(2)
     for draw, row in enumerate(one.rows(np.arange(200))):
         key = np.array([0, 0, draw, 0, 0], np.uint64)
         cma_es.draw_numbers(
-            one._arrays.axes, one._numeric, one._vectors, one._matrices[BASIS], one._scalars[SIGMA], key, 64, full
+            one._variables.axes,
+            one._numeric,
+            one._distribution.vectors,
+            one._distribution.matrices[BASIS],
+            one._distribution.scalars[SIGMA],
+            key,
+            64,
+            full,
         )
-        cma_es.draw_choices(one._starts, one._probabilities, key, 128, shown)
-        assert cma_es.place(*described(one), one._key, draw, row, y, chosen)
+        cma_es.draw_choices(one._starts, one._distribution.probabilities, key, 128, shown)
+        assert cma_es.infer_member(*described(one), one._key, draw, row, y, chosen)
         np.testing.assert_allclose(y, full, rtol=1e-9, atol=1e-9)
         assert chosen.tolist() == shown.tolist()
-        assert not cma_es.place(*described(one), one._key, draw + 1, row, y, chosen)
-        assert not cma_es.place(*described(one), one._key, -1 - draw, row, y, chosen)
+        assert not cma_es.infer_member(*described(one), one._key, draw + 1, row, y, chosen)
+        assert not cma_es.infer_member(*described(one), one._key, -1 - draw, row, y, chosen)
 
 
 def test_a_point_from_elsewhere_is_placed_where_it_was_tried() -> None:
     one = evolution()
-    one._scalars[SIGMA] = 0.01
+    one._distribution.scalars[SIGMA] = 0.01
     y, chosen = np.empty(5), np.empty(2)
     row = MIXED.encode({"a": "z", "b": 3.0, "c": 1e-3, "d": 5, "g": 7.0})
-    assert not cma_es.place(*described(one), one._key, -1, row, y, chosen)
+    assert not cma_es.infer_member(*described(one), one._key, -1, row, y, chosen)
     np.testing.assert_allclose(y[:2], [50, -50])  # 0.5 / 0.01 from the mean
     assert math.isclose(0.5 + 0.01 * y[2], 0.8)  # the near edge of the last of five cells
     assert np.abs(y[3:]).max() < 5  # inactive: as the distribution has it
@@ -219,17 +228,16 @@ def test_a_point_from_elsewhere_is_placed_where_it_was_tried() -> None:
 def test_far_points_from_elsewhere_move_the_search_only_so_far() -> None:
     space = SearchSpace({f"x{j}": Continuous(0, 1) for j in range(5)})
     one = evolution(space)
-    one._scalars[SIGMA] = 1e-6
+    one._distribution.scalars[SIGMA] = 1e-6
     numbers = one._settings.numbers
     rows = np.random.default_rng(0).random((one.population, 5))
-    before = one._vectors[MEAN].copy()
+    before = one._distribution.vectors[MEAN].copy()
     cma_es.evolve(
-        one._arrays.axes, one._numeric, one._choices, one._starts, numbers, one._settings.weights, one._vectors,
-        one._matrices, one._scalars, one._probabilities, one._path, one._bests, one._key,
+        one._variables, numbers, one._settings.weights, one._distribution, one._path, one._bests, one._key,
         -1 - np.arange(len(rows)), rows, 0.0,
     )  # fmt: skip
-    assert np.linalg.norm(one._vectors[MEAN] - before) <= 1.01e-6 * numbers[cma_es.LENGTH]
-    assert one._scalars[SIGMA] <= 1e-6 * math.e
+    assert np.linalg.norm(one._distribution.vectors[MEAN] - before) <= 1.01e-6 * numbers[cma_es.LENGTH]
+    assert one._distribution.scalars[SIGMA] <= 1e-6 * math.e
 
 
 def test_a_covariance_that_has_degenerated_ends_the_search() -> None:

@@ -22,7 +22,7 @@ from fasthpo import (
     TrialState,
 )
 from fasthpo.kernels.cma_es import GENERATION, MEAN, SIGMA
-from fasthpo.samplers.evolution import Evolution
+from fasthpo.samplers.cma_es.evolution import Evolution
 
 Objective = Callable[[Mapping[str, Any]], float]
 BOX = SearchSpace({f"x{j}": Continuous(-5.0, 5.0) for j in range(5)})
@@ -85,7 +85,14 @@ def evolution(study: Study) -> Evolution:
 
 def knowledge(study: Study) -> tuple[Any, ...]:
     one = evolution(study)
-    arrays = (one._vectors, one._matrices, one._scalars, one._probabilities, one._path, one._bests)
+    arrays = (
+        one._distribution.vectors,
+        one._distribution.matrices,
+        one._distribution.scalars,
+        one._distribution.probabilities,
+        one._path,
+        one._bests,
+    )
     older = [[array.tobytes() for array in arrays] for arrays in one._older]
     return (
         *(array.tobytes() for array in arrays),
@@ -217,8 +224,8 @@ def test_known_trials_make_a_warm_start() -> None:
     study.add_trials({name: points[:, j] for j, name in enumerate(BOX)}, losses)
     one = evolution(study)
     best = points[losses.argmin()]
-    np.testing.assert_allclose(one._vectors[MEAN] * 10 - 5, best, atol=1e-12)
-    assert 0.02 < one._scalars[SIGMA] < 0.04
+    np.testing.assert_allclose(one._distribution.vectors[MEAN] * 10 - 5, best, atol=1e-12)
+    assert 0.02 < one._distribution.scalars[SIGMA] < 0.04
     go_on(study, 1500, lambda p: float(((values(p) - near) ** 2).sum()))
     assert study.best_value < 1e-12
 
@@ -228,9 +235,9 @@ def test_few_known_trials_make_none_and_sigma_is_the_users() -> None:
         study = Study(BOX, sampler=CmaEsSampler(sigma=sigma, seed=0))
         study.add_trials({name: np.full(count, 1.0) for name in BOX}, np.full(count, 2.0))
         study.add_trials({name: np.zeros(3) for name in BOX}, [math.nan, math.inf, -math.inf])
-        assert evolution(study)._scalars[SIGMA] == expected
+        assert evolution(study)._distribution.scalars[SIGMA] == expected
         mean = 0.6 if count == 10 else 0.5
-        np.testing.assert_allclose(evolution(study)._vectors[MEAN], mean)
+        np.testing.assert_allclose(evolution(study)._distribution.vectors[MEAN], mean)
 
 
 def test_the_best_of_few_known_trials_is_a_member_of_the_first_generation() -> None:
@@ -248,16 +255,16 @@ def test_choices_of_the_best_known_trials_are_likelier() -> None:
     for _ in range(200):
         trial = study.ask()
         study.tell(trial, mixed(trial) + (trial["c"] != "b"))
-    assert evolution(study)._probabilities[1] > 0.72  # the others have a margin
+    assert evolution(study)._distribution.probabilities[1] > 0.72  # the others have a margin
 
 
 def test_another_samplers_trials_make_a_warm_start(tmp_path: Any) -> None:
     run(RandomSampler(seed=0), 100, storage=tmp_path / "s").close()
     with Study.load(tmp_path / "s", sampler=CmaEsSampler(seed=0)) as study:
         one = evolution(study)
-        assert one._scalars[SIGMA] != 0.2
+        assert one._distribution.scalars[SIGMA] != 0.2
         numbers = [key[3] for key in one._known]
-        found = one._vectors[MEAN] * 10 - 5
+        found = one._distribution.vectors[MEAN] * 10 - 5
         assert any(np.allclose(found, study.table.params[:, number], atol=1e-12) for number in numbers[:3])
         go_on(study, 600)
         assert study.best_value < 1e-6
@@ -275,7 +282,7 @@ def test_a_start_that_moves_while_trials_run_comes_to_rest() -> None:
         trial = trials.pop(random.integers(len(trials)))
         study.tell(trial, sphere(trial))
         trials.append(study.ask())
-    assert evolution(study)._scalars[GENERATION] > 100
+    assert evolution(study)._distribution.scalars[GENERATION] > 100
     assert study.best_value < 1e-6
 
 
@@ -315,7 +322,7 @@ def test_a_plateau_ends_a_search_and_the_next_has_twice_the_population(value: fl
         assert len(study) < 4 * 48 + 8 * 29 + 10
         go_on(study, 1, lambda p: value)
     assert one.population == 16
-    assert abs(one._vectors[MEAN] - 0.5).max() > 0.05 and one._scalars[SIGMA] == 0.2
+    assert abs(one._distribution.vectors[MEAN] - 0.5).max() > 0.05 and one._distribution.scalars[SIGMA] == 0.2
 
 
 def test_a_late_trial_of_the_search_before_does_not_count_in_the_next() -> None:
@@ -329,7 +336,7 @@ def test_a_late_trial_of_the_search_before_does_not_count_in_the_next() -> None:
     study.tell(own, 2.0)
     one = evolution(study)
     assert [key[3] for key in one._members[None]] == [own.number] and one._left_out == 3
-    assert one._scalars[GENERATION] == 0
+    assert one._distribution.scalars[GENERATION] == 0
 
 
 NASTY = {
@@ -385,8 +392,12 @@ def test_nasty_spaces_and_values(name: str, losses: str) -> None:
         assert space.contains(trial.params)
         study.tell(trial, LOSSES[losses](i))
     one = evolution(study)
-    assert np.isfinite(one._vectors).all() and np.isfinite(one._scalars).all() and one._scalars[SIGMA] > 0
-    assert np.isfinite(one._probabilities).all()
+    assert (
+        np.isfinite(one._distribution.vectors).all()
+        and np.isfinite(one._distribution.scalars).all()
+        and one._distribution.scalars[SIGMA] > 0
+    )
+    assert np.isfinite(one._distribution.probabilities).all()
 
 
 def test_many_known_trials_at_once() -> None:

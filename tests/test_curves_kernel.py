@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fasthpo import Continuous, MedianPruner, RandomSampler, Study, ThresholdPruner, TrialState, WilcoxonPruner
-from fasthpo.kernels.curves import count_better
-from fasthpo.samplers.placing import Places
-from fasthpo.samplers.split import Key, sort_key
+from fasthpo.kernels.pruning.curves import count_better
+from fasthpo.samplers.ranks import Ranks, SortKey, sort_key
 from tests import naive_places
 
 Curve = dict[int, float]  # values by step
@@ -23,7 +22,7 @@ CURVES = st.lists(st.tuples(st.booleans(), st.dictionaries(st.integers(0, 6), VA
 
 def study_of(
     trials: list[tuple[float | None, Curve]], direction: str = "minimize", by_rank: bool = True
-) -> tuple[Study, list[Key]]:
+) -> tuple[Study, list[SortKey]]:
     """A study of trials that were told a value, or pruned (None), and their keys."""
     pruner = MedianPruner() if by_rank else None
     study = Study({"x": Continuous(0.0, 1.0)}, sampler=RandomSampler(seed=0), pruner=pruner, direction=direction)
@@ -45,7 +44,7 @@ def test_ranks_are_those_of_the_slow_twin(curves: list[tuple[bool, Curve]], dire
         ([0.0, 1.0, 2.0, math.inf][i % 4] if completes else None, curve) for i, (completes, curve) in enumerate(curves)
     ]
     study, keys = study_of(trials, direction, by_rank)
-    np.testing.assert_allclose(Places().ranks(study.table, keys), naive_places.ranks(study.table, keys), atol=1e-12)
+    np.testing.assert_allclose(Ranks().of(study.table, keys), naive_places.ranks(study.table, keys), atol=1e-12)
 
 
 def test_ranks_by_hand() -> None:
@@ -57,7 +56,7 @@ def test_ranks_by_hand() -> None:
         (None, {0: 9.5}),  # all four are better
     ]
     study, keys = study_of(trials)
-    ranks = dict(zip([key[3] for key in keys], Places().ranks(study.table, keys), strict=True))
+    ranks = dict(zip([key[3] for key in keys], Ranks().of(study.table, keys), strict=True))
     # trial 2 and 3 have the same score, 2, and share the ranks 2.5 and 3.5
     assert ranks == {0: 0.5, 1: 1.5, 2: 3.0, 3: 3.0, 4: 4.5}
 
@@ -66,13 +65,13 @@ def test_ranks_by_hand() -> None:
 def test_nothing_to_compare_with(more: Any) -> None:
     """Then a pruned trial is behind the complete ones, as in the order of all trials."""
     study, keys = study_of([(1.0, {}), (None, {3: 0.0}), *more])
-    ranks = dict(zip([key[3] for key in keys], Places().ranks(study.table, keys), strict=True))
+    ranks = dict(zip([key[3] for key in keys], Ranks().of(study.table, keys), strict=True))
     assert all(ranks[key[3]] < ranks[1] for key in keys if key[0] == 0)
 
 
 def test_a_pruned_trial_is_never_the_best() -> None:
     study, keys = study_of([(1.0, {0: 1.0}), (None, {0: 0.0}), (2.0, {0: 2.0})])
-    assert keys[0][3] == 0 and Places().ranks(study.table, keys).tolist() == [0.5, 2.5, 1.5]
+    assert keys[0][3] == 0 and Ranks().of(study.table, keys).tolist() == [0.5, 2.5, 1.5]
 
 
 @pytest.mark.parametrize("last", [math.nan, math.inf, -math.inf])
@@ -82,7 +81,7 @@ def test_a_trial_that_diverged_is_the_worst(last: float, direction: str) -> None
     study, keys = study_of(
         [(sign * i, {0: sign * i, 1: sign * i}) for i in range(6)] + [(None, {0: -sign, 1: last})], direction
     )
-    assert keys[-1][3] == 6 and Places().ranks(study.table, keys)[-1] == 6.5
+    assert keys[-1][3] == 6 and Ranks().of(study.table, keys)[-1] == 6.5
 
 
 @pytest.mark.parametrize(
@@ -102,14 +101,14 @@ def test_trials_given_up_for_other_reasons_are_behind_the_complete_ones(pruner: 
             trial.report(value, step)
         study.tell(trial, None if i == 3 else 1.0 + i, state=TrialState.PRUNED if i == 3 else TrialState.COMPLETE)
     keys = sorted(sort_key(study.table, number) for number in range(7))
-    assert keys[-1][3] == 3 and Places().ranks(study.table, keys)[-1] == 6.5
+    assert keys[-1][3] == 3 and Ranks().of(study.table, keys)[-1] == 6.5
 
 
 def test_curves_are_kept_for_the_trials_asked_of_only() -> None:
     study, keys = study_of([(float(i), {0: float(i)}) for i in range(5)] + [(None, {0: 2.5}), (None, {0: 3.5})])
-    places = Places()
-    places.ranks(study.table, keys)
-    places.ranks(study.table, keys[2:])
+    places = Ranks()
+    places.of(study.table, keys)
+    places.of(study.table, keys[2:])
     assert set(places._curves) == {key[3] for key in keys[2:]}
 
 

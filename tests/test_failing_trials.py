@@ -143,8 +143,8 @@ def test_a_failure_at_a_small_resource_counts_at_larger_ones() -> None:
     while (trial := study.ask_within(600 - study.resource_committed)) is not None:
         study.tell(trial, CHOICE.loss(trial.params) + 1 / (trial.resource or 1))
     model = sampler._model
-    assert model is not None and model._levels._resource == 27
-    known = {key[3] for key in model._levels.surrogate._known()}
+    assert model is not None and model._fidelities._resource == 27
+    known = {key[3] for key in model._fidelities.gaussian_process._fitted()}
     assert {trial.number for trial in study.trials if trial["kind"] == "z"} & known
 
 

@@ -11,9 +11,9 @@ from scipy.stats import kstest, wilcoxon
 
 import fasthpo
 from fasthpo import ASHA, Hyperband, TPESampler, TrialState
-from fasthpo.samplers.model import _ABOVE_BANDWIDTH, Model
-from fasthpo.samplers.split import below_count
-from fasthpo.samplers.surrogate import MOST_POINTS
+from fasthpo.samplers.gaussian_process import MOST_POINTS
+from fasthpo.samplers.tpe.model import _ABOVE_BANDWIDTH, Model
+from fasthpo.samplers.tpe.split import below_count
 
 SPACE = fasthpo.SearchSpace(
     {
@@ -59,14 +59,14 @@ def expected_below(table: Any, enough: int) -> list[int]:
 
 
 def check(model: Model) -> None:
-    from fasthpo.kernels.tables import count_observations
+    from fasthpo.kernels.tpe.above_tabulated import count_observations
 
     table = model.table
     below = expected_below(table, len(table.space) + 1)
-    assert model._levels.current.below == below
+    assert model._fidelities.current.below == below
     if below:
-        known = {key[3]: key[2] for key in model._levels.surrogate._known()}
-        resource = model._levels._resource
+        known = {key[3]: key[2] for key in model._fidelities.gaussian_process._fitted()}
+        resource = model._fidelities._resource
         assert resource is not None
         told = told_at(table, resource) | failed_until(table, resource)
         assert known == told or len(told) > MOST_POINTS == len(known)
@@ -78,15 +78,15 @@ def check(model: Model) -> None:
         if n not in below and table.states[n] != TrialState.WAITING
         and (n not in lost or n in told_once)
     ]  # fmt: skip
-    assert model._above == len(counted)
-    tables, histogram, active = map(np.zeros_like, (model._tables, model._histogram, model._active))
+    assert model._count_above == len(counted)
+    tables = model._tables._replace(
+        **{name: np.zeros_like(getattr(model._tables, name)) for name in ("sums", "histogram", "active")}
+    )
     for n in counted:
         count_observations(
-            model._arrays.axes, _ABOVE_BANDWIDTH, table.params, table.states, n, n + 1, 1, tables, histogram,
-            model._starts, active,
+            model._encoded.space.axes, _ABOVE_BANDWIDTH, table.params, table.states, n, n + 1, 1, tables
         )  # fmt: skip
-    assert np.array_equal(model._tables, tables) and np.array_equal(model._histogram, histogram)
-    assert np.array_equal(model._active, active)
+    assert all(np.array_equal(one, other) for one, other in zip(model._tables, tables, strict=True))
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
@@ -119,7 +119,7 @@ def test_the_model_is_made_of_the_largest_resource_with_enough_trials(strategy: 
         if sampler._model is not None and i % 20 == 0:
             sampler._model.catch_up()
             check(sampler._model)
-            levels.add(sampler._model._levels._resource)
+            levels.add(sampler._model._fidelities._resource)
     assert len(levels) > 2  # it went from small resources to large ones
 
 

@@ -10,10 +10,12 @@ import pytest
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace, Study, TPESampler
-from fasthpo.kernels import above, parzen
-from fasthpo.samplers import model
-from fasthpo.samplers.axes import axes_of
-from fasthpo.samplers.observations import Observations, scrambled
+from fasthpo.kernels import axes
+from fasthpo.kernels.tpe import above, parzen
+from fasthpo.kernels.tpe.densities import Above, Tables
+from fasthpo.samplers.encoding import encode_space
+from fasthpo.samplers.tpe import model
+from fasthpo.samplers.tpe.observations import Observations, scrambled
 
 SPACE = SearchSpace(
     {
@@ -26,6 +28,9 @@ SPACE = SearchSpace(
 )
 
 
+NO_TABLES = Tables(np.zeros((0, 0), np.int64), *(np.zeros(0, np.int64) for _ in range(3)))
+
+
 def filled(n: int, seed: int = 0) -> Study:
     study = Study(SPACE, sampler=fasthpo.RandomSampler(seed=seed))
     batch = study.ask_batch(n)
@@ -34,14 +39,19 @@ def filled(n: int, seed: int = 0) -> Study:
 
 
 def observations(study: Study, most: int | None) -> Observations:
-    return Observations(axes_of(study.space), 0.15, most)
+    return Observations(encode_space(study.space).space, 0.15, most)
 
 
 def in_use(kept: Observations) -> tuple[Any, ...]:
     n = kept.length
-    tiles = kept.store.reshape(len(kept.store), -1, above.TILE)
+    tiles = kept.tiles.store.reshape(len(kept.tiles.store), -1, above.TILE)
     stored = np.moveaxis(tiles, 1, 0).reshape(tiles.shape[1], -1)[:, :n]
-    return kept._numbers[:n].tolist(), kept.offsets[:n].tolist(), kept.weight(1000), np.nan_to_num(stored).tolist()
+    return (
+        kept._numbers[:n].tolist(),
+        kept.tiles.offsets[:n].tolist(),
+        kept.weight(1000),
+        np.nan_to_num(stored).tolist(),
+    )
 
 
 def test_all_are_held_up_to_the_limit() -> None:
@@ -85,26 +95,24 @@ def test_the_hash_is_fair() -> None:
 
 def test_the_sample_estimates_the_sum_without_bias() -> None:
     """The standard error that the docstring states, over many candidates and studies."""
-    arrays = axes_of(SPACE)
+    arrays = encode_space(SPACE)
     errors, bounds = [], []
     for seed in range(20):
         study = filled(2000, seed)
         queries = SPACE.from_unit(np.random.default_rng(seed).random((10, len(SPACE))))
         coordinates = np.array(
-            [[parzen.coordinate_of_value(a, v) for a, v in zip(arrays.axes, q, strict=True)] for q in queries]
+            [[axes.coordinate_of_value(a, v) for a, v in zip(arrays.space.axes, q, strict=True)] for q in queries]
         )
         described, cells = np.zeros((len(SPACE), 4, 10)), np.zeros((len(SPACE), 8, 8))
-        parzen.describe(arrays.axes, coordinates, described)
-        parzen.tabulate_cells(arrays.axes, 0.15, cells)
+        parzen.describe(arrays.space.axes, coordinates, described)
+        parzen.tabulate_cells(arrays.space.axes, 0.15, cells)
         sums = []
         for most in (None, 300):
             kept = observations(study, most)
             kept.add(study.table, 0, 2000)
             out = np.empty(10)
-            above.above_joint(
-                arrays.axes, arrays.conditional, 0.15, kept.rows, kept.factors, kept.direct, cells, kept.store,
-                kept.offsets, kept.length, kept.weight(2000), 1.0, described, np.zeros(10), True, out,
-            )  # fmt: skip
+            g = Above(kept.tiles, kept.length, kept.weight(2000), NO_TABLES, cells, 1.0, 0.15)
+            above.above_joint(arrays.space, g, described, np.zeros(10), True, out)
             sums.append(np.exp(-out) - 1)
         assert 150 <= kept.length <= 300
         errors.append(sums[1] / sums[0] - 1)
@@ -120,10 +128,10 @@ def test_waiting_trials_count_when_they_start() -> None:
     study.ask_batch(0)
     kept = observations(study, 100)
     kept.add(study.table, 0, 1)
-    assert kept.offsets[0] == -np.inf
+    assert kept.tiles.offsets[0] == -np.inf
     study.ask()
     kept.set_counting(study.table, 0, True)
-    assert kept.offsets[0] > -np.inf
+    assert kept.tiles.offsets[0] > -np.inf
 
 
 def loss(params: dict[str, Any]) -> float:

@@ -103,8 +103,8 @@ def test_wheel_contents(repository: Path, wheel: Path) -> None:
     link = repository / "fasthpo" / "kernels"
     own = [path for path in (repository / "fasthpo").rglob("*") if link != path and link not in path.parents]
     names = {f"fasthpo/{path.relative_to(repository / 'fasthpo').as_posix()}" for path in own}
-    kernels = (repository / "kernels").iterdir()
-    names |= {f"fasthpo/kernels/{path.name}" for path in kernels}
+    kernels = (repository / "kernels").rglob("*")
+    names |= {f"fasthpo/kernels/{path.relative_to(repository / 'kernels').as_posix()}" for path in kernels}
     expected = {name for name in names if name.endswith((".py", "py.typed"))}
     with zipfile.ZipFile(wheel) as archive:
         listed = archive.namelist()
@@ -119,7 +119,7 @@ def test_wheel_works_by_itself(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     program = """
-import sys, fasthpo, fasthpo.kernels.parzen
+import sys, fasthpo, fasthpo.kernels.axes
 study = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, sampler=fasthpo.TPESampler(n_startup_trials=2, seed=0))
 for _ in range(5):
     trial = study.ask()
@@ -139,7 +139,7 @@ def test_source_distribution_has_the_kernels(built: Path) -> None:
     unpacked = path.parent / "unpacked"
     shutil.unpack_archive(path, unpacked, filter="data")
     (root,) = unpacked.iterdir()
-    assert (root / "kernels" / "parzen.py").is_file()
+    assert (root / "kernels" / "axes.py").is_file() and (root / "kernels" / "tpe" / "parzen.py").is_file()
 
 
 # --- metadata
@@ -147,9 +147,15 @@ def test_source_distribution_has_the_kernels(built: Path) -> None:
 
 def test_every_package_is_listed(repository: Path) -> None:
     settings = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
-    inits = [path.parent for path in (repository / "fasthpo").rglob("__init__.py")]
-    found = {".".join(path.relative_to(repository).parts) for path in inits} | {"fasthpo.kernels"}
-    assert set(settings["tool"]["setuptools"]["packages"]) == found
+    link = repository / "fasthpo" / "kernels"
+    inits = [path.parent for path in (repository / "fasthpo").rglob("__init__.py") if link not in path.parents]
+    found = {".".join(path.relative_to(repository).parts) for path in inits}
+    kernels = [path.parent.relative_to(repository) for path in (repository / "kernels").rglob("__init__.py")]
+    assert set(settings["tool"]["setuptools"]["packages"]) == found | {
+        ".".join(("fasthpo", *path.parts)) for path in kernels
+    }
+    homes = {".".join(("fasthpo", *path.parts)): path.as_posix() for path in kernels}
+    assert settings["tool"]["setuptools"]["package-dir"] == {"fasthpo": "fasthpo", **homes}
 
 
 def test_the_version_is_stated_once(repository: Path) -> None:

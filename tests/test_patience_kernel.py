@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthpo.kernels import patience as kernels
+from fasthpo.kernels.pruning import patience as kernels
 
 INF = math.inf
 losses = st.one_of(st.sampled_from([0.0, 1.0, 2.0, -1.0, INF, -INF, 1.7e308, -1.7e308]), st.floats(allow_nan=False))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasthpo.kernels import percentile as kernels
+from fasthpo.kernels.pruning import percentile as kernels
 from fasthpo.trials.reports import Reports
 from tests import naive_percentile as naive
 

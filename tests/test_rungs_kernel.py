@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive_rungs import NaiveRung
 
-from fasthpo.kernels import rungs
+from fasthpo.kernels.halving import promotion
 
 LOSSES = st.one_of(st.sampled_from([0.0, 1.0, -1.0, math.inf, -math.inf, 1e308, 5e-324]), st.floats(allow_nan=False))
 ACTIONS = st.lists(st.one_of(LOSSES, st.sampled_from(["promote", "fail"])), max_size=60)
@@ -26,8 +26,8 @@ def arrays(capacity: int) -> tuple[np.ndarray, ...]:
 
 
 def ready(rung: tuple[np.ndarray, ...]) -> int | None:
-    entry = rungs.best_ready(*rung)
-    return None if entry == rungs.NONE else int(rung[1][entry])
+    entry = promotion.best_ready(*rung)
+    return None if entry == promotion.NONE else int(rung[1][entry])
 
 
 @given(ACTIONS, st.integers(2, 5), st.randoms(use_true_random=False))
@@ -38,14 +38,14 @@ def test_promotable_trials_are_those_of_the_definition(actions, eta, random) -> 
         if action == "promote":
             best = naive.best_ready()
             if best is not None:
-                rung[2][rungs.best_ready(*rung)] |= rungs.PROMOTED
+                rung[2][promotion.best_ready(*rung)] |= promotion.PROMOTED
                 naive.promoted.add(best)
         elif action == "fail":  # of those promoted, one fails at the next rung
             if naive.extra < len(naive.promoted):
-                rungs.free_place(*rung, eta)
+                promotion.free_place(*rung, eta)
                 naive.extra += 1
         else:
-            rungs.add(*rung, action, number, False, eta)
+            promotion.add(*rung, action, number, False, eta)
             naive.entries.append((action, number))
         assert ready(rung) == naive.best_ready()
 
@@ -54,15 +54,15 @@ def test_promotable_trials_are_those_of_the_definition(actions, eta, random) -> 
 def test_a_rung_built_again_in_any_order_answers_alike(entries, eta, extra) -> None:
     one, other, naive = arrays(len(entries)), arrays(len(entries)), NaiveRung(eta)
     for number, (loss, promoted) in enumerate(entries):
-        rungs.add(*one, loss, number, promoted, eta)
+        promotion.add(*one, loss, number, promoted, eta)
         naive.entries.append((loss, number))
         naive.promoted |= {number} if promoted else set()
     for number, (loss, promoted) in reversed(list(enumerate(entries))):
-        rungs.add(*other, loss, number, promoted, eta)
+        promotion.add(*other, loss, number, promoted, eta)
     naive.extra = min(extra, len(naive.promoted))
     for _ in range(naive.extra):
-        rungs.free_place(*one, eta)
-        rungs.free_place(*other, eta)
+        promotion.free_place(*one, eta)
+        promotion.free_place(*other, eta)
     assert ready(one) == ready(other) == naive.best_ready()
 
 
@@ -71,11 +71,11 @@ def test_all_promotions_of_a_large_rung() -> None:
     losses = np.round(np.random.default_rng(0).random(n), 2)  # with many ties
     rung, naive = arrays(n), NaiveRung(3)
     for number, loss in enumerate(losses.tolist()):
-        rungs.add(*rung, loss, number, False, 3)
+        promotion.add(*rung, loss, number, False, 3)
         naive.entries.append((loss, number))
     expected = [number for _, number in sorted(naive.entries)[: n // 3]]
     promoted = []
-    while (entry := rungs.best_ready(*rung)) != rungs.NONE:
-        rung[2][entry] |= rungs.PROMOTED
+    while (entry := promotion.best_ready(*rung)) != promotion.NONE:
+        rung[2][entry] |= promotion.PROMOTED
         promoted.append(int(rung[1][entry]))
     assert promoted == expected

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthpo.kernels import stopping as kernels
+from fasthpo.kernels.halving import stopping as kernels
 
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
 LOW, HIGH = 0, 1

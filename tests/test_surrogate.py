@@ -11,11 +11,11 @@ import pytest
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, SearchSpace, Study, TPESampler, TrialState
-from fasthpo.samplers import surrogate
-from fasthpo.samplers.axes import axes_of
-from fasthpo.samplers.model import Model
-from fasthpo.samplers.split import Key, sort_key
-from fasthpo.samplers.surrogate import MOST_POINTS, Surrogate
+from fasthpo.samplers import gaussian_process
+from fasthpo.samplers.encoding import encode_space
+from fasthpo.samplers.gaussian_process import MOST_POINTS, GaussianProcess
+from fasthpo.samplers.ranks import SortKey, sort_key
+from fasthpo.samplers.tpe.model import Model
 from tests import naive_places, naive_targets
 
 SPACE = SearchSpace(
@@ -45,12 +45,12 @@ def random_study(n: int, seed: int = 0, direction: str = "minimize") -> Study:
     return study
 
 
-def finished_keys(study: Study) -> list[Key]:
+def finished_keys(study: Study) -> list[SortKey]:
     table = study.table
     return [sort_key(table, n) for n in table.tell_order.tolist()]
 
 
-def expected_known(keys: list[Key]) -> list[Key]:
+def expected_known(keys: list[SortKey]) -> list[SortKey]:
     """The best half and the latest others, as of the last time that trials were taken in."""
     if len(keys) > MOST_POINTS:
         keys = keys[: len(keys) - (len(keys) - MOST_POINTS) % (MOST_POINTS // 16)]
@@ -64,12 +64,12 @@ def expected_known(keys: list[Key]) -> list[Key]:
 def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None:
     study = random_study(n, direction=direction)
     keys = finished_keys(study)
-    kept = Surrogate(axes_of(SPACE))
+    kept = GaussianProcess(encode_space(SPACE))
     for key in keys:
         kept.add(key)
-    known = kept._known()
+    known = kept._fitted()
     assert known == expected_known(keys) and len(known) == min(len(keys), MOST_POINTS)
-    points, targets = kept._learnt(study.table, known, room=0)
+    points, targets = kept._training_data(study.table, known, room=0)
     expected = naive_targets.logarithmic(known, naive_places.ranks(study.table, known))
     np.testing.assert_allclose(targets, expected, atol=1e-9)
     for k, key in enumerate(known):
@@ -78,9 +78,10 @@ def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None
         assert np.isnan(points[3, k]) == np.isnan(study.columns["m"][key[3]])
 
 
-def arrays_of(kept: Surrogate) -> tuple[np.ndarray, ...]:
-    points, factor = kept.points[:, : kept.known], np.tril(kept.factor)[: kept.known]
-    return kept.parameters, points, kept.pull, np.array(kept.scale), factor
+def arrays_of(kept: GaussianProcess) -> tuple[np.ndarray, ...]:
+    known = kept.arrays
+    points, cholesky = known.points[:, : known.size], np.tril(known.cholesky)[: known.size]
+    return known.hyperparameters, points, known.alpha, np.array(known.output_scale), cholesky
 
 
 def go_on(study: Study, trials: int) -> list[dict[str, Any]]:
@@ -116,8 +117,8 @@ def test_a_loaded_study_ranks_pruned_trials_as_before(tmp_path: Path) -> None:
 @pytest.mark.parametrize("most", [128, 16])
 def test_it_is_a_function_of_the_trials_however_often_it_was_asked(monkeypatch: Any, most: int) -> None:
     """So a resumed study goes on bit for bit."""
-    monkeypatch.setattr(surrogate, "MOST_POINTS", most)
-    monkeypatch.setattr(surrogate, "_MOST_BEST", most // 2)
+    monkeypatch.setattr(gaussian_process, "MOST_POINTS", most)
+    monkeypatch.setattr(gaussian_process, "_MOST_BEST", most // 2)
     study = Study(SPACE, sampler=TPESampler(seed=3), pruner=fasthpo.MedianPruner())
     running = []
     for i in range(230):
@@ -135,9 +136,9 @@ def test_it_is_a_function_of_the_trials_however_often_it_was_asked(monkeypatch: 
     anew = Model(study.table, multivariate=True, exact=False)
     for kept in (asked, anew):
         kept.catch_up()
-        kept._surrogate.catch_up(study.table)
-    assert len(asked._surrogate._awaited) >= 8
-    for a, b in zip(arrays_of(asked._surrogate), arrays_of(anew._surrogate), strict=True):
+        kept._gaussian_process.catch_up(study.table)
+    assert len(asked._gaussian_process._pending) >= 8
+    for a, b in zip(arrays_of(asked._gaussian_process), arrays_of(anew._gaussian_process), strict=True):
         np.testing.assert_array_equal(a, b)
     again = TPESampler(seed=3)
     assert isinstance(study.sampler, TPESampler)
@@ -145,23 +146,23 @@ def test_it_is_a_function_of_the_trials_however_often_it_was_asked(monkeypatch: 
         np.testing.assert_array_equal(again.suggest(study.table, draw), study.sampler.suggest(study.table, draw))
 
 
-def test_running_trials_are_awaited() -> None:
+def test_running_trials_are_pending_points() -> None:
     study = random_study(60)
-    kept = Surrogate(axes_of(SPACE))
+    kept = GaussianProcess(encode_space(SPACE))
     for key in finished_keys(study):
         kept.add(key)
     kept.catch_up(study.table)
-    told = kept.known
-    assert told == len(finished_keys(study)) == len(kept.pull)
+    told = kept.arrays.size
+    assert told == len(finished_keys(study)) == len(kept.arrays.alpha)
     numbers = []
     for i in range(1, 600):
         numbers.append(study.ask().number)
         kept.catch_up(study.table)
-        awaited = kept.known - told
-        assert awaited == len(kept._awaited) and kept._awaited == numbers[-awaited:]
-        assert awaited == i if i < 16 else 8 <= awaited < 16
-        assert len(kept.factor) == kept.points.shape[1] > kept.known
-    fresh = Surrogate(axes_of(SPACE))
+        pending = kept.arrays.size - told
+        assert pending == len(kept._pending) and kept._pending == numbers[-pending:]
+        assert pending == i if i < 16 else 8 <= pending < 16
+        assert len(kept.arrays.cholesky) == kept.arrays.points.shape[1] > kept.arrays.size
+    fresh = GaussianProcess(encode_space(SPACE))
     for key in finished_keys(study):
         fresh.add(key)
     fresh.catch_up(study.table)
@@ -170,25 +171,25 @@ def test_running_trials_are_awaited() -> None:
     for number in numbers[:-1]:
         study.tell(number, state=TrialState.FAILED)
     kept.catch_up(study.table)
-    assert kept._awaited == numbers[-1:]
+    assert kept._pending == numbers[-1:]
     study.tell(numbers[-1], state=TrialState.FAILED)
     kept.catch_up(study.table)
-    assert kept.known == told
+    assert kept.arrays.size == told
 
 
-def test_lengthscales_are_searched_for_whenever_there_are_a_tenth_more_trials(monkeypatch: Any) -> None:
-    from fasthpo.kernels import process
+def test_length_scales_are_optimized_whenever_there_are_a_tenth_more_trials(monkeypatch: Any) -> None:
+    from fasthpo.kernels import gaussian_process
 
     sizes = []
-    explain = process.explain
+    optimize = gaussian_process.optimize_hyperparameters
 
     def counted(*arguments: Any) -> None:
         sizes.append(len(arguments[3]))
-        explain(*arguments)
+        optimize(*arguments)
 
-    monkeypatch.setattr(process, "explain", counted)
+    monkeypatch.setattr(gaussian_process, "optimize_hyperparameters", counted)
     study = random_study(3000)
-    kept = Surrogate(axes_of(SPACE))
+    kept = GaussianProcess(encode_space(SPACE))
     for key in finished_keys(study)[:1000]:
         kept.add(key)
         kept.catch_up(study.table)
@@ -223,7 +224,7 @@ def test_the_bound_is_lower_where_trials_fail(value: float) -> None:
     study.ask_batch(2)
     kept = sampler._model
     assert kept is not None
-    confidence = kept._process(kept._current_surrogate(), 0, 0)[-1]
+    confidence = kept._confidence(kept._current_gaussian_process())
     assert confidence == (3.0 if value == 9.0 else 2.0)
 
 
@@ -232,14 +233,14 @@ def test_spaces_without_a_continuous_parameter_go_by_ranks() -> None:
     for name, parameter in (("x", Continuous(0, 9)), ("n", Discrete(0, 9))):
         study = Study({name: parameter})
         study.add_trials({name: range(5)}, losses)
-        kept = Surrogate(axes_of(study.space))
-        _, targets = kept._learnt(study.table, finished_keys(study), room=0)
+        kept = GaussianProcess(encode_space(study.space))
+        _, targets = kept._training_data(study.table, finished_keys(study), room=0)
         gaps = -np.diff(targets)
         assert np.allclose(gaps, gaps[::-1]) == (name == "n")
 
 
 def test_a_deviation_counts_by_the_share_of_trials_that_are_known() -> None:
-    kept = Surrogate(axes_of(SPACE))
+    kept = GaussianProcess(encode_space(SPACE))
     assert kept.share == 1.0
     shares = []
     for number in range(4 * MOST_POINTS):

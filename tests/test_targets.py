@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasthpo.samplers.split import Key
+from fasthpo.samplers.ranks import SortKey
 from fasthpo.samplers.targets import logarithmic_targets, normal_targets
 from tests import naive_targets
 
@@ -20,9 +20,9 @@ FINITE = st.one_of(
 )
 
 
-def ranked(complete: list[float], pruned: list[float], worst: int) -> tuple[list[Key], np.ndarray]:
+def ranked(complete: list[float], pruned: list[float], worst: int) -> tuple[list[SortKey], np.ndarray]:
     """Keys in ascending order, and ranks; each pruned trial is given by its place among the complete ones, 0 to 1."""
-    keys: list[Key] = [(0, 0.0, loss, i) for i, loss in enumerate(sorted(complete))]
+    keys: list[SortKey] = [(0, 0.0, loss, i) for i, loss in enumerate(sorted(complete))]
     keys += [(1, 0.0, place, 1000 + i) for i, place in enumerate(sorted(pruned))]
     keys += [(2, 0.0, math.inf, 2000 + i) for i in range(worst)]
     losses = sorted(complete)

@@ -12,7 +12,7 @@ from scipy.stats import wilcoxon
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace, Study, TPESampler, TrialState
-from fasthpo.samplers import tpe
+from fasthpo.samplers.tpe import sampler as tpe
 
 SPACES = {
     "continuous": SearchSpace({f"x{j}": Continuous(0, 1) for j in range(3)}),

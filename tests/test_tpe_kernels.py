@@ -18,10 +18,14 @@ from scipy.stats import ks_2samp, kstest, norm, truncnorm
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
-from fasthpo.kernels import above, below, draws, normal, parzen, tables
+from fasthpo.kernels import axes, normal
+from fasthpo.kernels import uniforms as uniforms_kernels
+from fasthpo.kernels.arrays import Space
 from fasthpo.kernels.exponential import exponential, logarithm
 from fasthpo.kernels.streams import uniforms
-from fasthpo.samplers.axes import axes_of
+from fasthpo.kernels.tpe import above, above_tabulated, below, draws, parzen
+from fasthpo.kernels.tpe.densities import Above, Below, Tables, Tiles
+from fasthpo.samplers.encoding import encode_space
 
 SLOW = numba.config.DISABLE_JIT  # then the kernels run as plain Python
 SPACES = {
@@ -61,39 +65,47 @@ def rows_of(space: SearchSpace, n: int, seed: int) -> np.ndarray:
 def queries_of(arrays: Any, rows: np.ndarray) -> np.ndarray:
     """The rows (n, d) as candidates"""
     coordinates = np.array(
-        [[parzen.coordinate_of_value(a, v) for a, v in zip(arrays.axes, row, strict=True)] for row in rows]
+        [[axes.coordinate_of_value(a, v) for a, v in zip(arrays.space.axes, row, strict=True)] for row in rows]
     )
-    queries = np.zeros((len(arrays.axes), 4, len(rows)))
-    parzen.describe(arrays.axes, coordinates, queries)
+    queries = np.zeros((len(arrays.space.axes), 4, len(rows)))
+    parzen.describe(arrays.space.axes, coordinates, queries)
     return queries
 
 
 def cells_of(arrays: Any, bandwidth: float) -> np.ndarray:
-    coarse = arrays.axes[:, parzen.KIND] == parzen.COARSE
-    most = int(arrays.axes[coarse, parzen.COUNT].max()) if coarse.any() else 1
-    cells = np.zeros((len(arrays.axes), most, most))
-    parzen.tabulate_cells(arrays.axes, bandwidth, cells)
+    coarse = arrays.space.axes[:, axes.KIND] == axes.COARSE
+    most = int(arrays.space.axes[coarse, axes.COUNT].max()) if coarse.any() else 1
+    cells = np.zeros((len(arrays.space.axes), most, most))
+    parzen.tabulate_cells(arrays.space.axes, bandwidth, cells)
     return cells
+
+
+def tiles_of(space: Space, bandwidth: float, rows: np.ndarray) -> Tiles:
+    """All rows (n, d) as observations that count"""
+    n, d = rows.shape
+    where, factors = np.empty(d, np.int64), np.empty(d)
+    direct, lines = above.arrange(space, bandwidth, where, factors)
+    store = np.zeros((n // above.TILE + 1, lines * above.TILE))
+    tiles = Tiles(where, factors, direct, store, np.full(len(store) * above.TILE, -np.inf))
+    above.observe(space, bandwidth, tiles, np.ascontiguousarray(rows.T), np.arange(n), np.arange(n))
+    return tiles
+
+
+def below_of(points: np.ndarray, masses: np.ndarray, weights: np.ndarray) -> Below:
+    return Below(points, masses, weights, np.cumsum(weights))
 
 
 def joint_density(
     arrays: Any, rows: np.ndarray, counts: np.ndarray, bandwidth: float, queries: np.ndarray, below: Any = None
 ) -> np.ndarray:
     """log(g / prior), or scores where `below` is given"""
-    n, d = rows.shape
-    where, factors = np.empty(d, np.int64), np.empty(d)
-    direct, lines = above.arrange(arrays.axes, arrays.conditional, bandwidth, where, factors)
-    store = np.zeros((n // above.TILE + 1, lines * above.TILE))
-    offsets = np.full(len(store) * above.TILE, -np.inf)
-    params = np.ascontiguousarray(rows.T)
-    numbers = np.arange(n)
-    above.observe(arrays.axes, arrays.conditional, bandwidth, where, factors, params, numbers, numbers, store, offsets)
-    offsets[:n][~counts] = -np.inf
+    tiles = tiles_of(arrays.space, bandwidth, rows)
+    tiles.offsets[: len(rows)][~counts] = -np.inf
+    cells, tables = cells_of(arrays, bandwidth), tabulated(arrays, bandwidth, rows, [])
+    g = Above(tiles, len(rows), 1.0, tables, cells, counts.sum() + 1.0, bandwidth)
     scores = np.empty(queries.shape[2])
-    above.above_joint(
-        arrays.axes, arrays.conditional, bandwidth, where, factors, direct, cells_of(arrays, bandwidth), store, offsets,
-        n, 1.0, counts.sum() + 1.0, queries, np.zeros(len(scores)) if below is None else below, below is None, scores,
-    )  # fmt: skip
+    log_below = np.zeros(len(scores)) if below is None else below
+    above.above_joint(arrays.space, g, queries, log_below, below is None, scores)
     return -scores if below is None else scores
 
 
@@ -101,7 +113,7 @@ Fitted = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def empty_fit(arrays: Any, n: int = 0) -> Fitted:
-    d = len(arrays.axes)
+    d = len(arrays.space.axes)
     return np.empty(n, np.int64), np.ones((d, 6, n)), np.zeros((d, n, cells_of(arrays, 1.0).shape[1]))
 
 
@@ -111,7 +123,7 @@ def fitted(arrays: Any, rows: np.ndarray, least: float) -> tuple[np.ndarray, np.
 
 def fitted_after(arrays: Any, rows: np.ndarray, numbers: np.ndarray, least: float, old: Fitted) -> Fitted:
     _, points, masses = empty_fit(arrays, len(numbers))
-    parzen.fit(arrays.axes, np.ascontiguousarray(rows.T), numbers, least, *old, points, masses)
+    parzen.fit(arrays.space.axes, np.ascontiguousarray(rows.T), numbers, least, *old, points, masses)
     return numbers, points, masses
 
 
@@ -120,7 +132,7 @@ def test_kernels_taken_over_are_those_made_anew(name: str) -> None:
     """Points come, go and change places; now and then the smallest bandwidth changes."""
     rng = np.random.default_rng(5)
     space = SPACES[name]
-    arrays, rows = axes_of(space), rows_of(space, 40, 3)
+    arrays, rows = encode_space(space), rows_of(space, 40, 3)
     old = empty_fit(arrays)
     for step in range(60):
         numbers = rng.permutation(40)[: rng.integers(0, 12)] if step % 3 else np.roll(old[0], 1)
@@ -137,7 +149,7 @@ def test_kernels_taken_over_are_those_made_anew(name: str) -> None:
 def test_below_density_equals_scipy(name: str, joint: bool, n: int) -> None:
     space = SPACES[name]
     rows, queries = rows_of(space, n, 1), rows_of(space, 6, 2)
-    arrays = axes_of(space)
+    arrays = encode_space(space)
     weights = np.append(np.linspace(1, 2, n), 0.3)
     points, masses = fitted(arrays, rows, 0.05)
     widths = np.where(np.isnan(rows.T), 1.0, points[:, parzen.BANDWIDTH])
@@ -145,7 +157,7 @@ def test_below_density_equals_scipy(name: str, joint: bool, n: int) -> None:
     candidates = queries_of(arrays, queries)
     out = np.empty(len(queries))
     kernel = below.below_joint if joint else below.below_independent
-    kernel(arrays.axes, points, masses, weights, candidates, out)
+    kernel(arrays.space.axes, below_of(points, masses, weights), candidates, out)
     expected = [log_density(space, q, rows, widths.T, weights, joint) for q in queries]
     np.testing.assert_allclose(out, expected, rtol=1e-7, atol=1e-7)
 
@@ -156,7 +168,7 @@ def test_below_density_equals_scipy(name: str, joint: bool, n: int) -> None:
 def test_above_density_equals_scipy(name: str, joint: bool, n: int, bandwidth: float) -> None:
     space = SPACES[name]
     rows, queries = rows_of(space, n, 3), rows_of(space, 4, 4)
-    arrays = axes_of(space)
+    arrays = encode_space(space)
     counts = np.arange(n) % 5 != 4  # every fifth trial does not count
     candidates = queries_of(arrays, queries)
     if joint:
@@ -165,8 +177,9 @@ def test_above_density_equals_scipy(name: str, joint: bool, n: int, bandwidth: f
         scores = np.empty(len(queries))
         state = tabulated(arrays, bandwidth, rows, range(n))
         count(arrays, bandwidth, rows, np.flatnonzero(~counts), -1, state)
-        cells, none = cells_of(arrays, bandwidth), np.zeros(len(queries))
-        tables.above_independent(arrays.axes, *state, counts.sum() + 1.0, cells, candidates, none, scores)
+        tiles = tiles_of(arrays.space, bandwidth, rows[:0])
+        g = Above(tiles, 0, 1.0, state, cells_of(arrays, bandwidth), counts.sum() + 1.0, bandwidth)
+        above_tabulated.above_independent(arrays.space.axes, g, candidates, np.zeros(len(queries)), scores)
         out = -scores
     used = rows[counts]
     expected = [
@@ -180,11 +193,16 @@ def test_above_density_equals_scipy(name: str, joint: bool, n: int, bandwidth: f
     np.testing.assert_allclose(out, expected, rtol=tolerance, atol=tolerance)
 
 
-def tabulated(arrays: Any, bandwidth: float, rows: np.ndarray, numbers: Iterable[int]) -> Any:
-    d = len(arrays.axes)
-    sizes = [int(a[parzen.COUNT]) if a[parzen.KIND] in (parzen.COARSE, parzen.CATEGORICAL) else 0 for a in arrays.axes]
+def tabulated(arrays: Any, bandwidth: float, rows: np.ndarray, numbers: Iterable[int]) -> Tables:
+    d = len(arrays.space.axes)
+    sizes = [int(a[axes.COUNT]) if a[axes.KIND] in (axes.COARSE, axes.CATEGORICAL) else 0 for a in arrays.space.axes]
     starts = np.cumsum([0, *sizes])[:-1]
-    state = np.zeros((d, tables.POINTS), np.int64), np.zeros(sum(sizes), np.int64), starts, np.zeros(d, np.int64)
+    state = Tables(
+        np.zeros((d, above_tabulated.POINTS), np.int64),
+        np.zeros(sum(sizes), np.int64),
+        starts,
+        np.zeros(d, np.int64),
+    )
     count(arrays, bandwidth, rows, numbers, 1, state)
     return state
 
@@ -192,35 +210,35 @@ def tabulated(arrays: Any, bandwidth: float, rows: np.ndarray, numbers: Iterable
 def count(arrays: Any, bandwidth: float, rows: np.ndarray, numbers: Iterable[int], sign: int, state: Any) -> None:
     params, states = np.ascontiguousarray(rows.T), np.zeros(len(rows), np.int8)
     for k in numbers:
-        tables.count_observations(arrays.axes, bandwidth, params, states, k, k + 1, sign, *state)
+        above_tabulated.count_observations(arrays.space.axes, bandwidth, params, states, k, k + 1, sign, state)
 
 
 @pytest.mark.parametrize("name", SPACES)
 def test_tables_do_not_depend_on_the_order_and_taking_out_leaves_no_trace(name: str) -> None:
     space = SPACES[name]
-    arrays, rows = axes_of(space), rows_of(space, 40, 7)
+    arrays, rows = encode_space(space), rows_of(space, 40, 7)
     order = np.random.default_rng(0).permutation(40)
     forward = tabulated(arrays, 0.2, rows, range(40))
     shuffled = tabulated(arrays, 0.2, rows, order)
     assert all(np.array_equal(a, b) for a, b in zip(forward, shuffled, strict=True))
     count(arrays, 0.2, rows, order, -1, forward)
-    assert not forward[0].any() and not forward[1].any() and not forward[3].any()
+    assert not forward.sums.any() and not forward.histogram.any() and not forward.active.any()
 
 
 def test_waiting_trials_are_not_tabulated() -> None:
-    arrays = axes_of(SPACES["continuous"])
+    arrays = encode_space(SPACES["continuous"])
     state = tabulated(arrays, 0.2, np.zeros((0, 2)), [])
     params, states = np.array([[0.1, np.nan], [5.0, 3.0]]), np.array([0, fasthpo.TrialState.WAITING], np.int8)
-    tables.count_observations(arrays.axes, 0.2, params, states, 0, 2, 1, *state)
-    assert state[3].tolist() == [1, 1]
+    above_tabulated.count_observations(arrays.space.axes, 0.2, params, states, 0, 2, 1, state)
+    assert state.active.tolist() == [1, 1]
 
 
 def test_tables_hold_a_million_observations_at_one_place() -> None:
-    state = tabulated(axes_of(SearchSpace({"a": Continuous(0, 1)})), 0.2, np.zeros((1, 1)), [0])
-    many = state[0] * 1_000_000
+    state = tabulated(encode_space(SearchSpace({"a": Continuous(0, 1)})), 0.2, np.zeros((1, 1)), [0])
+    many = state.sums * 1_000_000
     assert (many >= 0).all() and many.max() < 2**62
     expected = 1e6 * truncnorm(0, 5, loc=0, scale=0.2).pdf(0.05)
-    assert tables.interpolate(many[0], 0.05) == pytest.approx(expected, rel=1e-9)
+    assert above_tabulated.interpolate(many[0], 0.05) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -238,8 +256,8 @@ def test_fine_cells_are_within_the_stated_bound(parameter: Discrete, middle: flo
     """Of the joint g: in the middle of a kernel and up to three bandwidths from it."""
     bandwidth = 0.15
     space = SearchSpace({"a": parameter})
-    arrays = axes_of(space)
-    assert arrays.axes[0, parzen.KIND] == parzen.FINE
+    arrays = encode_space(space)
+    assert arrays.space.axes[0, axes.KIND] == axes.FINE
     values = [float(v) for v in {1, 2, 3, 5, parameter.high // 2, parameter.high - 1, parameter.high}]
     for observed_value in values:
         for query in values:
@@ -259,7 +277,7 @@ def test_many_observations_in_one_tile_and_in_thousands() -> None:
     queries = rows_of(space, 2, 6)
     for n in (127, 128, 129, 2000 if SLOW else 1_000_000):
         rows = rows_of(space, n, 5)
-        arrays = axes_of(space)
+        arrays = encode_space(space)
         candidates = queries_of(arrays, queries)
         out = joint_density(arrays, rows, np.ones(n, bool), 0.2, candidates)
         coordinates = ((rows - [0, -1e6]) / [1, 2e6]).T
@@ -278,7 +296,7 @@ def test_many_observations_in_one_tile_and_in_thousands() -> None:
 @pytest.mark.parametrize("spread", [0.0, 0.3, 10.0])
 def test_the_best_of_the_scores_is_exact_and_the_others_are_bounds(name: str, spread: float) -> None:
     space, n = SPACES[name], 2500
-    arrays = axes_of(space)
+    arrays = encode_space(space)
     rows, queries = rows_of(space, n, 3), rows_of(space, 24, 4)
     rows[::2] = rows[:1]  # half of the observations in one place, where they weigh
     candidates, counts = queries_of(arrays, queries), np.arange(n) % 7 != 0
@@ -329,7 +347,7 @@ def test_exponential_at_the_ends() -> None:
 
 def test_compiled_stream_equals_numpy() -> None:
     numbers = np.empty(12)
-    draws.fill_uniforms(np.array([7, 3, 5, 1, 2], np.uint64), numbers)
+    uniforms_kernels.fill_uniforms(np.array([7, 3, 5, 1, 2], np.uint64), numbers)
     assert numbers.tolist() == uniforms(7 + (3 << 32), np.array([5 + (1 << 32)]), 2, 12)[0].tolist()
 
 
@@ -357,29 +375,27 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
     """Each parameter's marginal, by a chi-square test over its cells (or deciles)."""
     space = SPACES[name]
     rows = rows_of(space, 5, 8)
-    arrays = axes_of(space)
+    arrays = encode_space(space)
     points, masses = fitted(arrays, rows, 0.1)
     weights = np.array([1, 2, 1, 1, 1, 0.5])
     m = 400 if SLOW else 4000
     candidates = np.empty((m, len(space)))
-    draws.draw_candidates(
-        arrays.axes, arrays.order, arrays.conditions, arrays.allowed, points, np.cumsum(weights), joint, 0.0,
-        np.array([1, 0, 0, 0, 2], np.uint64), candidates,
-    )  # fmt: skip
+    key = np.array([1, 0, 0, 0, 2], np.uint64)
+    draws.draw_candidates(arrays.space, below_of(points, masses, weights), joint, 0.0, key, candidates)
     for j in range(len(space)):
-        if arrays.conditional[j] or arrays.axes[j, parzen.KIND] == parzen.CONSTANT:
+        if arrays.space.conditional[j] or arrays.space.axes[j, axes.KIND] == axes.CONSTANT:
             continue
         column = np.sort(candidates[:, j])
         # the density integrates to the share of candidates below each of nine cuts
         cuts = np.quantile(column, np.linspace(0.1, 0.9, 9))
         grid = (
             np.unique(column)
-            if arrays.axes[j, parzen.KIND] in (parzen.CATEGORICAL, parzen.COARSE)
+            if arrays.space.axes[j, axes.KIND] in (axes.CATEGORICAL, axes.COARSE)
             else np.linspace(0, 1, 20001)
         )
-        density = np.array([_marginal(arrays.axes[j], points[j], masses[j], weights, x) for x in grid])
+        density = np.array([_marginal(arrays.space.axes[j], points[j], masses[j], weights, x) for x in grid])
         step = 1.0 if len(grid) < 20001 else grid[1] - grid[0]
-        if arrays.axes[j, parzen.KIND] == parzen.FINE:
+        if arrays.space.axes[j, axes.KIND] == axes.FINE:
             continue  # drawn as CONTINUOUS and rounded
         total = density.sum() * step
         for cut in cuts:
@@ -393,24 +409,22 @@ def test_candidates_follow_the_density_they_are_drawn_from(name: str, joint: boo
 def test_crossed_candidates_keep_parameters_of_the_first_point(name: str, kept: float) -> None:
     space = SPACES[name]
     rows = rows_of(space, 5, 8)
-    arrays = axes_of(space)
-    points, _ = fitted(arrays, rows, 0.1)
+    arrays = encode_space(space)
+    points, masses = fitted(arrays, rows, 0.1)
     m = 300 if SLOW else 3000
 
     def drawn(kept: float, stream: int) -> np.ndarray:
         candidates = np.empty((m, len(space)))
-        draws.draw_candidates(
-            arrays.axes, arrays.order, arrays.conditions, arrays.allowed, points, np.arange(1.0, 7.0), False, kept,
-            np.array([1, 0, 0, 0, stream], np.uint64), candidates,
-        )  # fmt: skip
+        key = np.array([1, 0, 0, 0, stream], np.uint64)
+        draws.draw_candidates(arrays.space, below_of(points, masses, np.ones(6)), False, kept, key, candidates)
         return candidates
 
     crossed, free = drawn(kept, 0), drawn(0.0, 1)
     for candidate in crossed[:50]:
-        values = [parzen.value_of_coordinate(a, x) for a, x in zip(arrays.axes, candidate, strict=True)]
+        values = [axes.value_of_coordinate(a, x) for a, x in zip(arrays.space.axes, candidate, strict=True)]
         space.validate(space.decode(np.array(values)))  # those are active whose conditions hold
     for j in range(len(space)):
-        if arrays.axes[j, parzen.KIND] == parzen.CONSTANT or arrays.conditional[j]:
+        if arrays.space.axes[j, axes.KIND] == axes.CONSTANT or arrays.space.conditional[j]:
             continue
         first = points[j, parzen.POINT, 0]
         same = (free[:, j] == first).mean()
@@ -436,12 +450,12 @@ def _marginal(axis: Any, points: np.ndarray, masses: np.ndarray, weights: np.nda
 def test_coordinates_and_values_are_inverse(name: str, seed: int) -> None:
     space = SPACES[name]
     rows = rows_of(space, 5, seed)
-    arrays = axes_of(space)
+    arrays = encode_space(space)
     coordinates = queries_of(arrays, rows)[:, parzen.COORDINATE].T
     for k, row in enumerate(rows):
-        back = np.array([parzen.value_of_coordinate(arrays.axes[j], coordinates[k, j]) for j in range(len(space))])
+        back = np.array([axes.value_of_coordinate(arrays.space.axes[j], coordinates[k, j]) for j in range(len(space))])
         active = ~np.isnan(row)
         np.testing.assert_allclose(back[active], row[active], rtol=1e-9, atol=1e-9)
         for j in np.flatnonzero(active):
-            low, high = arrays.axes[j, parzen.LOW], arrays.axes[j, parzen.HIGH]
-            assert arrays.axes[j, parzen.KIND] == parzen.CATEGORICAL or low <= back[j] <= high
+            low, high = arrays.space.axes[j, axes.LOW], arrays.space.axes[j, axes.HIGH]
+            assert arrays.space.axes[j, axes.KIND] == axes.CATEGORICAL or low <= back[j] <= high

@@ -12,9 +12,10 @@ from scipy.stats import kstest, wilcoxon
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace, Study, TPESampler, TrialState
-from fasthpo.samplers import model
-from fasthpo.samplers.model import Model
-from fasthpo.samplers.split import Split, below_count, sort_key
+from fasthpo.samplers.ranks import sort_key
+from fasthpo.samplers.tpe import model
+from fasthpo.samplers.tpe.model import Model
+from fasthpo.samplers.tpe.split import Split, below_count
 
 SPACE = SearchSpace(
     {
@@ -48,8 +49,8 @@ def scores_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(Model, name, checked)
 
-    check("candidates")
-    check("promising")
+    check("density_candidates")
+    check("gaussian_process_candidates")
 
 
 def bowl(p: dict[str, Any]) -> float:
@@ -360,7 +361,7 @@ def test_all_trials_end_alike(monkeypatch: pytest.MonkeyPatch, end: str, multiva
 
 def check_model(kept: Model) -> None:
     """What the model keeps up to date equals what is made anew from all trials."""
-    from fasthpo.kernels.tables import count_observations
+    from fasthpo.kernels.tpe.above_tabulated import count_observations
 
     kept.catch_up()
     table = kept.table
@@ -370,16 +371,16 @@ def check_model(kept: Model) -> None:
     below = valued[: below_count(len(valued))]
     assert kept._split.below == below
     above = [n for n in finished if n not in set(below)] + np.flatnonzero(table.states == TrialState.RUNNING).tolist()
-    tables, histogram, active = map(np.zeros_like, (kept._tables, kept._histogram, kept._active))
+    tables = kept._tables._replace(
+        **{name: np.zeros_like(getattr(kept._tables, name)) for name in ("sums", "histogram", "active")}
+    )
     for n in above:
         count_observations(
-            kept._arrays.axes, model._ABOVE_BANDWIDTH, table.params, table.states, n, n + 1, 1, tables, histogram,
-            kept._starts, active,
+            kept._encoded.space.axes, model._ABOVE_BANDWIDTH, table.params, table.states, n, n + 1, 1, tables
         )  # fmt: skip
-    assert np.array_equal(kept._tables, tables)
-    assert np.array_equal(kept._histogram, histogram) and np.array_equal(kept._active, active)
+    assert all(np.array_equal(one, other) for one, other in zip(kept._tables, tables, strict=True))
     held = kept._observations
-    numbers, counting = held._numbers[: held.length], held.offsets[: held.length] > -np.inf
+    numbers, counting = held._numbers[: held.length], held.tiles.offsets[: held.length] > -np.inf
     assert np.array_equal(counting, np.isin(numbers, above)) and held._counting == counting.sum()
     if not held._mask:
         assert held.length == (len(table) if kept.multivariate else 0)

@@ -13,6 +13,7 @@ import numba
 import pytest
 
 import fasthpo
+from fasthpo.kernels.compiling import FINGERPRINT, fingerprint
 
 PROGRAM = """
 import json
@@ -29,6 +30,25 @@ def run(folder: Path) -> tuple[float, int]:
     )
     value, hits = json.loads(done.stdout)
     return value, hits
+
+
+def test_every_kernel_source_counts_in_the_fingerprint(tmp_path: Path) -> None:
+    """Those in subfolders, too: their content, their names, and where one ends and the next begins."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    folder = Path(
+        shutil.copytree((Path(fasthpo.__file__).parent / "kernels").resolve(), tmp_path / "k", ignore=ignored)
+    )
+    assert fingerprint(folder) == FINGERPRINT
+    sources = sorted(folder.rglob("*.py"))
+    assert {path.parent.name for path in sources} >= {"k", "tpe", "pruning", "halving"}
+    for source in sources:
+        kept = source.read_bytes()
+        source.write_bytes(kept + b"#")
+        assert fingerprint(folder) != FINGERPRINT
+        source.write_bytes(kept)
+    assert fingerprint(folder) == FINGERPRINT
+    (folder / "tpe" / "below.py").rename(folder / "pruning" / "below.py")
+    assert fingerprint(folder) != FINGERPRINT
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthpo.kernels import wilcoxon as kernels
+from fasthpo.kernels.pruning import wilcoxon as kernels
 from tests import naive_pruners as naive
 
 INF = math.inf

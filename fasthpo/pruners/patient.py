@@ -111,7 +111,7 @@ class PatientPruner(Pruner):
         return self.wrapped_pruner is None or self.wrapped_pruner.should_prune(table, number)
 
     def _take_up(self, table: TrialTable, number: int) -> int:
-        from fasthpo.kernels import patience  # imports numba
+        from fasthpo.kernels.pruning import patience  # imports numba
 
         self._kernels = patience
         if not self._free:

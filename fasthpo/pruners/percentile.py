@@ -33,7 +33,7 @@ class _Pools:
     """
 
     def __init__(self, table: TrialTable, q: float, min_steps: int) -> None:
-        from fasthpo.kernels import percentile  # imports numba
+        from fasthpo.kernels.pruning import percentile  # imports numba
 
         self.kernels = percentile
         self.q = q

@@ -67,7 +67,7 @@ class _Rungs:
 
     def _enter(self, k: int, number: int, loss: float) -> None:
         if k == len(self.rungs):
-            from fasthpo.kernels import stopping  # imports numba
+            from fasthpo.kernels.halving import stopping  # imports numba
 
             self.kernels = stopping
             self.rungs.append(stopping.empty())

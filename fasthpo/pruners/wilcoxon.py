@@ -17,7 +17,7 @@ _MOST_CURVES = 4096  # kept at once: trials may be running, or paused, in any nu
 
 
 class _Curve:
-    """A trial's losses in the order of their steps; `kernels` is `fasthpo.kernels.wilcoxon`."""
+    """A trial's losses in the order of their steps; `kernels` is `fasthpo.kernels.pruning.wilcoxon`."""
 
     __slots__ = ("count", "kernels", "losses", "steps")
 
@@ -102,7 +102,7 @@ class WilcoxonPruner(Pruner):
         self._curves.pop(number, None)
 
     def _read(self, table: TrialTable, number: int) -> _Curve:
-        from fasthpo.kernels import wilcoxon  # imports numba
+        from fasthpo.kernels.pruning import wilcoxon  # imports numba
 
         if len(self._curves) >= _MOST_CURVES:
             self._curves.clear()  # each is read again when it is needed

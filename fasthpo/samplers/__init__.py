@@ -1,4 +1,8 @@
-"""Samplers: where to look next. One sampler a file."""
+"""Samplers: where to look next. One sampler a file, and one that has parts of its own a folder.
+
+Beside them stands what several use: the order and the ranks of trials, spaces as the kernels take them, the Gaussian
+process. What may enter learns from the trials' columns only, and depends on (seed, draw) and on nothing else.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fasthpo.samplers.split import WORST, Key
+from fasthpo.samplers.ranks import WORST, SortKey
 from fasthpo.values import FloatArray, masked
 
 _FURTHEST = 5.0  # losses count up to so many times the distance from the best to the median
@@ -12,7 +12,7 @@ _FURTHEST = 5.0  # losses count up to so many times the distance from the best t
 
 def normal_targets(ranks: FloatArray) -> FloatArray:
     """Quantiles of the normal distribution, of mean 0, at ranks (n,) from 1/2 to n - 1/2."""
-    from fasthpo.kernels.process import normal_scores
+    from fasthpo.kernels.normal import normal_scores
 
     targets = np.empty(len(ranks))
     normal_scores(ranks, targets)
@@ -20,7 +20,7 @@ def normal_targets(ranks: FloatArray) -> FloatArray:
 
 
 @masked
-def logarithmic_targets(keys: list[Key], ranks: FloatArray) -> FloatArray | None:
+def logarithmic_targets(keys: list[SortKey], ranks: FloatArray) -> FloatArray | None:
     """t = -log(1 + (loss - best) / (median - best)), of mean 0 and variance 1; None where the losses have no scale.
 
     Normal scores know of a bowl how many points lie higher, which flattens its bottom; this keeps its shape there. That
@@ -29,7 +29,7 @@ def logarithmic_targets(keys: list[Key], ranks: FloatArray) -> FloatArray | None
 
     Args:
         keys: of the trials, in ascending order.
-        ranks: of the trials, (n,); see `Places`.
+        ranks: of the trials, (n,); see `Ranks`.
     """
     complete = np.array([key[0] == 0 for key in keys])
     if complete.sum() < 3:

@@ -261,6 +261,7 @@ class Categorical(Parameter):
     __slots__ = ("_index", "choices")
     kind = "categorical"
     fields = ("choices",)
+    is_ordered = False
     choices: tuple[Value, ...]
     _index: dict[tuple[type, Value], int]
 
@@ -313,6 +314,11 @@ class Categorical(Parameter):
     @masked
     def from_unit(self, unit: FloatArray) -> FloatArray:
         return np.floor(np.minimum(unit * self.count, self.count - 1))
+
+    def axis(self) -> list[float]:
+        from fasthpo.kernels.axes import choice_axis  # imports numba
+
+        return choice_axis(self.count)
 
 
 _KINDS: dict[str, type[Parameter]] = {c.kind: c for c in (Continuous, LogUniform, Discrete, Categorical)}

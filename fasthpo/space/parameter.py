@@ -146,6 +146,7 @@ class Parameter(ABC):
     __slots__ = ("lattice", "when")
     kind: ClassVar[str]
     fields: ClassVar[tuple[str, ...]]
+    is_ordered: ClassVar[bool] = True  # whether it makes sense that values are near each other, or far
     when: Mapping[str, tuple[Value, ...]]
     lattice: Lattice | None  # None for a continuum
 
@@ -196,6 +197,10 @@ class Parameter(ABC):
     @abstractmethod
     def from_unit(self, unit: FloatArray) -> FloatArray:
         """The column values at quantiles `unit` in [0, 1) of the parameter's prior distribution."""
+
+    @abstractmethod
+    def axis(self) -> list[float]:
+        """Its geometry as samplers see it: a row that a function of `kernels/axes.py` makes."""
 
     def contains(self, value: Any) -> bool:
         """Whether `value` is one of the parameter's values."""
@@ -260,6 +265,11 @@ class Numeric(Parameter):
         if not self.low - slack <= found <= self.high + slack:
             raise InvalidParameters(f"must lie between {self.low} and {self.high}, got {shown(found)}")
         return float(found)
+
+    def axis(self) -> list[float]:
+        from fasthpo.kernels.axes import numeric_axis  # imports numba
+
+        return numeric_axis(self.low, self.high, self.step, self.log, self.count)
 
     def _constant(self) -> Lattice:
         return Lattice(self.low, self.high, 0, 1.0, self.low, 0, False, 1.0)

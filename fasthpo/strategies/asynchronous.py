@@ -16,12 +16,12 @@ from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow
 
 
 class _Rung:
-    """The trials that were told a value at one resource, in the arrays of `kernels/rungs.py`."""
+    """The trials that were told a value at one resource, in the arrays of `kernels/halving/promotion.py`."""
 
     def __init__(self, reduction_factor: int) -> None:
-        from fasthpo.kernels import rungs  # imports numba
+        from fasthpo.kernels.halving import promotion  # imports numba
 
-        self._kernels = rungs
+        self._kernels = promotion
         self._reduction_factor = reduction_factor
         self._losses: FloatArray = np.empty(FIRST_CAPACITY)
         self._numbers: IntArray = np.empty(FIRST_CAPACITY, np.int64)

@@ -1,7 +1,7 @@
 """Running percentiles: insert in O(log n), read in O(1), exactly.
 
-A *pool* is a set of values in one float64 array, so that a kernel call passes one array. Two heaps share it, split at
-the rank of the percentile: `low`, a max-heap of the smallest values, grows from the left end, and `high`, a min-heap
+A set of values stands in one float64 array, `heaps`, so that a kernel call passes one array. Two heaps share it, split
+at the rank of the percentile: `low`, a max-heap of the smallest values, grows from the left end, and `high`, a min-heap
 of the rest, from the right end:
 
     size | size of low | cursor | low[0] low[1] ...  free  ... high[1] high[0]
@@ -11,8 +11,8 @@ fraction q. The order statistics next to the split are the tops and the better o
 percentile of all values *but one* is exact too. The percentile is linear between order statistics (type 7 of Hyndman
 and Fan 1996, doi 10.2307/2684934, the default of `numpy.percentile`). Values may be infinite, never NaN.
 
-The cursor counts how many of the ended trials, in the order in which they ended, the pool has taken up. A pool takes
-them up when it is next looked at, so the end of a trial costs the same however many pools there are.
+The cursor counts how many of the ended trials, in the order in which they ended, the set has taken up. It takes
+them up when it is next looked at, so the end of a trial costs the same however many sets there are.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .compiling import kernel
+from ..arrays import FloatArray, IntArray
+from ..compiling import kernel
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 NarrowArray = npt.NDArray[np.unsignedinteger]
 
 SIZE, LOW_SIZE, CURSOR, HEADER = 0, 1, 2, 3
@@ -42,77 +41,77 @@ def low_size(size: int, q: float) -> int:
 
 
 def build(values: FloatArray, q: float, cursor: int = 0) -> FloatArray:
-    """A pool of `values` (n,), sorted ascending, with room for a few more: a sorted array is a heap."""
+    """The heaps of `values` (n,), sorted ascending, with room for a few more: a sorted array is a heap."""
     size = len(values)
     low = low_size(size, q)
-    pool = np.empty(HEADER + size + size // 4 + 4)
-    pool[SIZE], pool[LOW_SIZE], pool[CURSOR] = size, low, cursor
-    pool[HEADER : HEADER + low] = values[:low][::-1]
-    pool[len(pool) - (size - low) :] = values[low:][::-1]
-    return pool
+    heaps = np.empty(HEADER + size + size // 4 + 4)
+    heaps[SIZE], heaps[LOW_SIZE], heaps[CURSOR] = size, low, cursor
+    heaps[HEADER : HEADER + low] = values[:low][::-1]
+    heaps[len(heaps) - (size - low) :] = values[low:][::-1]
+    return heaps
 
 
-def widen(pool: FloatArray) -> FloatArray:
-    """A copy of a pool with room for a quarter more values."""
-    size, low = int(pool[SIZE]), int(pool[LOW_SIZE])
-    wider = np.empty(len(pool) + size // 4 + 4)
-    wider[: HEADER + low] = pool[: HEADER + low]
-    wider[len(wider) - (size - low) :] = pool[len(pool) - (size - low) :]
+def widen(heaps: FloatArray) -> FloatArray:
+    """A copy of the heaps with room for a quarter more values."""
+    size, low = int(heaps[SIZE]), int(heaps[LOW_SIZE])
+    wider = np.empty(len(heaps) + size // 4 + 4)
+    wider[: HEADER + low] = heaps[: HEADER + low]
+    wider[len(wider) - (size - low) :] = heaps[len(heaps) - (size - low) :]
     return wider
 
 
-def contents(pool: FloatArray) -> FloatArray:
-    """The values of a pool, sorted ascending."""
-    size, low = int(pool[SIZE]), int(pool[LOW_SIZE])
-    return np.sort(np.concatenate([pool[HEADER : HEADER + low], pool[len(pool) - (size - low) :]]))
+def contents(heaps: FloatArray) -> FloatArray:
+    """The values in the heaps, sorted ascending."""
+    size, low = int(heaps[SIZE]), int(heaps[LOW_SIZE])
+    return np.sort(np.concatenate([heaps[HEADER : HEADER + low], heaps[len(heaps) - (size - low) :]]))
 
 
 # --- one heap
 
 
 @kernel
-def _origin(pool: FloatArray, side: int) -> int:
-    return HEADER if side == _LOW else len(pool) - 1
+def _origin(heaps: FloatArray, side: int) -> int:
+    return HEADER if side == _LOW else len(heaps) - 1
 
 
 @kernel
-def _rise(pool: FloatArray, side: int, i: int, value: float) -> None:
+def _rise(heaps: FloatArray, side: int, i: int, value: float) -> None:
     """Put `value` at entry i or above, where its parent ranks no worse."""
-    origin = _origin(pool, side)
+    origin = _origin(heaps, side)
     while i > 0:
         parent = (i - 1) // 2
-        above = pool[origin - side * parent]
+        above = heaps[origin - side * parent]
         if side * above <= side * value:
             break
-        pool[origin - side * i] = above
+        heaps[origin - side * i] = above
         i = parent
-    pool[origin - side * i] = value
+    heaps[origin - side * i] = value
 
 
 @kernel
-def _sink(pool: FloatArray, side: int, n: int, i: int, value: float) -> None:
+def _sink(heaps: FloatArray, side: int, n: int, i: int, value: float) -> None:
     """Put `value` at entry i or below, where its children rank no better, in a heap of n entries."""
-    origin = _origin(pool, side)
+    origin = _origin(heaps, side)
     while True:
         child = 2 * i + 1
         if child >= n:
             break
-        if child + 1 < n and side * pool[origin - side * (child + 1)] < side * pool[origin - side * child]:
+        if child + 1 < n and side * heaps[origin - side * (child + 1)] < side * heaps[origin - side * child]:
             child += 1
-        below = pool[origin - side * child]
+        below = heaps[origin - side * child]
         if side * below >= side * value:
             break
-        pool[origin - side * i] = below
+        heaps[origin - side * i] = below
         i = child
-    pool[origin - side * i] = value
+    heaps[origin - side * i] = value
 
 
 @kernel
-def _take(pool: FloatArray, side: int, n: int) -> float:
+def _take(heaps: FloatArray, side: int, n: int) -> float:
     """Remove the top of a heap of n entries."""
-    origin = _origin(pool, side)
-    top: float = pool[origin]
-    _sink(pool, side, n - 1, 0, pool[origin - side * (n - 1)])
+    origin = _origin(heaps, side)
+    top: float = heaps[origin]
+    _sink(heaps, side, n - 1, 0, heaps[origin - side * (n - 1)])
     return top
 
 
@@ -120,65 +119,65 @@ def _take(pool: FloatArray, side: int, n: int) -> float:
 
 
 @kernel
-def insert(pool: FloatArray, value: float, q: float) -> bool:
-    """Add a value; False, and nothing done, if the pool is full."""
-    size, low = int(pool[SIZE]), int(pool[LOW_SIZE])
-    if size == len(pool) - HEADER:
+def insert(heaps: FloatArray, value: float, q: float) -> bool:
+    """Add a value; False, and nothing done, if the heaps are full."""
+    size, low = int(heaps[SIZE]), int(heaps[LOW_SIZE])
+    if size == len(heaps) - HEADER:
         return False
-    if low > 0 and value < pool[HEADER]:
-        _rise(pool, _LOW, low, value)
+    if low > 0 and value < heaps[HEADER]:
+        _rise(heaps, _LOW, low, value)
         low += 1
     else:
-        _rise(pool, _HIGH, size - low, value)
+        _rise(heaps, _HIGH, size - low, value)
     size += 1
     target = math.floor((size - 1) * q) + 1
     while low < target:
-        moved = _take(pool, _HIGH, size - low)
-        _rise(pool, _LOW, low, moved)
+        moved = _take(heaps, _HIGH, size - low)
+        _rise(heaps, _LOW, low, moved)
         low += 1
     while low > target:
-        moved = _take(pool, _LOW, low)
+        moved = _take(heaps, _LOW, low)
         low -= 1
-        _rise(pool, _HIGH, size - low - 1, moved)
-    pool[SIZE] = size
-    pool[LOW_SIZE] = low
+        _rise(heaps, _HIGH, size - low - 1, moved)
+    heaps[SIZE] = size
+    heaps[LOW_SIZE] = low
     return True
 
 
 @kernel
-def replace(pool: FloatArray, old: float, new: float) -> None:
-    """Put the smaller value `new` in the place of one `old`, which the pool holds. A linear search: O(n)."""
-    size, low = int(pool[SIZE]), int(pool[LOW_SIZE])
+def replace(heaps: FloatArray, old: float, new: float) -> None:
+    """Put the smaller value `new` in the place of one `old`, which the heaps hold. A linear search: O(n)."""
+    size, low = int(heaps[SIZE]), int(heaps[LOW_SIZE])
     for i in range(low):
-        if pool[HEADER + i] == old:
-            _sink(pool, _LOW, low, i, new)
+        if heaps[HEADER + i] == old:
+            _sink(heaps, _LOW, low, i, new)
             return
     for i in range(size - low):
-        if pool[len(pool) - 1 - i] == old:
-            top = pool[HEADER]
+        if heaps[len(heaps) - 1 - i] == old:
+            top = heaps[HEADER]
             if new >= top:
-                _rise(pool, _HIGH, i, new)
+                _rise(heaps, _HIGH, i, new)
             else:
-                _rise(pool, _HIGH, i, top)
-                _sink(pool, _LOW, low, 0, new)
+                _rise(heaps, _HIGH, i, top)
+                _sink(heaps, _LOW, low, 0, new)
             return
 
 
 @kernel
-def _order_statistic(pool: FloatArray, i: int) -> float:
+def _order_statistic(heaps: FloatArray, i: int) -> float:
     """The i-th smallest value, counted from 0, for i at most two places below the split or one above it."""
-    size, low = int(pool[SIZE]), int(pool[LOW_SIZE])
+    size, low = int(heaps[SIZE]), int(heaps[LOW_SIZE])
     if i < low:
         side, n, depth = _LOW, low, low - 1 - i
     else:
         side, n, depth = _HIGH, size - low, i - low
-    origin = _origin(pool, side)
-    top: float = pool[origin]
+    origin = _origin(heaps, side)
+    top: float = heaps[origin]
     if depth == 0:
         return top
-    second: float = pool[origin - side]
-    if n > 2 and side * pool[origin - 2 * side] < side * second:
-        second = pool[origin - 2 * side]
+    second: float = heaps[origin - side]
+    if n > 2 and side * heaps[origin - 2 * side] < side * second:
+        second = heaps[origin - 2 * side]
     return second
 
 
@@ -197,49 +196,48 @@ def interpolate(a: float, b: float, fraction: float) -> float:
 
 
 @kernel
-def percentile(pool: FloatArray, q: float) -> float:
+def percentile(heaps: FloatArray, q: float) -> float:
     """The percentile at the fraction q of all values; NaN if there is none."""
-    size = int(pool[SIZE])
+    size = int(heaps[SIZE])
     if size == 0:
         return math.nan
     rank = (size - 1) * q
     k = math.floor(rank)
-    a = _order_statistic(pool, k)
-    b = _order_statistic(pool, k + 1) if k + 1 < size else a
-    between: float = interpolate(a, b, rank - k)
-    return between
+    a = _order_statistic(heaps, k)
+    b = _order_statistic(heaps, k + 1) if k + 1 < size else a
+    return interpolate(a, b, rank - k)
 
 
 @kernel
-def _other(pool: FloatArray, i: int, own: float) -> float:
+def _other(heaps: FloatArray, i: int, own: float) -> float:
     """The i-th smallest value when one `own` is left out."""
-    value: float = _order_statistic(pool, i)
+    value: float = _order_statistic(heaps, i)
     if value >= own:
-        value = _order_statistic(pool, i + 1)
+        value = _order_statistic(heaps, i + 1)
     return value
 
 
 @kernel
-def percentile_of_others(pool: FloatArray, q: float, own: float) -> float:
-    """The percentile at the fraction q of all values but one `own`, which the pool holds; NaN if it is alone."""
-    others = int(pool[SIZE]) - 1
+def percentile_of_others(heaps: FloatArray, q: float, own: float) -> float:
+    """The percentile at the fraction q of all values but one `own`, which the heaps hold; NaN if it is alone."""
+    others = int(heaps[SIZE]) - 1
     if others < 1:
         return math.nan
     rank = (others - 1) * q
     k = math.floor(rank)
-    a = _other(pool, k, own)
-    b = _other(pool, k + 1, own) if k + 1 < others else a
-    between: float = interpolate(a, b, rank - k)
-    return between
+    a = _other(heaps, k, own)
+    b = _other(heaps, k + 1, own) if k + 1 < others else a
+    return interpolate(a, b, rank - k)
 
 
-# --- trials in pools. best[number] is a trial's best loss (NaN: none yet), highest[number] its largest step, and
-# --- order[:ended] are the numbers of the trials that are carried forward, in the order in which they ended
+# --- trials in heaps, a pair of them a step. best[number] is a trial's best loss (NaN: none yet), highest[number] its
+# --- largest step, and ended_order[:ended] are the numbers of the trials that are carried forward, in the order in
+# --- which they ended
 
 
 @kernel
 def rank_nan_worst(loss: float) -> float:
-    """A loss as it stands in a pool."""
+    """A loss as it stands in the heaps."""
     return math.inf if math.isnan(loss) else loss
 
 
@@ -251,63 +249,62 @@ def better(a: float, b: float) -> float:
 
 @kernel
 def catch_up(
-    pool: FloatArray, best: FloatArray, highest: IntArray, order: IntArray, ended: int, step: int, q: float
+    heaps: FloatArray, best: FloatArray, highest: IntArray, ended_order: IntArray, ended: int, step: int, q: float
 ) -> bool:
-    """Take up the trials that ended before `step`; False if the pool is full first (call again with a wider one)."""
-    cursor = int(pool[CURSOR])
+    """Take up the trials that ended before `step`; False if the heaps are full first (call again with wider ones)."""
+    cursor = int(heaps[CURSOR])
     while cursor < ended:
-        number = order[cursor]
-        if highest[number] < step and not insert(pool, rank_nan_worst(best[number]), q):
-            pool[CURSOR] = cursor
+        number = ended_order[cursor]
+        if highest[number] < step and not insert(heaps, rank_nan_worst(best[number]), q):
+            heaps[CURSOR] = cursor
             return False
         cursor += 1
-    pool[CURSOR] = cursor
+    heaps[CURSOR] = cursor
     return True
 
 
 @kernel
 def judge(
-    pool: FloatArray, best: FloatArray, highest: IntArray, order: IntArray, ended: int, number: int, q: float
+    heaps: FloatArray, best: FloatArray, highest: IntArray, ended_order: IntArray, ended: int, number: int, q: float
 ) -> int:
     """PRUNE if a trial is worse than the percentile of the others at its largest step, else KEEP.
 
-    FULL: call again with a wider pool.
+    FULL: call again with wider heaps.
     """
     own = best[number]
     if math.isnan(own):
         return PRUNE
-    if not catch_up(pool, best, highest, order, ended, highest[number], q):
+    if not catch_up(heaps, best, highest, ended_order, ended, highest[number], q):
         return FULL
-    return PRUNE if own > percentile_of_others(pool, q, own) else KEEP
+    return PRUNE if own > percentile_of_others(heaps, q, own) else KEEP
 
 
 @kernel
 def report(
-    pool: FloatArray,
+    heaps: FloatArray,
     best: FloatArray,
     highest: IntArray,
-    order: IntArray,
+    ended_order: IntArray,
     ended: int,
     number: int,
     step: int,
     loss: float,
     q: float,
 ) -> int:
-    """Note a trial's report, enter its best loss into the step's pool, and judge it.
+    """Note a trial's report, enter its best loss into the step's heaps, and judge it.
 
     `highest` knows of the report already. LATE: the trial has reported at a later step, nothing done; FULL: call again
-    with a wider pool.
+    with wider heaps.
     """
     if step < highest[number]:
         return LATE
-    if not catch_up(pool, best, highest, order, ended, step, q):
+    if not catch_up(heaps, best, highest, ended_order, ended, step, q):
         return FULL
     loss = better(best[number], loss)
-    if not insert(pool, rank_nan_worst(loss), q):
+    if not insert(heaps, rank_nan_worst(loss), q):
         return FULL
     best[number] = loss
-    verdict: int = judge(pool, best, highest, order, ended, number, q)
-    return verdict
+    return judge(heaps, best, highest, ended_order, ended, number, q)
 
 
 @kernel

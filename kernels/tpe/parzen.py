@@ -1,19 +1,8 @@
-"""Parzen density estimation on the unit axis: positions, kernels, bandwidths and draws.
+"""Parzen density estimation on the axes of a search space (see `kernels/axes.py`): kernels and their bandwidths.
 
-A search space is a float64 array `axes` (d, 8), one row a parameter, with the columns named below. Numeric parameters
-live on a unit axis: position = (value - offset) / span, of the logarithm on a log scale. A stepped parameter owns the
-axis from half a step below its lowest value to half a step above its highest, a *cell* a value. The *coordinate* of a
-point on an axis is
-
-    CONTINUOUS, FINE    its position (FINE: that of the cell's value)
-    COARSE              its cell, 0 to count - 1
-    CATEGORICAL         the index of its choice
-    CONSTANT            0
-
-and NaN where the parameter is inactive. The kernel of a numeric observation is a Gaussian truncated to the axis; that
-of a cell is its mass over the cell. The prior component of a numeric axis is such a kernel at its middle, as wide as
-the axis (Bergstra et al., Algorithms for hyper-parameter optimization, NeurIPS 2011; Watanabe, Tree-structured Parzen
-estimator, arXiv 2304.11127, section 3.3).
+The kernel of a numeric observation is a Gaussian truncated to the axis; that of a cell is its mass over the cell. The
+prior component of a numeric axis is such a kernel at its middle, as wide as the axis (Bergstra et al., Algorithms for
+hyper-parameter optimization, NeurIPS 2011; Watanabe, Tree-structured Parzen estimator, arXiv 2304.11127, section 3.3).
 """
 
 from __future__ import annotations
@@ -22,14 +11,23 @@ import math
 
 import numpy as np
 
-from .compiling import kernel
-from .exponential import logarithm
-from .normal import between, between_inlined
-
-# columns of `axes`
-KIND, COUNT, LOW, HIGH, STEP, LOG, OFFSET, SPAN = range(8)
-# kinds of axis
-CONTINUOUS, FINE, COARSE, CATEGORICAL, CONSTANT = range(5)
+from ..arrays import FloatArray, IntArray
+from ..axes import (
+    COARSE,
+    CONTINUOUS,
+    COUNT,
+    KIND,
+    cell_edges,
+    cell_of_coordinate,
+    coordinate_of_value,
+    is_numeric,
+    position_of_coordinate,
+    position_of_value,
+    value_of_cell,
+)
+from ..compiling import kernel
+from ..exponential import logarithm
+from ..normal import LOG_SQRT_2_PI, between, between_inlined
 
 # rows of `points`, (d, 6, b): coordinate of a point, and of its kernel on a numeric axis the position, the bandwidth,
 # the log of its height (1 / Z for a cell, 1 / (Z bandwidth sqrt(2 pi)) on a CONTINUOUS axis), the mass that the
@@ -44,104 +42,18 @@ PRIOR_POSITION = 0.5
 PRIOR_BANDWIDTH = 1.0
 PRIOR_LOWER = 0.3085375387259869  # Phi(-1/2)
 PRIOR_MASS = 0.38292492254802624
-LOG_SQRT_2_PI = 0.9189385332046727
 PRIOR_LOG_INSIDE = -0.9599163336956223  # log(Phi(1/2) - Phi(-1/2)): what log_inside gives for the prior
 LEAST_MASS = 1e-300  # keeps the logarithm of a cell's mass finite, and normal
-LEAST_WIDTH = 2.0**-52  # of a cell: beyond 2^52 cells the edges of neighbours are the same float
 
 
 @kernel
-def log_inside(position, bandwidth):  # type: ignore[no-untyped-def]
+def log_inside(position: float, bandwidth: float) -> float:
     """log Z: the logarithm of the mass that a Gaussian at `position` in [0, 1] has on the unit axis."""
     return math.log(between(-position / bandwidth, (1.0 - position) / bandwidth))
 
 
 @kernel
-def position_of_value(axis, value):  # type: ignore[no-untyped-def]
-    """The position of a value on a numeric axis."""
-    if axis[LOG] != 0.0:
-        value = math.log(value)
-    return (value - axis[OFFSET]) / axis[SPAN]
-
-
-@kernel
-def value_of_cell(axis, cell):  # type: ignore[no-untyped-def]
-    """The value of a cell of a stepped axis."""
-    return min(axis[LOW] + cell * axis[STEP], axis[HIGH])
-
-
-@kernel
-def cell_edges(axis, cell):  # type: ignore[no-untyped-def]
-    """The positions of the lower and upper edge of a cell."""
-    if axis[LOG] == 0.0:
-        low, high = cell / axis[COUNT], (cell + 1.0) / axis[COUNT]
-    else:
-        value = axis[LOW] + cell * axis[STEP]
-        low = (math.log(value - 0.5 * axis[STEP]) - axis[OFFSET]) / axis[SPAN]
-        high = (math.log(value + 0.5 * axis[STEP]) - axis[OFFSET]) / axis[SPAN]
-    return low, max(high, low + LEAST_WIDTH)
-
-
-@kernel
-def cell_at(axis, position):  # type: ignore[no-untyped-def]
-    """The cell of a stepped axis that holds `position`."""
-    if axis[LOG] == 0.0:
-        cell = math.floor(position * axis[COUNT])
-    else:
-        cell = np.rint((math.exp(axis[OFFSET] + position * axis[SPAN]) - axis[LOW]) / axis[STEP])
-    return min(max(cell, 0.0), axis[COUNT] - 1.0)
-
-
-@kernel
-def cell_of_coordinate(axis, coordinate):  # type: ignore[no-untyped-def]
-    """The cell, or the index of the choice, that a coordinate stands for (0 on a continuous axis)."""
-    if axis[KIND] == FINE:
-        return cell_at(axis, coordinate)
-    if axis[KIND] == CONTINUOUS:
-        return 0.0
-    return coordinate
-
-
-@kernel
-def position_of_coordinate(axis, coordinate):  # type: ignore[no-untyped-def]
-    """The position that a coordinate of a numeric axis stands for."""
-    if axis[KIND] == COARSE:
-        return position_of_value(axis, value_of_cell(axis, coordinate))
-    return coordinate
-
-
-@kernel
-def coordinate_of_value(axis, value):  # type: ignore[no-untyped-def]
-    """The coordinate of a column value (NaN stays NaN)."""
-    kind = axis[KIND]
-    if kind == CATEGORICAL or value != value:
-        return value
-    if kind == CONSTANT:
-        return 0.0
-    if kind == COARSE:
-        return np.rint((value - axis[LOW]) / axis[STEP])
-    return min(max(position_of_value(axis, value), 0.0), 1.0)
-
-
-@kernel
-def value_of_coordinate(axis, coordinate):  # type: ignore[no-untyped-def]
-    """The column value of a coordinate, inside the bounds whatever the rounding (NaN stays NaN)."""
-    kind = axis[KIND]
-    if kind == CATEGORICAL or coordinate != coordinate:
-        return coordinate
-    if kind == CONSTANT:
-        return axis[LOW]
-    if kind == CONTINUOUS:
-        value = axis[OFFSET] + coordinate * axis[SPAN]
-        if axis[LOG] != 0.0:
-            value = math.exp(value)
-    else:
-        value = value_of_cell(axis, cell_of_coordinate(axis, coordinate))
-    return min(max(value, axis[LOW]), axis[HIGH])
-
-
-@kernel
-def describe(axes, candidates, queries):  # type: ignore[no-untyped-def]
+def describe(axes: FloatArray, candidates: FloatArray, queries: FloatArray) -> None:
     """Write `queries` (d, 4, m) of candidates whose coordinates are `candidates` (m, d).
 
     Of an inactive one only the coordinate has a meaning; its cell is the whole axis, so that sums over it stay finite.
@@ -151,7 +63,7 @@ def describe(axes, candidates, queries):  # type: ignore[no-untyped-def]
         for i in range(len(candidates)):
             query[COORDINATE, i] = candidates[i, j]
         kind = axis[KIND]
-        if kind == CONSTANT or kind == CATEGORICAL:
+        if not is_numeric(axis):
             for i in range(len(candidates)):
                 query[PRIOR, i] = -math.log(axis[COUNT])
         elif kind == CONTINUOUS:
@@ -168,7 +80,7 @@ def describe(axes, candidates, queries):  # type: ignore[no-untyped-def]
 
 
 @kernel(fastmath={"contract"})
-def set_prior_masses(lows, highs, priors):  # type: ignore[no-untyped-def]
+def set_prior_masses(lows: FloatArray, highs: FloatArray, priors: FloatArray) -> None:
     """priors = log of the mass of the prior in cells from `lows` to `highs`."""
     for i in range(len(lows)):
         mass = between_inlined(lows[i] - PRIOR_POSITION, highs[i] - PRIOR_POSITION)
@@ -176,7 +88,7 @@ def set_prior_masses(lows, highs, priors):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def cell_masses(axis, position, bandwidth, masses):  # type: ignore[no-untyped-def]
+def cell_masses(axis: FloatArray, position: float, bandwidth: float, masses: FloatArray) -> None:
     """log(mass / prior mass) of each cell of a COARSE axis under a kernel; (c,), written."""
     norm = log_inside(position, bandwidth)
     for cell in range(int(axis[COUNT])):
@@ -187,7 +99,7 @@ def cell_masses(axis, position, bandwidth, masses):  # type: ignore[no-untyped-d
 
 
 @kernel
-def tabulate_cells(axes, bandwidth, cells):  # type: ignore[no-untyped-def]
+def tabulate_cells(axes: FloatArray, bandwidth: float, cells: FloatArray) -> None:
     """`cell_masses` of the COARSE axes under an observation in each cell, at one bandwidth.
 
     Args:
@@ -203,14 +115,14 @@ def tabulate_cells(axes, bandwidth, cells):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def log_choice(count, components, is_own):  # type: ignore[no-untyped-def]
+def log_choice(count: float, components: float, is_own: bool) -> float:
     """The log probability of a choice under one categorical observation among `components` (the prior counted)."""
     weight = 1.0 / components
     return math.log(((1.0 if is_own else 0.0) + weight) / (1.0 + count * weight))
 
 
 @kernel
-def neighbour_bandwidths(positions, active, least, bandwidths):  # type: ignore[no-untyped-def]
+def neighbour_bandwidths(positions: FloatArray, active: FloatArray, least: float, bandwidths: FloatArray) -> None:
     """Bandwidths of the kernels of a few points on one axis, from the gaps between them.
 
     A kernel is as wide as the larger of the gaps to its neighbours (outermost points look inward only; a single point
@@ -246,7 +158,17 @@ def neighbour_bandwidths(positions, active, least, bandwidths):  # type: ignore[
 
 
 @kernel
-def fit(axes, params, numbers, least, old_numbers, old_points, old_masses, points, masses):  # type: ignore[no-untyped-def]
+def fit(
+    axes: FloatArray,
+    params: FloatArray,
+    numbers: IntArray,
+    least: float,
+    old_numbers: IntArray,
+    old_points: FloatArray,
+    old_masses: FloatArray,
+    points: FloatArray,
+    masses: FloatArray,
+) -> None:
     """Make the kernels of a few points, each with a bandwidth of its own.
 
     When a point comes and another goes, only their neighbours' bandwidths change: all other kernels are taken over.
@@ -271,7 +193,7 @@ def fit(axes, params, numbers, least, old_numbers, old_points, old_masses, point
         for k in range(len(numbers)):
             known = olds[k] >= 0
             point[POINT, k] = old[POINT, olds[k]] if known else coordinate_of_value(axis, params[j, numbers[k]])
-        if axis[KIND] == CATEGORICAL or axis[KIND] == CONSTANT:
+        if not is_numeric(axis):
             continue
         for k in range(len(numbers)):
             known = olds[k] >= 0

@@ -19,12 +19,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .compiling import kernel
+from ..arrays import ByteArray, FloatArray, IntArray
+from ..compiling import kernel
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 Heaps = npt.NDArray[np.int32]
-Flags = npt.NDArray[np.int8]
 
 TOP, REST, READY = 0, 1, 2
 # entries of `sizes`: how many entries there are, the sizes of the heaps, and how many places the top has beyond
@@ -79,7 +77,7 @@ def _pop(losses: FloatArray, numbers: IntArray, heaps: Heaps, sizes: IntArray, h
 
 @kernel
 def _balance(
-    losses: FloatArray, numbers: IntArray, flags: Flags, heaps: Heaps, sizes: IntArray, reduction_factor: int
+    losses: FloatArray, numbers: IntArray, flags: ByteArray, heaps: Heaps, sizes: IntArray, reduction_factor: int
 ) -> None:
     """Give the top as many entries as it should have."""
     n = sizes[ENTRIES]
@@ -94,7 +92,9 @@ def _balance(
 
 
 @kernel
-def _enter_top(losses: FloatArray, numbers: IntArray, flags: Flags, heaps: Heaps, sizes: IntArray, entry: int) -> None:
+def _enter_top(
+    losses: FloatArray, numbers: IntArray, flags: ByteArray, heaps: Heaps, sizes: IntArray, entry: int
+) -> None:
     flags[entry] |= IN_TOP
     _push(losses, numbers, heaps, sizes, TOP, entry)
     if not flags[entry] & (PROMOTED | IN_READY) and losses[entry] < math.inf:
@@ -106,7 +106,7 @@ def _enter_top(losses: FloatArray, numbers: IntArray, flags: Flags, heaps: Heaps
 def add(
     losses: FloatArray,
     numbers: IntArray,
-    flags: Flags,
+    flags: ByteArray,
     heaps: Heaps,
     sizes: IntArray,
     loss: float,
@@ -137,7 +137,7 @@ def add(
 
 
 @kernel
-def best_ready(losses: FloatArray, numbers: IntArray, flags: Flags, heaps: Heaps, sizes: IntArray) -> int:
+def best_ready(losses: FloatArray, numbers: IntArray, flags: ByteArray, heaps: Heaps, sizes: IntArray) -> int:
     """The best entry that may be promoted, or NONE."""
     while sizes[READY_SIZE] > 0:
         entry = heaps[READY, 0]
@@ -150,7 +150,7 @@ def best_ready(losses: FloatArray, numbers: IntArray, flags: Flags, heaps: Heaps
 
 @kernel
 def free_place(
-    losses: FloatArray, numbers: IntArray, flags: Flags, heaps: Heaps, sizes: IntArray, reduction_factor: int
+    losses: FloatArray, numbers: IntArray, flags: ByteArray, heaps: Heaps, sizes: IntArray, reduction_factor: int
 ) -> None:
     """A trial promoted from the rung has failed: one more of the others may be promoted in its place."""
     sizes[EXTRA] += 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.samplers.axes import Axes
+from fasthpo.kernels.arrays import Space
+from fasthpo.kernels.tpe.densities import Tiles
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray, grow
@@ -29,23 +30,21 @@ class Observations:
     that they estimate is unbiased; its variance is (2^halvings - 1) times the sum of the squared terms.
 
     Args:
-        arrays: the space.
+        space: the search space.
         bandwidth: of g.
         most: at least 2; None for no limit.
     """
 
-    def __init__(self, arrays: Axes, bandwidth: float, most: int | None) -> None:
-        from fasthpo.kernels.above import TILE, arrange
+    def __init__(self, space: Space, bandwidth: float, most: int | None) -> None:
+        from fasthpo.kernels.tpe.above import TILE, arrange
 
-        self._arrays = arrays
+        self._space = space
         self._bandwidth = bandwidth
         self._most = most
         self._tile = TILE
-        self.rows: IntArray = np.empty(len(arrays.axes), np.int64)
-        self.factors: FloatArray = np.empty(len(arrays.axes))
-        self.direct, count = arrange(arrays.axes, arrays.conditional, bandwidth, self.rows, self.factors)
-        self.store: FloatArray = np.zeros((1, count * TILE))
-        self.offsets: FloatArray = np.full(TILE, -np.inf)
+        rows, factors = np.empty(len(space.axes), np.int64), np.empty(len(space.axes))
+        direct, count = arrange(space, bandwidth, rows, factors)
+        self.tiles = Tiles(rows, factors, direct, np.zeros((1, count * TILE)), np.full(TILE, -np.inf))
         self._numbers: IntArray = np.zeros(TILE, np.int64)
         self.length = 0
         self._counting = 0
@@ -71,13 +70,13 @@ class Observations:
 
     def _halve(self, table: TrialTable) -> None:
         self._mask = 2 * self._mask + 1
-        counting = self._numbers[: self.length][self.offsets[: self.length] > -np.inf]
+        counting = self._numbers[: self.length][self.tiles.offsets[: self.length] > -np.inf]
         numbers = self._kept(self._numbers[: self.length].copy())
         self.length = self._counting = 0
         self._append(table, numbers)
         out = ~np.isin(numbers, counting)
-        self._counting -= int((self.offsets[: self.length][out] > -np.inf).sum())
-        self.offsets[: self.length][out] = -np.inf
+        self._counting -= int((self.tiles.offsets[: self.length][out] > -np.inf).sum())
+        self.tiles.offsets[: self.length][out] = -np.inf
 
     def _append(self, table: TrialTable, numbers: IntArray) -> None:
         if not len(numbers):
@@ -90,44 +89,33 @@ class Observations:
         self._counting += len(numbers)
         if table.counts[TrialState.WAITING]:
             waiting = slots[table.states[numbers] == TrialState.WAITING]
-            self.offsets[waiting] = -np.inf
+            self.tiles.offsets[waiting] = -np.inf
             self._counting -= len(waiting)
 
     def _make_room(self, length: int) -> None:
-        tiles = len(self.store)
+        store, tiles = self.tiles.store, len(self.tiles.store)
         if length <= tiles * self._tile:
             return
         while tiles * self._tile < length:
             tiles *= 2
-        longer = np.zeros((tiles, self.store.shape[1]))
-        longer[: len(self.store)] = self.store
-        self.store = longer
-        self.offsets = grow(self.offsets, tiles * self._tile, -np.inf)  # type: ignore[assignment]
+        longer = np.zeros((tiles, store.shape[1]))
+        longer[: len(store)] = store
+        offsets: FloatArray = grow(self.tiles.offsets, tiles * self._tile, -np.inf)  # type: ignore[assignment]
+        self.tiles = self.tiles._replace(store=longer, offsets=offsets)
         self._numbers = grow(self._numbers, tiles * self._tile)  # type: ignore[assignment]
 
     def _observe(self, table: TrialTable, numbers: IntArray, slots: IntArray) -> None:
-        from fasthpo.kernels.above import observe
+        from fasthpo.kernels.tpe.above import observe
 
-        observe(
-            self._arrays.axes,
-            self._arrays.conditional,
-            self._bandwidth,
-            self.rows,
-            self.factors,
-            table.params,
-            numbers,
-            slots,
-            self.store,
-            self.offsets,
-        )
+        observe(self._space, self._bandwidth, self.tiles, table.params, numbers, slots)
 
     def set_counting(self, table: TrialTable, number: int, counts: bool) -> None:
         """A trial that was added begins or ceases to count."""
         slot = int(np.searchsorted(self._numbers[: self.length], number))
         if slot == self.length or self._numbers[slot] != number:
             return
-        self._counting += int(counts) - int(self.offsets[slot] > -np.inf)
+        self._counting += int(counts) - int(self.tiles.offsets[slot] > -np.inf)
         if counts:
             self._observe(table, np.array([number]), np.array([slot]))
         else:
-            self.offsets[slot] = -np.inf
+            self.tiles.offsets[slot] = -np.inf

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from fasthpo.samplers.axes import Axes
-from fasthpo.samplers.split import Key, Split, worst_key
-from fasthpo.samplers.surrogate import MOST_POINTS, Surrogate
+from fasthpo.samplers.encoding import EncodedSpace
+from fasthpo.samplers.gaussian_process import MOST_POINTS, GaussianProcess
+from fasthpo.samplers.ranks import SortKey, worst_key
+from fasthpo.samplers.tpe.split import Split
 from fasthpo.trials.table import TrialTable
 
 
-class Levels:
+class Fidelities:
     """A split for each resource that trials were told a value at; the model follows the largest with enough of them.
 
     So it is in BOHB (Falkner, Klein, Hutter: BOHB. ICML 2018, section 4). Unlike there, *above* are not only the other
@@ -20,16 +21,16 @@ class Levels:
     finite value would not have come to one at a larger resource either, and ranks worst there, too.
 
     Args:
-        arrays: the space.
+        space: the search space.
         enough: how many trials a resource needs.
     """
 
-    def __init__(self, arrays: Axes, enough: int) -> None:
-        self._arrays = arrays
+    def __init__(self, space: EncodedSpace, enough: int) -> None:
+        self._space = space
         self._enough = enough
         self._splits: dict[int, Split] = {}
-        self._surrogates: dict[int, Surrogate] = {}
-        self._failures: deque[tuple[int, Key]] = deque(maxlen=MOST_POINTS)  # resources and keys of the latest
+        self._gaussian_processes: dict[int, GaussianProcess] = {}
+        self._failures: deque[tuple[int, SortKey]] = deque(maxlen=MOST_POINTS)  # resources and keys of the latest
         self._resource: int | None = None
         self._none = Split()
 
@@ -39,10 +40,10 @@ class Levels:
         return self._none if self._resource is None else self._splits[self._resource]
 
     @property
-    def surrogate(self) -> Surrogate:
+    def gaussian_process(self) -> GaussianProcess:
         """The Gaussian process of the same resource; it must be ready."""
         assert self._resource is not None
-        return self._surrogates[self._resource]
+        return self._gaussian_processes[self._resource]
 
     @property
     def is_ready(self) -> bool:
@@ -64,8 +65,8 @@ class Levels:
         if not math.isfinite(loss):
             self._fail(resource, worst_key(number))
             return [], []
-        key: Key = (0, 0.0, loss, number)
-        self._surrogates[resource].add(key)
+        key: SortKey = (0, 0.0, loss, number)
+        self._gaussian_processes[resource].add(key)
         split = self._splits[resource]
         moves = split.add(key)
         if resource == self._resource:
@@ -80,14 +81,14 @@ class Levels:
     def _open(self, resource: int) -> None:
         """A resource is reached for the first time."""
         self._splits[resource] = Split()
-        self._surrogates[resource] = surrogate = Surrogate(self._arrays)
+        self._gaussian_processes[resource] = gaussian_process = GaussianProcess(self._space)
         for reached, key in self._failures:
             if reached <= resource:
-                surrogate.add(key)
+                gaussian_process.add(key)
 
-    def _fail(self, resource: int, key: Key) -> None:
+    def _fail(self, resource: int, key: SortKey) -> None:
         """A trial came to no finite value at a resource."""
         self._failures.append((resource, key))
-        for other, surrogate in self._surrogates.items():
+        for other, gaussian_process in self._gaussian_processes.items():
             if other >= resource:
-                surrogate.add(key)
+                gaussian_process.add(key)

@@ -8,8 +8,7 @@ import numpy as np
 
 from fasthpo.errors import InvalidSearchSpace, InvalidValue
 from fasthpo.samplers.base import Sampler
-from fasthpo.samplers.evolution import MOST_MEMBERS, Evolution
-from fasthpo.space.kinds import Categorical
+from fasthpo.samplers.cma_es.evolution import MOST_MEMBERS, Evolution
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.table import TrialTable
 from fasthpo.values import FloatArray, IntArray, check_count, plain, shown
@@ -110,7 +109,7 @@ class CmaEsSampler(Sampler):
         self._evolution: Evolution | None = None
 
     def check_space(self, space: SearchSpace) -> None:
-        numbers = sum(not isinstance(parameter, Categorical) for parameter in space.parameters)
+        numbers = sum(parameter.is_ordered for parameter in space.parameters)
         if numbers > _MOST_NUMBERS:
             raise InvalidSearchSpace(f"CMA-ES takes at most {_MOST_NUMBERS} parameters that are numbers, got {numbers}")
 

@@ -10,33 +10,19 @@ import math
 
 import numpy as np
 
-from .compiling import REORDER, kernel
-from .exponential import exponential, logarithm
-from .normal import between_inlined
-from .parzen import (
-    BANDWIDTH,
-    CATEGORICAL,
-    COARSE,
-    CONSTANT,
-    CONTINUOUS,
-    COORDINATE,
-    COUNT,
-    EDGE_HIGH,
-    EDGE_LOW,
-    FINE,
-    HEIGHT,
-    KIND,
-    LEAST_MASS,
-    LOG_SQRT_2_PI,
-    POINT,
-    POSITION,
-    PRIOR,
-    log_choice,
-)
+from ..arrays import FloatArray
+from ..axes import CATEGORICAL, COARSE, CONSTANT, CONTINUOUS, COUNT, FINE, KIND
+from ..compiling import REORDER, kernel
+from ..exponential import exponential, logarithm
+from ..normal import LOG_SQRT_2_PI, between_inlined
+from .densities import Below
+from .parzen import BANDWIDTH, COORDINATE, EDGE_HIGH, EDGE_LOW, HEIGHT, LEAST_MASS, POINT, POSITION, PRIOR, log_choice
 
 
 @kernel(fastmath=REORDER)
-def gaussian_terms(x, priors, position, factor, constant, terms):  # type: ignore[no-untyped-def]
+def gaussian_terms(
+    x: FloatArray, priors: FloatArray, position: float, factor: float, constant: float, terms: FloatArray
+) -> None:
     """terms = constant - factor (x - position)^2 - priors."""
     for i in range(len(x)):
         difference = x[i] - position
@@ -44,7 +30,15 @@ def gaussian_terms(x, priors, position, factor, constant, terms):  # type: ignor
 
 
 @kernel(fastmath={"contract"})
-def cell_terms(lows, highs, priors, position, bandwidth, height, terms):  # type: ignore[no-untyped-def]
+def cell_terms(
+    lows: FloatArray,
+    highs: FloatArray,
+    priors: FloatArray,
+    position: float,
+    bandwidth: float,
+    height: float,
+    terms: FloatArray,
+) -> None:
     """terms = log(mass of the kernel from `lows` to `highs`) - priors."""
     inverse = 1.0 / bandwidth
     for i in range(len(lows)):
@@ -53,7 +47,15 @@ def cell_terms(lows, highs, priors, position, bandwidth, height, terms):  # type
 
 
 @kernel(fastmath={"contract"})
-def narrow_cell_terms(lows, highs, priors, position, bandwidth, height, terms):  # type: ignore[no-untyped-def]
+def narrow_cell_terms(
+    lows: FloatArray,
+    highs: FloatArray,
+    priors: FloatArray,
+    position: float,
+    bandwidth: float,
+    height: float,
+    terms: FloatArray,
+) -> None:
     """As `cell_terms`, of cells of at most a quarter of the bandwidth, by a series around their middle.
 
     Relative error below 1e-8 within three bandwidths.
@@ -71,7 +73,9 @@ def narrow_cell_terms(lows, highs, priors, position, bandwidth, height, terms): 
 
 
 @kernel
-def log_relative(axis, points, masses, query, terms):  # type: ignore[no-untyped-def]
+def log_relative(
+    axis: FloatArray, points: FloatArray, masses: FloatArray, query: FloatArray, terms: FloatArray
+) -> None:
     """log(kernel / prior) of every point at every candidate, on one axis.
 
     Args:
@@ -112,21 +116,21 @@ def log_relative(axis, points, masses, query, terms):  # type: ignore[no-untyped
 
 
 @kernel(fastmath=REORDER)
-def add_active(terms, x, sums):  # type: ignore[no-untyped-def]
+def add_active(terms: FloatArray, x: FloatArray, sums: FloatArray) -> None:
     """sums += terms where the candidate x is active."""
     for i in range(len(x)):
         sums[i] += terms[i] if x[i] == x[i] else 0.0
 
 
 @kernel(fastmath=REORDER)
-def add_exponentials(terms, shifts, weight, sums):  # type: ignore[no-untyped-def]
+def add_exponentials(terms: FloatArray, shifts: FloatArray, weight: float, sums: FloatArray) -> None:
     """sums += weight exp(terms - shifts)."""
     for i in range(len(terms)):
         sums[i] += weight * exponential(terms[i] - shifts[i])
 
 
 @kernel(fastmath=REORDER)
-def add_gaussians(x, priors, points, weights, sums):  # type: ignore[no-untyped-def]
+def add_gaussians(x: FloatArray, priors: FloatArray, points: FloatArray, weights: FloatArray, sums: FloatArray) -> None:
     """sums += weights times kernel / prior of the active points (6, b), on a CONTINUOUS axis: all in one pass."""
     for k in range(points.shape[1]):
         if points[POINT, k] != points[POINT, k]:
@@ -139,23 +143,23 @@ def add_gaussians(x, priors, points, weights, sums):  # type: ignore[no-untyped-
 
 
 @kernel(fastmath={"contract"})
-def add_log_ratio(x, sums, scale, out):  # type: ignore[no-untyped-def]
+def add_log_ratio(x: FloatArray, sums: FloatArray, scale: float, out: FloatArray) -> None:
     """out += log(sums / scale) where the candidate x is active."""
     for i in range(len(x)):
         out[i] += logarithm(sums[i] / scale) if x[i] == x[i] else 0.0
 
 
 @kernel
-def below_joint(axes, points, masses, weights, queries, out):  # type: ignore[no-untyped-def]
+def below_joint(axes: FloatArray, below: Below, queries: FloatArray, out: FloatArray) -> None:
     """log(l / prior) of each candidate under the product kernels of a few points.
 
     Args:
         axes: (d, 8).
-        points, masses: with their kernels, (d, 6, b) and (d, b, c); see `parzen.fit`.
-        weights: of the points and, last, the prior, (b + 1,).
+        below: l.
         queries: the candidates, (d, 4, m); see `parzen.describe`.
         out: (m,), written.
     """
+    points, masses, weights = below.points, below.masses, below.weights
     d, _, b = points.shape
     m = len(out)
     terms = np.zeros((b, m))
@@ -181,11 +185,12 @@ def below_joint(axes, points, masses, weights, queries, out):  # type: ignore[no
 
 
 @kernel
-def below_independent(axes, points, masses, weights, queries, out):  # type: ignore[no-untyped-def]
+def below_independent(axes: FloatArray, below: Below, queries: FloatArray, out: FloatArray) -> None:
     """log(l / prior) of each candidate where every parameter has a mixture of its own.
 
     A parameter's mixture holds the points in which it is active, and the prior. Arguments as `below_joint`.
     """
+    points, masses, weights = below.points, below.masses, below.weights
     d, _, b = points.shape
     m = len(out)
     terms = np.zeros((b, m))
@@ -196,7 +201,7 @@ def below_independent(axes, points, masses, weights, queries, out):  # type: ign
     for j in range(d):
         if axes[j, KIND] == CONSTANT:
             continue
-        scale = weights[b]
+        scale = float(weights[b])
         for k in range(b):
             if points[j, POINT, k] == points[j, POINT, k]:
                 scale += weights[k]

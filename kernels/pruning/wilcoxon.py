@@ -13,12 +13,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-from .compiling import kernel
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from ..arrays import FloatArray, IntArray
+from ..compiling import kernel
 
 LARGEST_EXACT = 50
 
@@ -108,8 +105,7 @@ def p_value(differences: FloatArray, tails: FloatArray) -> float:
             ties += count * count * count - count
         first = after
     if exact:
-        p: float = tails[_offset(n) + int(w)]
-        return p
+        return tails[_offset(n) + int(w)]
     m = float(n)
     deviation = math.sqrt((m * (m + 1.0) * (2.0 * m + 1.0) - 0.5 * ties) / 24.0)
     return 0.5 * math.erfc((w - m * (m + 1.0) / 4.0) / deviation / math.sqrt(2.0))
@@ -165,5 +161,4 @@ def is_worse(
             j += 1
     if n == 0 or n < least or not total > 0.0:
         return False
-    worse: bool = p_value(differences[:n], tails) < threshold
-    return worse
+    return p_value(differences[:n], tails) < threshold

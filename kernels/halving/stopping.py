@@ -1,7 +1,7 @@
 """Rungs of successive halving that stops trials: enter in O(log n), and know whether the newcomer is among the best.
 
 A *rung* holds the trials that reached it, each a pair of loss and number, in one float64 array. Pairs are ordered by
-loss, equal ones by number. As in `percentile.py` two heaps share the array: `low`, a max-heap of the best
+loss, equal ones by number. As in `pruning/percentile.py` two heaps share the array: `low`, a max-heap of the best
 max(1, floor(n / eta)) of n trials, grows from the left end, and `high`, a min-heap of the rest, from the right end:
 
     low entries | high entries | low live | high live | low[0] low[1] ...  free  ... high[1] high[0]
@@ -13,12 +13,9 @@ NaN; numbers are below 2**53.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from .compiling import kernel
-
-FloatArray = npt.NDArray[np.float64]
-FlagArray = npt.NDArray[np.int8]
+from ..arrays import ByteArray, FloatArray
+from ..compiling import kernel
 
 ENTRIES, LIVE, HEADER = 0, 2, 4
 OUT, IN, FULL = 0, 1, 2  # what `enter` answers
@@ -52,8 +49,7 @@ def _precedes(rung: FloatArray, side: int, loss: float, number: float, place: in
     other: float = rung[place]
     if loss != other:
         return (loss > other) == (side == _LOW)
-    above: bool = (number > rung[place + 1]) == (side == _LOW)
-    return above
+    return (number > rung[place + 1]) == (side == _LOW)
 
 
 @kernel
@@ -102,14 +98,14 @@ def _drop_top(rung: FloatArray, side: int) -> None:
 
 
 @kernel
-def _clean(rung: FloatArray, side: int, withdrawn: FlagArray) -> None:
+def _clean(rung: FloatArray, side: int, withdrawn: ByteArray) -> None:
     """Remove withdrawn trials from the top of a heap."""
     while rung[ENTRIES + side] > 0.0 and withdrawn[int(rung[_place(rung, side, 0) + 1])]:
         _drop_top(rung, side)
 
 
 @kernel
-def _move_top(rung: FloatArray, side: int, withdrawn: FlagArray) -> None:
+def _move_top(rung: FloatArray, side: int, withdrawn: ByteArray) -> None:
     """Move the first live entry of a heap to the other one."""
     _clean(rung, side, withdrawn)
     place = _place(rung, side, 0)
@@ -120,7 +116,7 @@ def _move_top(rung: FloatArray, side: int, withdrawn: FlagArray) -> None:
 
 
 @kernel
-def _balance(rung: FloatArray, withdrawn: FlagArray, eta: int) -> None:
+def _balance(rung: FloatArray, withdrawn: ByteArray, eta: int) -> None:
     """Make `low` hold the best max(1, floor(n / eta)) of the n live trials."""
     n = int(rung[LIVE + _LOW] + rung[LIVE + _HIGH])
     target = min(n, max(1, n // eta))
@@ -138,7 +134,7 @@ def _is_low(rung: FloatArray, loss: float, number: float) -> bool:
 
 
 @kernel
-def enter(rung: FloatArray, withdrawn: FlagArray, number: int, loss: float, eta: int) -> int:
+def enter(rung: FloatArray, withdrawn: ByteArray, number: int, loss: float, eta: int) -> int:
     """Add a trial: IN if it is then among the best, else OUT. FULL: nothing done, call again with a wider rung.
 
     One that has been withdrawn is not added: OUT.
@@ -160,7 +156,7 @@ def enter(rung: FloatArray, withdrawn: FlagArray, number: int, loss: float, eta:
 
 
 @kernel
-def withdraw(rung: FloatArray, withdrawn: FlagArray, number: int, loss: float, eta: int) -> None:
+def withdraw(rung: FloatArray, withdrawn: ByteArray, number: int, loss: float, eta: int) -> None:
     """Take a trial's entry out, which is `loss`; the trial has not been withdrawn before, and `withdrawn` is set."""
     rung[LIVE + (_LOW if _is_low(rung, loss, float(number)) else _HIGH)] -= 1.0
     _balance(rung, withdrawn, eta)

@@ -1,4 +1,4 @@
-"""Where pruned trials stand among the others: by how many were better at the step where they were given up."""
+"""What trials are ordered by, and their ranks: pruned ones by how many were better where they were given up."""
 
 from __future__ import annotations
 
@@ -6,16 +6,41 @@ import math
 
 import numpy as np
 
-from fasthpo.samplers.split import WORST, Key
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray
+
+WORST = 2  # where a key begins of a trial that came to no finite value
+
+SortKey = tuple[int, float, float, int]
+
 
 _Curve = tuple[IntArray, FloatArray]
 _NOTHING: _Curve = np.empty(0, np.int64), np.empty(0)
 
 
-class Places:
+def worst_key(number: int) -> SortKey:
+    """That of a trial that came to no finite value, because it failed or diverged: all of these rank alike."""
+    return WORST, 0.0, math.inf, number
+
+
+def sort_key(table: TrialTable, number: int) -> SortKey:
+    """What trials are ordered by: complete ones by loss, then pruned ones by how far they came and their loss.
+
+    Those without a finite value rank worst, failed ones among them; ties go to the earlier trial.
+    """
+    loss = table.sign * float(table.values[number])
+    if not math.isfinite(loss):
+        return worst_key(number)
+    if table.state(number) == TrialState.COMPLETE:
+        return 0, 0.0, loss, number
+    reports = table.reports
+    last = float(reports.highest[number]) if reports.latest(number) != NONE else -math.inf
+    return 1, -last, loss, number
+
+
+class Ranks:
     """Ranks of complete and pruned trials together; keeps the learning curves of the trials that it was last asked of.
 
     Complete trials are scored by how many complete ones are better. A pruned one is scored by how many of all were
@@ -29,7 +54,7 @@ class Places:
     def __init__(self) -> None:
         self._curves: dict[int, _Curve] = {}
 
-    def ranks(self, table: TrialTable, keys: list[Key]) -> FloatArray:
+    def of(self, table: TrialTable, keys: list[SortKey]) -> FloatArray:
         """Ranks (n,) from 1/2 to n - 1/2, the best first; equal trials share the mean.
 
         Args:
@@ -44,15 +69,15 @@ class Places:
                 first = last
         n = sum(key[0] != WORST for key in keys)
         if table.pruned_by_rank and n and keys[n - 1][0]:
-            self._place(table, keys[:n], scores[:n])
-            scores[n:] += n  # behind those that `_place` has put last
+            self._score_pruned(table, keys[:n], scores[:n])
+            scores[n:] += n  # behind those that `_score_pruned` has put last
             _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
             scores = (np.cumsum(counts) - (counts + 1) / 2)[places]
         return scores + 0.5
 
-    def _place(self, table: TrialTable, keys: list[Key], scores: FloatArray) -> None:
+    def _score_pruned(self, table: TrialTable, keys: list[SortKey], scores: FloatArray) -> None:
         """Write the scores of pruned trials."""
-        from fasthpo.kernels.curves import count_better
+        from fasthpo.kernels.pruning.curves import count_better
 
         numbers = [key[3] for key in keys]
         self._curves = {number: self._curves.get(number) or _curve(table, number) for number in numbers}

@@ -9,7 +9,7 @@ from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray
 
 
-class LatinDraws:
+class LatinHypercube:
     """Draws from a space's prior, in blocks of `size` of which each has one in every `size`-th of each parameter.
 
     Draw k depends on (seed, k, stream, size) only.

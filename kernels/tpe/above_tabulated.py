@@ -12,23 +12,13 @@ import math
 
 import numpy as np
 
-from .compiling import kernel
-from .exponential import exponential, logarithm
-from .parzen import (
-    CATEGORICAL,
-    COARSE,
-    CONSTANT,
-    CONTINUOUS,
-    COORDINATE,
-    COUNT,
-    EDGE_HIGH,
-    EDGE_LOW,
-    KIND,
-    LOG_SQRT_2_PI,
-    PRIOR,
-    coordinate_of_value,
-    log_inside,
-)
+from ..arrays import ByteArray, FloatArray, IntArray
+from ..axes import CATEGORICAL, COARSE, CONSTANT, CONTINUOUS, COUNT, KIND, coordinate_of_value, has_cells
+from ..compiling import kernel
+from ..exponential import exponential, logarithm
+from ..normal import LOG_SQRT_2_PI
+from .densities import Above, Tables
+from .parzen import COORDINATE, EDGE_HIGH, EDGE_LOW, PRIOR, log_inside
 
 POINTS = 209  # of the grid: 31 a bandwidth of 0.15; interpolated over six of them, exact to 1e-9
 _WAITING = 4  # of `TrialState`
@@ -41,7 +31,7 @@ _INNER = 8.0 / 18.0
 
 
 @kernel(fastmath={"contract"})
-def add_kernel(table, position, bandwidth, sign):  # type: ignore[no-untyped-def]
+def add_kernel(table: IntArray, position: float, bandwidth: float, sign: int) -> None:
     """Add (sign = 1) or take out (-1) one observation's kernel.
 
     Args:
@@ -58,7 +48,16 @@ def add_kernel(table, position, bandwidth, sign):  # type: ignore[no-untyped-def
 
 
 @kernel
-def count_observations(axes, bandwidth, params, states, first, last, sign, tables, histogram, starts, active):  # type: ignore[no-untyped-def]
+def count_observations(
+    axes: FloatArray,
+    bandwidth: float,
+    params: FloatArray,
+    states: ByteArray,
+    first: int,
+    last: int,
+    sign: int,
+    tables: Tables,
+) -> None:
     """Observations begin to count, or cease to: add them to the tables, or take them out.
 
     Args:
@@ -68,10 +67,7 @@ def count_observations(axes, bandwidth, params, states, first, last, sign, table
         states: of the trials, int8 (n,); those that are WAITING are left out.
         first, last: which trials, from `first` to before `last`.
         sign: 1 to add, -1 to take out.
-        tables: int64 (d, POINTS), changed.
-        histogram: int64, the cells of all COARSE and CATEGORICAL parameters one after the other, changed.
-        starts: where a parameter's cells begin in it, int64 (d,).
-        active: in how many observations a parameter is active, int64 (d,), changed.
+        tables: changed.
     """
     for k in range(first, last):
         if states[k] == _WAITING:
@@ -80,16 +76,16 @@ def count_observations(axes, bandwidth, params, states, first, last, sign, table
             coordinate = coordinate_of_value(axes[j], params[j, k])
             if coordinate != coordinate:
                 continue
-            active[j] += sign
+            tables.active[j] += sign
             kind = axes[j, KIND]
-            if kind in (COARSE, CATEGORICAL):
-                histogram[starts[j] + int(coordinate)] += sign
+            if has_cells(axes[j]):
+                tables.histogram[tables.starts[j] + int(coordinate)] += sign
             elif kind != CONSTANT:
-                add_kernel(tables[j], coordinate, bandwidth, sign)
+                add_kernel(tables.sums[j], coordinate, bandwidth, sign)
 
 
 @kernel
-def interpolate(table, position):  # type: ignore[no-untyped-def]
+def interpolate(table: IntArray, position: float) -> float:
     """The sum of kernels at a position, by Lagrange's formula over six points of the grid."""
     at = position * (POINTS - 1.0)
     first = min(max(int(at) - 2, 0), POINTS - 6)
@@ -103,7 +99,7 @@ def interpolate(table, position):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def tabulated_mass(table, low, high):  # type: ignore[no-untyped-def]
+def tabulated_mass(table: IntArray, low: float, high: float) -> float:
     """The sum of the kernels' masses from `low` to `high`."""
     middle = 0.5 * (low + high)
     reach = 0.5 * (high - low) * _NODE
@@ -112,7 +108,16 @@ def tabulated_mass(table, low, high):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def add_densities(axis, table, histogram, active, components, cells, query, sums):  # type: ignore[no-untyped-def]
+def add_densities(
+    axis: FloatArray,
+    table: IntArray,
+    histogram: IntArray,
+    active: int,
+    components: float,
+    cells: FloatArray,
+    query: FloatArray,
+    sums: FloatArray,
+) -> None:
     """sums += the sum of all kernels of one axis at each active candidate, relative to the prior.
 
     Args:
@@ -120,7 +125,7 @@ def add_densities(axis, table, histogram, active, components, cells, query, sums
         table: (POINTS,).
         histogram: of the axis's cells or choices.
         active: how many observations are active on this axis.
-        components: see `above_independent`.
+        components: how many observations there are, the prior included.
         cells: (c, c); see `parzen.tabulate_cells`.
         query: (4, m); see `parzen.describe`.
         sums: (m,), changed.
@@ -146,39 +151,40 @@ def add_densities(axis, table, histogram, active, components, cells, query, sums
 
 
 @kernel
-def above_independent(  # type: ignore[no-untyped-def]
-    axes, tables, histogram, starts, active, components, cells, queries, below, scores
-):
+def above_independent(
+    axes: FloatArray, above: Above, queries: FloatArray, log_below: FloatArray, scores: FloatArray
+) -> None:
     """Scores log l - log g of candidates where every parameter has a mixture of its own.
 
     A parameter's mixture holds the observations in which it is active, and the prior.
 
     Args:
-        axes, tables, histogram, starts, active: see `count_observations`.
-        components: how many observations there are, the prior included.
-        cells: (d, c, c); see `parzen.tabulate_cells`.
+        axes: (d, 8).
+        above: g.
         queries: the candidates, (d, 4, m); see `parzen.describe`.
-        below: log(l / prior) of the candidates, (m,).
+        log_below: log(l / prior) of the candidates, (m,).
         scores: (m,), written.
     """
+    tables = above.tables
+    histogram, starts, active = tables.histogram, tables.starts, tables.active
     m = len(scores)
     sums = np.empty(m)
     for i in range(m):
-        scores[i] = below[i]
+        scores[i] = log_below[i]
     for j in range(len(axes)):
         kind = axes[j, KIND]
         if kind == CONSTANT:
             continue
-        last = starts[j] + int(axes[j, COUNT]) if kind in (COARSE, CATEGORICAL) else starts[j]
+        last = starts[j] + int(axes[j, COUNT]) if has_cells(axes[j]) else starts[j]
         own = histogram[starts[j] : last]
         for i in range(m):
             sums[i] = 1.0
-        add_densities(axes[j], tables[j], own, active[j], components, cells[j], queries[j], sums)
+        add_densities(axes[j], tables.sums[j], own, active[j], above.components, above.cells[j], queries[j], sums)
         subtract_log_ratio(queries[j, COORDINATE], sums, active[j] + 1.0, scores)
 
 
 @kernel(fastmath={"contract"})
-def subtract_log_ratio(x, sums, scale, scores):  # type: ignore[no-untyped-def]
+def subtract_log_ratio(x: FloatArray, sums: FloatArray, scale: float, scores: FloatArray) -> None:
     """scores -= log(sums / scale) where the candidate x is active."""
     for i in range(len(x)):
         scores[i] -= logarithm(sums[i] / scale) if x[i] == x[i] else 0.0

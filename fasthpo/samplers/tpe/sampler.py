@@ -9,8 +9,8 @@ import numpy as np
 
 from fasthpo.errors import InvalidSearchSpace
 from fasthpo.samplers.base import Sampler
-from fasthpo.samplers.latin import LatinDraws
-from fasthpo.samplers.model import Model
+from fasthpo.samplers.latin_hypercube import LatinHypercube
+from fasthpo.samplers.tpe.model import Model
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
@@ -19,7 +19,7 @@ from fasthpo.values import FloatArray, IntArray, check_count, check_flag
 _STARTUP_STREAM = 0
 _ONE_FINISHED_OF = 4  # startup trials, before the model is used while others of them still run
 _OWN_EVERY = 8  # draws: one of them is TPE's own choice, where the Gaussian process makes the others
-_OWN_OF_LEVELS = 2  # the same, under a multi-fidelity strategy
+_OWN_OF_FIDELITIES = 2  # the same, under a multi-fidelity strategy
 _MOST_AT_ONCE = 1000  # suggestions; then Ctrl-C is heard
 _MOST_STARTUP_TRIALS, _MOST_CANDIDATES = 100_000, 10_000  # which are drawn at once
 _MOST_NUMBERS = 5_000_000  # the same, times the parameters; 100 MB and more
@@ -28,7 +28,7 @@ _RANDOM_EVERY = 10  # draws: one of them is random under a multi-fidelity strate
 
 
 class TPESampler(Sampler):
-    """Draws candidates where good trials are dense, and suggests the one that promises most.
+    """Draws candidates where good trials are dense, and suggests the one of the highest score.
 
     The first `n_startup_trials` are a Latin hypercube. Then *below* are the best tenth of the finished
     trials, at most 25; *above* are the rest and all running trials. Candidates are drawn from a density l of below, in
@@ -40,27 +40,27 @@ class TPESampler(Sampler):
     With `multivariate`, one suggestion in eight is made so, by densities whose kernels are products over the
     parameters. The others ask a Gaussian process, over the logarithms of the trials' distances to the best loss where a
     parameter is continuous and over their ranks elsewhere, for the mean and the standard deviation at each candidate,
-    and take the one whose mean plus three deviations (two, where trials fail) is highest. A third of its candidates
-    have all parameters from the neighbourhood of one trial of below, a third combine those of several, and a third have
-    half of their parameters from the best trial. The process sees what densities can't: which parameters matter, how
-    they act together, that a plateau is known already. TPE's own suggestions are there for objectives that no smooth
-    function follows. The process knows the best 64 and the latest 64 trials. Once there are more, a deviation says
-    less, as it may be due to trials that the process does not know, and counts by the share of the trials that it
-    knows.
+    and take the one of the highest upper confidence bound: the mean plus three deviations (two, where trials fail). A
+    third of its candidates have all parameters from the neighbourhood of one trial of below, a third combine those of
+    several, and a third have half of their parameters from the best trial. It sees what densities can't: which
+    parameters matter, how they act together, that a plateau is known already. TPE's own suggestions are there for
+    objectives that no smooth function follows. The Gaussian process is fitted to the best 64 and the latest 64 trials.
+    Once there are more, a deviation says less, as it may be due to trials that are left out, and counts by the share of
+    the trials that it is fitted to.
 
     Complete trials are ordered by value, and pruned ones after them by how far they came. Failed trials, and those that
     came to no finite value, are the worst there is: they are never below, count in g, and share the last rank in the
-    process. While there are no others, every second suggestion is TPE's own, which keeps away from them, and every
-    second one is random. A trial whose worker was lost (`infrastructure` in `Study.tell`) is left out. The process
-    ranks what a median or percentile pruner gave up by how many were better at that step. Running trials push later
-    suggestions away from them, so that parallel asks spread. A conditional parameter is modelled over the trials in
-    which it was active; in the joint l and g a trial without it counts with the prior. On a finite space the best
-    candidate that was not tried is suggested.
+    Gaussian process. While there are no others, every second suggestion is TPE's own, which keeps away from them, and
+    every second one is random. A trial whose worker was lost (`infrastructure` in `Study.tell`) is left out. The
+    Gaussian process ranks what a median or percentile pruner gave up by how many were better at that step. Running
+    trials push later suggestions away from them, so that parallel asks spread. A conditional parameter is modelled over
+    the trials in which it was active; in the joint l and g a trial without it counts with the prior. On a finite space
+    the best candidate that was not tried is suggested.
 
     Under a multi-fidelity strategy this is the model of BOHB: it is made of the largest resource at which more trials
     than there are parameters were told a value. Above are all other trials, also those that never came so far. The
-    process knows the trials of that resource only; as these are few, it makes every second suggestion, not seven of
-    eight. Every tenth is random, so that a resource that misleads can't lead the search for ever.
+    Gaussian process is fitted to the trials of that resource only; as these are few, it makes every second suggestion,
+    not seven of eight. Every tenth is random, so that a resource that misleads can't lead the search for ever.
 
     The cost of an ask does not depend on the number of trials. To that end the joint g holds a random sample, of 2,048
     to 4,096 trials, once there are more than 4,096: an unbiased estimate of the sum over all. With `exact` it holds
@@ -112,7 +112,7 @@ class TPESampler(Sampler):
         self.forget()
 
     def forget(self) -> None:
-        self._startup = LatinDraws(self.seed, _STARTUP_STREAM, self.n_startup_trials)
+        self._startup = LatinHypercube(self.seed, _STARTUP_STREAM, self.n_startup_trials)
         self._model: Model | None = None
 
     def options(self) -> dict[str, Any]:
@@ -137,16 +137,16 @@ class TPESampler(Sampler):
         model = self._ready_model(table, draw)
         if model is None:
             return self._startup.row(table.space, draw)
-        n, screened = self.n_ei_candidates, self._is_screened(model, draw)
-        if screened:
-            rows, scores = model.promising(self.seed, draw, n)
+        n, by_gaussian_process = self.n_ei_candidates, self._uses_gaussian_process(model, draw)
+        if by_gaussian_process:
+            rows, scores = model.gaussian_process_candidates(self.seed, draw, n)
         else:
-            rows, scores = model.candidates(self.seed, draw, n, self.multivariate, every=False)
+            rows, scores = model.density_candidates(self.seed, draw, n, self.multivariate, every=False)
         row = model.rounded(rows[int(scores.argmax())])
         if table.tried is None or not table.tried.holds(row):
             return row
-        if not screened:
-            rows, scores = model.candidates(self.seed, draw, n, self.multivariate, every=True)
+        if not by_gaussian_process:
+            rows, scores = model.density_candidates(self.seed, draw, n, self.multivariate, every=True)
         best_first = [model.rounded(rows[i]) for i in np.argsort(-scores, kind="stable")]
         return next((row for row in best_first if not table.tried.holds(row)), best_first[0])
 
@@ -157,8 +157,10 @@ class TPESampler(Sampler):
             return self.suggest(table, first)[None]
         if not self.multivariate:
             return model.independent_batch(self.seed, draws[:_MOST_AT_ONCE], self.n_ei_candidates)
-        if self._is_screened(model, first):
-            return model.promising_batch(self.seed, draws[: _OWN_EVERY - first % _OWN_EVERY], self.n_ei_candidates)
+        if self._uses_gaussian_process(model, first):
+            return model.gaussian_process_batch(
+                self.seed, draws[: _OWN_EVERY - first % _OWN_EVERY], self.n_ei_candidates
+            )
         return self.suggest(table, first)[None]
 
     def _ready_model(self, table: TrialTable, draw: int) -> Model | None:
@@ -186,7 +188,7 @@ class TPESampler(Sampler):
         return told
 
     @staticmethod
-    def _is_screened(model: Model, draw: int) -> bool:
+    def _uses_gaussian_process(model: Model, draw: int) -> bool:
         """Whether the Gaussian process makes the choice."""
-        own_every = _OWN_OF_LEVELS if len(model.table.legs) else _OWN_EVERY
+        own_every = _OWN_OF_FIDELITIES if len(model.table.legs) else _OWN_EVERY
         return model.multivariate and model.has_below and draw % own_every != 0

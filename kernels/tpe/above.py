@@ -14,29 +14,17 @@ parameters are active, this integrates to 1 over a tree of conditions.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from .compiling import REORDER, kernel
-from .exponential import exponential
-from .parzen import (
-    CATEGORICAL,
-    COARSE,
-    CONSTANT,
-    CONTINUOUS,
-    COORDINATE,
-    COUNT,
-    EDGE_HIGH,
-    EDGE_LOW,
-    FINE,
-    KIND,
-    LOG,
-    LOG_SQRT_2_PI,
-    PRIOR,
-    coordinate_of_value,
-    log_choice,
-    log_inside,
-)
+from ..arrays import FloatArray, IntArray, Space
+from ..axes import CATEGORICAL, COARSE, CONSTANT, CONTINUOUS, COUNT, FINE, KIND, LOG, coordinate_of_value, has_positions
+from ..compiling import REORDER, kernel
+from ..exponential import exponential
+from ..normal import LOG_SQRT_2_PI
+from .densities import Above, Tiles
+from .parzen import COORDINATE, EDGE_HIGH, EDGE_LOW, PRIOR, log_choice, log_inside
 
 TILE = 128  # observations stored together
 _BLOCK = 4  # candidates, and features, multiplied at a time: their 16 coefficients stay in registers
@@ -47,7 +35,7 @@ _MIDDLE = 0.5  # squares are taken of positions measured from here: small ones c
 
 
 @kernel
-def square_factor(axis, bandwidth, width):  # type: ignore[no-untyped-def]
+def square_factor(axis: FloatArray, bandwidth: float, width: float) -> float:
     """v such that the kernel of a numeric observation at p is proportional to exp(-v (x - p)^2).
 
     For a FINE axis the mass of a cell is its width times the density, at its middle x, of a Gaussian as wide as the
@@ -59,21 +47,21 @@ def square_factor(axis, bandwidth, width):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def arrange(axes, conditional, bandwidth, rows, factors):  # type: ignore[no-untyped-def]
+def arrange(space: Space, bandwidth: float, rows: IntArray, factors: FloatArray) -> tuple[int, int]:
     """Where a tile stores the coordinates of each axis.
 
     Args:
-        axes: (d, 8).
-        conditional: bool (d,).
+        space: the search space.
         bandwidth: of all numeric kernels.
-        rows: row of each axis in a tile, int64 (d,), written; -1 for CONSTANT. A conditional CONTINUOUS or FINE axis
-            has -log Z in the row after.
+        rows: row of each axis in a tile, (d,), written; -1 for CONSTANT. A conditional CONTINUOUS or FINE axis has
+            -log Z in the row after.
         factors: (d,), written: `square_factor` of an axis where it does not depend on the candidate and which has no
             conditions, else 0. Such axes come first; their coordinates are their features.
 
     Returns:
         how many rows the former take, filled up to whole blocks, and how many there are in all.
     """
+    axes, conditional = space.axes, space.conditional
     count = 0
     for j in range(len(axes)):
         kind = axes[j, KIND]
@@ -89,23 +77,27 @@ def arrange(axes, conditional, bandwidth, rows, factors):  # type: ignore[no-unt
         kind = axes[j, KIND]
         if kind != CONSTANT and rows[j] < 0:
             rows[j] = count
-            count += 2 if conditional[j] and (kind == CONTINUOUS or kind == FINE) else 1
+            count += 2 if conditional[j] and has_positions(axes[j]) else 1
     return direct, count
 
 
 @kernel
-def observe(axes, conditional, bandwidth, rows, factors, params, numbers, slots, store, offsets):  # type: ignore[no-untyped-def]
+def observe(
+    space: Space, bandwidth: float, tiles: Tiles, params: FloatArray, numbers: IntArray, slots: IntArray
+) -> None:
     """Store trials as observations that count.
 
     Args:
-        axes, conditional, bandwidth, rows, factors: see `arrange`.
+        space, bandwidth: see `arrange`.
+        tiles: written: the store, and the offsets, what an observation's exponent has of its own; set one to
+            -inf and the observation does not count.
         params: column values (d, n), NaN where inactive.
-        numbers: which trials, int64 (k,).
-        slots: where to store each, int64 (k,).
-        store: (tiles, rows * TILE), changed.
-        offsets: what an observation's exponent has of its own, (slots,), changed; set it to -inf and the observation
-            does not count.
+        numbers: which trials, (k,).
+        slots: where to store each, (k,).
     """
+    axes, conditional = space.axes, space.conditional
+    rows, factors = tiles.rows, tiles.factors
+    store, offsets = tiles.store, tiles.offsets
     for i in range(len(numbers)):
         tile, t = slots[i] // TILE, slots[i] % TILE
         offset = 0.0
@@ -114,7 +106,7 @@ def observe(axes, conditional, bandwidth, rows, factors, params, numbers, slots,
                 continue
             x = coordinate_of_value(axes[j], params[j, numbers[i]])
             place = rows[j] * TILE + t
-            numeric = axes[j, KIND] == CONTINUOUS or axes[j, KIND] == FINE
+            numeric = has_positions(axes[j])
             if conditional[j]:
                 if numeric:
                     store[tile, place + TILE] = -log_inside(x, bandwidth) if x == x else 0.0
@@ -127,7 +119,7 @@ def observe(axes, conditional, bandwidth, rows, factors, params, numbers, slots,
 
 
 @kernel
-def count_features(axis, conditional, factor):  # type: ignore[no-untyped-def]
+def count_features(axis: FloatArray, conditional: bool, factor: float) -> int:
     """How many features an axis has whose coordinates are not its feature; see `lay_out`."""
     kind = axis[KIND]
     if kind == CONSTANT or kind == CATEGORICAL or factor > 0.0:
@@ -138,7 +130,9 @@ def count_features(axis, conditional, factor):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def lay_out(axis, conditional, coordinates, log_norms, features):  # type: ignore[no-untyped-def]
+def lay_out(
+    axis: FloatArray, conditional: bool, coordinates: FloatArray, log_norms: FloatArray, features: FloatArray
+) -> None:
     """Write the features of a tile of observations on one axis.
 
     They are: of COARSE, whether the observation lies in each cell; of another numeric axis its position, from the
@@ -169,7 +163,9 @@ def lay_out(axis, conditional, coordinates, log_norms, features):  # type: ignor
 
 
 @kernel
-def set_coefficients(axis, bandwidth, cells, query, i, coefficients):  # type: ignore[no-untyped-def]
+def set_coefficients(
+    axis: FloatArray, bandwidth: float, cells: FloatArray, query: FloatArray, i: int, coefficients: FloatArray
+) -> float:
     """What candidate i multiplies the features of an axis with; the constant that it adds to every exponent.
 
     Args:
@@ -206,7 +202,7 @@ def set_coefficients(axis, bandwidth, cells, query, i, coefficients):  # type: i
 
 
 @kernel(fastmath=REORDER)
-def start_exponents(base, exponents):  # type: ignore[no-untyped-def]
+def start_exponents(base: FloatArray, exponents: FloatArray) -> None:
     """exponents = base (TILE,), for _BLOCK candidates."""
     for t in range(TILE):
         start = base[t]
@@ -217,7 +213,7 @@ def start_exponents(base, exponents):  # type: ignore[no-untyped-def]
 
 
 @kernel(fastmath=REORDER)
-def multiply_add(exponents, features, coefficients):  # type: ignore[no-untyped-def]
+def multiply_add(exponents: FloatArray, features: FloatArray, coefficients: FloatArray) -> None:
     """exponents += coefficients features, for _BLOCK candidates and _BLOCK features of a tile.
 
     Args:
@@ -240,7 +236,7 @@ def multiply_add(exponents, features, coefficients):  # type: ignore[no-untyped-
 
 
 @kernel
-def add_choice(exponents, coordinates, x, own, other):  # type: ignore[no-untyped-def]
+def add_choice(exponents: FloatArray, coordinates: FloatArray, x: float, own: float, other: float) -> None:
     """exponents += own or other, as the observation's choice is x or not; nothing where it is inactive."""
     for t in range(len(exponents)):
         coordinate = coordinates[t]
@@ -249,7 +245,7 @@ def add_choice(exponents, coordinates, x, own, other):  # type: ignore[no-untype
 
 
 @kernel(fastmath=REORDER)
-def sum_exponentials(exponents, constant):  # type: ignore[no-untyped-def]
+def sum_exponentials(exponents: FloatArray, constant: float) -> float:
     """sum of exp(exponents + constant)."""
     total = 0.0
     for t in range(len(exponents)):
@@ -257,23 +253,26 @@ def sum_exponentials(exponents, constant):  # type: ignore[no-untyped-def]
     return total
 
 
+class Candidates(NamedTuple):
+    """Candidates (m), and what each multiplies the features of observations with."""
+
+    queries: FloatArray  # (d, 4, m); see `parzen.describe`
+    starts: IntArray  # where the features of an axis begin among those that have to be laid out, (d + 1,)
+    coefficients: FloatArray  # of features in whole blocks, (m, f)
+    shared: FloatArray  # what all exponents of a candidate have in common, (m,)
+    # what an observation's choice adds on a CATEGORICAL axis, if it is the candidate's, and if it is another, (d,)
+    own: FloatArray
+    other: FloatArray
+
+
 @kernel
-def prepare_candidates(  # type: ignore[no-untyped-def]
-    axes, conditional, bandwidth, rows, factors, direct, cells, components, queries, starts, shared, own, other
-):
-    """What each candidate multiplies the features with.
-
-    Args:
-        axes, conditional, bandwidth, rows, factors, direct, cells, components, queries: see `above_joint`.
-        starts: where the features of an axis begin among those that have to be laid out, (d + 1,), written.
-        shared: what all exponents of a candidate have in common, (m,), written.
-        own, other: what an observation's choice adds on a CATEGORICAL axis, if it is the candidate's, and if it is
-            another, (d,), written.
-
-    Returns:
-        the coefficients (m, f), of features in whole blocks.
-    """
-    d, m = len(axes), len(shared)
+def prepare_candidates(space: Space, above: Above, queries: FloatArray) -> Candidates:
+    """What each candidate (d, 4, m) multiplies the features with."""
+    axes, conditional = space.axes, space.conditional
+    rows, factors, direct = above.tiles.rows, above.tiles.factors, above.tiles.direct
+    d, m = len(axes), queries.shape[2]
+    starts = np.empty(d + 1, np.int64)
+    shared, own, other = np.empty(m), np.empty(d), np.empty(d)
     starts[0] = 0
     for j in range(d):
         starts[j + 1] = starts[j] + count_features(axes[j], conditional[j], factors[j])
@@ -285,29 +284,40 @@ def prepare_candidates(  # type: ignore[no-untyped-def]
         if rows[j] < 0:
             continue
         if axes[j, KIND] == CATEGORICAL:
-            own[j] = log_choice(axes[j, COUNT], components, True) + math.log(axes[j, COUNT])
-            other[j] = log_choice(axes[j, COUNT], components, False) + math.log(axes[j, COUNT])
+            own[j] = log_choice(axes[j, COUNT], above.components, True) + math.log(axes[j, COUNT])
+            other[j] = log_choice(axes[j, COUNT], above.components, False) + math.log(axes[j, COUNT])
             continue
         first = rows[j] if factors[j] > 0.0 else direct + starts[j]
         last = first + 1 if factors[j] > 0.0 else direct + starts[j + 1]
         for i in range(m):
             if queries[j, COORDINATE, i] == queries[j, COORDINATE, i]:
-                shared[i] += set_coefficients(axes[j], bandwidth, cells[j], queries[j], i, coefficients[i, first:last])
-    return coefficients
+                own_coefficients = coefficients[i, first:last]
+                shared[i] += set_coefficients(axes[j], above.bandwidth, above.cells[j], queries[j], i, own_coefficients)
+    return Candidates(queries, starts, coefficients, shared, own, other)
 
 
 @kernel
-def add_observations(  # type: ignore[no-untyped-def]
-    axes, conditional, rows, direct, store, offsets, begin, end, queries, starts, coefficients, shared, own, other,
-    chosen, sums,
-):  # fmt: skip
+def add_observations(
+    space: Space,
+    tiles: Tiles,
+    candidates: Candidates,
+    begin: int,
+    end: int,
+    chosen: IntArray,
+    sums: FloatArray,
+) -> None:
     """sums += the kernels of the observations in the slots from `begin`, a multiple of TILE, to before `end`.
 
     Args:
-        chosen: which candidates, int64 (c,).
+        space, tiles, candidates: the search space, g and the candidates.
+        begin, end: which slots.
+        chosen: which candidates, (c,).
         sums: (m,), changed at the chosen ones.
-        (others): see `above_joint` and `prepare_candidates`.
     """
+    axes, conditional = space.axes, space.conditional
+    rows, direct, store, offsets = tiles.rows, tiles.direct, tiles.store, tiles.offsets
+    queries, starts, coefficients = candidates.queries, candidates.starts, candidates.coefficients
+    shared, own, other = candidates.shared, candidates.own, candidates.other
     d = len(axes)
     count = len(chosen)
     columns = coefficients.shape[1]
@@ -348,7 +358,7 @@ def add_observations(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def nth_highest(scores, n):  # type: ignore[no-untyped-def]
+def nth_highest(scores: FloatArray, n: int) -> float:
     """The n-th highest of a few scores (`np.sort` would take two seconds to compile)."""
     bound = np.inf
     for _ in range(n):
@@ -361,10 +371,9 @@ def nth_highest(scores, n):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def above_joint(  # type: ignore[no-untyped-def]
-    axes, conditional, bandwidth, rows, factors, direct, cells, store, offsets, n, weight, components, queries, below,
-    every, scores,
-):  # fmt: skip
+def above_joint(
+    space: Space, above: Above, queries: FloatArray, log_below: FloatArray, every: bool, scores: FloatArray
+) -> None:
     """Scores log l - log g of candidates, g being the joint density under product kernels of one bandwidth.
 
     Where only the best score need be exact, most candidates are given up early: a part of the sum over the observations
@@ -372,23 +381,16 @@ def above_joint(  # type: ignore[no-untyped-def]
     the few most promising ones then over the rest; the others only if their bound is not below the best score.
 
     Args:
-        axes, conditional, bandwidth, rows, factors, direct: see `arrange`.
-        cells: (d, c, c); see `parzen.tabulate_cells`.
-        store, offsets: the observations; see `observe`.
-        n: how many slots of the store are in use.
-        weight: of an observation, where they stand for more than there are in the store; else 1.
-        components: how many observations count, those stood for included, and the prior.
+        space, above: the search space and g.
         queries: the candidates, (d, 4, m); see `parzen.describe`.
-        below: log(l / prior) of the candidates, (m,).
+        log_below: log(l / prior) of the candidates, (m,).
         every: whether every score must be exact, not the highest one only.
         scores: (m,), written; one that is not exact is above the truth and below the highest.
     """
-    d, m = len(axes), len(scores)
-    starts = np.empty(d + 1, np.int64)
-    shared, own, other = np.empty(m), np.empty(d), np.empty(d)
-    coefficients = prepare_candidates(
-        axes, conditional, bandwidth, rows, factors, direct, cells, components, queries, starts, shared, own, other
-    )
+    m = len(scores)
+    tiles = above.tiles
+    n = above.length
+    prepared = prepare_candidates(space, above, queries)
     sums = np.zeros(m)
     waiting = np.ones(m, np.bool_)
     candidates = np.empty(m, np.int64)
@@ -406,12 +408,9 @@ def above_joint(  # type: ignore[no-untyped-def]
                 count += 1
         chosen = candidates[:count]
         begin, end = (0, cut) if step > 0 else (cut, n)
-        add_observations(
-            axes, conditional, rows, direct, store, offsets, begin, end, queries, starts, coefficients, shared, own,
-            other, chosen, sums,
-        )  # fmt: skip
+        add_observations(space, tiles, prepared, begin, end, chosen, sums)
         for i in chosen:
-            scores[i] = below[i] - math.log((1.0 + weight * sums[i]) / components)
+            scores[i] = log_below[i] - math.log((1.0 + above.weight * sums[i]) / above.components)
             if step > 0:
                 waiting[i] = False
                 best = max(best, scores[i])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import bisect
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fasthpo.kernels.streams import uniforms
-from fasthpo.samplers.axes import axes_of, on_lattice
-from fasthpo.samplers.split import Key, sort_key, worst_key
+from fasthpo.samplers.encoding import encode_space
+from fasthpo.samplers.ranks import SortKey, sort_key, worst_key
 from fasthpo.system.uninterrupted import import_whole
 from fasthpo.trials.table import NO_DRAW, TrialTable
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from fasthpo.kernels.cma_es import Distribution
 
 FIRST_DEVIATION = 0.2  # of each parameter, as a share of its range, where nothing is known
 _LEAST_KNOWN, _MOST_KNOWN = 0.01, 0.3  # where good trials are known
@@ -95,16 +98,17 @@ class Evolution:
     """
 
     def __init__(self, table: TrialTable, seed: int, population: int | None, deviation: float | None) -> None:
-        from fasthpo.kernels.parzen import CATEGORICAL, CONSTANT, COUNT, KIND
+        from fasthpo.kernels import cma_es
 
+        self._kernels = cma_es
         self.table = table
         self._seed = seed
-        self._arrays = axes_of(table.space)
-        kinds = self._arrays.axes[:, KIND]
-        self._choices: IntArray = np.flatnonzero(kinds == CATEGORICAL)
-        self._numeric: IntArray = np.flatnonzero((kinds != CATEGORICAL) & (kinds != CONSTANT))
-        counts = self._arrays.axes[self._choices, COUNT].astype(np.int64)
+        self._encoded = encode_space(table.space)
+        self._numeric: IntArray = np.flatnonzero(self._encoded.numeric)
+        self._choices: IntArray = np.flatnonzero(self._encoded.categorical)
+        counts = self._encoded.cells[self._choices]
         self._starts: IntArray = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        self._variables = cma_es.Variables(self._encoded.space.axes, self._numeric, self._choices, self._starts)
         self._grows = population is None
         self._first_population = population or default_population(len(self._numeric) + len(self._choices))
         self._doublings = 0  # because of trials that run at the same time
@@ -112,7 +116,7 @@ class Evolution:
         self._by_legs = len(table.legs) > 0
         self._told = 0  # trials, or legs under a multi-fidelity strategy
         self._has_begun = False  # whether a trial that was drawn from the first start was told
-        self._known: list[Key] = []  # the best of the others
+        self._known: list[SortKey] = []  # the best of the others
         self._count_known = 0
         self._key = np.array([seed & _WORD, seed >> 32, 0, 0, 0], np.uint64)
         self._search = 0
@@ -120,8 +124,7 @@ class Evolution:
 
     def _start(self) -> None:
         """A search begins at a point of its own: the first one at the best that is known, or in the centre."""
-        from fasthpo.kernels import cma_es
-
+        cma_es = self._kernels
         n, total = len(self._numeric), int(self._starts[-1])
         mean, deviation = np.full(n, 0.5), FIRST_DEVIATION
         counts = np.repeat(1.0, total)
@@ -134,21 +137,20 @@ class Evolution:
             deviation = deviation if self._deviation is None else self._deviation
         self._first_deviation = deviation
         self._set_population()
-        self._vectors: FloatArray = np.zeros((5, n))
-        self._vectors[cma_es.MEAN] = mean
-        self._vectors[cma_es.DEVIATIONS] = self._vectors[cma_es.SCALES] = 1.0
-        self._matrices: FloatArray = np.stack([np.eye(n), np.eye(n)])
-        self._scalars: FloatArray = np.zeros(6)
-        self._scalars[[cma_es.SIGMA, cma_es.STEP, cma_es.DIVISOR]] = deviation, 1.0, 1.0
-        self._probabilities: FloatArray = np.empty(total)
+        vectors, scalars, probabilities = np.zeros((5, n)), np.zeros(6), np.empty(total)
+        vectors[cma_es.MEAN] = mean
+        vectors[cma_es.DEVIATIONS] = vectors[cma_es.SCALES] = 1.0
+        scalars[[cma_es.SIGMA, cma_es.CHOICE_STEP, cma_es.DIVISOR]] = deviation, 1.0, 1.0
         margin = float(self._settings.numbers[cma_es.CHOICE_MARGIN])
         for first, last in zip(self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True):
-            self._probabilities[first:last] = counts[first:last] / counts[first:last].sum()
-            cma_es.keep_choices(margin, self._probabilities[first:last])
+            probabilities[first:last] = counts[first:last] / counts[first:last].sum()
+            cma_es.keep_choice_margin(margin, probabilities[first:last])
+        matrices = np.stack([np.eye(n), np.eye(n)])
+        self._distribution = cma_es.Distribution(vectors, matrices, scalars, probabilities)  # which kernels change
         self._path: FloatArray = np.zeros(total)
-        self._older: list[tuple[FloatArray, ...]] = []
+        self._older: list[Distribution] = []
         self._best = math.inf
-        self._members: dict[int | None, list[Key]] = {}
+        self._members: dict[int | None, list[SortKey]] = {}
         self._left_out = 0
         self._is_stale = False
 
@@ -162,11 +164,12 @@ class Evolution:
 
     def _learn_known(self, counts: FloatArray) -> tuple[FloatArray, float]:
         """Where the best known trial is, and how far the best tenth spread; their choices are added to `counts`."""
-        from fasthpo.kernels.process import positions_of_values
+        from fasthpo.kernels.axes import positions_of_values
 
         numbers = np.array([key[3] for key in self._known[: max(-(-self._count_known // 10), 3)]], np.int64)
-        points = np.empty((len(self._arrays.axes), len(numbers)))
-        positions_of_values(self._arrays.axes, self.table.params, numbers, 0, points)
+        axes = self._encoded.space.axes
+        points = np.empty((len(axes), len(numbers)))
+        positions_of_values(axes, self.table.params, numbers, 0, points)
         for k, j in enumerate(self._choices.tolist()):
             chosen = points[j][~np.isnan(points[j])].astype(np.int64)
             np.add.at(counts, self._starts[k] + chosen, 1.0)
@@ -207,7 +210,7 @@ class Evolution:
         if self._is_stale:
             self._start()
 
-    def _take(self, key: Key, resource: int | None) -> None:
+    def _take(self, key: SortKey, resource: int | None) -> None:
         """A trial was told, at a resource."""
         draw = self.table.draws.item(key[3])
         if not self._has_begun:
@@ -217,7 +220,7 @@ class Evolution:
                 return
             if self._is_stale:
                 self._start()
-            if not self._count_own(self._distribution(), np.array([key[3]])):
+            if not self._count_own(self._distribution, np.array([key[3]])):
                 # another sampler's, or drawn before the start was moved; if each moved it, with many running none
                 # would ever be drawn from the start that it is compared with
                 self._learn(key)
@@ -234,7 +237,7 @@ class Evolution:
             return
         self._add(key, resource)
 
-    def _add(self, key: Key, resource: int | None) -> None:
+    def _add(self, key: SortKey, resource: int | None) -> None:
         """A trial is a member of the next generation."""
         if key[0] == 0:
             self._best = min(self._best, key[2])
@@ -244,7 +247,7 @@ class Evolution:
             del self._members[resource]
             self._evolve(sorted(members))
 
-    def _learn(self, key: Key) -> None:
+    def _learn(self, key: SortKey) -> None:
         """A trial that was not drawn from the start was told before any that was."""
         if key[0] or key[2] == math.inf:
             return
@@ -260,19 +263,11 @@ class Evolution:
         """
         if not self._search or self._older or self._left_out == self.population:
             return False
-        return not self._count_own(self._distribution(), np.array([number]))
+        return not self._count_own(self._distribution, np.array([number]))
 
-    def _distribution(self) -> tuple[FloatArray, ...]:
-        """The present one, as the kernels take it."""
-        return self._vectors, self._matrices, self._scalars, self._probabilities
-
-    def _count_own(self, distribution: tuple[FloatArray, ...], numbers: IntArray) -> int:
+    def _count_own(self, distribution: Distribution, numbers: IntArray) -> int:
         """How many trials were drawn from a distribution."""
-        from fasthpo.kernels.cma_es import count_own
-
-        draws, rows = self._drawn(numbers)
-        space = self._arrays.axes, self._numeric, self._choices, self._starts
-        return int(count_own(*space, *distribution, self._key, draws, rows))
+        return int(self._kernels.count_own(self._variables, distribution, self._key, *self._drawn(numbers)))
 
     def _drawn(self, numbers: IntArray) -> tuple[IntArray, FloatArray]:
         """The draws of trials, -1 - number where there was none, and their rows (k, d)."""
@@ -288,29 +283,27 @@ class Evolution:
         if not self._grows or self._by_legs or last or self._generations % _EACH != _EACH - 1:
             return False
         known, least = 0, len(numbers) // 2
-        for distribution in (self._distribution(), *reversed(self._older)):
+        for distribution in (self._distribution, *reversed(self._older)):
             known += self._count_own(distribution, numbers)
             if known >= least:
                 return False
         return True
 
-    def _evolve(self, keys: list[Key]) -> None:
+    def _evolve(self, keys: list[SortKey]) -> None:
         """A generation is complete; its members, best first."""
-        from fasthpo.kernels.cma_es import evolve
-
         import_whole("scipy.linalg.cython_lapack")  # the kernel would import it, and could be broken off
         numbers = np.array([key[3] for key in keys], np.int64)
         are_old = self._are_old(numbers)
-        self._older = [*self._older[1 - _OLDER :], tuple(array.copy() for array in self._distribution())]
+        self._older = [
+            *self._older[1 - _OLDER :],
+            type(self._distribution)(*(array.copy() for array in self._distribution)),
+        ]
         self._generations += 1
-        ends = evolve(
-            self._arrays.axes,
-            self._numeric,
-            self._choices,
-            self._starts,
+        ends = self._kernels.evolve(
+            self._variables,
             self._settings.numbers,
             self._settings.weights,
-            *self._distribution(),
+            self._distribution,
             self._path,
             self._bests,
             self._key,
@@ -329,21 +322,7 @@ class Evolution:
 
     def rows(self, draws: IntArray) -> FloatArray:
         """Members of the present generation, (k, d), by the indices of their draws (k,)."""
-        from fasthpo.kernels.cma_es import draw_members
-
-        arrays = self._arrays
-        rows = np.empty((len(draws), len(arrays.axes)))
-        draw_members(
-            arrays.axes,
-            arrays.order,
-            arrays.conditions,
-            arrays.allowed,
-            self._numeric,
-            self._choices,
-            self._starts,
-            *self._distribution(),
-            self._key,
-            draws.astype(np.uint64),
-            rows,
-        )
-        return on_lattice(arrays, rows)
+        space = self._encoded.space
+        rows = np.empty((len(draws), len(space.axes)))
+        self._kernels.draw_members(space, self._variables, self._distribution, self._key, draws.astype(np.uint64), rows)
+        return self._encoded.on_lattice(rows)

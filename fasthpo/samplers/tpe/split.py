@@ -7,17 +7,11 @@ import math
 
 import numpy as np
 
-from fasthpo.trials.reports import NONE
-from fasthpo.trials.table import TrialTable
-from fasthpo.trials.trial import TrialState
+from fasthpo.samplers.ranks import WORST, SortKey
 from fasthpo.values import FloatArray, masked
 
 _MOST_BELOW = 25
 _LEAST_WEIGHT = 1e-12
-
-WORST = 2  # where a key begins of a trial that came to no finite value
-
-Key = tuple[int, float, float, int]
 
 
 def below_count(n: int) -> int:
@@ -33,26 +27,6 @@ def least_bandwidth(n: int) -> float:
     return float(2.0 ** (-math.floor(8 * math.log2(max(n, 1))) / 16))
 
 
-def worst_key(number: int) -> Key:
-    """That of a trial that came to no finite value, because it failed or diverged: all of these rank alike."""
-    return WORST, 0.0, math.inf, number
-
-
-def sort_key(table: TrialTable, number: int) -> Key:
-    """What trials are ordered by: complete ones by loss, then pruned ones by how far they came and their loss.
-
-    Those without a finite value rank worst, failed ones among them; ties go to the earlier trial.
-    """
-    loss = table.sign * float(table.values[number])
-    if not math.isfinite(loss):
-        return worst_key(number)
-    if table.state(number) == TrialState.COMPLETE:
-        return 0, 0.0, loss, number
-    reports = table.reports
-    last = float(reports.highest[number]) if reports.latest(number) != NONE else -math.inf
-    return 1, -last, loss, number
-
-
 class Split:
     """The below trials of all told so far; a tell costs O(25), whatever the number of trials.
 
@@ -63,7 +37,7 @@ class Split:
     """
 
     def __init__(self) -> None:
-        self._ranked: list[Key] = []
+        self._ranked: list[SortKey] = []
         self._count = 0
         self._size = 0
         self.least_bandwidth = least_bandwidth(0)
@@ -95,7 +69,7 @@ class Split:
                 weights[:-1] = gains / gains.mean()
         return weights
 
-    def add(self, key: Key) -> tuple[list[int], list[int]]:
+    def add(self, key: SortKey) -> tuple[list[int], list[int]]:
         """A trial has finished; the trials that enter and leave below. A trial outside was never below or left it."""
         if key[0] == WORST:
             return [], []

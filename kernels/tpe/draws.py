@@ -6,51 +6,29 @@ import math
 
 import numpy as np
 
-from .compiling import kernel
-from .normal import truncated_normal
-from .parzen import (
-    BANDWIDTH,
+from ..arrays import FloatArray, Space, WordArray
+from ..axes import (
     CATEGORICAL,
     COARSE,
     CONSTANT,
     CONTINUOUS,
     COUNT,
     KIND,
-    LOWER,
-    MASS,
-    POINT,
-    POSITION,
-    PRIOR_BANDWIDTH,
-    PRIOR_LOWER,
-    PRIOR_MASS,
-    PRIOR_POSITION,
     cell_at,
     cell_of_coordinate,
+    is_active,
     position_of_value,
     value_of_cell,
 )
-from .streams import philox, to_double
-
-_philox = kernel(philox)
-_to_double = kernel(to_double)
-
-
-@kernel
-def fill_uniforms(key, numbers):  # type: ignore[no-untyped-def]
-    """Write the numbers of a stream, those of `streams.uniforms`, into `numbers`, whose length is even.
-
-    Args:
-        key: (seed low, seed high, draw low, draw high, stream), uint64 (5,).
-    """
-    seed_low, seed_high, draw_low, draw_high, stream = key[0], key[1], key[2], key[3], key[4]
-    for block in range(len(numbers) // 2):
-        a, b, c, d = _philox(draw_low, draw_high, stream, np.uint64(block), seed_low, seed_high)
-        numbers[2 * block] = _to_double(a, b)
-        numbers[2 * block + 1] = _to_double(c, d)
+from ..compiling import kernel
+from ..normal import truncated_normal
+from ..uniforms import fill_uniforms
+from .densities import Below
+from .parzen import BANDWIDTH, LOWER, MASS, POINT, POSITION, PRIOR_BANDWIDTH, PRIOR_LOWER, PRIOR_MASS, PRIOR_POSITION
 
 
 @kernel
-def pick(cumulative, unit):  # type: ignore[no-untyped-def]
+def pick(cumulative: FloatArray, unit: float) -> int:
     """The index of a component, drawn by the cumulative weights with a uniform number."""
     last = len(cumulative) - 1
     threshold = unit * cumulative[last]
@@ -61,7 +39,7 @@ def pick(cumulative, unit):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def draw_coordinate(axis, points, k, unit):  # type: ignore[no-untyped-def]
+def draw_coordinate(axis: FloatArray, points: FloatArray, k: int, unit: float) -> float:
     """A draw from kernel k of one axis's points (6, b), with a uniform number.
 
     From the prior if k is past the points, or inactive there.
@@ -87,44 +65,20 @@ def draw_coordinate(axis, points, k, unit):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def is_active(j, cells, conditions, allowed):  # type: ignore[no-untyped-def]
-    """Whether the conditions of parameter j hold.
+def draw_candidates(
+    space: Space, below: Below, joint: bool, kept: float, key: WordArray, candidates: FloatArray
+) -> None:
+    """Draw candidates from l.
 
     Args:
-        j: the parameter.
-        cells: the cell of each parameter decided so far, NaN where inactive, (d,).
-        conditions: rows (child, parent, first, last) into `allowed`, int64 (c, 4).
-        allowed: cells of the parents.
-    """
-    for c in range(len(conditions)):
-        if conditions[c, 0] != j:
-            continue
-        holds = False
-        for a in range(conditions[c, 2], conditions[c, 3]):
-            holds = holds or cells[conditions[c, 1]] == allowed[a]
-        if not holds:
-            return False
-    return True
-
-
-@kernel
-def draw_candidates(  # type: ignore[no-untyped-def]
-    axes, order, conditions, allowed, points, cumulative, joint, kept, key, candidates
-):
-    """Draw candidates from the density of `points`.
-
-    Args:
-        axes: (d, 8).
-        order: parameters, parents first, (d,).
-        conditions, allowed: see `is_active`.
-        points: of the density, (d, 6, b); see `parzen.fit`.
-        cumulative: cumulative weights of the points and the prior, (b + 1,).
+        space, below: the search space and l.
         joint: take all parameters of a candidate from one kernel; else draw a kernel anew for each.
         kept: the share of parameters that are not drawn but those of the first point, from 0 to below 1; it must be 0
             if `joint`.
         key: of the random stream; see `fill_uniforms`.
         candidates: coordinates (m, d), written; NaN where inactive.
     """
+    axes, conditions, points, cumulative = space.axes, space.conditions, below.points, below.cumulative
     m, d = candidates.shape
     numbers = np.empty(m * 2 * (d + 1))
     fill_uniforms(key, numbers)
@@ -135,9 +89,9 @@ def draw_candidates(  # type: ignore[no-untyped-def]
         component = pick(cumulative, units[0])
         for j in range(d):
             cells[j] = np.nan
-        for j in order:
+        for j in space.order:
             candidates[i, j] = np.nan
-            if len(conditions) and not is_active(j, cells, conditions, allowed):
+            if len(conditions) and not is_active(j, cells, conditions, space.allowed):
                 continue
             unit = units[2 * j + 2]
             if unit < kept and points.shape[2] > 0 and points[j, POINT, 0] == points[j, POINT, 0]:

@@ -1,0 +1,258 @@
+"""TPE's model of a study: the observations, kept in the arrays that the Parzen kernels read."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fasthpo.kernels.arrays import WordArray
+from fasthpo.kernels.tpe.densities import Above, Below, Tables
+from fasthpo.samplers.encoding import encode_space
+from fasthpo.samplers.gaussian_process import GaussianProcess
+from fasthpo.samplers.ranks import sort_key
+from fasthpo.samplers.tpe.fidelities import Fidelities
+from fasthpo.samplers.tpe.observations import Observations
+from fasthpo.samplers.tpe.split import Split
+from fasthpo.trials.reports import NONE
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray, IntArray
+
+_CANDIDATE_STREAM = 2
+_INDEPENDENT_STREAM = 3
+_CROSSED_STREAM = 4
+_CONFIDENCE = 3.0  # posterior standard deviations between mean and upper confidence bound, if it holds all trials
+_CONFIDENCE_AMONG_FAILURES = 2.0  # the same where trials fail: what is unknown may do so, too
+_ABOVE_BANDWIDTH = 0.15  # of g, as a share of a parameter's range
+MOST_OBSERVATIONS = 4096  # of the joint g, unless it is to be exact
+
+
+class Model:
+    """The observations of one table; a function of the table's trials and their order of tells.
+
+    Args:
+        table: the trials.
+        multivariate: whether the parameters are to be modelled jointly, too, and a Gaussian process is to be kept.
+        exact: whether the joint g is to hold all trials, however many.
+    """
+
+    def __init__(self, table: TrialTable, multivariate: bool, exact: bool) -> None:
+        from fasthpo.kernels.tpe import above_tabulated, batches, parzen, scoring  # imports numba
+
+        self._tabulated, self._batches, self._parzen, self._scoring = above_tabulated, batches, parzen, scoring
+        self.table = table
+        self.multivariate = multivariate
+        self._encoded = encoded = encode_space(table.space)
+        d = len(table.space)
+        self._observations = Observations(encoded.space, _ABOVE_BANDWIDTH, None if exact else MOST_OBSERVATIONS)
+        self._gaussian_process = GaussianProcess(encoded)
+        most_cells = max([1, *encoded.cells[encoded.numeric].tolist()])
+        self._cells: FloatArray = np.zeros((d, most_cells, most_cells))
+        parzen.tabulate_cells(encoded.space.axes, _ABOVE_BANDWIDTH, self._cells)
+        self._tables = Tables(
+            np.zeros((d, above_tabulated.POINTS), np.int64),
+            np.zeros(int(encoded.cells.sum()), np.int64),
+            np.cumsum(encoded.cells) - encoded.cells,
+            np.zeros(d, np.int64),
+        )
+        self._split = Split()
+        self._fidelities = Fidelities(encoded, enough=d + 1)
+        self._below_numbers: IntArray = np.empty(0, np.int64)
+        self._below = Below(np.zeros((d, 6, 0)), np.zeros((d, 0, most_cells)), np.ones(1), np.ones(1))
+        self._seen = 0
+        self._told = 0
+        self._count_above = 0  # trials that count in g
+        self._waiting: list[int] = []
+        self._due: dict[int, int] = {}  # how many times more trials count than the tables know
+
+    @property
+    def is_ready(self) -> bool:
+        """Under a multi-fidelity strategy, whether a resource has enough trials; else True."""
+        return not len(self.table.legs) or self._fidelities.is_ready
+
+    @property
+    def has_below(self) -> bool:
+        """Whether there is a trial below: none is while none has come to a finite value."""
+        return len(self._below_numbers) > 0
+
+    def catch_up(self) -> None:
+        """Take in the trials asked for and told since the last call."""
+        table, split = self.table, self._split
+        length = len(table)
+        if length > self._seen:
+            self._enter(self._seen, length)
+            self._seen = length
+        if self._waiting:
+            started = [n for n in self._waiting if table.states[n] != TrialState.WAITING]
+            self._waiting = [n for n in self._waiting if table.states[n] == TrialState.WAITING]
+            for number in started:
+                self._count(number, 1)
+        if len(table.legs):
+            self._take_legs()
+            split = self._fidelities.current
+        else:
+            self._take_trials()
+        self._tabulate_due()
+        if split.changed:
+            self._fit(split)
+            split.changed = False
+
+    def _take_trials(self) -> None:
+        """Trials that were told, each trained in full."""
+        table = self.table
+        order = table.tell_order
+        for number in order[self._told :].tolist():
+            if table.is_lost(number):
+                self._count(number, -1)
+            else:
+                key = sort_key(table, number)
+                if self.multivariate:
+                    self._gaussian_process.add(key)
+                self._move(*self._split.add(key))
+        self._told = len(order)
+
+    def _take_legs(self) -> None:
+        """Legs that were told, under a multi-fidelity strategy."""
+        legs = self.table.legs
+        for leg in range(self._told, len(legs)):
+            number = int(legs.trial[leg])
+            if legs.state[leg] == TrialState.FAILED and self.table.is_lost(number):
+                if legs.previous[leg] == NONE:  # else it keeps what it was told before
+                    self._count(number, -1)
+            elif legs.state[leg] != TrialState.PRUNED:
+                self._move(*self._fidelities.add(self.table, leg))
+        self._told = len(legs)
+
+    def _move(self, enter: list[int], leave: list[int]) -> None:
+        """Trials enter and leave below."""
+        for number in enter:
+            self._count(number, -1)
+        for number in leave:
+            self._count(number, 1)
+
+    def _enter(self, first: int, last: int) -> None:
+        """Trials from `first` to before `last` are new; all but the WAITING ones count as above."""
+        if last - first == 1:
+            self._due[first] = 1
+        else:
+            self._tabulate(first, last, 1)
+        self._count_above += last - first
+        if self.multivariate:
+            self._observations.add(self.table, first, last)
+        if self.table.counts[TrialState.WAITING]:
+            waiting = first + np.flatnonzero(self.table.states[first:last] == TrialState.WAITING)
+            self._count_above -= len(waiting)
+            self._waiting += waiting.tolist()
+
+    def _count(self, number: int, sign: int) -> None:
+        """A trial begins (sign = 1) or ceases (-1) to count as above."""
+        self._due[number] = self._due.get(number, 0) + sign
+        self._count_above += sign
+        if self.multivariate:
+            self._observations.set_counting(self.table, number, sign > 0)
+
+    def _tabulate_due(self) -> None:
+        """Bring the tables up to date. A trial that began and went below since last time leaves them as they are."""
+        for number, sign in self._due.items():
+            if sign:
+                self._tabulate(number, number + 1, sign)
+        self._due.clear()
+
+    def _tabulate(self, first: int, last: int, sign: int) -> None:
+        self._tabulated.count_observations(
+            self._encoded.space.axes,
+            _ABOVE_BANDWIDTH,
+            self.table.params,
+            self.table.states,
+            first,
+            last,
+            sign,
+            self._tables,
+        )
+
+    def _fit(self, split: Split) -> None:
+        numbers: IntArray = np.array(split.below, np.int64)
+        weights = split.weights()
+        points = np.zeros((len(self._cells), 6, len(numbers)))
+        masses = np.zeros((len(self._cells), len(numbers), self._cells.shape[1]))
+        old = self._below_numbers, self._below.points, self._below.masses
+        self._parzen.fit(
+            self._encoded.space.axes, self.table.params, numbers, split.least_bandwidth, *old, points, masses
+        )
+        self._below_numbers, self._below = numbers, Below(points, masses, weights, np.cumsum(weights))
+
+    def density_candidates(
+        self, seed: int, draw: int, count: int, joint: bool, every: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        """Candidates as rows (count, d) of column values, and their scores (count,): all exact, or just the best."""
+        key = np.array(_key(seed, draw, _CANDIDATE_STREAM), np.uint64)
+        values, scores = np.empty((count, len(self._cells))), np.empty(count)
+        self._scoring.propose(
+            self._encoded.space, self._below, self._above(self._tables), joint, every, key, values, scores
+        )
+        return values, scores
+
+    def independent_batch(self, seed: int, draws: IntArray, count: int) -> FloatArray:
+        """Suggestions (k, d), each the best of `count` candidates of the independent model, for consecutive asks."""
+        key = np.array(_key(seed, 0, _CANDIDATE_STREAM), np.uint64)
+        columns = np.empty((len(self._cells), len(draws)))
+        # the trials will be counted when they are in the table, with values that are the space's own
+        tables = Tables(*(array.copy() for array in self._tables))
+        above = self._above(tables)
+        self._batches.propose_batch(
+            self._encoded.space, self._below, above, key, draws.astype(np.uint64), count, columns
+        )
+        return self.rounded(np.ascontiguousarray(columns.T))
+
+    def _above(self, tables: Tables) -> Above:
+        """The density g, as the kernels take it."""
+        observations, count = self._observations, self._count_above
+        weight = observations.weight(count)
+        return Above(
+            observations.tiles, observations.length, weight, tables, self._cells, count + 1.0, _ABOVE_BANDWIDTH
+        )
+
+    def gaussian_process_candidates(self, seed: int, draw: int, count: int) -> tuple[FloatArray, FloatArray]:
+        """Candidates as rows (3 count, d) of column values, and their upper confidence bounds (3 count,)."""
+        gaussian_process = self._current_gaussian_process()
+        confidence, keys = self._confidence(gaussian_process), self._keys(seed, draw)
+        values, bounds = np.empty((3 * count, len(self._cells))), np.empty(3 * count)
+        self._scoring.propose_by_gaussian_process(
+            self._encoded.space, self._below, gaussian_process.arrays, confidence, keys, values, bounds
+        )
+        return values, bounds
+
+    def gaussian_process_batch(self, seed: int, draws: IntArray, count: int) -> FloatArray:
+        """Suggestions (k, d), each the best by its bound of 3 `count` candidates, for the first k of several asks."""
+        gaussian_process = self._current_gaussian_process()
+        confidence, keys = self._confidence(gaussian_process), self._keys(seed, 0)
+        words = draws[: gaussian_process.room(self.table)].astype(np.uint64)
+        columns = np.empty((len(self._cells), len(words)))
+        self._batches.propose_batch_by_gaussian_process(
+            self._encoded.space, self._below, gaussian_process.arrays, confidence, keys, words, 3 * count, columns
+        )
+        return self.rounded(np.ascontiguousarray(columns.T))
+
+    def _current_gaussian_process(self) -> GaussianProcess:
+        gaussian_process = self._fidelities.gaussian_process if len(self.table.legs) else self._gaussian_process
+        gaussian_process.catch_up(self.table)
+        return gaussian_process
+
+    @staticmethod
+    def _confidence(gaussian_process: GaussianProcess) -> float:
+        """Posterior standard deviations between the mean and the upper confidence bound."""
+        return (_CONFIDENCE_AMONG_FAILURES if gaussian_process.has_failures else _CONFIDENCE) * gaussian_process.share
+
+    @staticmethod
+    def _keys(seed: int, draw: int) -> WordArray:
+        """The random streams of the three kinds of candidates."""
+        streams = (_CANDIDATE_STREAM, _INDEPENDENT_STREAM, _CROSSED_STREAM)
+        return np.array([_key(seed, draw, stream) for stream in streams], np.uint64)
+
+    def rounded(self, rows: FloatArray) -> FloatArray:
+        """Candidates (..., d) whose stepped values are the space's own."""
+        return self._encoded.on_lattice(rows)
+
+
+def _key(seed: int, draw: int, stream: int) -> tuple[int, ...]:
+    """A random stream as the kernels take it."""
+    return seed & 0xFFFFFFFF, seed >> 32, draw & 0xFFFFFFFF, draw >> 32, stream

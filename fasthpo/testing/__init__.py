@@ -1,4 +1,4 @@
-"""What a sampler, pruner or strategy of one's own must hold, as checks to run on it; pytest may run them, if it is there.
+"""What a sampler, pruner or strategy of one's own must hold, as checks to run on it, with pytest or without.
 
 Nothing in the library imports this room. Names are looked up when they are first used, as in `fasthpo` itself.
 

@@ -47,7 +47,8 @@ def break_off(call: Callable[[], Any], part: object, methods: Sequence[str], lin
 
 def _with_lines(call: Callable[[], Any], part: object, methods: Sequence[str], stop: int) -> int:
     functions = [getattr(type(part), method, None) for method in methods]
-    watched: set[CodeType] = {function.__code__ for function in functions if hasattr(function, "__code__")}
+    codes = [getattr(function, "__code__", None) for function in functions]
+    watched: set[CodeType] = {code for code in codes if code is not None}
     count = depth = 0
 
     def within(frame: FrameType, event: str, _: Any) -> Any:

@@ -1,6 +1,6 @@
-"""A rule and its check: a function that makes what is to be checked, and raises AssertionError where the rule is broken.
+"""A rule and its check: a function that takes what is to be checked, and raises AssertionError if the rule is broken.
 
-The first line of a check's docstring is the rule, in plain words, and is what the error says first.
+A check's docstring is the rule, in plain words, and is what the error says first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What happens to a study while it is checked: trials that run side by side, end in all ways, and are loaded in between.
+"""What happens to a study while it is checked: trials run side by side, end in all ways, and are loaded in between.
 
 Everything is a function of the turn and of what the study holds, so that two studies which are alike stay alike.
 """
@@ -186,10 +186,7 @@ def require_same(one: Study, other: Study, which: str) -> None:
     n = min(len(one), len(other))
     for name in _COLUMNS:
         mine, theirs = (getattr(study.table, name)[..., :n] for study in (one, other))
-        if mine.dtype.kind == "f":
-            differs = ~((mine == theirs) | (np.isnan(mine) & np.isnan(theirs)))
-        else:
-            differs = mine != theirs
+        differs = (mine != theirs) & ((mine == mine) | (theirs == theirs))  # two that are NaN don't differ
         found = np.flatnonzero(differs if differs.ndim == 1 else differs.any(0))
         if len(found):
             trials = [described(study, int(found[0])) for study in (one, other)]

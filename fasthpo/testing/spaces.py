@@ -19,7 +19,9 @@ SPACES = {
             "deeper": Continuous(0.0, 1.0, step=0.25, when={"deep": [True], "kind": ["a"]}),
         }
     ),
-    "continuous": SearchSpace({"x": Continuous(-5.0, 5.0, n_points=9), "small": Continuous(0.1, 0.1 + 1e-9, n_points=9)}),
+    "continuous": SearchSpace(
+        {"x": Continuous(-5.0, 5.0, n_points=9), "small": Continuous(0.1, 0.1 + 1e-9, n_points=9)}
+    ),
     "logarithmic": SearchSpace({"x": LogUniform(1e-8, 1e8, n_points=9), "narrow": LogUniform(3.0, 3.1, n_points=9)}),
     "stepped": SearchSpace({"x": Continuous(0.1, 9.9, step=0.1), "y": Continuous(-1.0, 0.9, step=0.1)}),
     "discrete": SearchSpace(

@@ -252,6 +252,12 @@ class LooksAtAll(Own):
         return super().suggest(table, draw + (best < -(10**9)))
 
 
+class Sorts(Own):
+    def suggest(self, table: Any, draw: int) -> Any:
+        np.argsort(table.values)
+        return super().suggest(table, draw)
+
+
 class Named(Own):
     name = "named"
 
@@ -293,12 +299,13 @@ SAMPLERS = [
     ("leaves_global_randomness_alone", Global, "numbers were drawn from"),
     ("leaves_global_randomness_alone", GlobalToo, "numbers were drawn from"),
     ("suggests_the_same_in_other_processes", Hashes, "values differ between two processes"),
-    ("goes_on_in_a_loaded_study", Remembers, "loaded from a directory differ in trial"),
+    ("goes_on_in_a_loaded_study", Remembers, "loaded from a file differ in trial"),
     ("suggests_batches_as_single_points", OtherBatches, r"ask_batch\(9\) differ in trial"),
     ("suggests_batches_as_single_points", LongBatches, r"shape \(2, 6\) for 1 draws of 6 parameters"),
     ("may_be_used_by_threads", OfItsThread, "a new thread in each turn differ"),
     ("survives_calls_that_are_broken_off", HalfDone, "whose tell was broken off before its line"),
-    ("costs_the_same_however_many_trials", LooksAtAll, "instructions of Python after 200 trials"),
+    ("does_the_same_however_many_trials", LooksAtAll, "instructions of Python after 200 trials"),
+    ("takes_as_long_however_many_trials", Sorts, "us after 1,000 trials"),
     ("is_made_again_from_its_options", lambda seed: Named(2.0, seed), "one of a sampler made from its options differ"),
     ("is_made_again_from_its_options", NoPlainOptions, "option 'spread' is .*, of float64, not None"),
 ]  # fmt: skip
@@ -434,6 +441,12 @@ class LooksAtAllReports(Far):
         return sum(value > 10**9 for value in table.reports.value) > 0
 
 
+class SortsReports(Far):
+    def should_prune(self, table: Any, number: int) -> bool:
+        np.sort(table.reports.value)
+        return super().should_prune(table, number)
+
+
 class NamedFar(Far):
     name = "far"
 
@@ -460,12 +473,13 @@ PRUNERS = [
     ("takes_any_reports", WholeNumbers, "with reports that are NaN only it raises ValueError"),
     ("takes_any_reports", NumpyBool, "which is not True or False"),
     ("works_under_a_multi_fidelity_strategy", SinceItBegan, "one that is attached now says False"),
-    ("goes_on_in_a_loaded_study", ReadsNothing, "loaded from a directory decide"),
+    ("goes_on_in_a_loaded_study", ReadsNothing, "loaded from a file decide"),
     ("decides_for_readers_as_for_the_writer", ReadsNothing, "for the writer and .* for a reader"),
     ("leaves_global_randomness_alone", Chance, "numbers were drawn from"),
     ("may_be_used_by_threads", FarInItsThread, "a study used by one thread and one used by four decide"),
     ("survives_calls_that_are_broken_off", CountsTwice, "was broken off before its line"),
-    ("costs_the_same_however_many_trials", LooksAtAllReports, "instructions of Python after 100 trials"),
+    ("does_the_same_however_many_trials", LooksAtAllReports, "instructions of Python after 200 trials"),
+    ("takes_as_long_however_many_trials", SortsReports, "us after 1,000 trials"),
     ("is_made_again_from_its_options", lambda: NamedFar(0.1), "made from its options decide"),
 ]  # fmt: skip
 
@@ -711,11 +725,11 @@ STRATEGIES = [
     ("follows_one_study", FollowsAll, r"follows\(\) is true of a study after another one was attached"),
     ("follows_one_study", CountsForAll, "a study that is alone and one beside another differ"),
     ("goes_on_from_the_table_alone", ReadsNoTrials, "for one that is attached now"),
-    ("goes_on_in_a_loaded_study", ReadsNoTrials, "loaded from a directory differ in trial"),
+    ("goes_on_in_a_loaded_study", ReadsNoTrials, "loaded from a file differ in trial"),
     ("leaves_global_randomness_alone", DrawsAtStart, "numbers were drawn from"),
     ("may_be_used_by_threads", ThirdsOfItsThread, "a new thread in each turn differ"),
     ("survives_calls_that_are_broken_off", CountsAgain, "was broken off before its line"),
-    ("costs_the_same_however_many_trials", LooksAtAllTrials, "instructions of Python after 200 trials"),
+    ("does_the_same_however_many_trials", LooksAtAllTrials, "instructions of Python after 200 trials"),
     ("says_what_it_plans", Silent, r"summary\(\) gives None"),
     ("is_made_again_from_its_options", lambda: NamedThirds(2), "made from its options differ"),
 ]  # fmt: skip

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from fasthpo.pruners.base import Pruner
@@ -14,9 +12,10 @@ from fasthpo.space.kinds import Continuous
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.asha import ASHA
 from fasthpo.study.study import Study
-from fasthpo.testing.interrupting import break_off, count_instructions, count_lines
+from fasthpo.testing.costs import require_as_many_instructions, require_as_much_time
+from fasthpo.testing.interrupting import break_off, count_lines
 from fasthpo.testing.rules import require, rule, run_checks
-from fasthpo.testing.scenarios import global_randomness, in_threads, kept, loss_of, moved, report
+from fasthpo.testing.scenarios import PLACES, Reloaded, global_randomness, in_threads, loaded_copy, loss_of, report
 from fasthpo.trials.trial import Trial, TrialState
 
 MakePruner: TypeAlias = Callable[[], Pruner]
@@ -24,7 +23,6 @@ _SPACE = SearchSpace({"x": Continuous(0.0, 1.0)})
 _TRIALS = 25
 _METHODS = ("on_report", "on_end", "should_prune")
 _BREAKS = 6  # of each call
-_FEW, _MANY = 100, 1000  # trials between which the cost must not grow
 
 
 def _study(pruner: Pruner, seed: int = 1, direction: str = "minimize", **more: Any) -> Study:
@@ -216,35 +214,27 @@ def works_under_a_multi_fidelity_strategy(make: MakePruner) -> None:
 @rule
 def goes_on_in_a_loaded_study(make: MakePruner) -> None:
     """In a study that was saved or closed it decides as in one that never stopped."""
-    never = _study(make(), 7)
-    with kept(_SPACE, sampler=RandomSampler(seed=7), pruner=make()) as (directory, in_directory):
-        studies = {"directory": in_directory, "file": _study(make(), 7)}
-        try:
+    for place in PLACES:
+        never = _study(make(), 7)
+        with Reloaded(place, _SPACE, sampler=RandomSampler(seed=7), pruner=make()) as loaded:
             for part in range(4):
-                expected = report(never, part, 8)
-                for how, study in studies.items():
-                    which = f"a study that never stopped and one that was loaded from a {how}"
-                    _require_equal(expected, report(study, part, 8), which)
-                    studies[how] = moved(study, how, directory, pruner=make())  # type: ignore[arg-type]
-        finally:
-            studies["directory"].close()
+                which = f"a study that never stopped and one that was loaded from a {place}"
+                _require_equal(report(never, part, 8), report(loaded.study, part, 8), which)
+                loaded.reload(pruner=make())
 
 
 @rule
 def decides_for_readers_as_for_the_writer(make: MakePruner) -> None:
     """Who opens the study to read decides about the trials that run as the one who writes it."""
     study = _study(make(), 8)
-    with TemporaryDirectory(prefix="fasthpo-testing-") as name:
-        for part in range(3):
-            report(study, part, 8)
-            for i in range(3):
-                _reported(study, [float(i), 0.5, i / 2, 1.0 + i])
-            path = study.save(Path(name) / "study.msgpack")
-            reader = Study.load(path, read_only=True, pruner=make())
-            one, other = _decisions(study), _decisions(reader)
-            require(one == other, f"(trial, decision) is {one} for the writer and {other} for a reader")
-            for number in study.table.running.tolist():
-                study.tell(number, 0.5)
+    for part in range(3):
+        report(study, part, 8)
+        for i in range(3):
+            _reported(study, [float(i), 0.5, i / 2, 1.0 + i])
+        one, other = _decisions(study), _decisions(loaded_copy(study, pruner=make()))
+        require(one == other, f"(trial, decision) is {one} for the writer and {other} for a reader")
+        for number in study.table.running.tolist():
+            study.tell(number, 0.5)
 
 
 @rule
@@ -334,31 +324,32 @@ def survives_calls_that_are_broken_off(make: MakePruner) -> None:
 
 
 @rule
-def costs_the_same_however_many_trials(make: MakePruner) -> None:
-    """What a report and a question cost does not grow with the number of trials: they are not gone through."""
-    counts = []
-    for trials in (_FEW, _MANY):
-        study = _study(make(), 13)
-        for i in range(trials):
-            trial = _reported(study, [1.0 + i % 7, 0.5 + i % 5, 0.1 * (i % 11)])
-            study.tell(trial, 0.1 * (i % 11))
+def does_the_same_however_many_trials(make: MakePruner) -> None:
+    """What a report and a question do does not grow with the number of trials: they are not gone through."""
+    require_as_many_instructions(lambda trials: _with_reported(make, trials), _report_and_tell, times=8)
 
-        def cycles(study: Study = study) -> None:
-            for _ in range(8):
-                trial = study.ask()
-                for step in range(3):
-                    trial.report(0.6, step)
-                    trial.should_prune()
-                study.tell(trial, 0.6)
 
-        cycles()  # what is derived is made, and kernels are compiled
-        counts.append(count_instructions(cycles) / 8)
-    growth = (counts[1] - counts[0]) / (_MANY - _FEW)
-    require(
-        growth < 0.5,
-        f"a trial with 3 reports takes {counts[0]:.0f} instructions of Python after {_FEW} trials and {counts[1]:.0f} "
-        f"after {_MANY}, {growth:.1f} a trial more",
-    )
+@rule
+def takes_as_long_however_many_trials(make: MakePruner) -> None:
+    """A report and a question take as long after 50,000 trials as after 1,000, unless its docstring says otherwise."""
+    require_as_much_time(lambda trials: _with_reported(make, trials), _report_and_tell, many=50_000)
+
+
+def _with_reported(make: MakePruner, trials: int) -> Study:
+    study = _study(make(), 13)
+    numbers = study.ask_batch(trials).numbers
+    for number in numbers.tolist():
+        study.report(number, 1.0 + number % 7, number % 3)
+    study.tell_batch(numbers, numbers % 11 * 0.1)
+    return study
+
+
+def _report_and_tell(study: Study) -> None:
+    trial = study.ask()
+    for step in range(3):
+        trial.report(0.6, step)
+        trial.should_prune()
+    study.tell(trial, 0.6)
 
 
 @rule
@@ -405,7 +396,8 @@ _CHECKS = (
     leaves_global_randomness_alone,
     may_be_used_by_threads,
     survives_calls_that_are_broken_off,
-    costs_the_same_however_many_trials,
+    does_the_same_however_many_trials,
+    takes_as_long_however_many_trials,
     is_made_again_from_its_options,
 )
 

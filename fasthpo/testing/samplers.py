@@ -15,16 +15,18 @@ from fasthpo.space.parameter import Numeric, Parameter
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.asha import ASHA
 from fasthpo.study.study import Study
-from fasthpo.testing.interrupting import break_off, count_instructions, count_lines
+from fasthpo.testing.costs import require_as_many_instructions, require_as_much_time
+from fasthpo.testing.interrupting import break_off, count_lines
 from fasthpo.testing.rules import require, rule, run_checks
 from fasthpo.testing.scenarios import (
+    PLACES,
+    Reloaded,
     add_known,
     ask_any,
     end,
     global_randomness,
     in_threads,
-    kept,
-    moved,
+    loaded_copy,
     require_same,
     run,
     share,
@@ -36,7 +38,6 @@ from fasthpo.values import FloatArray
 _TURNS = 40
 _METHODS = ("suggest", "suggest_batch", "observe", "untried")
 _BREAKS = 6  # of each call
-_FEW, _MANY = 200, 2000  # trials between which the cost must not grow
 
 
 class MakeSampler(Protocol):
@@ -352,20 +353,17 @@ def suggests_the_same_in_other_processes(make: MakeSampler) -> None:
 @rule
 def goes_on_in_a_loaded_study(make: MakeSampler) -> None:
     """A study that was saved or closed goes on as one that never stopped, bit for bit: its trials say all."""
+    usual = _usual_space(make)
     for name, space in _spaces(make).items():
-        never = Study(space, sampler=make(seed=13))
-        with kept(space, sampler=make(seed=13)) as (directory, in_directory):
-            studies = {"directory": in_directory, "file": Study(space, sampler=make(seed=13))}
-            try:
-                for turn in range(0, 45, 15):
+        for place in PLACES if space is usual else PLACES[:1]:  # of the others it is the sampler that differs
+            never = Study(space, sampler=make(seed=13))
+            with Reloaded(place, space, sampler=make(seed=13)) as loaded:
+                for turn in range(0, 75 if space is usual else 45, 15):
                     run(never, turn, turn + 15)
-                    for how, study in studies.items():
-                        run(study, turn, turn + 15)
-                        which = f"a study on the space {name!r} that never stopped and one that was loaded from a {how}"
-                        require_same(never, study, which)
-                        studies[how] = moved(study, how, directory, sampler=make(seed=13))  # type: ignore[arg-type]
-            finally:
-                studies["directory"].close()
+                    run(loaded.study, turn, turn + 15)
+                    which = f"a study on the space {name!r} that never stopped and one that was loaded from a {place}"
+                    require_same(never, loaded.study, which)
+                    loaded.reload(sampler=make(seed=13))
 
 
 @rule
@@ -417,12 +415,17 @@ def may_be_used_by_threads(make: MakeSampler) -> None:
     _require_points(shared)
     draws = shared.table.draws[shared.table.draws >= 0].tolist()
     require(len(draws) == len(set(draws)), "two trials of threads that shared a study come from one draw")
-    with kept(space, sampler=make(seed=15)) as (directory, unused):
-        unused.close()
-        loaded = moved(shared, "file", directory, sampler=make(seed=15))
-        for study in (shared, loaded):
-            run(study, 0, 10)
-        require_same(shared, loaded, "a study that threads have shared and what was loaded of it")
+    numbers = _suggested(shared), _suggested(loaded_copy(shared, sampler=make(seed=15)))
+    require(numbers[0] == numbers[1], f"after threads it suggests {numbers[0]}, and in what was loaded {numbers[1]}")
+
+
+def _suggested(study: Study) -> str:
+    """What comes next, without asking for it."""
+    try:
+        row = study.sampler.suggest(study.table, _next_draw(study))
+    except SpaceExhausted as error:
+        return str(error)
+    return repr(study.space.decode(_encoded(study.space, row)))
 
 
 @rule
@@ -463,27 +466,25 @@ def survives_calls_that_are_broken_off(make: MakeSampler) -> None:
 
 
 @rule
-def costs_the_same_however_many_trials(make: MakeSampler) -> None:
-    """What an ask and a tell cost does not grow with the number of trials: they are not gone through."""
-    space = _usual_space(make)
-    counts = []
-    for known in (_FEW, _MANY):
-        study = Study(space, sampler=make(seed=17))
-        add_known(study, known)
+def does_the_same_however_many_trials(make: MakeSampler) -> None:
+    """What an ask and a tell do does not grow with the number of trials: they are not gone through."""
+    require_as_many_instructions(lambda trials: _with_known(make, trials), _ask_and_tell, times=16)
 
-        def cycles(study: Study = study) -> None:
-            for _ in range(16):
-                trial = study.ask()
-                study.tell(trial, 0.5)
 
-        cycles()  # what is derived is made, and kernels are compiled
-        counts.append(count_instructions(cycles) / 16)
-    growth = (counts[1] - counts[0]) / (_MANY - _FEW)
-    require(
-        growth < 0.5,
-        f"an ask and a tell take {counts[0]:.0f} instructions of Python after {_FEW} trials and {counts[1]:.0f} after "
-        f"{_MANY}, {growth:.1f} a trial more",
-    )
+@rule
+def takes_as_long_however_many_trials(make: MakeSampler) -> None:
+    """An ask and a tell take as long after 100,000 trials as after 1,000, unless its docstring says that they don't."""
+    require_as_much_time(lambda trials: _with_known(make, trials), _ask_and_tell, many=100_000)
+
+
+def _with_known(make: MakeSampler, trials: int) -> Study:
+    study = Study(_usual_space(make), sampler=make(seed=17))
+    add_known(study, trials)
+    return study
+
+
+def _ask_and_tell(study: Study) -> None:
+    study.tell(study.ask(), 0.5)
 
 
 @rule
@@ -522,7 +523,8 @@ _CHECKS = (
     suggests_batches_as_single_points,
     may_be_used_by_threads,
     survives_calls_that_are_broken_off,
-    costs_the_same_however_many_trials,
+    does_the_same_however_many_trials,
+    takes_as_long_however_many_trials,
     is_made_again_from_its_options,
 )
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -25,7 +25,8 @@ from fasthpo.testing.rules import require
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import Trial, TrialState
 
-Moved = Literal["file", "directory"]
+KeptIn = Literal["file", "directory"]
+PLACES: tuple[KeptIn, ...] = ("file", "directory")
 _COLUMNS = ("params", "values", "states", "draws", "resources", "brackets")
 
 
@@ -202,34 +203,47 @@ def described(study: Study, number: int) -> str:
     return f"{trial.params}{more}, {trial.state.name} with value {value:g}"
 
 
-def moved(study: Study, how: Moved, directory: Path, **parts: Any) -> Study:
-    """The study, loaded from a file or, if it is kept in one, from its directory; what ran there runs again.
+class Reloaded:
+    """A study that is left now and then, and loaded again; a context, which removes its files.
 
     Args:
-        study: is closed, if it is kept in a directory.
-        how: "file" or "directory".
-        directory: for the file.
-        parts: the sampler, pruner or strategy to go on with.
+        kept_in: "file": it is saved to one; "directory": it is kept there all the time, and closed.
+        space, parts: of the study.
+
+    Attributes:
+        study: what there is of it now.
     """
-    running = len(study.table.running)
-    if how == "file":
-        loaded = Study.load(study.save(directory / "study.msgpack"), **parts)
-    else:
-        place = study.storage
-        assert place is not None
-        study.close()
-        loaded = Study.load(place, durability="system", **parts)
-    for _ in range(running):
-        loaded.ask()
-    return loaded
+
+    def __init__(self, kept_in: KeptIn, space: SearchSpace, **parts: Any) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="fasthpo-testing-")
+        self._place = Path(self._temporary.name) / "study"
+        self._kept_in = kept_in
+        storage = self._place if kept_in == "directory" else None
+        self.study = Study(space, storage=storage, durability="system", **parts)
+
+    def reload(self, **parts: Any) -> None:
+        """Go on with what was saved or kept, and with other parts; what ran runs again."""
+        running = len(self.study.table.running)
+        if self._kept_in == "file":
+            self.study.save(self._place)
+        else:
+            self.study.close()
+        self.study = Study.load(self._place, durability="system", **parts)
+        for _ in range(running):
+            self.study.ask()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.study.close()
+        self._temporary.cleanup()
 
 
-@contextmanager
-def kept(space: SearchSpace, **parts: Any) -> Iterator[tuple[Path, Study]]:
-    """A directory, and a study that is kept in it."""
+def loaded_copy(study: Study, **parts: Any) -> Study:
+    """What was saved of a study and loaded, to read; its running trials run."""
     with tempfile.TemporaryDirectory(prefix="fasthpo-testing-") as name:
-        directory = Path(name)
-        yield directory, Study(space, storage=directory / "study", durability="system", **parts)
+        return Study.load(study.save(Path(name) / "study"), read_only=True, **parts)
 
 
 @contextmanager

@@ -10,15 +10,16 @@ import numpy as np
 from fasthpo.errors import SpaceExhausted
 from fasthpo.strategies.base import NextLeg, Strategy
 from fasthpo.study.study import Study
-from fasthpo.testing.interrupting import break_off, count_instructions, count_lines
+from fasthpo.testing.costs import require_as_many_instructions
+from fasthpo.testing.interrupting import break_off, count_lines
 from fasthpo.testing.rules import require, rule, run_checks
 from fasthpo.testing.scenarios import (
+    PLACES,
+    Reloaded,
     ask_any,
     global_randomness,
     in_threads,
-    kept,
     loss_of,
-    moved,
     require_same,
     run,
     share,
@@ -32,7 +33,6 @@ _SPACE, _FINITE = SPACES["conditional"], SPACES["finite"]
 _TURNS = 80
 _METHODS = ("next_leg", "new_leg", "on_start", "on_end", "state_at", "take_retired", "may_go_on")
 _BREAKS = 6  # of each call
-_FEW, _MANY = 200, 1200  # trials between which the cost must not grow
 _PAUSED = TrialState.PAUSED
 
 
@@ -308,18 +308,15 @@ def _require_alike(followed: Strategy, new: Strategy, table: TrialTable) -> None
 def goes_on_in_a_loaded_study(make: MakeStrategy) -> None:
     """A study that was saved or closed goes on as one that never stopped, also with trials that run."""
     for at_once in (1, 4):
-        _, never = _followed(make)
-        with kept(_SPACE, strategy=make()) as (directory, in_directory):
-            studies = {"directory": in_directory, "file": _followed(make)[1]}
-            try:
-                for turn in range(0, 100, 25):
+        for place in PLACES:
+            _, never = _followed(make)
+            with Reloaded(place, _SPACE, strategy=make()) as loaded:
+                for turn in range(0, 75, 25):
                     run(never, turn, turn + 25, at_once)
-                    for how, study in studies.items():
-                        run(study, turn, turn + 25, at_once)
-                        require_same(never, study, f"a study that never stopped and one that was loaded from a {how}")
-                        studies[how] = moved(study, how, directory, strategy=make())  # type: ignore[arg-type]
-            finally:
-                studies["directory"].close()
+                    run(loaded.study, turn, turn + 25, at_once)
+                    which = f"a study that never stopped and one that was loaded from a {place}"
+                    require_same(never, loaded.study, which)
+                    loaded.reload(strategy=make())
 
 
 @rule
@@ -390,29 +387,21 @@ def survives_calls_that_are_broken_off(make: MakeStrategy) -> None:
 
 
 @rule
-def costs_the_same_however_many_trials(make: MakeStrategy) -> None:
-    """What an ask and a tell cost does not grow with the number of trials: they are not gone through."""
-    counts = []
-    for trials in (_FEW, _MANY):
+def does_the_same_however_many_trials(make: MakeStrategy) -> None:
+    """What an ask and a tell do does not grow with the number of trials: they are not gone through."""
+
+    def cycle(study: Study) -> None:
+        trial = study.ask()
+        study.tell(trial, loss_of(study.table, trial.number))
+
+    def begin(trials: int) -> Study:
         _, study = _followed(make)
-        run(study, 0, 1, at_once=8)
+        run(study, 0, 1, at_once=8)  # some go on running
         while len(study) < trials:
-            trial = study.ask()
-            study.tell(trial, loss_of(study.table, trial.number))
+            cycle(study)
+        return study
 
-        def cycles(study: Study = study) -> None:
-            for _ in range(64):  # brackets may close meanwhile
-                trial = study.ask()
-                study.tell(trial, loss_of(study.table, trial.number))
-
-        cycles()  # what is derived is made, and kernels are compiled
-        counts.append(count_instructions(cycles) / 64)
-    growth = (counts[1] - counts[0]) / (_MANY - _FEW)
-    require(
-        growth < 0.5,
-        f"an ask and a tell take {counts[0]:.0f} instructions of Python after {_FEW} trials and {counts[1]:.0f} after "
-        f"{_MANY}, {growth:.1f} a trial more",
-    )
+    require_as_many_instructions(begin, cycle, times=64)  # brackets may close meanwhile
 
 
 @rule
@@ -459,7 +448,7 @@ _CHECKS = (
     leaves_global_randomness_alone,
     may_be_used_by_threads,
     survives_calls_that_are_broken_off,
-    costs_the_same_however_many_trials,
+    does_the_same_however_many_trials,
     says_what_it_plans,
     is_made_again_from_its_options,
 )

@@ -56,10 +56,8 @@ def require_as_much_time(begin: Callable[[int], Study], cycle: Callable[[Study],
             shortest[i] = min(shortest[i], (time.perf_counter() - start) / times)
         if shortest[1] < _FACTOR * shortest[0] + _SLACK:
             return
-        raise AssertionError(
-            f"a trial takes {1e6 * shortest[0]:.0f} us after {sizes[0]:,} trials and {1e6 * shortest[1]:.0f} us after "
-            f"{sizes[1]:,}"
-        )
+    few, more = (f"{1e6 * seconds:.0f} us" for seconds in shortest)
+    raise AssertionError(f"a trial takes {few} after {sizes[0]:,} trials and {more} after {sizes[1]:,}")
 
 
 def _repeated(study: Study, cycle: Callable[[Study], None], times: int) -> Callable[[], None]:

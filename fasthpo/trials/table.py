@@ -78,7 +78,7 @@ class TrialTable:
 
     @property
     def direction(self) -> Direction:
-        """ "minimize" or "maximize"."""
+        """"minimize" or "maximize"."""
         return self.objectives.direction
 
     @property

@@ -24,7 +24,8 @@ class Pruner(ABC):
     A pruner belongs to one table at a time: `attach` is called before anything else, and again when a study is loaded.
     A built-in one may be given to several studies: each after the first makes itself one like it. One of your own
     follows the study that it was given to last, and the others refuse to go on; so it is with those that it asks, if
-    they stand among its attributes, alone or in a list, tuple, set or dict.
+    they stand among its attributes, alone or in a list, tuple, set or dict. `fasthpo.testing.check_pruner` says whether
+    one of your own does what studies rely on.
     """
 
     name: ClassVar[str | None] = None  # of a built-in pruner, for checkpoints

@@ -23,6 +23,7 @@ class Strategy:
     This base trains every trial in full. A multi-fidelity strategy also says how far (`is_multi_fidelity`): it is asked
     `next_leg` before a trial starts or goes on, and told `on_start` and `on_end`. What it keeps is derived from the
     table, so that a loaded study goes on as it would have. A strategy belongs to one study at a time.
+    `fasthpo.testing.check_strategy` says whether one of your own does what studies rely on.
 
     Args:
         sampler: where new trials look.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from array import array
 from collections.abc import Sequence
 
@@ -44,8 +45,9 @@ class _Rung:
         self._promoted.add(number)
 
     def left(self) -> list[int]:
-        """The trials that have not gone on."""
-        return [number for number in self._numbers if number not in self._promoted]
+        """The trials that have not gone on, of those that could have: no pruned ones, and none that diverged."""
+        ended = zip(self._numbers, self._losses, strict=True)
+        return [number for number, loss in ended if number not in self._promoted and math.isfinite(loss)]
 
     def best(self) -> int | None:
         """The best trial that has not gone on; None if no finite one is left."""

@@ -101,7 +101,7 @@ def judge(found: str, allowed: tuple[str, ...], told: int, expected: tuple[int, 
 
 def told(study: Study) -> int:
     """How many tells a study has heard."""
-    return len(study.table.tell_order) + len(study.table.legs)
+    return len(study.table.tell_order) + len(study.table.segments)
 
 
 class Case:
@@ -277,7 +277,7 @@ def _alarm(*_: object) -> None:
 
 def check(study: Study, where: Path, ended: set[int], total: Counter[str], examples: list[str]) -> None:
     """Compare what was told, the study, and its files."""
-    has = set(study.table.tell_order.tolist()) | set(study.table.legs.column("trial").tolist())
+    has = set(study.table.tell_order.tolist()) | set(study.table.segments.column("trial").tolist())
     total["lost"] += len(ended - has)
     if len(np.unique(study.table.tell_order)) != len(study.table.tell_order):
         total["told twice"] += 1

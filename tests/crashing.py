@@ -20,10 +20,10 @@ def go_on_for_ever(directory: Path, durability: str, connection: Connection) -> 
         study = fasthpo.Study.load(directory, durability=durability)
     else:
         study = make("random", "none", "halving", storage=directory, durability=durability)
-    connection.send(len(study.table.legs))
+    connection.send(len(study.table.segments))
     while True:
         run(study, study.ask())
-        connection.send(len(study.table.legs))
+        connection.send(len(study.table.segments))
 
 
 def hold_open(directory: Path, connection: Connection) -> None:

@@ -129,13 +129,13 @@ def content(study: fasthpo.Study) -> str:
     t, n = study.table, len(study.table.reports)
     columns = [t.params, t.values, t.states, t.resources, t.draws, t.brackets, t.tell_order]
     reports = [t.reports.trial[:n], t.reports.step[:n], t.reports.value[:n]]
-    legs = [t.legs.column(name) for name in ("trial", "resource", "value", "charge", "state")]
+    segments = [t.segments.column(name) for name in ("trial", "resource", "value", "charge", "state")]
     return repr(
-        [column.tolist() for column in (*columns, *reports, *legs)]
-        + [dict(t.counts), t.best_number, t.legs.spent, sorted(t.errors.items())]
+        [column.tolist() for column in (*columns, *reports, *segments)]
+        + [dict(t.counts), t.best_number, t.segments.spent, sorted(t.errors.items())]
         + [
             [trial.metrics for trial in study.trials],
-            {number: leg.reports for number, leg in sorted(t.legs.open.items())},
+            {number: leg.reports for number, leg in sorted(t.segments.open.items())},
         ]
         + [list(study._state.history.waiting), study._state.history.next_draw, study.attributes]
     )
@@ -144,4 +144,4 @@ def content(study: fasthpo.Study) -> str:
 def times(study: fasthpo.Study) -> str:
     """The times that a study has noted."""
     t = study.table
-    return repr([c.tolist() for c in (t.starts, t.ends, t.legs.column("start"), t.legs.column("end"))])
+    return repr([c.tolist() for c in (t.starts, t.ends, t.segments.column("start"), t.segments.column("end"))])

@@ -395,7 +395,7 @@ class SinceItBegan(Far):
     """Counts the reports of a trial, those before a pause only while it follows the study."""
 
     def attach(self, table: Any) -> None:
-        self.counts = {n: len(table.reports.of(n)) for n in table.running.tolist() if len(table.legs.of(n)) == 0}
+        self.counts = {n: len(table.reports.of(n)) for n in table.running.tolist() if len(table.segments.of(n)) == 0}
 
     def on_report(self, table: Any, number: int, step: int, value: float) -> None:
         self.counts[number] = self.counts.get(number, 0) + 1
@@ -504,10 +504,14 @@ class Thirds(fasthpo.Strategy):
         self.read(table)
 
     def read(self, table: Any) -> None:
-        legs = table.legs
-        for i in range(len(legs)):
-            if table.bracket(int(legs.trial[i])) >= 0 and legs.resource[i] == 1 and legs.state[i] == TrialState.PAUSED:
-                self.enter(int(legs.trial[i]), legs.value[i].item())
+        segments = table.segments
+        for i in range(len(segments)):
+            if (
+                table.bracket(int(segments.trial[i])) >= 0
+                and segments.resource[i] == 1
+                and segments.state[i] == TrialState.PAUSED
+            ):
+                self.enter(int(segments.trial[i]), segments.value[i].item())
         gone = np.flatnonzero((table.brackets >= 0) & (table.resources == 3)).tolist()
         self.gone += len(gone)
         self.heap = [entry for entry in self.heap if entry[1] not in gone]

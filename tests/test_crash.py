@@ -58,10 +58,10 @@ def test_fifty_kills_lose_nothing_and_change_nothing(tmp_path: Path) -> None:
             except EOFError:
                 break
     study = fasthpo.Study.load(directory)
-    assert told <= len(study.table.legs) <= told + 1 and told > (500 if POSIX else 50)
+    assert told <= len(study.table.segments) <= told + 1 and told > (500 if POSIX else 50)
     run(study, study.ask())
     whole = make("random", "none", "halving")
-    while len(whole.table.legs) < len(study.table.legs):
+    while len(whole.table.segments) < len(study.table.segments):
         run(whole, whole.ask())
     assert content(study) == content(whole)
     assert not [path for path in directory.iterdir() if path.suffix == ".tmp"]

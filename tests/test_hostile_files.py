@@ -204,9 +204,9 @@ def test_columns_that_make_no_sense_get_the_documented_error(
     seeds: Seeds, column: str, place: int, entry: float, message: str
 ) -> None:
     objects = list(msgpack.Unpacker(_stream(seeds.groups[1]), unicode_errors="surrogatepass"))
-    _, trials, reports, legs, *_ = objects[0]
+    _, trials, reports, segments, *_ = objects[0]
     where, dtype = COLUMNS[column]
-    count = trials if where < 10 else reports if where < 14 else legs
+    count = trials if where < 10 else reports if where < 14 else segments
     changed = unpack_column(column, objects[where], dtype, count).copy()
     if column == "rank":
         place = int(np.flatnonzero(changed >= 0)[0])
@@ -244,7 +244,7 @@ def test_a_nan_that_signals_is_a_plain_one(seeds: Seeds) -> None:
     seeds.path.write_bytes(frame(seeds.records[0]) + frame(asked + failed))
     with np.errstate(all="raise"):
         study = fasthpo.Study.load(seeds.path)
-        assert len(study.table.legs) == 1 and study.trials[0].error == "e"
+        assert len(study.table.segments) == 1 and study.trials[0].error == "e"
     objects = list(msgpack.Unpacker(_stream(seeds.groups[1]), unicode_errors="surrogatepass"))
     values = unpack_column("value", objects[17], "<f8", objects[0][3])
     failed = np.isnan(values)
@@ -288,8 +288,8 @@ def test_a_hostile_file_takes_no_more_memory_than_it_accounts_for(seeds: Seeds) 
         parts = [head[0], counts, more or head[2], *([column] * 4 if column else head[3:])]
         return frame(b"".join(map(msgpack.packb, parts)))
 
-    def counted(finished: int, reports: int, legs: int) -> bytes:
-        counts = [real[1], finished, reports, legs]
+    def counted(finished: int, reports: int, segments: int) -> bytes:
+        counts = [real[1], finished, reports, segments]
         return with_head(counts) + frame(seeds.groups[1])
 
     totals = list(msgpack.Unpacker(_stream(seeds.groups[0]), unicode_errors="surrogatepass"))[1]

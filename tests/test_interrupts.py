@@ -100,10 +100,10 @@ def test_what_is_kept_is_what_the_study_has_after_a_call_was_broken_off(
     for step in range(1, steps + 53, max(53, steps // _MOST)):
         given = prepare(study)
         broken_off(lambda given=given: call(study, given), step)
-        told = len(study.table.legs) + len(study.table.tell_order)
+        told = len(study.table.segments) + len(study.table.tell_order)
         # the program ends here: all that was told before the call is there, whether the call is or not
         kept = load(tmp_path)
-        assert told - 4 <= len(kept.table.legs) + len(kept.table.tell_order) <= told + 4
+        assert told - 4 <= len(kept.table.segments) + len(kept.table.tell_order) <= told + 4
         finish(study)
         study.sync()
         assert content(load(tmp_path)) == content(study), f"{name} was broken off at step {step}"

@@ -31,29 +31,29 @@ def is_lost(table: Any, number: int) -> bool:
 
 def told_at(table: Any, resource: int | None) -> dict[int, float]:
     """The trials that were told a finite value at a resource, with their losses."""
-    legs = table.legs
+    segments = table.segments
     told = {}
-    for i in range(len(legs)):
-        if legs.state[i] in (TrialState.PAUSED, TrialState.COMPLETE) and legs.resource[i] == resource:
-            loss = table.sign * float(legs.value[i])
+    for i in range(len(segments)):
+        if segments.state[i] in (TrialState.PAUSED, TrialState.COMPLETE) and segments.resource[i] == resource:
+            loss = table.sign * float(segments.value[i])
             if math.isfinite(loss):
-                told[int(legs.trial[i])] = loss
+                told[int(segments.trial[i])] = loss
     return told
 
 
 def failed_until(table: Any, resource: int) -> dict[int, float]:
     """The trials that came to no finite value at a resource or below, each with infinity."""
-    legs = table.legs
+    segments = table.segments
     return {
-        int(legs.trial[i]): math.inf for i in range(len(legs))
-        if legs.state[i] != TrialState.PRUNED and legs.resource[i] <= resource
-        and not math.isfinite(legs.value[i]) and not is_lost(table, int(legs.trial[i]))
+        int(segments.trial[i]): math.inf for i in range(len(segments))
+        if segments.state[i] != TrialState.PRUNED and segments.resource[i] <= resource
+        and not math.isfinite(segments.value[i]) and not is_lost(table, int(segments.trial[i]))
     }  # fmt: skip
 
 
 def expected_below(table: Any, enough: int) -> list[int]:
     """The best of the largest resource that has enough trials, best first."""
-    levels = [told_at(table, resource) for resource in sorted({int(r) for r in table.legs.column("resource")})]
+    levels = [told_at(table, resource) for resource in sorted({int(r) for r in table.segments.column("resource")})]
     trials = [sorted((loss, n) for n, loss in told.items()) for told in levels if len(told) >= enough]
     return [n for _, n in trials[-1][: below_count(len(trials[-1]))]] if trials else []
 
@@ -71,7 +71,9 @@ def check(model: Model) -> None:
         told = told_at(table, resource) | failed_until(table, resource)
         assert known == told or len(told) > MOST_POINTS == len(known)
         assert known.keys() >= set(below) and known.items() <= told.items()
-    told_once = {int(t) for i, t in enumerate(table.legs.column("trial")) if table.legs.state[i] != TrialState.FAILED}
+    told_once = {
+        int(t) for i, t in enumerate(table.segments.column("trial")) if table.segments.state[i] != TrialState.FAILED
+    }
     lost = {n for n in range(len(table)) if is_lost(table, n)}
     counted = [
         n for n in range(len(table))

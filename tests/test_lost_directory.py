@@ -420,7 +420,7 @@ def test_a_second_writer_in_another_process_has_the_study_and_the_first_is_told(
             OLD[first](study)
         assert files(where) == before
         do("tell")
-        told = len(load(where).table.legs)
+        told = len(load(where).table.segments)
         for again in OLD.values():
             with pytest.raises(fasthpo.StorageError):
                 again(study)
@@ -433,7 +433,7 @@ def test_a_second_writer_in_another_process_has_the_study_and_the_first_is_told(
         study.close()
         del study
         do("close")
-    assert len(load(where).table.legs) == told + 1
+    assert len(load(where).table.segments) == told + 1
     assert content(load(tmp_path / "elsewhere")) == seen
 
 

@@ -70,7 +70,7 @@ def _other_report(columns: Columns) -> Columns:
 
 
 def _other_leg(columns: Columns) -> Columns:
-    return columns._replace(legs={**columns.legs, "value": _changed(columns.legs["value"], 3, -1.0)})
+    return columns._replace(segments={**columns.segments, "value": _changed(columns.segments["value"], 3, -1.0)})
 
 
 def _other_value(columns: Columns) -> Columns:
@@ -141,7 +141,7 @@ def _shorter(study: fasthpo.Study) -> None:
     for name in ("_length", "_told"):
         setattr(study.table, name, 0)
     study.table.reports = type(study.table.reports)()
-    study.table.legs = type(study.table.legs)()
+    study.table.segments = type(study.table.segments)()
     study._state.history.waiting.clear()
 
 

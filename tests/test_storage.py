@@ -253,7 +253,7 @@ def test_a_frozen_history_stays_as_it_was_while_the_study_goes_on(tmp_path: Path
         assert seen.tobytes() == stored.tobytes()
     assert then.tell_order.tolist() == t.tell_order.tolist() and then.errors == t.errors
     assert [len(c) for c in then.reports.values()] == [len(t.reports)] * 3
-    assert then.legs["value"].tobytes() == t.legs.column("value").tobytes()
+    assert then.segments["value"].tobytes() == t.segments.column("value").tobytes()
     assert (frozen.waiting, frozen.next_draw) == (list(before._state.history.waiting), before._state.history.next_draw)
 
 

@@ -42,14 +42,14 @@ def test_half_a_record_is_not_left_behind(room: int, tmp_path: Path, monkeypatch
         step(study, i)
     disk = FullDisk(room)
     monkeypatch.setattr(journal, "os", disk)
-    told = len(study.table.legs)
+    told = len(study.table.segments)
     with pytest.raises(fasthpo.StorageError, match="No space left"):
         for _ in range(20):
             run(study, study.ask())
-            told = len(study.table.legs)
+            told = len(study.table.segments)
     data = (tmp_path / "journal.msgpack").read_bytes()
     kept = load(tmp_path)
-    assert len(kept.table.legs) == told
+    assert len(kept.table.segments) == told
     disk.room = 7  # which is not enough
     with pytest.raises(fasthpo.StorageError):
         study.set_attribute("a", 1)

@@ -131,7 +131,7 @@ def test_each_decision_is_that_of_the_definition(which: str, direction: str, dat
                 )
             events.append(("end", trial.number, trial.resource, loss))
             assert trial.state == state
-    assert s.resource_spent == s.table.legs.charge[: len(s.table.legs)].sum()
+    assert s.resource_spent == s.table.segments.charge[: len(s.table.segments)].sum()
 
 
 @pytest.mark.parametrize("which", PLANS)
@@ -327,8 +327,8 @@ def test_durations_leave_pauses_out(monkeypatch: pytest.MonkeyPatch) -> None:
     s.tell(second, 2.0)
     assert s.ask() == first
     s.tell(first, 1.0)
-    legs = s.table.legs
-    busy = [float(legs.end[i] - legs.start[i]) for i in legs.of(0)]
+    segments = s.table.segments
+    busy = [float(segments.end[i] - segments.start[i]) for i in segments.of(0)]
     assert first.duration == sum(busy) < first.end_time - first.start_time
 
 

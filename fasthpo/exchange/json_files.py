@@ -131,10 +131,10 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
                 "end_time": _moment(end),
                 "duration": None if duration != duration else duration,
             }
-            if len(table.legs):
+            if len(table.segments):
                 resource = float(table.resources[number])
                 record["resource"] = None if resource != resource else int(resource)
-                record["rungs"] = table.legs.values_of(number)
+                record["rungs"] = table.segments.values_of(number)
             yield record
 
 

@@ -29,7 +29,7 @@ from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.partial import encode_partial
 from fasthpo.space.search_space import SearchSpace
-from fasthpo.storage.snapshot_writer import LEG_TYPES, TRIAL_TYPES
+from fasthpo.storage.snapshot_writer import SEGMENT_TYPES, TRIAL_TYPES
 from fasthpo.system.log import logger
 from fasthpo.trials.frozen import Columns
 from fasthpo.trials.history import History
@@ -288,7 +288,7 @@ def _columns(space: SearchSpace, trials: Sequence[FrozenTrial], rows: Sequence[A
         metrics.measured(n),
         np.array(finished, np.int64),
         {name: np.array(column, np.float64 if name == "value" else np.int64) for name, column in reports.items()},
-        {name: np.empty(0, dtype) for name, dtype in LEG_TYPES.items()},
+        {name: np.empty(0, dtype) for name, dtype in SEGMENT_TYPES.items()},
         errors,
         {},
     )

@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 def _names(table: TrialTable) -> list[str]:
     """The table's columns; parameters and metrics have prefixes, as in Optuna's data frames."""
-    legs = ["resource", "rungs"] if len(table.legs) else []
+    segments = ["resource", "rungs"] if len(table.segments) else []
     params = [f"params_{name}" for name in table.space.names]
     metrics = [f"metrics_{name}" for name in table.metrics.names]
     return [
@@ -40,7 +40,7 @@ def _names(table: TrialTable) -> list[str]:
         "start_time",
         "end_time",
         "duration",
-        *legs,
+        *segments,
         "reports",
         "error",
     ]
@@ -96,7 +96,7 @@ def _rows(table: TrialTable) -> Iterator[list[Any]]:
     cells, metrics = {name: _cell_of(parameter) for name, parameter in table.space.items()}, table.metrics.names
     for record in trial_records(table):
         params, measured = record["params"], record["metrics"]
-        legs = [record["resource"], dump_json(record["rungs"])] if "rungs" in record else []
+        segments = [record["resource"], dump_json(record["rungs"])] if "rungs" in record else []
         yield [
             record["number"],
             record["state"],
@@ -106,7 +106,7 @@ def _rows(table: TrialTable) -> Iterator[list[Any]]:
             record["start_time"],
             record["end_time"],
             record["duration"],
-            *legs,
+            *segments,
             dump_json(record["reports"]),
             None if record["error"] is None else _text_cell(record["error"]),
         ]
@@ -148,10 +148,10 @@ def to_arrow(table: TrialTable) -> Any:
         micro = np.rint(np.where(known, times, 0.0) * 1e6).astype(np.int64)
         columns.append(pa.array(micro, mask=~known).cast(moment))
     columns.append(_numbers(pa, np.array([table.times(number)[2] for number in range(n)])))
-    if len(table.legs):
+    if len(table.segments):
         columns.append(pa.array(np.where(np.isnan(table.resources), 0, table.resources).astype(np.int64),
                                 mask=np.isnan(table.resources)))  # fmt: skip
-        columns.append(_pairs(pa, "resource", (table.legs.values_of(number).items() for number in range(n))))
+        columns.append(_pairs(pa, "resource", (table.segments.values_of(number).items() for number in range(n))))
     columns.append(_pairs(pa, "step", (reports.items() for reports in reports_by_trial(table))))
     columns.append(pa.array([_clean(table.error(number)) for number in range(n)], pa.string()))
     about = json.dumps({"direction": table.direction, "search_space": table.space.to_dict()})

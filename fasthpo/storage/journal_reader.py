@@ -157,7 +157,7 @@ class Replayer:
         now = TrialState(_integer("state", state, TrialState.COMPLETE, TrialState.PAUSED))
         if now == TrialState.WAITING or (charge is None and now == TrialState.PAUSED):
             raise CorruptCheckpoint(f"trial {number} can't become {now.name}")
-        if (charge is None) == (number in table.legs.open):
+        if (charge is None) == (number in table.segments.open):
             raise CorruptCheckpoint(f"trial {number} must have a charge if it has a resource, and only then")
         value = _float(value)
         _check_value(now, value)

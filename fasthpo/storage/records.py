@@ -105,15 +105,15 @@ class JournalRecorder(Recorder):
         table = self._table
         start = table._starts.item(number)
         leg: tuple[Any, ...] = ()
-        if number in table.legs.open:
-            opened = table.legs.open[number].start
+        if number in table.segments.open:
+            opened = table.segments.open[number].start
             leg = (table._brackets.item(number), int(table._resources[number]), opened)
         if is_new:
             row = _bytes(table._params[:, number], "<f8")
             self._add((_ASK, number, table._draws.item(number), start, row, *leg))
         else:
             # a trial that has ended a leg has had its parameters ever since
-            known = table.legs.latest(number) != NONE
+            known = table.segments.latest(number) != NONE
             given = None if known else _bytes(table._params[:, number], "<f8")
             self._add((_ASK_AGAIN, number, start, given, *leg))
 

@@ -28,9 +28,9 @@ from fasthpo.storage.framing import HEAD_SIZE, Broken, claimed_size, payload_at,
 from fasthpo.storage.packing import unpack_column, unpack_text
 from fasthpo.storage.snapshot_writer import (
     FORMAT,
-    LEG_TYPES,
     OPEN_LEG_TYPES,
     REPORT_TYPES,
+    SEGMENT_TYPES,
     TRIAL_TYPES,
     VERSION,
     Head,
@@ -60,7 +60,7 @@ class _Counts(NamedTuple):
     trials: int
     finished: int
     reports: int
-    legs: int
+    segments: int
 
 
 class _Group(NamedTuple):
@@ -70,8 +70,8 @@ class _Group(NamedTuple):
     rank: IntArray
     report_index: IntArray
     reports: dict[str, npt.NDArray[Any]]
-    leg_index: IntArray
-    legs: dict[str, npt.NDArray[Any]]
+    segment_index: IntArray
+    segments: dict[str, npt.NDArray[Any]]
     metrics: dict[str, tuple[IntArray, npt.NDArray[np.float64]]]  # which trials of the group have it, and its values
     errors: dict[int, str]
     failures: dict[int, int]
@@ -157,7 +157,7 @@ class _Rest(NamedTuple):
     next_draw: int
     attributes: dict[str, Any]
     waiting: IntArray
-    open_legs: dict[str, npt.NDArray[Any]]
+    open_segments: dict[str, npt.NDArray[Any]]
 
 
 def _read_head(unpacker: Any) -> tuple[Head, _Counts, _Rest]:
@@ -181,7 +181,7 @@ def _read_head(unpacker: Any) -> tuple[Head, _Counts, _Rest]:
 def _read_group(unpacker: Any, d: int, first: int, counts: _Counts, head: Head) -> _Group:
     """The group of the trials from `first` on."""
     end, had_none = counts.trials, head.version == 1
-    begins, count, reports, legs, metrics, errors, size, *more = _numbers(unpacker, 7 if had_none else 8)
+    begins, count, reports, segments, metrics, errors, size, *more = _numbers(unpacker, 7 if had_none else 8)
     if begins != first or not 1 <= count <= end - first:
         raise CorruptCheckpoint(
             f"at most {end - first} trials from {first} on should follow, got {count} from {begins}"
@@ -191,8 +191,8 @@ def _read_group(unpacker: Any, d: int, first: int, counts: _Counts, head: Head) 
     rank = _column(unpacker, "rank", "<i8", count)
     report_index = _column(unpacker, "index", "<i8", reports)
     report_columns = _columns(unpacker, REPORT_TYPES, reports)
-    leg_index = _column(unpacker, "index", "<i8", legs)
-    leg_columns = _columns(unpacker, LEG_TYPES, legs)
+    segment_index = _column(unpacker, "index", "<i8", segments)
+    segment_columns = _columns(unpacker, SEGMENT_TYPES, segments)
     measured: dict[str, Any] = {}
     for _ in range(metrics):
         name = unpacker.unpack()
@@ -210,12 +210,17 @@ def _read_group(unpacker: Any, d: int, first: int, counts: _Counts, head: Head) 
     )
     if len(failures[1]) and not 0 <= failures[1].min() <= failures[1].max() <= counts.reports:
         raise CorruptCheckpoint("a trial failed after more reports than there are")
-    owners = {"report": report_columns["trial"], "leg": leg_columns["trial"], "error": failed, "failure": failures[0]}
+    owners = {
+        "report": report_columns["trial"],
+        "leg": segment_columns["trial"],
+        "error": failed,
+        "failure": failures[0],
+    }
     for what, numbers in owners.items():
         if len(numbers) and not first <= numbers.min() <= numbers.max() < first + count:
             raise CorruptCheckpoint(f"a {what} does not belong to the trials that it stands with")
     return _Group(
-        first, params, columns, rank, report_index, report_columns, leg_index, leg_columns, measured,
+        first, params, columns, rank, report_index, report_columns, segment_index, segment_columns, measured,
         dict(zip(failed.tolist(), texts, strict=True)),
         dict(zip(*(column.tolist() for column in failures), strict=True)),
     )  # fmt: skip
@@ -250,8 +255,8 @@ def _assemble(definition: Definition, groups: list[_Group], counts: _Counts, res
     report_index = report_index[order]
     reports = {name: _joined([g.reports[name] for g in groups], t)[order] for name, t in REPORT_TYPES.items()}
     check_reports(reports["trial"], reports["step"])
-    order = _in_order(_joined([g.leg_index for g in groups], np.int64), counts.legs, "legs", whole)
-    legs = {name: _joined([g.legs[name] for g in groups], t)[order] for name, t in LEG_TYPES.items()}
+    order = _in_order(_joined([g.segment_index for g in groups], np.int64), counts.segments, "legs", whole)
+    segments = {name: _joined([g.segments[name] for g in groups], t)[order] for name, t in SEGMENT_TYPES.items()}
     metrics = _measured(groups)
     errors = {number: text for group in groups for number, text in group.errors.items()}
     # those of lost trials don't count
@@ -260,10 +265,10 @@ def _assemble(definition: Definition, groups: list[_Group], counts: _Counts, res
         for group in groups
         for number, count in group.failures.items()
     }
-    columns = Columns(params, trials, metrics, tell_order, reports, legs, errors, failures)
+    columns = Columns(params, trials, metrics, tell_order, reports, segments, errors, failures)
     _check_together(columns, rest)
-    waiting, open_legs = _unfinished(columns, rest, report_index, whole)
-    history = rebuild(space, definition.direction, columns, waiting, open_legs)
+    waiting, open_segments = _unfinished(columns, rest, report_index, whole)
+    history = rebuild(space, definition.direction, columns, waiting, open_segments)
     history.next_draw = rest.next_draw
     history.attributes.update(rest.attributes)
     return history
@@ -298,7 +303,7 @@ def _check_metrics(count: int) -> None:
 
 def _check_together(columns: Columns, rest: _Rest) -> None:
     """What must be true of all trials together, besides what is numbered."""
-    if not np.isin(columns.legs["state"], (*FINISHED, TrialState.PAUSED)).all():
+    if not np.isin(columns.segments["state"], (*FINISHED, TrialState.PAUSED)).all():
         raise CorruptCheckpoint("a leg has ended in a state that is no end")
     check_failures(columns.failures, columns.trials["states"], columns.reports["trial"])
     if rest.next_draw <= int(columns.trials["draws"].max(initial=NO_DRAW)):
@@ -310,7 +315,7 @@ def _unfinished(
 ) -> tuple[list[int], list[tuple[int, float, int]]]:
     """Which trials wait, and which legs are open."""
     states, count = columns.trials["states"], len(report_index)
-    waiting, opened = rest.waiting, rest.open_legs
+    waiting, opened = rest.waiting, rest.open_segments
     if not whole:
         here = opened["number"] < len(states)
         waiting = waiting[waiting < len(states)]
@@ -375,11 +380,12 @@ def _metrics_of(group: _Group, measured: Measured) -> Iterator[tuple[FloatArray,
 
 def _compare(file: BinaryIO, frozen: Frozen, columns: Columns, head: Head) -> None:
     found, counts, rest = _read(_next_payload(file), _read_head)
-    opened = list(zip(*(column.tolist() for column in rest.open_legs.values()), strict=True))
+    opened = list(zip(*(column.tolist() for column in rest.open_segments.values()), strict=True))
     attributes = [json.dumps(one.attributes) for one in (rest, frozen)]  # as texts: no NaN is equal to itself
     same = (found._replace(version=head.version), counts) == (head, frozen.extent)
     if not (
-        same and (rest.next_draw, rest.waiting.tolist(), opened) == (frozen.next_draw, frozen.waiting, frozen.open_legs)
+        same
+        and (rest.next_draw, rest.waiting.tolist(), opened) == (frozen.next_draw, frozen.waiting, frozen.open_segments)
     ):
         raise CorruptCheckpoint("its head is another one")
     if attributes[0] != attributes[1]:
@@ -391,7 +397,7 @@ def _compare(file: BinaryIO, frozen: Frozen, columns: Columns, head: Head) -> No
     if not (np.array_equal(rank >= 0, is_finished) and int(is_finished.sum()) == counts.finished):
         raise CorruptCheckpoint("the order of the tells does not name each finished trial once")
     parents = SteppedParents(space)
-    reports, legs = _Found(columns.reports), _Found(columns.legs)
+    reports, segments = _Found(columns.reports), _Found(columns.segments)
     texts = failures = 0
     first = 0
     while first < n:
@@ -399,7 +405,7 @@ def _compare(file: BinaryIO, frozen: Frozen, columns: Columns, head: Head) -> No
         group = _read(payload, lambda unpacker, first=first: _read_group(unpacker, len(space), first, counts, found))  # type: ignore[misc]
         some = slice(first, first + len(group.rank))
         reports.add(group.report_index, group.reports)
-        legs.add(group.leg_index, group.legs)
+        segments.add(group.segment_index, group.segments)
         texts += len(group.errors)
         failures += len(group.failures)
         pairs = [(group.params, columns.params[:, some]), (group.rank, rank[some])]
@@ -419,7 +425,7 @@ def _compare(file: BinaryIO, frozen: Frozen, columns: Columns, head: Head) -> No
     if file.read(1) or (texts, failures) != (len(columns.errors), len(columns.failures)):
         raise CorruptCheckpoint("it does not end with the last of them")
     reports.check()
-    legs.check()
+    segments.check()
     _check_metrics(len(columns.metrics.names))
     _check_together(columns, rest)
     _unfinished(columns, rest, columns.reports["trial"], whole=True)

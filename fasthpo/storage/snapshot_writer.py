@@ -52,7 +52,7 @@ GROUP = 16384  # trials; few and large columns, as packing each means waiting fo
 
 TRIAL_TYPES = dict(zip(TRIAL_COLUMNS, ("<f8", "|i1", "<f8", "<f8", "<f8", "<i8", "<i4"), strict=True))
 REPORT_TYPES = {"trial": "<i8", "step": "<i8", "value": "<f8"}
-LEG_TYPES = {
+SEGMENT_TYPES = {
     "trial": "<i8",
     "resource": "<i8",
     "value": "<f8",
@@ -100,11 +100,11 @@ def _pack(name: str, column: npt.NDArray[Any], dtype: str) -> bytes:
 
 
 def _head(frozen: Frozen, columns: Columns, head: Head) -> bytes:
-    opened = np.array(frozen.open_legs, np.float64).reshape(-1, 3).T
+    opened = np.array(frozen.open_segments, np.float64).reshape(-1, 3).T
     return _packed(
         [FORMAT, VERSION, head.generation, head.study_id, head.definition],
-        [len(frozen), len(columns.tell_order), len(columns.reports["trial"]), len(columns.legs["trial"])],
-        [frozen.next_draw, json.dumps(frozen.attributes), len(frozen.waiting), len(frozen.open_legs)],
+        [len(frozen), len(columns.tell_order), len(columns.reports["trial"]), len(columns.segments["trial"])],
+        [frozen.next_draw, json.dumps(frozen.attributes), len(frozen.waiting), len(frozen.open_segments)],
         _pack("number", np.array(frozen.waiting, np.int64), "<i8"),
         *(_pack(name, column, dtype) for (name, dtype), column in zip(OPEN_LEG_TYPES.items(), opened, strict=True)),
     )
@@ -130,14 +130,14 @@ def _groups(columns: Columns) -> Iterator[bytes]:
     groups = -(-n // GROUP)
     rank = np.full(n, -1, np.int64)
     rank[columns.tell_order] = np.arange(len(columns.tell_order))
-    all_reports, all_legs = _ByGroup(columns.reports, groups), _ByGroup(columns.legs, groups)
+    all_reports, all_legs = _ByGroup(columns.reports, groups), _ByGroup(columns.segments, groups)
     failed = np.array(sorted(columns.errors), np.int64)
     failures = np.array(sorted(columns.failures.items()), np.int64).reshape(-1, 2).T
     for group in range(groups):
         first, end = group * GROUP, min(n, (group + 1) * GROUP)
         some = slice(first, end)
         index, reports = all_reports.of(group)
-        leg_index, legs = all_legs.of(group)
+        segment_index, segments = all_legs.of(group)
         metrics = [(name, pack_column(column, "<f8")) for name, column in columns.metrics.columns(first, end)]
         numbers = failed[np.searchsorted(failed, first) : np.searchsorted(failed, end)]
         lengths, texts, size = pack_text([columns.errors[number] for number in numbers.tolist()])
@@ -147,7 +147,7 @@ def _groups(columns: Columns) -> Iterator[bytes]:
                 first,
                 end - first,
                 len(index),
-                len(leg_index),
+                len(segment_index),
                 len(metrics),
                 len(numbers),
                 size,
@@ -158,8 +158,8 @@ def _groups(columns: Columns) -> Iterator[bytes]:
             pack_column(rank[some], "<i8", delta=True),
             pack_column(index, "<i8", delta=True),
             *(_pack(name, reports[name], dtype) for name, dtype in REPORT_TYPES.items()),
-            pack_column(leg_index, "<i8", delta=True),
-            *(_pack(name, legs[name], dtype) for name, dtype in LEG_TYPES.items()),
+            pack_column(segment_index, "<i8", delta=True),
+            *(_pack(name, segments[name], dtype) for name, dtype in SEGMENT_TYPES.items()),
             *(part for metric in metrics for part in metric),
             pack_column(numbers, "<i8", delta=True),
             lengths,

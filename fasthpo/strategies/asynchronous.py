@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fasthpo.strategies.base import NextLeg
 from fasthpo.strategies.rungs import Plan
-from fasthpo.strategies.synchronous import ended_legs
+from fasthpo.strategies.synchronous import ended_segments
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow
@@ -103,7 +103,7 @@ class AsynchronousLadders:
             resources = table.resources[in_bracket[table.brackets[in_bracket] == b]]
             for k, rung in enumerate(ladder):
                 rung.started = int((resources >= plan.resources[k]).sum())
-        for number, resource, loss, state in ended_legs(table):
+        for number, resource, loss, state in ended_segments(table):
             if (bracket := int(table.brackets[number])) < 0:
                 continue
             k = self.plans[bracket].resources.index(resource)

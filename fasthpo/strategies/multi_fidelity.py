@@ -114,7 +114,7 @@ class MultiFidelity(Strategy):
         if bracket < 0:  # a known result, which no bracket has a place for
             return
         state = table.state(number)
-        loss = table.objectives.loss(table.legs.value.item(table.legs.latest(number)))
+        loss = table.objectives.loss(table.segments.value.item(table.segments.latest(number)))
         if state == TrialState.PRUNED or not math.isfinite(loss):
             loss = math.inf
         self._brackets.end(number, bracket, table.resource(number), loss, state)
@@ -127,10 +127,10 @@ class MultiFidelity(Strategy):
 
     def may_go_on(self, number: int) -> bool:
         assert self._table is not None
-        legs, bracket = self._table.legs, self._table.bracket(number)
-        leg = legs.latest(number)
+        segments, bracket = self._table.segments, self._table.bracket(number)
+        leg = segments.latest(number)
         # one that diverged does not go on
-        return math.isfinite(legs.value[leg]) and self._brackets.may_go_on(bracket, int(legs.resource[leg]))
+        return math.isfinite(segments.value[leg]) and self._brackets.may_go_on(bracket, int(segments.resource[leg]))
 
     def rung_statistics(self) -> list[RungStatistics]:
         """What has happened at each rung, by bracket and resource; empty before the strategy has a study."""

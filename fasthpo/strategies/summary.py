@@ -44,22 +44,22 @@ def rung_statistics(table: TrialTable, plans: Sequence[Plan], plan_of: Callable[
         plans: the brackets as planned.
         plan_of: which plan a bracket follows.
     """
-    legs = table.legs
-    ended, n = len(legs), len(table)  # another thread may add to both, in this order of looking at them
+    segments = table.segments
+    ended, n = len(segments), len(table)  # another thread may add to both, in this order of looking at them
     trial, resource, value, charge, state = (
-        legs.column(name)[:ended] for name in ("trial", "resource", "value", "charge", "state")
+        segments.column(name)[:ended] for name in ("trial", "resource", "value", "charge", "state")
     )
     brackets, states, goals = (column[:n] for column in (table.brackets, table.states, table.resources))
     begun = 1 + int(brackets.max(initial=-1))
     plan = np.array([plan_of(index) for index in range(begun)] + [-1], np.int64)  # the last: of bracket -1
-    leg_plan = plan[brackets[trial]]
+    segment_plan = plan[brackets[trial]]
     trial_plan = plan[brackets]
     # the resource that each trial has been given, where that leg is no failure
     given = np.where(states == TrialState.FAILED, -1.0, goals)
     found = []
     for bracket, (_, resources) in enumerate(plans):
         for rung in resources:
-            here = (leg_plan == bracket) & (resource == rung)
+            here = (segment_plan == bracket) & (resource == rung)
             told = here & ((state == TrialState.PAUSED) | (state == TrialState.COMPLETE))
             top = table.objectives.best(value, np.flatnonzero(told))
             best = None if top is None else float(value[top])
@@ -102,7 +102,7 @@ def progress(table: TrialTable, rungs: Sequence[RungStatistics]) -> list[str]:
     for rung in rungs:
         *counts, best, spent = rung
         rows.append([*map(str, counts), "-" if best is None else f"{best:.6g}", str(spent)])
-    title = f"So far ({len(table)} trials, resource spent {table.legs.spent}):"
+    title = f"So far ({len(table)} trials, resource spent {table.segments.spent}):"
     return [title, *aligned(rows)]
 
 

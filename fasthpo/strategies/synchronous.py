@@ -147,7 +147,7 @@ class SynchronousBrackets:
             for k, reached in enumerate(bracket.plan.resources):
                 if reached <= resource:
                     bracket.start(number if k else None, reached)
-        for trial, resource, loss, state in ended_legs(table):
+        for trial, resource, loss, state in ended_segments(table):
             if table.brackets[trial] >= 0:
                 _end(brackets[table.brackets[trial]].rung_of(resource), trial, loss, state)
         for bracket in brackets:
@@ -163,8 +163,8 @@ class SynchronousBrackets:
     def next_leg(self, new: bool) -> NextLeg | None:
         """See `Strategy.next_leg`."""
         if not new:
-            legs = (self._open[index].next_leg(False) for index in sorted(self._open))
-            return next((leg for leg in legs if leg is not None), None)
+            segments = (self._open[index].next_leg(False) for index in sorted(self._open))
+            return next((leg for leg in segments if leg is not None), None)
         while self._ready:
             bracket = self._open.get(self._ready[0])
             leg = None if bracket is None else bracket.next_leg(True)
@@ -219,12 +219,12 @@ def _end(rung: _Rung, number: int, loss: float, state: TrialState) -> None:
         rung.end(number, loss)
 
 
-def ended_legs(table: TrialTable) -> list[tuple[int, int, float, TrialState]]:
+def ended_segments(table: TrialTable) -> list[tuple[int, int, float, TrialState]]:
     """The legs that have ended as (trial, resource, loss, state); the loss is infinite where none counts."""
-    legs = table.legs
-    losses = table.objectives.losses(legs.column("value"))
-    states = legs.column("state")
+    segments = table.segments
+    losses = table.objectives.losses(segments.column("value"))
+    states = segments.column("state")
     told = (states == TrialState.PAUSED) | (states == TrialState.COMPLETE)
     losses = np.where(told & np.isfinite(losses), losses, np.inf)
-    columns = (legs.column("trial"), legs.column("resource"), losses, states)
+    columns = (segments.column("trial"), segments.column("resource"), losses, states)
     return list(zip(*(column.tolist() for column in columns), strict=True))

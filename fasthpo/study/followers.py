@@ -242,7 +242,7 @@ class SamplerFollower(Follower):
         """Tell the sampler of all that has happened, in order."""
         table = self._table
         if self._observes and table is not None:
-            order = table.legs.column("trial") if len(table.legs) else table.tell_order
+            order = table.segments.column("trial") if len(table.segments) else table.tell_order
             for number in order.tolist():
                 self._sampler.observe(table, number)
 

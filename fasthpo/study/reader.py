@@ -208,4 +208,4 @@ class StudyReader(ABC):
         return None if resource != resource else int(resource)
 
     def trial_rungs(self, number: int) -> dict[int, float]:
-        return self.table.legs.values_of(number)
+        return self.table.segments.values_of(number)

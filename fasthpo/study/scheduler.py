@@ -102,7 +102,7 @@ class Scheduler:
 
     def start_resource(self, number: int) -> int:
         """From what resource on a trial is trained in its present leg, or would be in the next one."""
-        return self.table.legs.reached(number) if self.strategy is not None and self.strategy.resumable else 0
+        return self.table.segments.reached(number) if self.strategy is not None and self.strategy.resumable else 0
 
     def _segment(self, leg: NextLeg) -> Segment:
         return Segment(leg.bracket, leg.resource, self._start_time())
@@ -122,16 +122,16 @@ class Scheduler:
             return None
         leg = self.table.resource(number) - self.start_resource(number)
         if state in (TrialState.PRUNED, TrialState.FAILED):
-            reported = self.table.reports.count_since(number, self.table.legs.open[number].reports)
+            reported = self.table.reports.count_since(number, self.table.segments.open[number].reports)
             return min(leg, reported) if reported else leg
         return leg
 
     @property
     def committed(self) -> int:
         """What has been spent, and what the running trials will cost."""
-        numbers = self.table.legs.open
+        numbers = self.table.segments.open
         running = (self.table.resource(n) - self.start_resource(n) for n in numbers)
-        return self.table.legs.spent + sum(running)
+        return self.table.segments.spent + sum(running)
 
     # --- trials that wait
 
@@ -152,7 +152,7 @@ class Scheduler:
                 return None
         row = complete_row(self.table.space, self.table.params[:, number], self.sampler.seed, number)
         start = self._start_time()
-        if again is not None and self.table.legs.reached(number):
+        if again is not None and self.table.segments.reached(number):
             start = float(self.table.starts[number])  # of its first leg
         self.history.asked_again(number, row, start, None if leg is None else self._segment(leg))
         if leg is not None and again is None and self.strategy is not None:  # or the strategy knows of it

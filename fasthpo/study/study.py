@@ -204,7 +204,7 @@ class Study(StudyReader):
     @property
     def resource_spent(self) -> int:
         """What all legs that have ended have cost, under a multi-fidelity strategy."""
-        return self.table.legs.spent
+        return self.table.segments.spent
 
     @property
     def resource_committed(self) -> int:

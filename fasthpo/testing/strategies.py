@@ -77,7 +77,7 @@ def gives_resources_that_ascend(make: MakeStrategy) -> None:
 
         def ask(study: Study, strategy: Strategy = strategy) -> Trial | None:
             table = study.table
-            reached = {number: table.legs.reached(number) for number in _paused(table)}
+            reached = {number: table.segments.reached(number) for number in _paused(table)}
             brackets = table.brackets.tolist()
             trial = study.ask()
             resource, bracket = trial.resource, table.bracket(trial.number)
@@ -143,7 +143,7 @@ def pauses_below_the_largest_resource(make: MakeStrategy) -> None:
         paused = _paused(study.table)
         require(not paused, f"trial {paused[:1]} is PAUSED under a strategy that trains in full")
         return
-    for resource in {*study.table.legs.column("resource").tolist(), strategy.max_resource}:
+    for resource in {*study.table.segments.column("resource").tolist(), strategy.max_resource}:
         state, right = (
             strategy.state_at(resource),
             TrialState.COMPLETE if resource == strategy.max_resource else _PAUSED,
@@ -161,11 +161,11 @@ def trains_one_trial_to_the_end(make: MakeStrategy) -> None:
         for _ in range(turns):
             study.tell(study.ask(), 0.5)
         _tell_all(study)
-        trials, legs = len(study), 0
+        trials, segments = len(study), 0
         while (trial := study.ask_within(new=False)) is not None:
-            legs += 1
+            segments += 1
             require(trial.number < trials, f"trial {trial.number} starts, though new ones may not")
-            require(legs <= 20 * trials, f"after {legs} further legs of {trials} trials there is still another one")
+            require(segments <= 20 * trials, f"after {segments} more legs of {trials} trials there is still another")
             study.tell(trial, loss_of(study.table, trial.number))
         complete = study.table.counts[TrialState.COMPLETE]
         require(complete, f"of {trials} trials none was trained to the end, though new ones may not start")
@@ -210,7 +210,7 @@ def keeps_within_a_budget(make: MakeStrategy) -> None:
     spent, budget = 0, 12 * strategy.max_resource
     while (trial := study.ask_within(budget - spent)) is not None:
         resource = trial.resource or 0
-        start = study.table.legs.reached(trial.number) if strategy.resumable else 0
+        start = study.table.segments.reached(trial.number) if strategy.resumable else 0
         spent += resource - start
         committed = study.resource_committed
         require(committed == spent, f"the legs so far cost {spent}, and the study has committed {committed}")
@@ -299,7 +299,7 @@ def _require_alike(followed: Strategy, new: Strategy, table: TrialTable) -> None
         mine, theirs = question(followed), question(new)
         require(
             mine == theirs,
-            f"after {len(table.legs)} legs of {len(table)} trials, {name} is {mine} for one that followed the study "
+            f"after {len(table.segments)} legs of {len(table)} trials {name} is {mine} for one that followed the study "
             f"and {theirs} for one that is attached now",
         )
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fasthpo.trials.history import History
 from fasthpo.trials.metrics import Measured
-from fasthpo.trials.segments import COLUMNS as LEG_COLUMNS
+from fasthpo.trials.segments import COLUMNS as SEGMENT_COLUMNS
 from fasthpo.trials.table import TRIAL_COLUMNS
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import IntArray
@@ -38,7 +38,7 @@ class Columns(NamedTuple):
     metrics: Measured
     tell_order: IntArray
     reports: dict[str, npt.NDArray[Any]]
-    legs: dict[str, npt.NDArray[Any]]
+    segments: dict[str, npt.NDArray[Any]]
     errors: dict[int, str]
     failures: dict[int, int]
 
@@ -63,7 +63,7 @@ class Frozen:
         self.waiting = list(history.waiting)
         self.next_draw = history.next_draw
         self.attributes = dict(history.attributes)
-        self.open_legs = [(number, leg.start, leg.reports) for number, leg in sorted(table.legs.open.items())]
+        self.open_segments = [(number, leg.start, leg.reports) for number, leg in sorted(table.segments.open.items())]
         states = table.states
         self._unfinished = np.flatnonzero(
             (states == TrialState.RUNNING) | (states == TrialState.WAITING) | (states == TrialState.PAUSED)
@@ -76,7 +76,7 @@ class Frozen:
         self._metrics = table.metrics.frozen()
         self._tell_order = table.tell_order
         self._reports = table.reports.frozen()
-        self._legs = {name: table.legs.column(name) for name in LEG_COLUMNS}
+        self._segments = {name: table.segments.column(name) for name in SEGMENT_COLUMNS}
         self._errors = dict(table.errors)
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class Frozen:
     @property
     def extent(self) -> tuple[int, int, int, int]:
         """How many trials, tells, reports and legs there were."""
-        return self._length, len(self._tell_order), len(self._reports), len(self._legs["trial"])
+        return self._length, len(self._tell_order), len(self._reports), len(self._segments["trial"])
 
     def columns(self) -> Columns:
         """The columns as they were; takes as much memory and time as copying them does."""
@@ -99,4 +99,6 @@ class Frozen:
         metrics = self._metrics.measured(n)
         reports, count = self._reports, len(self._reports)
         reported = {"trial": reports.trial, "step": reports.step[:count].astype(np.int64), "value": reports.value}
-        return Columns(params, trials, metrics, self._tell_order, reported, self._legs, self._errors, reports.failures)
+        return Columns(
+            params, trials, metrics, self._tell_order, reported, self._segments, self._errors, reports.failures
+        )

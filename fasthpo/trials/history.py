@@ -107,7 +107,7 @@ class History:
         """
         number = self.table.append(row[None, :], draw, TrialState.RUNNING, start)
         if segment is not None:
-            self.table.open_leg(number, *segment)
+            self.table.open_segment(number, *segment)
         self.recorder.asked(number, True)
         return number
 
@@ -124,12 +124,12 @@ class History:
         self.waiting.popleft()
         self.table.start(number, row, start)
         if segment is not None:
-            self.table.open_leg(number, *segment)
+            self.table.open_segment(number, *segment)
         self.recorder.asked(number, False)
 
     def resumed(self, number: int, segment: Segment) -> None:
         """A paused trial runs again."""
-        self.table.open_leg(number, *segment)
+        self.table.open_segment(number, *segment)
         self.recorder.asked(number, False)
 
     def reported(self, number: int, step: int, value: float) -> int:
@@ -165,7 +165,7 @@ class History:
         if error is not None:
             table.errors[number] = error
         if charge is not None:
-            table.close_leg(number, state, value, charge, end)
+            table.close_segment(number, state, value, charge, end)
         if state != TrialState.PAUSED:
             table.finish(number, state, value, end)
         self.recorder.told(number, int(state), value, charge, metrics, error)
@@ -193,7 +193,7 @@ class History:
         first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, start)
         numbers = np.arange(first, first + len(rows))
         if resource is not None:
-            self.table.add_legs(numbers, resource, values, states)
+            self.table.add_segments(numbers, resource, values, states)
         self._finish_many(numbers, states, values, end)
         self.recorder.added(first, values, resource)
         return numbers
@@ -223,7 +223,7 @@ class History:
         # of each trial the reports before its `end` are kept
         end = np.full(len(table), count)
         for number in running:
-            leg = table.legs.open.get(number)
+            leg = table.segments.open.get(number)
             end[number] = 0 if leg is None else leg.reports
         trial, step, value = reports.trial, reports.step[:count].astype(np.int64), reports.value
         kept = np.arange(count) < end[trial]
@@ -249,7 +249,7 @@ class History:
     def extent(self) -> Extent:
         """How much of everything there is."""
         table = self.table
-        return table._length, table._told, table.reports._length, table.legs._length, self.next_draw
+        return table._length, table._told, table.reports._length, table.segments._length, self.next_draw
 
     def begin(self) -> None:
         """A call begins to change the history; see `Savepoint`."""

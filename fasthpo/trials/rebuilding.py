@@ -13,8 +13,8 @@ from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.metrics import Metrics
 from fasthpo.trials.objectives import Direction
-from fasthpo.trials.segments import COLUMNS as LEG_COLUMNS
-from fasthpo.trials.segments import OpenLeg
+from fasthpo.trials.segments import COLUMNS as SEGMENT_COLUMNS
+from fasthpo.trials.segments import OpenSegment
 from fasthpo.trials.table import TRIAL_COLUMNS, TrialTable
 from fasthpo.trials.trial import TrialState
 
@@ -24,7 +24,7 @@ def rebuild(
     direction: Direction,
     columns: Columns,
     waiting: Iterable[int] = (),
-    open_legs: Iterable[tuple[int, float, int]] = (),
+    open_segments: Iterable[tuple[int, float, int]] = (),
 ) -> History:
     """The history that columns describe, which the caller has checked.
 
@@ -38,11 +38,11 @@ def rebuild(
     table.restore({"params": columns.params, **columns.trials, "tell_order": columns.tell_order})
     table.reports.fill(columns.reports["trial"], columns.reports["step"], columns.reports["value"])
     table.reports.failures = dict(columns.failures)
-    legs = (column.tolist() for column in columns.legs.values())
-    for trial, resource, value, charge, state, start, end in zip(*legs, strict=True):
-        table.legs.append(trial, resource, value, charge, TrialState(state), start, end)
-    for number, start, reports in open_legs:
-        table.legs.open[number] = OpenLeg(start, reports)
+    segments = (column.tolist() for column in columns.segments.values())
+    for trial, resource, value, charge, state, start, end in zip(*segments, strict=True):
+        table.segments.append(trial, resource, value, charge, TrialState(state), start, end)
+    for number, start, reports in open_segments:
+        table.segments.open[number] = OpenSegment(start, reports)
     table.metrics = Metrics.of_measured(columns.metrics)
     table.errors = dict(columns.errors)
     history = History(table)
@@ -59,7 +59,7 @@ def settled(history: History) -> History:
     table, savepoint = history.table, history.table.savepoint
     n, told, reported, ended, draws = savepoint.extent or history.extent
     trials = {name: getattr(table, f"_{name}")[:n].copy() for name in TRIAL_COLUMNS}
-    params, legs = table._params[:, :n].copy(), dict(table.legs.open)
+    params, segments = table._params[:, :n].copy(), dict(table.segments.open)
     metrics = table.metrics.frozen()
     waiting = list(history.waiting)
     if savepoint.extent is not None:
@@ -72,9 +72,9 @@ def settled(history: History) -> History:
                 trials[name][number] = entry
             if row is not None:
                 params[:, number] = row
-            legs.pop(number, None)
+            segments.pop(number, None)
             if leg is not None:
-                legs[number] = leg
+                segments[number] = leg
         for number, place, names in reversed(savepoint.metrics):
             del metrics.names[names:]
             if number < len(metrics.place):
@@ -82,15 +82,22 @@ def settled(history: History) -> History:
         started = set(savepoint.started)
         waiting = savepoint.started + [number for number in waiting if number < n and number not in started]
     reports = table.reports.until(reported)
-    columns_of_legs = {name: table.legs.column(name)[:ended].copy() for name in LEG_COLUMNS}
+    columns_of_segments = {name: table.segments.column(name)[:ended].copy() for name in SEGMENT_COLUMNS}
     failed = trials["states"] == TrialState.FAILED
     errors = {number: text for number, text in table.errors.items() if number < n and failed[number]}
     failures = {number: i for number, i in table.reports.failures.items() if number < n and failed[number]}
     columns = Columns(
-        params, trials, metrics.measured(n), table._tell_order[:told].copy(), reports, columns_of_legs, errors, failures
+        params,
+        trials,
+        metrics.measured(n),
+        table._tell_order[:told].copy(),
+        reports,
+        columns_of_segments,
+        errors,
+        failures,
     )
-    open_legs = [(number, leg.start, leg.reports) for number, leg in sorted(legs.items()) if number < n]
-    same = rebuild(table.space, table.direction, columns, waiting, open_legs)
+    open_segments = [(number, leg.start, leg.reports) for number, leg in sorted(segments.items()) if number < n]
+    same = rebuild(table.space, table.direction, columns, waiting, open_segments)
     same.next_draw, same.attributes = draws, dict(history.attributes)
     return same
 
@@ -129,7 +136,7 @@ def fitted(history: History, space: SearchSpace) -> History:
             f"the study's space is {old!r}, the new one {space!r}"
         ) from error
     changed = rebuild(
-        space, history.table.direction, columns._replace(params=params), history.waiting, frozen.open_legs
+        space, history.table.direction, columns._replace(params=params), history.waiting, frozen.open_segments
     )
     changed.next_draw, changed.attributes = history.next_draw, history.attributes
     return changed

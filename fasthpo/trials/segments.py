@@ -1,4 +1,4 @@
-"""Legs: what a trial does between an ask and the next tell, under a multi-fidelity strategy.
+"""Segments: what a trial does between an ask and the next tell, under a multi-fidelity strategy.
 
 A trial that is promoted has several: each trains it further, to a larger resource. Under any other strategy a trial is
 one piece, and nothing stands here.
@@ -18,19 +18,19 @@ from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow, grow_unse
 COLUMNS = ("trial", "resource", "value", "charge", "state", "start", "end")
 
 
-class OpenLeg(NamedTuple):
-    """The leg of a running trial."""
+class OpenSegment(NamedTuple):
+    """The segment of a running trial."""
 
     start: float  # seconds since the epoch
-    reports: int  # how many reports the study had when it began: later ones of the trial belong to this leg
+    reports: int  # how many reports the study had when it began: later ones of the trial belong to this segment
 
 
-class Legs:
-    """The legs that have ended, as long columns in the order of the tells; leg i of trial[i] went to resource[i].
+class Segments:
+    """The segments that have ended, as long columns in the order of the tells; segment i is of trial[i].
 
-    `value[i]` is what was told, NaN if nothing was; `charge[i]` the resource that it cost; `state[i]` the `TrialState`
-    that the trial got; `previous[i]` the same trial's leg before it, or -1. `last[number]` is a trial's latest leg, or
-    -1. Only the first `len(legs)` entries of the columns count. `open` holds the legs of the running trials, and
+    It went to resource[i]; `value[i]` is what was told, NaN if nothing was; `charge[i]` the resource that it cost; `state[i]` the `TrialState`
+    that the trial got; `previous[i]` the same trial's segment before it, or -1. `last[number]` is a trial's latest segment, or
+    -1. Only the first `len(segments)` entries of the columns count. `open` holds the segments of the running trials, and
     `spent` the sum of all charges.
     """
 
@@ -45,7 +45,7 @@ class Legs:
         self.end: FloatArray = np.empty(FIRST_CAPACITY)
         self.previous: IntArray = np.empty(FIRST_CAPACITY, np.int64)
         self.last: IntArray = np.full(FIRST_CAPACITY, NONE, np.int64)
-        self.open: dict[int, OpenLeg] = {}
+        self.open: dict[int, OpenSegment] = {}
         self.spent = 0
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class Legs:
     def append(
         self, number: int, resource: int, value: float, charge: int, state: TrialState, start: float, end: float
     ) -> None:
-        """A trial's leg has ended."""
+        """A trial's segment has ended."""
         i = self._length
         if i == len(self.trial):
             for name in (*COLUMNS, "previous"):
@@ -69,7 +69,7 @@ class Legs:
         self._length = i + 1
 
     def latest(self, number: int) -> int:
-        """The index of a trial's latest leg that has ended, or -1."""
+        """The index of a trial's latest segment that has ended, or -1."""
         return int(self.last[number]) if number < len(self.last) else NONE
 
     def reached(self, number: int) -> int:
@@ -78,7 +78,7 @@ class Legs:
         return 0 if i == NONE else int(self.resource[i])
 
     def of(self, number: int) -> list[int]:
-        """The indices of a trial's legs, in their order."""
+        """The indices of a trial's segments, in their order."""
         found = []
         i = self.latest(number)
         while i != NONE:

@@ -17,7 +17,7 @@ from fasthpo.trials.metrics import Metrics
 from fasthpo.trials.objectives import Direction, Objectives
 from fasthpo.trials.reports import Reports
 from fasthpo.trials.savepoint import Savepoint
-from fasthpo.trials.segments import Legs, OpenLeg
+from fasthpo.trials.segments import OpenSegment, Segments
 from fasthpo.trials.trial import TrialState
 from fasthpo.trials.tried import tried_points
 from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow
@@ -49,7 +49,7 @@ class TrialTable:
         self.space = space
         self.objectives = Objectives(direction)
         self.reports = Reports()
-        self.legs = Legs()
+        self.segments = Segments()
         self.pruned_by_rank = False  # whether the pruner gives up trials that rank low, by best losses, at their step
         self.metrics = Metrics()
         self.errors: dict[int, str] = {}
@@ -167,16 +167,16 @@ class TrialTable:
     def times(self, number: int) -> tuple[float, float, float]:
         """When a trial started and ended, in seconds since the epoch, and for how many seconds it has run."""
         start, end = float(self._starts[number]), float(self._ends[number])
-        legs = self.legs.of(number)
+        segments = self.segments.of(number)
         # negative where an earlier version, or another program, went by a clock that was set meanwhile
-        if len(legs) < 2:
+        if len(segments) < 2:
             return start, end, 0.0 if end < start else end - start
-        return start, end, float((self.legs.end[legs] - self.legs.start[legs]).clip(min=0.0).sum())
+        return start, end, float((self.segments.end[segments] - self.segments.start[segments]).clip(min=0.0).sum())
 
     @property
     def latest_time(self) -> float:
         """The latest time at which a trial started or ended, 0 if none has; looks at all of them."""
-        columns = self.starts, self.ends, self.legs.column("start"), self.legs.column("end")
+        columns = self.starts, self.ends, self.segments.column("start"), self.segments.column("end")
         return float(max(np.fmax.reduce(column, initial=0.0) for column in columns))
 
     # --- writing; only its history calls these
@@ -197,7 +197,7 @@ class TrialTable:
             self._brackets.item(number),
         )
         params = self._params[:, number].copy() if with_params else None
-        savepoint.entries[number] = columns, params, self.legs.open.get(number)
+        savepoint.entries[number] = columns, params, self.segments.open.get(number)
 
     def _make_room(self, extra: int) -> None:
         needed = self._length + extra
@@ -246,39 +246,39 @@ class TrialTable:
         self._move(number, TrialState.RUNNING)
         self._enter_running(np.array([number]), row[None, :])
 
-    def open_leg(self, number: int, bracket: int, resource: int, start: float) -> None:
+    def open_segment(self, number: int, bracket: int, resource: int, start: float) -> None:
         """A new RUNNING trial, or a PAUSED one that runs again, is to be trained to `resource`."""
         self._note(number)
         self._resources[number] = resource
         self._brackets[number] = bracket
-        self.legs.open[number] = OpenLeg(start, len(self.reports))
+        self.segments.open[number] = OpenSegment(start, len(self.reports))
         if self._states.item(number) == TrialState.PAUSED:
             self._move(number, TrialState.RUNNING)
             self._list_one(number)
 
-    def close_leg(self, number: int, state: TrialState, value: float, charge: int, end: float) -> None:
+    def close_segment(self, number: int, state: TrialState, value: float, charge: int, end: float) -> None:
         """The leg of a RUNNING trial has ended and left it in `state`; of PAUSED trials this is all, see `finish`."""
         self._note(number)
         resource = self.resource(number)
-        start = self.legs.open.pop(number).start
-        self.legs.append(number, resource, value, charge, state, start, end)
+        start = self.segments.open.pop(number).start
+        self.segments.append(number, resource, value, charge, state, start, end)
         if state == TrialState.PAUSED:
             self._leave_running(number)
             self._move(number, state)
             self._values[number] = value
             self._ends[number] = end
 
-    def add_legs(self, numbers: IntArray, resource: int, values: FloatArray, states: npt.NDArray[np.int8]) -> None:
+    def add_segments(self, numbers: IntArray, resource: int, values: FloatArray, states: npt.NDArray[np.int8]) -> None:
         """Trials whose results are known have been trained to `resource`, in no bracket and at no cost."""
         self._resources[numbers] = resource
         for number, value, state in zip(numbers.tolist(), values.tolist(), states.tolist(), strict=True):
             moment = float(self._starts[number])
-            self.legs.append(number, resource, value, 0, TrialState(state), moment, moment)
+            self.segments.append(number, resource, value, 0, TrialState(state), moment, moment)
 
     def requeue(self, number: int) -> None:
         """A RUNNING trial was broken off; it is WAITING to be asked again."""
         self._note(number)
-        self.legs.open.pop(number, None)
+        self.segments.open.pop(number, None)
         self._leave_running(number)
         self._move(number, TrialState.WAITING)
 

@@ -111,7 +111,7 @@ class Progress:
     def _postfix(self) -> str:
         counts, best = self._study.table.counts, self._study.table.best_number
         parts = [f"{counts[TrialState.PRUNED]} pruned", f"{counts[TrialState.FAILED]} failed"]
-        if len(self._study.table.legs):
+        if len(self._study.table.segments):
             parts.insert(0, f"{counts[TrialState.COMPLETE]} to the end")
         parts.append("no best yet" if best is None else f"best {self._study.table.values[best]:.5g}")
         drawn = self._bar.format_dict

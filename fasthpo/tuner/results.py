@@ -102,7 +102,7 @@ class StudyStatistics:
             total_duration=total_duration,
             average_trial_duration=_busy(table, ended) / finished if finished else None,
             paused_trials=table.counts[TrialState.PAUSED],
-            resource_spent=table.legs.spent if len(table.legs) else len(table.reports),
+            resource_spent=table.segments.spent if len(table.segments) else len(table.reports),
             resource_saved=_saved(table),
             rungs=tuple(strategy.rung_statistics()) if isinstance(strategy, MultiFidelity) else (),
         )
@@ -114,21 +114,21 @@ class StudyStatistics:
 
 def _busy(table: TrialTable, numbers: IntArray) -> float:
     """Seconds that trials have run, in all."""
-    legs = table.legs
-    if not len(legs):
+    segments = table.segments
+    if not len(segments):
         return float((table.ends[numbers] - table.starts[numbers]).clip(min=0.0).sum())
-    own = np.isin(legs.column("trial"), numbers)
-    return float((legs.column("end")[own] - legs.column("start")[own]).clip(min=0.0).sum())
+    own = np.isin(segments.column("trial"), numbers)
+    return float((segments.column("end")[own] - segments.column("start")[own]).clip(min=0.0).sum())
 
 
 def _saved(table: TrialTable) -> float:
     """The resource that pruned trials did not take."""
-    legs, reports, states = table.legs, table.reports, table.states
-    if len(legs):
-        pruned = np.flatnonzero(legs.column("state") == TrialState.PRUNED)
+    segments, reports, states = table.segments, table.reports, table.states
+    if len(segments):
+        pruned = np.flatnonzero(segments.column("state") == TrialState.PRUNED)
         # at a rung of its own each; what came before has been charged already
-        begun = np.where(legs.previous[pruned] == NONE, 0, legs.resource[legs.previous[pruned]])
-        return float((legs.resource[pruned] - begun - legs.charge[pruned]).clip(min=0).sum())
+        begun = np.where(segments.previous[pruned] == NONE, 0, segments.resource[segments.previous[pruned]])
+        return float((segments.resource[pruned] - begun - segments.charge[pruned]).clip(min=0).sum())
     counts = np.bincount(reports.trial[: len(reports)], minlength=len(table))
     complete = counts[(states == TrialState.COMPLETE) & (counts > 0)]
     if not len(complete):
@@ -138,10 +138,10 @@ def _saved(table: TrialTable) -> float:
 
 def busy_seconds(table: TrialTable) -> float:
     """For how many seconds at least one of the finished trials was running."""
-    legs = table.legs
+    segments = table.segments
     starts, ends = (
-        (legs.column("start"), legs.column("end"))
-        if len(legs)
+        (segments.column("start"), segments.column("end"))
+        if len(segments)
         else (table.starts[table.tell_order], table.ends[table.tell_order])
     )
     order = np.argsort(starts)
@@ -180,7 +180,7 @@ class SavedTrials(StudyReader):
         raise StudyReadOnly(_NO_STUDY)
 
     def trial_start_resource(self, number: int) -> int:
-        return self.table.legs.reached(number) if self.made_of[2] else 0
+        return self.table.segments.reached(number) if self.made_of[2] else 0
 
     def trial_checkpoint_dir(self, number: int) -> Path:
         weights = self.made_of[1]

@@ -113,7 +113,7 @@ class Evolution:
         self._first_population = population or default_population(len(self._numeric) + len(self._choices))
         self._doublings = 0  # because of trials that run at the same time
         self._deviation = deviation
-        self._by_legs = len(table.legs) > 0
+        self._by_legs = len(table.segments) > 0
         self._told = 0  # trials, or legs under a multi-fidelity strategy
         self._has_begun = False  # whether a trial that was drawn from the first start was told
         self._known: list[SortKey] = []  # the best of the others
@@ -188,18 +188,18 @@ class Evolution:
 
     def follows(self, table: TrialTable) -> bool:
         """Whether it is made of this table's trials, as they are now: one by one or, once there are any, by legs."""
-        return self.table is table and (self._by_legs or not len(table.legs) or not self._told)
+        return self.table is table and (self._by_legs or not len(table.segments) or not self._told)
 
     def catch_up(self) -> None:
         """Take in the trials told since the last call."""
-        table, legs = self.table, self.table.legs
-        self._by_legs = len(legs) > 0
+        table, segments = self.table, self.table.segments
+        self._by_legs = len(segments) > 0
         if self._by_legs:
-            for leg in range(self._told, len(legs)):
-                number, resource = int(legs.trial[leg]), int(legs.resource[leg])
-                loss = table.sign * float(legs.value[leg])
-                usable = legs.state[leg] in (TrialState.PAUSED, TrialState.COMPLETE) and math.isfinite(loss)
-                if legs.state[leg] != TrialState.FAILED or not table.is_lost(number):
+            for leg in range(self._told, len(segments)):
+                number, resource = int(segments.trial[leg]), int(segments.resource[leg])
+                loss = table.sign * float(segments.value[leg])
+                usable = segments.state[leg] in (TrialState.PAUSED, TrialState.COMPLETE) and math.isfinite(loss)
+                if segments.state[leg] != TrialState.FAILED or not table.is_lost(number):
                     self._take((0, 0.0, loss, number) if usable else worst_key(number), resource)
                 self._told = leg + 1
         else:

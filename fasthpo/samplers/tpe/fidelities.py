@@ -57,9 +57,9 @@ class Fidelities:
             table: the study's trials.
             leg: the index of one that was told a value, or has failed.
         """
-        legs = table.legs
-        number, resource = int(legs.trial[leg]), int(legs.resource[leg])
-        loss = table.sign * float(legs.value[leg])
+        segments = table.segments
+        number, resource = int(segments.trial[leg]), int(segments.resource[leg])
+        loss = table.sign * float(segments.value[leg])
         if resource not in self._splits:
             self._open(resource)
         if not math.isfinite(loss):

@@ -67,7 +67,7 @@ class Model:
     @property
     def is_ready(self) -> bool:
         """Under a multi-fidelity strategy, whether a resource has enough trials; else True."""
-        return not len(self.table.legs) or self._fidelities.is_ready
+        return not len(self.table.segments) or self._fidelities.is_ready
 
     @property
     def has_below(self) -> bool:
@@ -86,7 +86,7 @@ class Model:
             self._waiting = [n for n in self._waiting if table.states[n] == TrialState.WAITING]
             for number in started:
                 self._count(number, 1)
-        if len(table.legs):
+        if len(table.segments):
             self._take_legs()
             split = self._fidelities.current
         else:
@@ -112,15 +112,15 @@ class Model:
 
     def _take_legs(self) -> None:
         """Legs that were told, under a multi-fidelity strategy."""
-        legs = self.table.legs
-        for leg in range(self._told, len(legs)):
-            number = int(legs.trial[leg])
-            if legs.state[leg] == TrialState.FAILED and self.table.is_lost(number):
-                if legs.previous[leg] == NONE:  # else it keeps what it was told before
+        segments = self.table.segments
+        for leg in range(self._told, len(segments)):
+            number = int(segments.trial[leg])
+            if segments.state[leg] == TrialState.FAILED and self.table.is_lost(number):
+                if segments.previous[leg] == NONE:  # else it keeps what it was told before
                     self._count(number, -1)
-            elif legs.state[leg] != TrialState.PRUNED:
+            elif segments.state[leg] != TrialState.PRUNED:
                 self._move(*self._fidelities.add(self.table, leg))
-        self._told = len(legs)
+        self._told = len(segments)
 
     def _move(self, enter: list[int], leave: list[int]) -> None:
         """Trials enter and leave below."""
@@ -233,7 +233,7 @@ class Model:
         return self.rounded(np.ascontiguousarray(columns.T))
 
     def _current_gaussian_process(self) -> GaussianProcess:
-        gaussian_process = self._fidelities.gaussian_process if len(self.table.legs) else self._gaussian_process
+        gaussian_process = self._fidelities.gaussian_process if len(self.table.segments) else self._gaussian_process
         gaussian_process.catch_up(self.table)
         return gaussian_process
 

@@ -167,7 +167,7 @@ class TPESampler(Sampler):
         """The model of all trials so far; None if the draw is to be a random one."""
         startup, told = self.n_startup_trials, self._told(table)
         has_begun = told >= startup or (draw >= startup and _ONE_FINISHED_OF * told >= startup)
-        if not has_begun or (len(table.legs) and draw % _RANDOM_EVERY == 1):
+        if not has_begun or (len(table.segments) and draw % _RANDOM_EVERY == 1):
             return None
         model = self._model  # of this table, whatever another study's thread puts there meanwhile
         if model is None or model.table is not table:
@@ -190,5 +190,5 @@ class TPESampler(Sampler):
     @staticmethod
     def _uses_gaussian_process(model: Model, draw: int) -> bool:
         """Whether the Gaussian process makes the choice."""
-        own_every = _OWN_OF_FIDELITIES if len(model.table.legs) else _OWN_EVERY
+        own_every = _OWN_OF_FIDELITIES if len(model.table.segments) else _OWN_EVERY
         return model.multivariate and model.has_below and draw % own_every != 0

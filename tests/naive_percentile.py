@@ -29,7 +29,7 @@ def percentile(values: list[float], q: float) -> float:
 
 def best_loss(table: TrialTable, number: int, step: int) -> float:
     """The smallest loss a trial reported at steps <= step, NaN ignored; NaN if there is none."""
-    losses = [table.sign * value for at, value in table.reports.of(number).items() if at <= step]
+    losses = [table.objectives.loss(1.0) * value for at, value in table.reports.of(number).items() if at <= step]
     losses = [loss for loss in losses if not math.isnan(loss)]
     return min(losses) if losses else math.nan
 
@@ -80,4 +80,4 @@ def should_prune_completed(
     if math.isnan(own):
         return True
     q = percent / 100 if table.direction == "minimize" else (100 - percent) / 100
-    return own > table.sign * percentile(completed_pool(table, max(steps)), q)
+    return own > table.objectives.loss(1.0) * percentile(completed_pool(table, max(steps)), q)

@@ -12,7 +12,7 @@ from fasthpo.trials.table import TrialTable
 
 def best_until(table: TrialTable, number: int, step: int) -> float | None:
     """The lowest loss that a trial reported up to a step; None if it reported none."""
-    losses = [table.sign * value for at, value in table.reports.of(number).items() if at <= step]
+    losses = [table.objectives.loss(1.0) * value for at, value in table.reports.of(number).items() if at <= step]
     return min((loss if math.isfinite(loss) else math.inf for loss in losses), default=None)
 
 
@@ -33,7 +33,7 @@ def count_better(table: TrialTable, keys: list[SortKey], key: SortKey) -> float:
     return sum(points) * (len(keys) - 1) / len(points) if points else len(keys) - 1
 
 
-def ranks(table: TrialTable, keys: list[SortKey]) -> list[float]:
+def ranks(table: TrialTable, keys: list[SortKey], pruned_by_rank: bool) -> list[float]:
     """Ranks from 1/2 up, equal ones with the mean; of those without a finite value (keys that begin with 2) the last."""
     behind, keys = [key for key in keys if key[0] == 2], [key for key in keys if key[0] != 2]
     complete = [key[2] for key in keys if key[0] == 0]
@@ -43,7 +43,7 @@ def ranks(table: TrialTable, keys: list[SortKey]) -> list[float]:
         if key[0] == 0:
             equal = complete.count(key[2])
             scores.append(sum(loss < key[2] for loss in complete) + (equal - 1) / 2)
-        elif table.pruned_by_rank and curve and math.isfinite(curve[max(curve)]):
+        elif pruned_by_rank and curve and math.isfinite(curve[max(curve)]):
             scores.append(max(count_better(table, keys, key), 0.5))
         else:  # behind all, equal ones together
             equal_keys = [i for i, other in enumerate(keys) if other[:3] == key[:3]]

@@ -17,7 +17,7 @@ Event = tuple[int, int | None, float | None]  # (trial, step, value), or (trial,
 
 def losses(table: TrialTable, number: int) -> dict[int, float]:
     """A trial's losses by step, ascending; NaN ranks worst."""
-    curve = {step: table.sign * value for step, value in table.reports.of(number).items()}
+    curve = {step: table.objectives.loss(1.0) * value for step, value in table.reports.of(number).items()}
     return {step: math.inf if math.isnan(loss) else loss for step, loss in curve.items()}
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fasthpo import Continuous, MedianPruner, RandomSampler, Study, ThresholdPruner, TrialState, WilcoxonPruner
 from fasthpo.kernels.pruning.curves import count_better
 from fasthpo.samplers.ranks import Ranks, SortKey, sort_key
+from fasthpo.values import FloatArray
 from tests import naive_places
 
 Curve = dict[int, float]  # values by step
@@ -37,6 +38,10 @@ def study_of(
     return study, sorted(sort_key(study.table, number) for number in range(len(trials)))
 
 
+def ranks_of(study: Study, keys: list[SortKey]) -> FloatArray:
+    return Ranks(study._state.followers.pruner.prunes_by_rank).of(study.table, keys)
+
+
 @settings(deadline=None)  # the first call compiles
 @given(CURVES, st.sampled_from(["minimize", "maximize"]), st.booleans())
 def test_ranks_are_those_of_the_slow_twin(curves: list[tuple[bool, Curve]], direction: str, by_rank: bool) -> None:
@@ -44,7 +49,8 @@ def test_ranks_are_those_of_the_slow_twin(curves: list[tuple[bool, Curve]], dire
         ([0.0, 1.0, 2.0, math.inf][i % 4] if completes else None, curve) for i, (completes, curve) in enumerate(curves)
     ]
     study, keys = study_of(trials, direction, by_rank)
-    np.testing.assert_allclose(Ranks().of(study.table, keys), naive_places.ranks(study.table, keys), atol=1e-12)
+    wanted = naive_places.ranks(study.table, keys, by_rank)
+    np.testing.assert_allclose(ranks_of(study, keys), wanted, atol=1e-12)
 
 
 def test_ranks_by_hand() -> None:
@@ -56,7 +62,7 @@ def test_ranks_by_hand() -> None:
         (None, {0: 9.5}),  # all four are better
     ]
     study, keys = study_of(trials)
-    ranks = dict(zip([key[3] for key in keys], Ranks().of(study.table, keys), strict=True))
+    ranks = dict(zip([key[3] for key in keys], ranks_of(study, keys), strict=True))
     # trial 2 and 3 have the same score, 2, and share the ranks 2.5 and 3.5
     assert ranks == {0: 0.5, 1: 1.5, 2: 3.0, 3: 3.0, 4: 4.5}
 
@@ -65,13 +71,13 @@ def test_ranks_by_hand() -> None:
 def test_nothing_to_compare_with(more: Any) -> None:
     """Then a pruned trial is behind the complete ones, as in the order of all trials."""
     study, keys = study_of([(1.0, {}), (None, {3: 0.0}), *more])
-    ranks = dict(zip([key[3] for key in keys], Ranks().of(study.table, keys), strict=True))
+    ranks = dict(zip([key[3] for key in keys], ranks_of(study, keys), strict=True))
     assert all(ranks[key[3]] < ranks[1] for key in keys if key[0] == 0)
 
 
 def test_a_pruned_trial_is_never_the_best() -> None:
     study, keys = study_of([(1.0, {0: 1.0}), (None, {0: 0.0}), (2.0, {0: 2.0})])
-    assert keys[0][3] == 0 and Ranks().of(study.table, keys).tolist() == [0.5, 2.5, 1.5]
+    assert keys[0][3] == 0 and ranks_of(study, keys).tolist() == [0.5, 2.5, 1.5]
 
 
 @pytest.mark.parametrize("last", [math.nan, math.inf, -math.inf])
@@ -81,7 +87,7 @@ def test_a_trial_that_diverged_is_the_worst(last: float, direction: str) -> None
     study, keys = study_of(
         [(sign * i, {0: sign * i, 1: sign * i}) for i in range(6)] + [(None, {0: -sign, 1: last})], direction
     )
-    assert keys[-1][3] == 6 and Ranks().of(study.table, keys)[-1] == 6.5
+    assert keys[-1][3] == 6 and ranks_of(study, keys)[-1] == 6.5
 
 
 @pytest.mark.parametrize(
@@ -101,12 +107,12 @@ def test_trials_given_up_for_other_reasons_are_behind_the_complete_ones(pruner: 
             trial.report(value, step)
         study.tell(trial, None if i == 3 else 1.0 + i, state=TrialState.PRUNED if i == 3 else TrialState.COMPLETE)
     keys = sorted(sort_key(study.table, number) for number in range(7))
-    assert keys[-1][3] == 3 and Ranks().of(study.table, keys)[-1] == 6.5
+    assert keys[-1][3] == 3 and ranks_of(study, keys)[-1] == 6.5
 
 
 def test_curves_are_kept_for_the_trials_asked_of_only() -> None:
     study, keys = study_of([(float(i), {0: float(i)}) for i in range(5)] + [(None, {0: 2.5}), (None, {0: 3.5})])
-    places = Ranks()
+    places = Ranks(True)
     places.of(study.table, keys)
     places.of(study.table, keys[2:])
     assert set(places._curves) == {key[3] for key in keys[2:]}

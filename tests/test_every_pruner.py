@@ -63,7 +63,9 @@ def twin(pruner: Pruner, table: Any, number: int, log: list[Any]) -> bool:
     if pruner.name == "wilcoxon":
         return naive_pruners.wilcoxon(table, number, **options)
     if pruner.name == "successive_halving":
-        rungs = naive_pruners.Halving(log, table.sign, options["min_resource"], options["reduction_factor"])
+        rungs = naive_pruners.Halving(
+            log, table.objectives.loss(1.0), options["min_resource"], options["reduction_factor"]
+        )
         return number in rungs.stopped
     percent = options.get("percentile", 50.0)
     return naive_percentile.should_prune(table, number, percent, options["n_startup_trials"], options["min_steps"])

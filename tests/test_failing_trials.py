@@ -51,7 +51,7 @@ def crash(study: Study, trial: fasthpo.Trial) -> None:
 
 
 def diverge(study: Study, trial: fasthpo.Trial) -> None:
-    study.tell(trial, math.inf * study.table.sign)
+    study.tell(trial, math.inf * study.table.objectives.loss(1.0))
 
 
 def prune_at_once(study: Study, trial: fasthpo.Trial) -> None:
@@ -60,7 +60,7 @@ def prune_at_once(study: Study, trial: fasthpo.Trial) -> None:
 
 def report_and_fail(study: Study, trial: fasthpo.Trial) -> None:
     for step in range(3):
-        trial.report(-9.0 * study.table.sign, step)  # it looks best until it fails
+        trial.report(-9.0 * study.table.objectives.loss(1.0), step)  # it looks best until it fails
     study.tell(trial, math.nan)
 
 
@@ -75,7 +75,7 @@ def failures(study: Study, scenario: Scenario, end: Callable[..., None] = fail, 
             if math.isnan(loss):
                 end(study, trial)
             else:
-                study.tell(trial, study.table.sign * loss)
+                study.tell(trial, study.table.objectives.loss(1.0) * loss)
     return failed
 
 

@@ -33,7 +33,10 @@ def train(trial: fasthpo.Trial) -> None:
 def best(study: fasthpo.Study, n: int) -> set[int]:
     """The n best completed trials, the slow way."""
     finite = [t for t in study.trials if t.state == TrialState.COMPLETE and abs(t.value or 0.0) < float("inf")]
-    return {t.number for t in sorted(finite, key=lambda t: (study.table.sign * (t.value or 0.0), t.number))[:n]}
+    return {
+        t.number
+        for t in sorted(finite, key=lambda t: (study.table.objectives.loss(1.0) * (t.value or 0.0), t.number))[:n]
+    }
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])

@@ -35,7 +35,7 @@ def told_at(table: Any, resource: int | None) -> dict[int, float]:
     told = {}
     for i in range(len(segments)):
         if segments.state[i] in (TrialState.PAUSED, TrialState.COMPLETE) and segments.resource[i] == resource:
-            loss = table.sign * float(segments.value[i])
+            loss = table.objectives.loss(1.0) * float(segments.value[i])
             if math.isfinite(loss):
                 told[int(segments.trial[i])] = loss
     return told

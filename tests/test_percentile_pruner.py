@@ -333,7 +333,7 @@ def test_completed_decides_as_optuna(direction, percent, seed):
         loss = (
             NAN if random.random() < 0.05 else float(np.round(level + 0.3 * random.standard_normal() - 0.05 * step, 1))
         )
-        value = run.table.sign * loss
+        value = run.table.objectives.loss(1.0) * loss
         trial.report(value, step)
         run.report(number, step, value)
         entry[2] += int(random.choice([1, 1, 2]))

@@ -64,13 +64,13 @@ def expected_known(keys: list[SortKey]) -> list[SortKey]:
 def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None:
     study = random_study(n, direction=direction)
     keys = finished_keys(study)
-    kept = GaussianProcess(encode_space(SPACE))
+    kept = GaussianProcess(encode_space(SPACE), pruned_by_rank=True)
     for key in keys:
         kept.add(key)
     known = kept._fitted()
     assert known == expected_known(keys) and len(known) == min(len(keys), MOST_POINTS)
     points, targets = kept._training_data(study.table, known, room=0)
-    expected = naive_targets.logarithmic(known, naive_places.ranks(study.table, known))
+    expected = naive_targets.logarithmic(known, naive_places.ranks(study.table, known, pruned_by_rank=True))
     np.testing.assert_allclose(targets, expected, atol=1e-9)
     for k, key in enumerate(known):
         x = study.columns["x"][key[3]]
@@ -111,7 +111,10 @@ def test_a_loaded_study_ranks_pruned_trials_as_before(tmp_path: Path) -> None:
         first = go_on(made[1], 40)
     with Study.load(tmp_path / "study") as loaded:
         assert first + go_on(loaded, 40) == points
-        assert loaded.table.pruned_by_rank and loaded.table.counts[TrialState.PRUNED] > 10
+        assert (
+            loaded.sampler._model._gaussian_process._ranks._pruned_by_rank
+            and loaded.table.counts[TrialState.PRUNED] > 10
+        )
 
 
 @pytest.mark.parametrize("most", [128, 16])
@@ -133,7 +136,7 @@ def test_it_is_a_function_of_the_trials_however_often_it_was_asked(monkeypatch: 
                 trial.report(loss, 1)
                 study.tell(trial, loss)
     asked = study.sampler._model  # type: ignore[attr-defined]
-    anew = Model(study.table, multivariate=True, exact=False)
+    anew = Model(study.table, multivariate=True, exact=False, pruned_by_rank=True)
     for kept in (asked, anew):
         kept.catch_up()
         kept._gaussian_process.catch_up(study.table)
@@ -141,6 +144,7 @@ def test_it_is_a_function_of_the_trials_however_often_it_was_asked(monkeypatch: 
     for a, b in zip(arrays_of(asked._gaussian_process), arrays_of(anew._gaussian_process), strict=True):
         np.testing.assert_array_equal(a, b)
     again = TPESampler(seed=3)
+    again.heed_pruner(study.table, prunes_by_rank=True)
     assert isinstance(study.sampler, TPESampler)
     for draw in range(230, 240):
         np.testing.assert_array_equal(again.suggest(study.table, draw), study.sampler.suggest(study.table, draw))
@@ -148,7 +152,7 @@ def test_it_is_a_function_of_the_trials_however_often_it_was_asked(monkeypatch: 
 
 def test_running_trials_are_pending_points() -> None:
     study = random_study(60)
-    kept = GaussianProcess(encode_space(SPACE))
+    kept = GaussianProcess(encode_space(SPACE), pruned_by_rank=True)
     for key in finished_keys(study):
         kept.add(key)
     kept.catch_up(study.table)
@@ -162,7 +166,7 @@ def test_running_trials_are_pending_points() -> None:
         assert pending == len(kept._pending) and kept._pending == numbers[-pending:]
         assert pending == i if i < 16 else 8 <= pending < 16
         assert len(kept.arrays.cholesky) == kept.arrays.points.shape[1] > kept.arrays.size
-    fresh = GaussianProcess(encode_space(SPACE))
+    fresh = GaussianProcess(encode_space(SPACE), pruned_by_rank=True)
     for key in finished_keys(study):
         fresh.add(key)
     fresh.catch_up(study.table)
@@ -189,7 +193,7 @@ def test_length_scales_are_optimized_whenever_there_are_a_tenth_more_trials(monk
 
     monkeypatch.setattr(gaussian_process, "optimize_hyperparameters", counted)
     study = random_study(3000)
-    kept = GaussianProcess(encode_space(SPACE))
+    kept = GaussianProcess(encode_space(SPACE), pruned_by_rank=True)
     for key in finished_keys(study)[:1000]:
         kept.add(key)
         kept.catch_up(study.table)
@@ -240,7 +244,7 @@ def test_spaces_without_a_continuous_parameter_go_by_ranks() -> None:
 
 
 def test_a_deviation_counts_by_the_share_of_trials_that_are_known() -> None:
-    kept = GaussianProcess(encode_space(SPACE))
+    kept = GaussianProcess(encode_space(SPACE), pruned_by_rank=True)
     assert kept.share == 1.0
     shares = []
     for number in range(4 * MOST_POINTS):

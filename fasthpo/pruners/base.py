@@ -29,6 +29,7 @@ class Pruner(ABC):
     """
 
     name: ClassVar[str | None] = None  # of a built-in pruner, for checkpoints
+    prunes_by_rank: bool = False  # whether it gives up trials that rank low, by best values, at their step
 
     def attach(self, table: TrialTable) -> None:  # noqa: B027  (a stateless pruner needs none)
         """Forget everything and take up `table`, which may already hold trials and reports."""

@@ -47,6 +47,11 @@ def claimed(pruner: Pruner, claim: Claim) -> Pruner:
     return own
 
 
+def any_prunes_by_rank(pruner: Pruner) -> bool:
+    """Whether a pruner, or one that it asks, gives up trials that rank low at their step."""
+    return any(part.prunes_by_rank for part in _with_those_inside(pruner, set()))
+
+
 def _free(pruner: Pruner, claim: Claim) -> Pruner:
     """The pruner, with no built-in one in it that is under another claim."""
     if type(pruner) not in builtin().values():

@@ -228,7 +228,7 @@ class _CompletedPools(_Pools):
         if math.isnan(own):
             return True
         pool = self.pools.get(step)
-        return pool is not None and bool(own > table.sign * self.kernels.percentile(pool, self.q))
+        return pool is not None and bool(own > table.objectives.loss(self.kernels.percentile(pool, self.q)))
 
 
 class PercentilePruner(Pruner):
@@ -268,6 +268,7 @@ class PercentilePruner(Pruner):
         True
     """
 
+    prunes_by_rank = True
     name = "percentile"
 
     def __init__(self, percentile: float, n_startup_trials: int = 5, min_steps: int = 0, pool: Pool = "all") -> None:
@@ -283,7 +284,6 @@ class PercentilePruner(Pruner):
     def attach(self, table: TrialTable) -> None:
         """Take up `table`; its reports are read, in one pass, when the first new one comes."""
         self._pools = None
-        table.pruned_by_rank = True
 
     def _new(self, table: TrialTable) -> _Pools:
         q = self.percentile / 100

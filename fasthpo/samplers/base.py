@@ -74,6 +74,9 @@ class Sampler(ABC):
     def observe(self, table: TrialTable, number: int) -> None:  # noqa: B027  (a stateless sampler needs none)
         """Called after trial `number` has ended, and again in the same order when a study is loaded."""
 
+    def heed_pruner(self, table: TrialTable, prunes_by_rank: bool) -> None:  # noqa: B027  (most do not care)
+        """Called when a study takes up `table`: whether its pruner gives up trials that rank low at their step."""
+
     def forget(self) -> None:  # noqa: B027  (what a sampler of the user's own keeps is its own business)
         """Called after a call was broken off, by Ctrl-C or an error: what is derived may be half done, and goes."""
 

@@ -53,7 +53,7 @@ class GaussianProcess:
 
     arrays: FittedProcess
 
-    def __init__(self, space: EncodedSpace) -> None:
+    def __init__(self, space: EncodedSpace, pruned_by_rank: bool = False) -> None:
         from fasthpo.kernels import axes, gaussian_process  # imports numba
 
         self._geometry, self._kernels = axes, gaussian_process
@@ -72,7 +72,7 @@ class GaussianProcess:
         self._optimized_with: list[SortKey] | None = None  # trials to optimise with, before the next prediction
         self._changed = True
         self._pending: list[int] = []
-        self._ranks = Ranks()
+        self._ranks = Ranks(pruned_by_rank)
         self._hyperparameters: FloatArray = np.empty(0)
         self.has_failures = False
 

@@ -30,7 +30,7 @@ def sort_key(table: TrialTable, number: int) -> SortKey:
 
     Those without a finite value rank worst, failed ones among them; ties go to the earlier trial.
     """
-    loss = table.sign * float(table.values[number])
+    loss = table.objectives.loss(float(table.values[number]))
     if not math.isfinite(loss):
         return worst_key(number)
     if table.state(number) == TrialState.COMPLETE:
@@ -49,9 +49,13 @@ class Ranks:
 
     That holds where the pruner gives up what ranks low. A trial that was given up for another reason, or whose last
     report was NaN or an infinity, stays behind the complete ones. Behind all are those that came to no finite value.
+
+    Args:
+        pruned_by_rank: whether the pruner gives up what ranks low.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pruned_by_rank: bool) -> None:
+        self._pruned_by_rank = pruned_by_rank
         self._curves: dict[int, _Curve] = {}
 
     def of(self, table: TrialTable, keys: list[SortKey]) -> FloatArray:
@@ -68,7 +72,7 @@ class Ranks:
                 scores[first:last] = (first + last - 1) / 2
                 first = last
         n = sum(key[0] != WORST for key in keys)
-        if table.pruned_by_rank and n and keys[n - 1][0]:
+        if self._pruned_by_rank and n and keys[n - 1][0]:
             self._score_pruned(table, keys[:n], scores[:n])
             scores[n:] += n  # behind those that `_score_pruned` has put last
             _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
@@ -107,7 +111,7 @@ def _curve(table: TrialTable, number: int) -> _Curve:
     if table.reports.latest(number) == NONE:
         return _NOTHING
     reports = table.reports.of(number)
-    steps, losses = np.array(list(reports), np.int64), table.sign * np.array(list(reports.values()))
+    steps, losses = np.array(list(reports), np.int64), table.objectives.losses(np.array(list(reports.values())))
     losses[~np.isfinite(losses)] = np.inf
     bests = np.minimum.accumulate(losses)
     kept = np.append(True, bests[1:] < bests[:-1])

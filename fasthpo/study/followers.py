@@ -149,6 +149,15 @@ class PrunerFollower(Follower):
         if self.pruner is not None and self._table is not None:
             self.pruner.on_report(self._table, number, step, value)
 
+    @property
+    def prunes_by_rank(self) -> bool:
+        """Whether trials are given up that rank low at their step."""
+        if self.pruner is None:
+            return False
+        from fasthpo.pruners.claims import any_prunes_by_rank
+
+        return any_prunes_by_rank(self.pruner)
+
     def stop(self) -> None:
         """From now on no trial is pruned."""
         self.pruner = None
@@ -199,6 +208,11 @@ class SamplerFollower(Follower):
         """Trials that have ended, and were not observed yet, still are to be."""
         self._table = history.table
         self._observing = None
+
+    def heed(self, prunes_by_rank: bool) -> None:
+        """Tell the sampler how trials are pruned."""
+        if self._table is not None:
+            self._sampler.heed_pruner(self._table, prunes_by_rank)
 
     def announce(self, numbers: Sequence[int]) -> None:
         """Trials are about to end: if their end stands, they are to be observed, even if the call is broken off."""
@@ -272,6 +286,7 @@ class Followers:
                 self.strategy.detach(history)
             else:
                 follower.attach(history)
+        self.sampler.heed(self.pruner.prunes_by_rank)
 
     def on_end(self, numbers: Sequence[int]) -> None:
         """All hear that trials have ended or paused."""

@@ -26,12 +26,12 @@ class OpenSegment(NamedTuple):
 
 
 class Segments:
-    """The segments that have ended, as long columns in the order of the tells; segment i is of trial[i].
+    """The segments that have ended, as long columns in the order of the tells.
 
-    It went to resource[i]; `value[i]` is what was told, NaN if nothing was; `charge[i]` the resource that it cost; `state[i]` the `TrialState`
-    that the trial got; `previous[i]` the same trial's segment before it, or -1. `last[number]` is a trial's latest segment, or
-    -1. Only the first `len(segments)` entries of the columns count. `open` holds the segments of the running trials, and
-    `spent` the sum of all charges.
+    Segment i is of `trial[i]` and went to `resource[i]`. `value[i]` is what was told, NaN if nothing was; `charge[i]`
+    the resource that it cost; `state[i]` the `TrialState` that the trial got; `previous[i]` the same trial's segment
+    before it, or -1. `last[number]` is a trial's latest segment, or -1. Only the first `len(segments)` entries of the
+    columns count. `open` holds the segments of the running trials, and `spent` the sum of all charges.
     """
 
     def __init__(self) -> None:

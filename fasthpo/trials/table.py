@@ -50,7 +50,6 @@ class TrialTable:
         self.objectives = Objectives(direction)
         self.reports = Reports()
         self.segments = Segments()
-        self.pruned_by_rank = False  # whether the pruner gives up trials that rank low, by best losses, at their step
         self.metrics = Metrics()
         self.errors: dict[int, str] = {}
         self.tried = tried_points(space)
@@ -80,11 +79,6 @@ class TrialTable:
     def direction(self) -> Direction:
         """ "minimize" or "maximize"."""
         return self.objectives.direction
-
-    @property
-    def sign(self) -> float:
-        """What values are multiplied with to be losses."""
-        return self.objectives.loss(1.0)
 
     # --- views
 

@@ -197,7 +197,7 @@ class Evolution:
         if self._by_legs:
             for leg in range(self._told, len(segments)):
                 number, resource = int(segments.trial[leg]), int(segments.resource[leg])
-                loss = table.sign * float(segments.value[leg])
+                loss = table.objectives.loss(float(segments.value[leg]))
                 usable = segments.state[leg] in (TrialState.PAUSED, TrialState.COMPLETE) and math.isfinite(loss)
                 if segments.state[leg] != TrialState.FAILED or not table.is_lost(number):
                     self._take((0, 0.0, loss, number) if usable else worst_key(number), resource)

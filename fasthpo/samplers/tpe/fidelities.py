@@ -59,7 +59,7 @@ class Fidelities:
         """
         segments = table.segments
         number, resource = int(segments.trial[leg]), int(segments.resource[leg])
-        loss = table.sign * float(segments.value[leg])
+        loss = table.objectives.loss(float(segments.value[leg]))
         if resource not in self._splits:
             self._open(resource)
         if not math.isfinite(loss):

@@ -33,9 +33,10 @@ class Model:
         table: the trials.
         multivariate: whether the parameters are to be modelled jointly, too, and a Gaussian process is to be kept.
         exact: whether the joint g is to hold all trials, however many.
+        pruned_by_rank: whether the pruner gives up trials that rank low at their step.
     """
 
-    def __init__(self, table: TrialTable, multivariate: bool, exact: bool) -> None:
+    def __init__(self, table: TrialTable, multivariate: bool, exact: bool, pruned_by_rank: bool = False) -> None:
         from fasthpo.kernels.tpe import above_tabulated, batches, parzen, scoring  # imports numba
 
         self._tabulated, self._batches, self._parzen, self._scoring = above_tabulated, batches, parzen, scoring
@@ -44,7 +45,7 @@ class Model:
         self._encoded = encoded = encode_space(table.space)
         d = len(table.space)
         self._observations = Observations(encoded.space, _ABOVE_BANDWIDTH, None if exact else MOST_OBSERVATIONS)
-        self._gaussian_process = GaussianProcess(encoded)
+        self._gaussian_process = GaussianProcess(encoded, pruned_by_rank)
         most_cells = max([1, *encoded.cells[encoded.numeric].tolist()])
         self._cells: FloatArray = np.zeros((d, most_cells, most_cells))
         parzen.tabulate_cells(encoded.space.axes, _ABOVE_BANDWIDTH, self._cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -109,7 +110,17 @@ class TPESampler(Sampler):
         self.n_ei_candidates = check_count("n_ei_candidates", n_ei_candidates, 1, _MOST_CANDIDATES)
         self.multivariate = check_flag("multivariate", multivariate)
         self.exact = check_flag("exact", exact)
+        self._pruned_by_rank: weakref.WeakSet[TrialTable] | None = None  # tables whose pruner does so
         self.forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_model": None, "_pruned_by_rank": None}  # of studies, which are not copied
+
+    def heed_pruner(self, table: TrialTable, prunes_by_rank: bool) -> None:
+        if prunes_by_rank:
+            if self._pruned_by_rank is None:
+                self._pruned_by_rank = weakref.WeakSet()
+            self._pruned_by_rank.add(table)
 
     def forget(self) -> None:
         self._startup = LatinHypercube(self.seed, _STARTUP_STREAM, self.n_startup_trials)
@@ -171,7 +182,9 @@ class TPESampler(Sampler):
             return None
         model = self._model  # of this table, whatever another study's thread puts there meanwhile
         if model is None or model.table is not table:
-            self._model = model = Model(table, self.multivariate, self.exact)
+            self._model = model = Model(
+                table, self.multivariate, self.exact, self._pruned_by_rank is not None and table in self._pruned_by_rank
+            )
         model.catch_up()
         if not model.is_ready or (not model.has_below and draw % _RANDOM_WITHOUT_BELOW == 1):
             return None

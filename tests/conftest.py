@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-pytest.register_assert_rewrite("tests.backends")
+pytest.register_assert_rewrite("tests.support.backends")
 
 # jobs in a shell's background ignore Ctrl-C, and so would every process that they start
 signal.signal(signal.SIGINT, signal.default_int_handler)

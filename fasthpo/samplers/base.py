@@ -33,7 +33,7 @@ class Sampler(ABC):
     """Decides where to look next. Write your own by subclassing it with two methods, `suggest` and `observe`.
 
     A sampler's randomness must depend on (`self.seed`, `draw`) only; then a resumed study goes on exactly as one that
-    was never stopped.
+    was never stopped. `fasthpo.testing.check_sampler` says whether one of your own does what studies rely on.
 
     Args:
         seed: 0 to 2**64 - 1; None draws one and stores it as `self.seed`.

@@ -158,9 +158,11 @@ class PrunerFollower(Follower):
 
         return any_prunes_by_rank(self.pruner)
 
-    def stop(self) -> None:
-        """From now on no trial is pruned."""
-        self.pruner = None
+    def replace(self, pruner: Pruner | None, history: History) -> None:
+        """From now on another pruner follows the history, or none."""
+        self.pruner = pruner
+        self.claim = Claim()
+        self.attach(history)
 
     def should_prune(self, number: int) -> bool:
         """Whether a running trial should end now."""
@@ -286,6 +288,11 @@ class Followers:
                 self.strategy.detach(history)
             else:
                 follower.attach(history)
+        self.sampler.heed(self.pruner.prunes_by_rank)
+
+    def replace_pruner(self, pruner: Pruner | None, history: History) -> None:
+        """Another pruner follows the history, or none."""
+        self.pruner.replace(pruner, history)
         self.sampler.heed(self.pruner.prunes_by_rank)
 
     def on_end(self, numbers: Sequence[int]) -> None:

@@ -183,8 +183,14 @@ class Study(StudyReader):
 
     @property
     def pruner(self) -> Pruner | None:
-        """What gives trials up; None: nothing does."""
+        """What gives trials up; None: nothing does. Another one takes up all that has happened."""
         return self._state.followers.pruner.pruner
+
+    @pruner.setter
+    def pruner(self, pruner: Pruner | None) -> None:
+        _check_type("pruner", pruner, Pruner, "MedianPruner()")
+        with self._lock:
+            self._state.followers.replace_pruner(pruner, self._state.history)
 
     @property
     def checkpoints(self) -> Checkpoints:

@@ -62,7 +62,7 @@ def _resumed(new: Study, path: Path, seed: int | None, widen: bool) -> Study:
     elif seed not in (None, loaded.sampler.seed):
         logger.warning("the checkpoint's seed %d goes on, not %d", loaded.sampler.seed, seed)
     if new.pruner is None:
-        loaded._state.followers.pruner.stop()
+        loaded.pruner = None
     return loaded
 
 

@@ -1,4 +1,4 @@
-"""Modules that stood elsewhere before 0.2: `from fasthpo.trial import Trial` in a user's program goes on working."""
+"""Modules that stood elsewhere before: `from fasthpo.trial import Trial` in a program of a user goes on working."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def _optuna() -> Any:
 def to_distribution(parameter: Parameter) -> BaseDistribution:
     """Optuna's distribution of a parameter's values."""
     kinds = _optuna().distributions
-    if isinstance(parameter, Categorical):
+    if parameter.choices is not None:
         return kinds.CategoricalDistribution(parameter.choices)  # type: ignore[no-any-return]
     if isinstance(parameter, Discrete):
         step = 1 if parameter.log else parameter.step

@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ import numpy as np
 from fasthpo.errors import MissingPackage
 from fasthpo.exchange.json_files import dump_json, reports_by_trial, trial_records
 from fasthpo.space.encoding import decode_column
-from fasthpo.space.kinds import Categorical, Discrete
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.storage.atomic import atomic_file
 from fasthpo.trials.table import TrialTable
@@ -77,17 +76,17 @@ def _text_cell(text: str) -> str:
     return f"'{text}" if text.lstrip("'").startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
 
 
-def _reads_alike(parameter: Categorical) -> bool:
+def _read_alike(choices: Sequence[Value]) -> bool:
     """Whether two choices, or a choice and what a trial does not have, would be the same text."""
-    texts = {_clean(str(choice)) for choice in parameter.choices}
-    return len(texts) < parameter.count or "" in texts
+    texts = {_clean(str(choice)) for choice in choices}
+    return len(texts) < len(choices) or "" in texts
 
 
 def _cell_of(parameter: Parameter) -> Callable[[Value], Any]:
     """What makes a cell of a parameter's value."""
-    if not isinstance(parameter, Categorical):
+    if parameter.choices is None:
         return lambda value: value
-    if _reads_alike(parameter):
+    if _read_alike(parameter.choices):
         return json.dumps
     return lambda value: _text_cell(value) if isinstance(value, str) else "None" if value is None else value
 
@@ -164,10 +163,10 @@ def _numbers(pa: Any, column: Any) -> Any:
 
 
 def _parameter(pa: Any, parameter: Parameter, column: Any) -> Any:
-    if isinstance(parameter, Discrete):
+    if parameter.is_whole:
         missing = np.isnan(column)
         return pa.array(np.where(missing, 0, column).astype(np.int64), mask=missing)
-    if not isinstance(parameter, Categorical):
+    if parameter.choices is None:
         return _numbers(pa, column)
     types = {type(choice) for choice in parameter.choices}
     if not parameter.when:

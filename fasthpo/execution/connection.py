@@ -15,7 +15,7 @@ from multiprocessing import AuthenticationError
 from typing import Any, NamedTuple, NoReturn
 
 from fasthpo.errors import TrialStateError
-from fasthpo.execution.greeting import Door, greet
+from fasthpo.execution.greeting import GreetingServer, greet
 from fasthpo.execution.messages import CorruptMessage, Message, Reader, Says, pack
 from fasthpo.execution.remote_trial import read_reply
 from fasthpo.system.forked import renew_in_forked
@@ -29,7 +29,7 @@ _CHUNK = 2**16
 _PIECE = 2**20
 
 
-class Wire:
+class Connection:
     """One connection, over which messages go as a stream.
 
     Args:
@@ -118,10 +118,10 @@ class Wire:
         raise TypeError("a connection can't be copied or pickled")
 
 
-class WireLine:
-    """A `Line` over a wire."""
+class ConnectionChannel:
+    """A `Channel` over a wire."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Connection) -> None:
         self.wire = wire
         self._lock = threading.Lock()  # an objective may report from threads of its own
         renew_in_forked(self, _lock=threading.Lock)
@@ -148,24 +148,24 @@ def _run_is_over() -> Any:
 class Connected(NamedTuple):
     """A worker has connected."""
 
-    wire: Wire
+    wire: Connection
 
 
 class Said(NamedTuple):
     """A worker has sent a message."""
 
-    wire: Wire
+    wire: Connection
     message: Message
 
 
 class Gone(NamedTuple):
     """A connection has ended; `error` is set if that is because of what was sent."""
 
-    wire: Wire
+    wire: Connection
     error: CorruptMessage | None
 
 
-class Switchboard:
+class ConnectionServer:
     """Lets workers connect, and reads what they send; all but the greetings in the thread that calls `wait`.
 
     Args:
@@ -182,13 +182,13 @@ class Switchboard:
         for end in (self._bell, self._rope):
             end.setblocking(False)
         self._selector.register(self._bell, selectors.EVENT_READ)
-        self._wires: set[Wire] = set()
-        self._unfinished: dict[Wire, float] = {}  # since when, as of `_listened`, a message of it is not complete
+        self._wires: set[Connection] = set()
+        self._unfinished: dict[Connection, float] = {}  # since when, as of `_listened`, a message of it is not complete
         self._listened = 0.0  # seconds in which all that came could have been read at once
-        self._door = Door(listener, self.key, self._let_in)
+        self._door = GreetingServer(listener, self.key, self._let_in)
 
     def _let_in(self, connected: socket.socket) -> None:
-        wire = Wire(connected, bounded=True)
+        wire = Connection(connected, bounded=True)
         wire.socket.settimeout(_SEND_SECONDS)
         self.post(Connected(wire))
 
@@ -250,7 +250,7 @@ class Switchboard:
                 late.append(Gone(wire, CorruptMessage(f"it began a message that was not complete {taken:.0f} s later")))
         return late
 
-    def read(self, wire: Wire) -> list[Any]:
+    def read(self, wire: Connection) -> list[Any]:
         """What a wire has to say, which is ready to be read."""
         events: list[Any] = []
         try:
@@ -266,7 +266,7 @@ class Switchboard:
             self._unfinished[wire] = self._listened
         return events
 
-    def hand_out(self, wire: Wire, data: bytes) -> None:
+    def hand_out(self, wire: Connection, data: bytes) -> None:
         """Send bytes, which may be many, in a thread of their own; then close the connection."""
         self._leave(wire)
 
@@ -278,13 +278,13 @@ class Switchboard:
 
         threading.Thread(target=send, name="fasthpo-hand-out", daemon=True).start()
 
-    def hang_up(self, wire: Wire) -> None:
+    def hang_up(self, wire: Connection) -> None:
         """Close a connection."""
         if wire in self._wires:
             self._leave(wire)
         wire.close()
 
-    def _leave(self, wire: Wire) -> None:
+    def _leave(self, wire: Connection) -> None:
         self._wires.discard(wire)
         self._unfinished.pop(wire, None)
         self._selector.unregister(wire.socket)
@@ -306,7 +306,7 @@ class Switchboard:
         self._rope.close()
 
 
-def connect(hosts: Iterable[str], port: int, key: bytes) -> Wire:
+def connect(hosts: Iterable[str], port: int, key: bytes) -> Connection:
     """A wire to a run's switchboard, at the first of several addresses where it answers.
 
     Raises:
@@ -322,7 +322,7 @@ def connect(hosts: Iterable[str], port: int, key: bytes) -> Wire:
             continue
         try:
             greet(connected, key)
-            return Wire(connected)
+            return Connection(connected)
         except (OSError, EOFError, AuthenticationError) as error:
             connected.close()
             problem = error

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Turns(Generic[T]):
+class ExclusiveQueue(Generic[T]):
     """A queue of what is to start. What is to be alone waits until nothing runs; what is behind it waits for its end.
 
     Attributes:

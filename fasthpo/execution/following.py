@@ -76,7 +76,7 @@ def let_go_in_forked(pipe: Any) -> None:
         os.close(nothing)
 
 
-class Guard:
+class Watchdog:
     """Ends groups of processes when this process has ended, however it did: a shell that waits for that.
 
     So also those end that a worker has started, whatever it is doing itself. On Windows there is no such shell.
@@ -93,7 +93,7 @@ class Guard:
             self._shell = subprocess.Popen(
                 ["/bin/sh", "-c", _SCRIPT], stdin=subprocess.PIPE, bufsize=0, cwd="/", start_new_session=True, **nothing
             )
-            in_forked(self, Guard._let_go)
+            in_forked(self, Watchdog._let_go)
 
     def _let_go(self) -> None:
         if self._shell is not None:

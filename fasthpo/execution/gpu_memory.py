@@ -28,7 +28,7 @@ def free_gpu_memory() -> bool:
     return False
 
 
-class Tidier:
+class MemoryCleaner:
     """Frees memory after trials, in a process of ours that runs many.
 
     Python's garbage is collected if trials have run for long enough since the last time that nobody notices, and always

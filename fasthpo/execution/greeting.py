@@ -89,7 +89,7 @@ class _Caller:
         return True
 
 
-class Door:
+class GreetingServer:
     """Lets in all who know the key, in a thread of its own.
 
     Args:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 
 from fasthpo.execution.backends.base import Ended, FailureKind, Job, Limits
-from fasthpo.execution.connection import Wire
+from fasthpo.execution.connection import Connection
 from fasthpo.execution.worker_process import WorkerProcess
 
 PEAK = "peak_memory"  # the metric of a trial that took too much memory, in bytes
@@ -35,7 +35,7 @@ class Worker:
         self.slot = slot
         self.name = name
         self.process: WorkerProcess
-        self.wire: Wire | None = None
+        self.wire: Connection | None = None
         self.ready = False
         self.job: Job | None = None
         self.job_began = 0.0
@@ -62,7 +62,7 @@ class Worker:
         self.condemn(Ended(-1 if self.job is None else self.job.number, failure=FailureKind.LOST, error=why))
 
 
-class Watch:
+class LimitWatcher:
     """Looks at workers as often as it has to.
 
     Memory is what the worker process holds as a whole, with Python and what was imported. What its children share with

@@ -17,7 +17,7 @@ from fasthpo.values import as_number, element, shown
 _here = threading.local()  # .line: of the trial that this thread is running
 
 
-class Line(Protocol):
+class Channel(Protocol):
     """What a worker speaks through."""
 
     def send(self, message: Message) -> None:
@@ -44,9 +44,9 @@ def read_reply(reply: Any) -> Any:
     raise RemoteFailure(f"the study's reply can't be read: {reply!r:.200}")
 
 
-def current_line() -> Line | None:
+def current_channel() -> Channel | None:
     """The line of the trial that the calling thread is running in a worker; None anywhere else."""
-    found: Line | None = getattr(_here, "line", None)
+    found: Channel | None = getattr(_here, "line", None)
     return found
 
 
@@ -61,7 +61,7 @@ class RemoteTrial:
         line: to the study.
     """
 
-    def __init__(self, job: Job, line: Line) -> None:
+    def __init__(self, job: Job, line: Channel) -> None:
         self._job = job
         self._line = line
         self._over = False

@@ -1,4 +1,4 @@
-"""The study's end of all lines: takes what workers report and answers what they ask."""
+"""The study's end of all connections: takes what workers report and answers what they ask."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Repeated:
             self._study.report(number, value, step)
 
 
-class Desk:
+class StudyServer:
     """Deals with the messages of running trials, in the thread of the run.
 
     Args:

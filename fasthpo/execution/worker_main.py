@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from fasthpo.execution.attempt import failed, forget_peak, run_attempt
 from fasthpo.execution.backends.base import Ended, Job
-from fasthpo.execution.connection import LOOPBACK, WireLine, connect, fetch
+from fasthpo.execution.connection import LOOPBACK, ConnectionChannel, connect, fetch
 from fasthpo.execution.following import end_with_parent
-from fasthpo.execution.gpu_memory import Tidier
+from fasthpo.execution.gpu_memory import MemoryCleaner
 from fasthpo.execution.main_module import Source
 from fasthpo.execution.messages import Says, pack_ended
 from fasthpo.execution.objective import Objective
-from fasthpo.execution.remote_trial import Line, RemoteTrial
+from fasthpo.execution.remote_trial import Channel, RemoteTrial
 from fasthpo.execution.unpickling import Unloadable, load
 from fasthpo.system.log import RepeatedWarnings
 from fasthpo.trials.trial import Trial
@@ -37,7 +37,7 @@ class Order(NamedTuple):
     run: int  # that process
 
 
-def work(objective: Objective, job: Job, line: Line, metric: str | None) -> Ended:
+def work(objective: Objective, job: Job, line: Channel, metric: str | None) -> Ended:
     """Run one attempt at a trial in this process; how it ended, without references to anything that it used."""
     forget_peak()
     with RemoteTrial(job, line) as source:
@@ -65,7 +65,7 @@ def main() -> None:
         return
     del pickled
     wire.send([Says.READY])
-    line, tidier = WireLine(wire), Tidier()
+    line, tidier = ConnectionChannel(wire), MemoryCleaner()
     spoiled = False
     while not spoiled:
         try:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.spawn import get_executable
 from typing import Any
 
-from fasthpo.execution.following import Guard, let_go_in_forked
+from fasthpo.execution.following import Watchdog, let_go_in_forked
 from fasthpo.system.forked import in_forked
 
 # the parent's module path comes first, so that whatever can be imported there can be imported here; the script is not
@@ -37,7 +37,7 @@ def interpreter_flags() -> list[str]:
 
 
 class WorkerProcess:
-    """A process that runs `worker.main`. It never holds a copy of this one's memory, as a fork would.
+    """A process that runs `worker_main.main`. It never holds a copy of this one's memory, as a fork would.
 
     Args:
         parts: what it reads from its standard input, in pieces, which are not copied.
@@ -47,7 +47,7 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, parts: Sequence[bytes], environment: Mapping[str, str], on_exit: Callable[[], None], guard: Guard
+        self, parts: Sequence[bytes], environment: Mapping[str, str], on_exit: Callable[[], None], guard: Watchdog
     ) -> None:
         command = [get_executable(), *interpreter_flags(), "-c", _BOOT]
         group: dict[str, Any] = {"start_new_session": True}  # Ctrl-C is for the run, which tells its workers

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters
-from fasthpo.space.kinds import Categorical
 from fasthpo.space.parameter import Numeric, Parameter, Value
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray, IntArray, check_index, element, elements, exact, number, shown
@@ -39,7 +38,7 @@ def _encode(name: str, parameter: Parameter, values: list[Any] | npt.NDArray[Any
             column[active] = snapped[active]
             return column
     # the slow way: choices, lists, near-steps, and finding the value to complain of
-    none_is_a_choice = isinstance(parameter, Categorical) and None in parameter.choices
+    none_is_a_choice = parameter.choices is not None and None in parameter.choices
     for i in np.flatnonzero(active).tolist():
         value = values[i]
         if none_is_a_choice and _is_nothing(value):
@@ -151,8 +150,9 @@ class Batch:
 
 def decode_column(parameter: Parameter, column: FloatArray) -> npt.NDArray[Any]:
     """The values of a column (n,): the floats themselves, or for a categorical its choices, None where inactive."""
-    if not isinstance(parameter, Categorical):
+    if parameter.choices is None:
         return column
-    choices = np.empty(parameter.count + 1, object)
+    count = len(parameter.choices)
+    choices = np.empty(count + 1, object)
     choices[:-1] = parameter.choices  # the last entry, None, stands for inactive
-    return choices[np.where(np.isnan(column), parameter.count, column).astype(np.int64)]
+    return choices[np.where(np.isnan(column), count, column).astype(np.int64)]

@@ -200,6 +200,7 @@ class Discrete(Numeric):
     """
 
     __slots__ = ()
+    is_whole = True
     kind = "discrete"
     fields = ("low", "high", "step", "log")
 

@@ -147,6 +147,8 @@ class Parameter(ABC):
     kind: ClassVar[str]
     fields: ClassVar[tuple[str, ...]]
     is_ordered: ClassVar[bool] = True  # whether it makes sense that values are near each other, or far
+    is_whole: ClassVar[bool] = False  # whether its values are integers
+    choices: tuple[Value, ...] | None = None  # its values, where a column holds their indices
     when: Mapping[str, tuple[Value, ...]]
     lattice: Lattice | None  # None for a continuum
 

@@ -1,6 +1,6 @@
 """A study's directory: which files belong together, and how they are read.
 
-    checkpoint.msgpack    the history up to some moment (see `snapshot`); missing as long as the study is short
+    checkpoint.msgpack    the history up to some moment (see `snapshot_writer`); missing as long as the study is short
     journal.msgpack       what happened since (see `journal`), in a file of the same generation
     journal.next.msgpack  the same, while the journal is being replaced
 

@@ -335,7 +335,7 @@ class DirectoryStore:
             raise
 
     def _compact(self, frozen: Frozen, present: Path | None = None, begin: int | None = None) -> None:
-        """The steps that `folder` describes.
+        """The steps that `directory` describes.
 
         Args:
             frozen: the history as it was at some moment.

@@ -23,7 +23,6 @@ _MARK, _TYPE = 0xC9, 70
 _HEAD = struct.Struct(">BIbI")
 HEAD_SIZE = _HEAD.size
 _CHECKSUM_SIZE = 4
-LARGEST_PAYLOAD = 2**32 - 1 - _CHECKSUM_SIZE
 _LIKELY_FRAME = re.compile(rb"(?=\xc9[\s\S]{4}F)")
 
 

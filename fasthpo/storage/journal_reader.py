@@ -174,8 +174,8 @@ class Replayer:
 
     def _tell_many(self, numbers: bytes, states: bytes, values: bytes, end: float) -> None:
         table = self.history.table
-        asked, reached, became = _array("numbers", numbers, "<i8"), _array("values", values, "<f8"), states
-        final = _array("states", became, "|i1")
+        asked, reached = _array("numbers", numbers, "<i8"), _array("values", values, "<f8")
+        final = _array("states", states, "|i1")
         if not len(asked) == len(reached) == len(final) or len(np.unique(asked)) != len(asked):
             raise CorruptCheckpoint("numbers, states and values must be of the same length, and no number twice")
         if len(asked) and not (0 <= asked.min() <= asked.max() < len(table)):

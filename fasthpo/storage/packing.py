@@ -15,7 +15,7 @@ seconds of one core to pack and to unpack:
 All are fast enough, as packing is done in the background, and zlib needs no dependency and will be read for years.
 
 No column is smaller than 1 / 64 of its numbers (it is padded with zeros), and a reader refuses what claims to be: so
-whatever a file says, its columns are no more than 64 times its size. `snapshot` says what loading them takes.
+whatever a file says, its columns are no more than 64 times its size. `snapshot_writer` says what loading them takes.
 """
 
 from __future__ import annotations

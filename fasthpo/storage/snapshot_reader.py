@@ -28,7 +28,7 @@ from fasthpo.storage.framing import HEAD_SIZE, Broken, claimed_size, payload_at,
 from fasthpo.storage.packing import unpack_column, unpack_text
 from fasthpo.storage.snapshot_writer import (
     FORMAT,
-    OPEN_LEG_TYPES,
+    OPEN_SEGMENT_TYPES,
     REPORT_TYPES,
     SEGMENT_TYPES,
     TRIAL_TYPES,
@@ -175,7 +175,7 @@ def _read_head(unpacker: Any) -> tuple[Head, _Counts, _Rest]:
     for attribute in attributes.values():
         check_attribute(attribute)
     waiting = _column(unpacker, "waiting", "<i8", more[2])
-    return head, counts, _Rest(more[0], attributes, waiting, _columns(unpacker, OPEN_LEG_TYPES, more[3]))
+    return head, counts, _Rest(more[0], attributes, waiting, _columns(unpacker, OPEN_SEGMENT_TYPES, more[3]))
 
 
 def _read_group(unpacker: Any, d: int, first: int, counts: _Counts, head: Head) -> _Group:

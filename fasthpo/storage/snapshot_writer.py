@@ -21,10 +21,10 @@ A column is packed as in `packing`. The index of a report or leg is its place am
 A journal of the same generation and id holds what happened afterwards. Nothing in a file is ever executed.
 
 Loading takes at most 500 bytes of memory for each byte of a checkpoint, 50 for each byte of a journal, and 50 MB for
-conditions between parameters (see `cells`), whatever they say. For a checkpoint that is what trials take that are all
-alike, whose columns are 64 times smaller than their numbers: the columns, those of the table, which has room for twice
-as many, and a copy meanwhile. There is nothing of which each trial has an entry for each of something else, but the
-parameters, which stand in the file as often; metrics are kept only where a trial has one.
+conditions between parameters (`space/enumeration.py`), whatever they say. For a checkpoint that is what trials take
+that are all alike, whose columns are 64 times smaller than their numbers: the columns, those of the table, which has
+room for twice as many, and a copy meanwhile. There is nothing of which each trial has an entry for each of something
+else, but the parameters, which stand in the file as often; metrics are kept only where a trial has one.
 
 Version 1, which is read, too, had no failures.
 """
@@ -61,7 +61,7 @@ SEGMENT_TYPES = {
     "start": "<f8",
     "end": "<f8",
 }
-OPEN_LEG_TYPES = {"number": "<i8", "start": "<f8", "reports": "<i8"}
+OPEN_SEGMENT_TYPES = {"number": "<i8", "start": "<f8", "reports": "<i8"}
 COUNTS_UP = {"starts", "ends", "draws", "start", "end", "trial", "number"}  # stored as differences
 
 
@@ -75,7 +75,7 @@ class Head(NamedTuple):
 
 
 def write_snapshot(file: BinaryIO, frozen: Frozen, head: Head) -> Columns:
-    """Write a frozen history to a file; its columns, with which `thawing.check_written` compares the file.
+    """Write a frozen history to a file; its columns, with which `snapshot_reader.check_written` compares the file.
 
     Raises:
         OSError: the file can't be written.
@@ -106,7 +106,7 @@ def _head(frozen: Frozen, columns: Columns, head: Head) -> bytes:
         [len(frozen), len(columns.tell_order), len(columns.reports["trial"]), len(columns.segments["trial"])],
         [frozen.next_draw, json.dumps(frozen.attributes), len(frozen.waiting), len(frozen.open_segments)],
         _pack("number", np.array(frozen.waiting, np.int64), "<i8"),
-        *(_pack(name, column, dtype) for (name, dtype), column in zip(OPEN_LEG_TYPES.items(), opened, strict=True)),
+        *(_pack(name, column, dtype) for (name, dtype), column in zip(OPEN_SEGMENT_TYPES.items(), opened, strict=True)),
     )
 
 
@@ -130,14 +130,14 @@ def _groups(columns: Columns) -> Iterator[bytes]:
     groups = -(-n // GROUP)
     rank = np.full(n, -1, np.int64)
     rank[columns.tell_order] = np.arange(len(columns.tell_order))
-    all_reports, all_legs = _ByGroup(columns.reports, groups), _ByGroup(columns.segments, groups)
+    all_reports, all_segments = _ByGroup(columns.reports, groups), _ByGroup(columns.segments, groups)
     failed = np.array(sorted(columns.errors), np.int64)
     failures = np.array(sorted(columns.failures.items()), np.int64).reshape(-1, 2).T
     for group in range(groups):
         first, end = group * GROUP, min(n, (group + 1) * GROUP)
         some = slice(first, end)
         index, reports = all_reports.of(group)
-        segment_index, segments = all_legs.of(group)
+        segment_index, segments = all_segments.of(group)
         metrics = [(name, pack_column(column, "<f8")) for name, column in columns.metrics.columns(first, end)]
         numbers = failed[np.searchsorted(failed, first) : np.searchsorted(failed, end)]
         lengths, texts, size = pack_text([columns.errors[number] for number in numbers.tolist()])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from fasthpo.samplers.base import Sampler
-from fasthpo.strategies.asynchronous import AsynchronousLadders
+from fasthpo.strategies.asynchronous import AsynchronousBrackets
 from fasthpo.strategies.multi_fidelity import MultiFidelity
 from fasthpo.strategies.rungs import Plan, rung_resources
 
@@ -58,6 +58,6 @@ class ASHA(MultiFidelity):
     ) -> None:
         super().__init__(max_resource, min_resource, reduction_factor, sampler, resumable)
 
-    def _make_brackets(self) -> AsynchronousLadders:
+    def _make_brackets(self) -> AsynchronousBrackets:
         resources = rung_resources(self.min_resource, self.max_resource, self.reduction_factor)
-        return AsynchronousLadders([Plan(1, resources)], self.reduction_factor)
+        return AsynchronousBrackets([Plan(1, resources)], self.reduction_factor)

@@ -70,7 +70,7 @@ class _Rung:
         )
 
 
-class AsynchronousLadders:
+class AsynchronousBrackets:
     """Each plan is a ladder of rungs that never closes; new trials are shared out in proportion to the plans' sizes.
 
     A trial is promoted if it is among the best floor(n / eta) of the n at its rung and has not been before; the highest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from fasthpo.samplers.base import Sampler
-from fasthpo.strategies.asynchronous import AsynchronousLadders
+from fasthpo.strategies.asynchronous import AsynchronousBrackets
 from fasthpo.strategies.multi_fidelity import MultiFidelity
 from fasthpo.strategies.rungs import hyperband_plans
 from fasthpo.strategies.synchronous import SynchronousBrackets
@@ -64,7 +64,7 @@ class Hyperband(MultiFidelity):
     def options(self) -> dict[str, Any]:
         return {**super().options(), "asynchronous": self.asynchronous}
 
-    def _make_brackets(self) -> SynchronousBrackets | AsynchronousLadders:
+    def _make_brackets(self) -> SynchronousBrackets | AsynchronousBrackets:
         plans = hyperband_plans(self.min_resource, self.max_resource, self.reduction_factor)
-        kind = AsynchronousLadders if self.asynchronous else SynchronousBrackets
+        kind = AsynchronousBrackets if self.asynchronous else SynchronousBrackets
         return kind(plans, self.reduction_factor)

@@ -10,7 +10,7 @@ from fasthpo.errors import InvalidValue
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.random import RandomSampler
 from fasthpo.space.parameter import LARGEST_INTEGER
-from fasthpo.strategies.asynchronous import AsynchronousLadders
+from fasthpo.strategies.asynchronous import AsynchronousBrackets
 from fasthpo.strategies.base import NextLeg, Strategy
 from fasthpo.strategies.rungs import Plan
 from fasthpo.strategies.summary import RungStatistics, progress, rung_statistics, schedule
@@ -70,9 +70,9 @@ class MultiFidelity(Strategy):
             )
         self.resumable = check_flag("resumable", resumable)
         self._table: TrialTable | None = None
-        self._brackets: SynchronousBrackets | AsynchronousLadders = self._make_brackets()
+        self._brackets: SynchronousBrackets | AsynchronousBrackets = self._make_brackets()
 
-    def _make_brackets(self) -> SynchronousBrackets | AsynchronousLadders:
+    def _make_brackets(self) -> SynchronousBrackets | AsynchronousBrackets:
         raise NotImplementedError
 
     @property
@@ -151,7 +151,7 @@ class MultiFidelity(Strategy):
         options.pop("resumable", None)
         head = ", ".join(f"{name}={value}" for name, value in options.items())
         lines = [f"{type(self).__name__}: {head}, {type(self.sampler).__name__}"]
-        lines += schedule(self.plans, self.reduction_factor, isinstance(self._brackets, AsynchronousLadders))
+        lines += schedule(self.plans, self.reduction_factor, isinstance(self._brackets, AsynchronousBrackets))
         if self._table is not None and len(self._table):
             lines += ["", *progress(self._table, self.rung_statistics())]
         return "\n".join(lines)

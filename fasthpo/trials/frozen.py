@@ -28,7 +28,7 @@ class Columns(NamedTuple):
         metrics: of the trials.
         tell_order: int64 (finished,).
         reports: trial, step and value (reports,) in the order in which they came.
-        legs: by name, the columns of the legs that have ended.
+        segments: by name, the columns of the segments that have ended.
         errors: by trial number.
         failures: by trial number, as in `Reports`.
     """
@@ -53,7 +53,7 @@ class Frozen:
 
     Attributes:
         waiting, next_draw, attributes: as those of the history.
-        open_legs: of the running trials, (number, start, reports), as in `OpenLeg`.
+        open_segments: of the running trials, (number, start, reports), as in `OpenSegment`.
     """
 
     def __init__(self, history: History) -> None:

@@ -32,7 +32,7 @@ def rebuild(
         space, direction: of the study.
         columns: the trials.
         waiting: the numbers of those that wait, in the order in which they will be asked.
-        open_legs: (number, start, reports) of the running ones under a multi-fidelity strategy, as in `OpenLeg`.
+        open_segments: (number, start, reports) of the running ones under a multi-fidelity strategy, see `OpenSegment`.
     """
     table = TrialTable(space, direction)
     table.restore({"params": columns.params, **columns.trials, "tell_order": columns.tell_order})

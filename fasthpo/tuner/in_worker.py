@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from fasthpo.errors import InvalidValue, NotCopyable, TrialStateError
 from fasthpo.execution.messages import Says
-from fasthpo.execution.remote_trial import current_line
+from fasthpo.execution.remote_trial import current_channel
 from fasthpo.tuner.config import TunerConfig
 from fasthpo.tuner.early_stopping import EarlyStopping
 
@@ -54,7 +54,7 @@ class TunerInWorker:
 
     def stop(self) -> None:
         """As `HyperparameterTuner.stop`; from an objective that is running."""
-        line = current_line()
+        line = current_channel()
         if line is None:
             raise TrialStateError("in a worker, tuner.stop() can be called by a running objective only")
         line.send([Says.STOP])

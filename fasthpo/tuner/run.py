@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fasthpo.errors import AllTrialsFailed, SpaceExhausted
 from fasthpo.execution.backends.base import Backend, Ended, FailureKind
 from fasthpo.execution.interrupts import Interrupts, interruption_behind
-from fasthpo.execution.study_server import Desk
+from fasthpo.execution.study_server import StudyServer
 from fasthpo.study.study import Study
 from fasthpo.system.headline import headline, headline_of, without_numbers
 from fasthpo.system.log import logger
@@ -30,7 +30,7 @@ class Run:
         study: asked and told.
         config: when to end.
         backend: where trials run.
-        desk: what passes on their reports.
+        server: what passes on their reports.
         retries: how often a trial is tried again, by what made it fail; a kind that is not there, once if other trials
             may have used the same GPU.
         notify: calls a hook of all callbacks.
@@ -46,7 +46,7 @@ class Run:
         study: Study,
         config: TunerConfig,
         backend: Backend,
-        desk: Desk,
+        server: StudyServer,
         retries: Mapping[FailureKind, int],
         notify: Callable[..., None],
         interrupts: Interrupts,
@@ -57,7 +57,7 @@ class Run:
         self._study = study
         self._config = config
         self._backend = backend
-        self._desk = desk
+        self._server = server
         self._retries = retries
         self._notify = notify
         self._interrupts = interrupts
@@ -146,7 +146,7 @@ class Run:
     def _start_again(self, number: int) -> None:
         """Start a trial anew that was running when a signal ended an earlier run."""
         if self._is_running(number):
-            self._desk.repeat(number)
+            self._server.repeat(number)
             trial = self._running[number] = self._study.trials[number]
             self._interrupts.allow()
             self._notify("on_trial_start", trial)
@@ -180,7 +180,7 @@ class Run:
 
     def _settle(self) -> None:
         """Tell the study and the callbacks how the next of the trials that have ended did."""
-        ended = self._desk.end(self._ended.popleft())
+        ended = self._server.end(self._ended.popleft())
         trial = self._running[ended.number]
         self._nothing = None
         if self._is_running(trial.number) and self._is_tried_again(trial, ended):
@@ -254,7 +254,7 @@ class Run:
         if failures[kind] >= self._retries.get(kind, int(ended.shared)):
             return False
         failures[kind] += 1
-        self._desk.repeat(trial.number)
+        self._server.repeat(trial.number)
         self._notify("on_trial_retried", trial, ended.error)
         self._backend.submit(trial, alone=kind is FailureKind.CUDA_MEMORY)
         return True
@@ -277,7 +277,7 @@ class Run:
             logger.exception("while the run was broken off because of %r", raised)
         for ended in self._ended:
             if ended.number in self._running and self._is_running(ended.number):
-                self._tell(self._desk.end(ended))
+                self._tell(self._server.end(ended))
         interrupted = isinstance(raised, KeyboardInterrupt)
         if not interrupted and interruption_behind(raised, handled) is not None:
             # a signal ends the program: what was running is run again later, as if the program had been killed

@@ -15,7 +15,7 @@ from fasthpo.execution.forks import forks_end
 from fasthpo.execution.interrupts import Interrupts
 from fasthpo.execution.objective import Objective
 from fasthpo.execution.options import Execution
-from fasthpo.execution.study_server import Desk
+from fasthpo.execution.study_server import StudyServer
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.random import RandomSampler
 from fasthpo.space.search_space import SearchSpace
@@ -386,13 +386,13 @@ class HyperparameterTuner:
     def _run_trials(
         self, objective: Objective, execution: Execution, interrupts: Interrupts, progress: Progress
     ) -> StopReason:
-        desk = Desk(self._study, self.stop)
+        server = StudyServer(self._study, self.stop)
         metric = self._config.objective_metric
-        with execution.make_backend(objective, metric, desk, interrupts) as made:
+        with execution.make_backend(objective, metric, server, interrupts) as made:
             if not made.breaks_off:
                 interrupts.count_first(2, made.wake)
             run = Run(
-                self._study, self._config, made, desk, execution.retries, self._notify, interrupts,
+                self._study, self._config, made, server, execution.retries, self._notify, interrupts,
                 self._stop.is_set, progress.update, self._left,
             )  # fmt: skip
             return run.to_the_end()

@@ -20,18 +20,18 @@ import pytest
 from fasthpo.execution import connection as wires
 from fasthpo.execution import greeting
 from fasthpo.execution.backends.base import Ended
-from fasthpo.execution.connection import LOOPBACK, Connected, Gone, Said, Switchboard, Wire, connect
+from fasthpo.execution.connection import LOOPBACK, Connected, Connection, ConnectionServer, Gone, Said, connect
 from fasthpo.execution.messages import CorruptMessage, Reader, Says, pack, pack_ended, unpack_ended
 
 
 @pytest.fixture
-def board() -> Iterator[Switchboard]:
-    made = Switchboard()
+def board() -> Iterator[ConnectionServer]:
+    made = ConnectionServer()
     yield made
     made.close()
 
 
-def connected(board: Switchboard) -> tuple[Wire, Wire]:
+def connected(board: ConnectionServer) -> tuple[Connection, Connection]:
     """The two ends of a connection: the worker's, and the run's."""
     wire = connect([LOOPBACK], board.port, board.key)
     while True:
@@ -40,14 +40,14 @@ def connected(board: Switchboard) -> tuple[Wire, Wire]:
                 return wire, event.wire
 
 
-def assert_open(wire: Wire, other: Wire, board: Switchboard) -> None:
+def assert_open(wire: Connection, other: Connection, board: ConnectionServer) -> None:
     """It still carries messages."""
     wire.send([Says.READY])
     assert board.wait(10.0) == [Said(other, [Says.READY])]
 
 
 @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps, lambda wire: copy.deepcopy({"a": [wire]})])
-def test_a_connection_is_not_copied_and_stays_open(way: object, board: Switchboard) -> None:
+def test_a_connection_is_not_copied_and_stays_open(way: object, board: ConnectionServer) -> None:
     wire, other = connected(board)
     with pytest.raises(TypeError, match="a connection can't be copied or pickled"):
         way(wire)  # type: ignore[operator]
@@ -58,7 +58,7 @@ def test_a_connection_is_not_copied_and_stays_open(way: object, board: Switchboa
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_connection_that_was_closed_closes_no_other_file_when_it_is_collected(
-    times: int, board: Switchboard, tmp_path: Path
+    times: int, board: ConnectionServer, tmp_path: Path
 ) -> None:
     wire, _ = connected(board)
     number = wire.socket.fileno()
@@ -75,7 +75,7 @@ def test_a_connection_that_was_closed_closes_no_other_file_when_it_is_collected(
 
 
 def test_a_connection_that_breaks_while_it_is_made_closes_nothing_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, board: Switchboard
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, board: ConnectionServer
 ) -> None:
     numbers: list[int] = []
 
@@ -96,7 +96,7 @@ def test_a_connection_that_breaks_while_it_is_made_closes_nothing_twice(
         os.close(one)
 
 
-def test_who_does_not_know_the_key_is_not_let_in(board: Switchboard) -> None:
+def test_who_does_not_know_the_key_is_not_let_in(board: ConnectionServer) -> None:
     with pytest.raises(OSError, match="the study can't be reached from this worker"):
         connect([LOOPBACK], board.port, b"another key")
     wire, other = connected(board)
@@ -107,7 +107,7 @@ def test_who_does_not_know_the_key_is_not_let_in(board: Switchboard) -> None:
 # --- strangers
 
 
-def callers(board: Switchboard, count: int, say: bytes, held: ExitStack) -> list[socket.socket]:
+def callers(board: ConnectionServer, count: int, say: bytes, held: ExitStack) -> list[socket.socket]:
     made = [held.enter_context(socket.create_connection((LOOPBACK, board.port), 10.0)) for _ in range(count)]
     for one in made:
         one.sendall(say)
@@ -132,10 +132,10 @@ def is_hung_up(one: socket.socket) -> bool:
     [(8, b""), (80, b""), (80, bytes(63)), (300, b"\x00")],
     ids=["eight", "eighty", "all but one byte", "more than are waited for"],
 )
-def test_strangers_who_are_silent_keep_no_worker_out(count: int, say: bytes, board: Switchboard) -> None:
+def test_strangers_who_are_silent_keep_no_worker_out(count: int, say: bytes, board: ConnectionServer) -> None:
     with ExitStack() as held:
         callers(board, count, say, held)
-        made: list[Wire] = []
+        made: list[Connection] = []
         thread = threading.Thread(target=lambda: made.append(connect([LOOPBACK], board.port, board.key)), daemon=True)
         thread.start()
         thread.join(20.0)
@@ -145,7 +145,7 @@ def test_strangers_who_are_silent_keep_no_worker_out(count: int, say: bytes, boa
 
 def test_strangers_who_are_silent_or_slow_are_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(greeting, "_SECONDS", 0.3)
-    board = Switchboard()
+    board = ConnectionServer()
     with ExitStack() as held:
         held.callback(board.close)
         silent, slow = callers(board, 2, b"", held)
@@ -162,7 +162,7 @@ def test_strangers_who_are_silent_or_slow_are_hung_up(monkeypatch: pytest.Monkey
         assert is_hung_up(slow)
 
 
-def test_of_a_stranger_few_bytes_are_read(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_stranger_few_bytes_are_read(board: ConnectionServer, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
     class Counting(socket.socket):
@@ -181,7 +181,7 @@ def test_of_a_stranger_few_bytes_are_read(board: Switchboard, monkeypatch: pytes
 
 
 def test_workers_get_in_once_a_process_has_files_to_open_again(
-    board: Switchboard, monkeypatch: pytest.MonkeyPatch
+    board: ConnectionServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accept, failures = socket.socket.accept, iter(range(3))
 
@@ -197,7 +197,7 @@ def test_workers_get_in_once_a_process_has_files_to_open_again(
     one.close()
 
 
-def test_a_run_that_does_not_know_the_key_is_not_believed(board: Switchboard) -> None:
+def test_a_run_that_does_not_know_the_key_is_not_believed(board: ConnectionServer) -> None:
     """Who listens in the run's place, and sends back what it was sent, gets no further."""
     with socket.create_server((LOOPBACK, 0)) as server:
 
@@ -218,7 +218,7 @@ def test_a_run_that_does_not_know_the_key_is_not_believed(board: Switchboard) ->
 # --- messages that do not end, or are more than they seem
 
 
-def events_of(board: Switchboard, wanted: type, seconds: float = 20.0) -> list[Any]:
+def events_of(board: ConnectionServer, wanted: type, seconds: float = 20.0) -> list[Any]:
     """What happens until there is an event of a kind."""
     found: list[Any] = []
     until = time.monotonic() + seconds
@@ -230,7 +230,7 @@ def events_of(board: Switchboard, wanted: type, seconds: float = 20.0) -> list[A
 
 @pytest.mark.parametrize("way", ["silent", "slow"])
 def test_who_begins_a_message_and_does_not_go_on_is_given_up(
-    way: str, board: Switchboard, monkeypatch: pytest.MonkeyPatch
+    way: str, board: ConnectionServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wires, "_MESSAGE_SECONDS", 0.5)
     (stuck, at_stuck), (good, at_good) = connected(board), connected(board)
@@ -260,7 +260,7 @@ def test_who_begins_a_message_and_does_not_go_on_is_given_up(
     good.close()
 
 
-def test_a_long_message_takes_its_time(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_message_takes_its_time(board: ConnectionServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if the run does something else meanwhile."""
     monkeypatch.setattr(wires, "_MESSAGE_SECONDS", 0.2)
     one, other = connected(board)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fasthpo.execution.exclusive_queue import Turns
+from fasthpo.execution.exclusive_queue import ExclusiveQueue
 
 
 def test_one_that_is_to_be_alone() -> None:
-    turns: Turns[str] = Turns()
+    turns: ExclusiveQueue[str] = ExclusiveQueue()
     assert turns.take() == [] and turns.running == 0
     for name in "ab":
         turns.add(name)

@@ -16,7 +16,7 @@ import pytest
 
 from fasthpo import HyperparameterCallback, InvalidValue, Trial, WorkersFailed
 from fasthpo.execution.backends.base import Ended
-from fasthpo.execution.connection import Switchboard, Wire, connect
+from fasthpo.execution.connection import Connection, ConnectionServer, connect
 from fasthpo.execution.messages import Says, Told, pack_ended
 from tests.execution.test_worker_faults import posix, segfault, wait_until_gone
 from tests.support.backends import Recorder
@@ -228,12 +228,12 @@ def test_trials_that_had_not_begun_are_not_lost() -> None:
 def test_what_a_trial_said_before_its_executor_broke_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if the run hears of the end first."""
     told = threading.Event()
-    read = Switchboard.read
+    read = ConnectionServer.read
 
-    def late(board: Switchboard, wire: Wire) -> list[Any]:
+    def late(board: ConnectionServer, wire: Connection) -> list[Any]:
         return [] if told.is_set() and wire.socket.gettimeout() else read(board, wire)
 
-    monkeypatch.setattr(Switchboard, "read", late)
+    monkeypatch.setattr(ConnectionServer, "read", late)
     threads: list[threading.Thread] = []
 
     class Hasty(Broken):

@@ -489,7 +489,7 @@ def test_a_stranger_is_not_let_in() -> None:
         def on_study_start(self, config: Any) -> None:
             from fasthpo.execution import connection as wire
 
-            original = wire.Switchboard.__init__
+            original = wire.ConnectionServer.__init__
 
             def visited(board: Any, *arguments: Any) -> None:
                 original(board, *arguments)
@@ -499,8 +499,8 @@ def test_a_stranger_is_not_let_in() -> None:
                     if k:
                         one.sendall(pack([Says.HELLO, 1]) * k)
 
-            wire.Switchboard.__init__ = visited  # type: ignore[method-assign]
-            self.restore = lambda: setattr(wire.Switchboard, "__init__", original)
+            wire.ConnectionServer.__init__ = visited  # type: ignore[method-assign]
+            self.restore = lambda: setattr(wire.ConnectionServer, "__init__", original)
 
         def on_study_end(self, config: Any, statistics: Any) -> None:
             self.restore()

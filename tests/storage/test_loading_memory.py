@@ -1,4 +1,4 @@
-"""What memory loading a study takes is bounded by the sizes of its files, as `storage/snapshot.py` says."""
+"""What memory loading a study takes is bounded by the sizes of its files, as `storage/snapshot_writer.py` says."""
 
 from __future__ import annotations
 

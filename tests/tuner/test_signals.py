@@ -272,8 +272,11 @@ def test_ctrl_c_in_a_tuner_inside_of_another_ends_both(kind: str, own: bool) -> 
         signal.signal(signal.SIGINT, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
 
     class Interrupting(HyperparameterCallback):
+        completed = 0
+
         def on_trial_complete(self, trial: Trial) -> None:
-            if trial.number == 2:
+            self.completed += 1
+            if self.completed == 3:
                 signal.raise_signal(signal.SIGINT)
 
     inner: list[Any] = []

@@ -14,15 +14,24 @@ from typing import Any, NamedTuple
 from fasthpo.errors import TrialStateError, WorkersFailed
 from fasthpo.execution.backends.base import Backend, Ended, FailureKind, Job, Limits
 from fasthpo.execution.backends.processes import Processes
-from fasthpo.execution.connection import LOOPBACK, Gone, Said, Switchboard, Wire, WireLine, connect, fetch
+from fasthpo.execution.connection import (
+    LOOPBACK,
+    Connection,
+    ConnectionChannel,
+    ConnectionServer,
+    Gone,
+    Said,
+    connect,
+    fetch,
+)
 from fasthpo.execution.devices import Slot
-from fasthpo.execution.exclusive_queue import Turns
+from fasthpo.execution.exclusive_queue import ExclusiveQueue
 from fasthpo.execution.following import follow_starter
-from fasthpo.execution.gpu_memory import Tidier
+from fasthpo.execution.gpu_memory import MemoryCleaner
 from fasthpo.execution.main_module import Source, own_main, remove_files, use_main
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
 from fasthpo.execution.pool import Given, Pool, in_a_line, is_local, workers_of
-from fasthpo.execution.study_server import Desk
+from fasthpo.execution.study_server import StudyServer
 from fasthpo.execution.unpickling import Unloadable, load
 from fasthpo.execution.worker_main import work
 from fasthpo.system.forked import renew_in_forked
@@ -59,13 +68,13 @@ class _Loaded(NamedTuple):
 
 _loaded: _Loaded | None = None
 _loading = threading.Lock()  # Dask's workers have several threads
-_tidier = Tidier()
+_tidier = MemoryCleaner()
 _follows = False  # whether this process ends with the one that has started it
 renew_in_forked(sys.modules[__name__], _loading=threading.Lock, _follows=bool)
 _wires = threading.local()  # .wire: the connection that this thread has; .run: the key of the run it leads to
 
 
-def _connected(task: Task) -> WireLine:
+def _connected(task: Task) -> ConnectionChannel:
     """A line to the study: the connection of this thread's last trial, if that was of the same run."""
     wire = _wires.wire if getattr(_wires, "run", None) == task.key else None
     if wire is None or not wire.is_silent():
@@ -74,7 +83,7 @@ def _connected(task: Task) -> WireLine:
         _wires.run = None
         _wires.wire = wire = connect(task.hosts, task.port, task.key)
         _wires.run = task.key
-    return WireLine(wire)
+    return ConnectionChannel(wire)
 
 
 def run_task(packed: bytes) -> None:
@@ -127,7 +136,7 @@ def _load(task: Task) -> Any:
 class _Relay:
     """Passes the messages of a trial in a process of its own on to the study."""
 
-    def __init__(self, line: WireLine) -> None:
+    def __init__(self, line: ConnectionChannel) -> None:
         self._line = line
 
     def take(self, number: int, message: Message) -> Message | None:
@@ -138,7 +147,7 @@ class _Relay:
         return None
 
 
-def _in_own_process(task: Task, objective: bytes, line: WireLine) -> Ended:
+def _in_own_process(task: Task, objective: bytes, line: ConnectionChannel) -> Ended:
     """As `work`, in a process that can be ended."""
     pool = Processes(objective, task.metric, _Relay(line), [Slot()], task.limits)
     with pool:
@@ -172,7 +181,7 @@ class Tasks(Backend):
     Args:
         objective: pickled by cloudpickle.
         metric: which entry of a mapping is the objective's value.
-        desk: the study's.
+        server: the study's.
         executor: stays the caller's, and is not shut down; or a function without arguments that makes one, which is
             replaced when it breaks.
         workers: how many tasks it is given at the same time; None for as many as it says that it has workers.
@@ -180,16 +189,22 @@ class Tasks(Backend):
     """
 
     def __init__(
-        self, objective: bytes, metric: str | None, desk: Desk, executor: Given, workers: int | None, limits: Limits
+        self,
+        objective: bytes,
+        metric: str | None,
+        server: StudyServer,
+        executor: Given,
+        workers: int | None,
+        limits: Limits,
     ) -> None:
         self._objective = objective
-        self._desk = desk
+        self._server = server
         self._pool = Pool(executor)
         try:
             self._workers = workers_of(self._pool.executor) if workers is None else workers
             self._local = is_local(self._pool.executor)
             hosts = (LOOPBACK,) if self._local else _hosts()
-            self._board = Switchboard(LOOPBACK if self._local else "")
+            self._board = ConnectionServer(LOOPBACK if self._local else "")
         except BaseException:
             self._pool.close()
             raise
@@ -204,11 +219,11 @@ class Tasks(Backend):
             Job(0, 0, {}, None, 0),
             self._local,
         )
-        self._turns: Turns[Job] = Turns()
+        self._turns: ExclusiveQueue[Job] = ExclusiveQueue()
         self._running: dict[int, _Running] = {}  # by ticket
         self._begun: set[int] = set()  # tickets of those that a worker has begun
         self._ticket = 0
-        self._wired: dict[Wire, int] = {}  # the ticket of the job that speaks through it
+        self._wired: dict[Connection, int] = {}  # the ticket of the job that speaks through it
         self._ended: list[Ended] = []
 
     @property
@@ -284,7 +299,7 @@ class Tasks(Backend):
                     case Gone(_, error):
                         self._on_gone(wire, error)
 
-    def _on_message(self, wire: Wire, message: Message) -> None:
+    def _on_message(self, wire: Connection, message: Message) -> None:
         try:
             match message:
                 case [Says.HELLO, int(ticket)]:
@@ -305,7 +320,7 @@ class Tasks(Backend):
         except OSError:  # it is lost, which its future will say
             pass
 
-    def _on_news(self, wire: Wire, ticket: int, message: Message) -> None:
+    def _on_news(self, wire: Connection, ticket: int, message: Message) -> None:
         number = self._running[ticket].job.number
         reply: Message | None = [Told.REPLY, True]
         match message:
@@ -314,11 +329,11 @@ class Tasks(Backend):
             case [Says.DONE, result]:
                 self._end(ticket, unpack_ended(result, number))
             case _:
-                reply = self._desk.take(number, message)
+                reply = self._server.take(number, message)
         if reply is not None:
             wire.send(reply)
 
-    def _on_gone(self, wire: Wire, error: CorruptMessage | None) -> None:
+    def _on_gone(self, wire: Connection, error: CorruptMessage | None) -> None:
         """A connection has ended. That says nothing of its trial, unless it was for what it sent."""
         self._board.hang_up(wire)
         ticket = self._wired.pop(wire, 0)

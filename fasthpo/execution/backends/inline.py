@@ -12,7 +12,7 @@ from fasthpo.execution.gpu_memory import free_gpu_memory
 from fasthpo.execution.initializing import Initializer
 from fasthpo.execution.interrupts import Interrupts, interruption_behind
 from fasthpo.execution.objective import Objective
-from fasthpo.execution.study_server import Desk
+from fasthpo.execution.study_server import StudyServer
 from fasthpo.trials.trial import Trial
 
 
@@ -23,7 +23,7 @@ class Inline(Backend):
     Args:
         objective: what to call.
         metric: which entry of a mapping is the objective's value.
-        desk: the study's.
+        server: the study's.
         interrupts: says when Ctrl-C may be raised.
         initializer: called before the first trial.
     """
@@ -34,13 +34,13 @@ class Inline(Backend):
         self,
         objective: Objective,
         metric: str | None,
-        desk: Desk,
+        server: StudyServer,
         interrupts: Interrupts,
         initializer: Initializer | None = None,
     ) -> None:
         self._objective = objective
         self._metric = metric
-        self._desk = desk
+        self._server = server
         self._interrupts = interrupts
         self._initializer = initializer
         self._waiting: deque[Trial] = deque()
@@ -59,7 +59,7 @@ class Inline(Backend):
         return 1
 
     def submit(self, trial: Trial, alone: bool = False) -> None:
-        self._waiting.append(self._desk.handle(trial))
+        self._waiting.append(self._server.handle(trial))
 
     def wait(self, timeout: float | None = None) -> list[Ended]:
         free_gpu_memory()  # of the trial before, whose exception, and all that its frames hold, is let go by now

@@ -15,10 +15,10 @@ from typing import NamedTuple, Protocol
 
 from fasthpo.errors import WorkersFailed
 from fasthpo.execution.backends.base import Backend, Ended, FailureKind, Job, Limits
-from fasthpo.execution.connection import Gone, Said, Switchboard, Wire
+from fasthpo.execution.connection import Connection, ConnectionServer, Gone, Said
 from fasthpo.execution.devices import Slot, environment
-from fasthpo.execution.following import Guard
-from fasthpo.execution.limits import Watch, Worker
+from fasthpo.execution.following import Watchdog
+from fasthpo.execution.limits import LimitWatcher, Worker
 from fasthpo.execution.main_module import remove_files
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, outline, unpack_ended
 from fasthpo.execution.worker_main import Order
@@ -30,7 +30,7 @@ _STILLBORN = 3  # workers in a row that ended before they were ready, after whic
 
 
 class TakesMessages(Protocol):
-    """What takes the messages of trials: the study's `Desk`, or a relay to it."""
+    """What takes the messages of trials: the study's `StudyServer`, or a relay to it."""
 
     def take(self, number: int, message: Message) -> Message | None: ...
 
@@ -47,24 +47,24 @@ class Processes(Backend):
     Args:
         objective: pickled by cloudpickle.
         metric: which entry of a mapping is the objective's value.
-        desk: takes the trials' messages.
+        server: takes the trials' messages.
         slots: where workers run, one each.
         limits: what a trial may take.
     """
 
     def __init__(
-        self, objective: bytes, metric: str | None, desk: TakesMessages, slots: Sequence[Slot], limits: Limits
+        self, objective: bytes, metric: str | None, server: TakesMessages, slots: Sequence[Slot], limits: Limits
     ) -> None:
         self._objective = objective
         self._metric = metric
-        self._desk = desk
+        self._server = server
         self._slots = slots
-        self._watch = Watch(limits)
-        self._board = Switchboard()
-        self._guard = Guard()
+        self._watch = LimitWatcher(limits)
+        self._board = ConnectionServer()
+        self._guard = Watchdog()
         self._workers: dict[int, Worker] = {}  # by slot
         self._named: dict[int, Worker] = {}  # those that have not introduced themselves yet
-        self._wired: dict[Wire, Worker] = {}
+        self._wired: dict[Connection, Worker] = {}
         self._started = 0
         self._stillborn = 0
         self._jobs: deque[Job] = deque()  # that wait for a worker
@@ -170,7 +170,7 @@ class Processes(Backend):
 
     # --- what workers say
 
-    def _on_message(self, wire: Wire, message: Message) -> None:
+    def _on_message(self, wire: Connection, message: Message) -> None:
         worker = self._wired.get(wire)
         try:
             if worker is None:
@@ -181,7 +181,7 @@ class Processes(Backend):
                 raise CorruptMessage(f"it said {outline(message)} when it had no trial")
             elif message[0] == Says.DONE:
                 self._done(worker, worker.job, message)
-            elif (reply := self._desk.take(worker.job.number, message)) is not None:
+            elif (reply := self._server.take(worker.job.number, message)) is not None:
                 wire.send(reply)
         except CorruptMessage as error:
             self._on_gone(wire, error)
@@ -190,7 +190,7 @@ class Processes(Backend):
         except OSError:  # it was lost while it waited for a reply, which is noticed in a moment
             pass
 
-    def _greet(self, wire: Wire, message: Message) -> None:
+    def _greet(self, wire: Connection, message: Message) -> None:
         match message:
             case [Says.HELLO, int(name)] if name in self._named:
                 worker = self._wired[wire] = self._named.pop(name)
@@ -225,7 +225,7 @@ class Processes(Backend):
         self._ended.append(replace(ended, shared=shared))
         worker.job = None
 
-    def _on_gone(self, wire: Wire, error: CorruptMessage | None) -> None:
+    def _on_gone(self, wire: Connection, error: CorruptMessage | None) -> None:
         self._board.hang_up(wire)
         worker = self._wired.pop(wire, None)
         if worker is not None:

@@ -23,12 +23,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fasthpo.errors import TrialStateError, WorkersFailed
 from fasthpo.execution.backends.base import Backend, Ended, FailureKind, Job, Limits
-from fasthpo.execution.gpu_memory import Tidier
+from fasthpo.execution.gpu_memory import MemoryCleaner
 from fasthpo.execution.limits import over_memory
 from fasthpo.execution.main_module import Source, own_main, remove_files, use_main
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
 from fasthpo.execution.remote_trial import read_reply
-from fasthpo.execution.study_server import Desk
+from fasthpo.execution.study_server import StudyServer
 from fasthpo.execution.unpickling import Unloadable, load
 from fasthpo.execution.worker_main import work
 from fasthpo.system.forked import renew_in_forked
@@ -44,7 +44,7 @@ _MOST = 100_000  # trials that may wait for the actor at the same time
 _REFRESH = 10.0  # seconds between two looks at how large the cluster is
 
 
-class Mailbox:
+class MessageQueue:
     """The actor between trials and the driver."""
 
     def __init__(self) -> None:
@@ -95,11 +95,11 @@ class _Loaded(NamedTuple):
 
 
 _loaded: _Loaded | None = None
-_tidier = Tidier()
+_tidier = MemoryCleaner()
 
 
-class _MailLine:
-    """A `Line` through the mailbox. Reports wait for a moment, so that many go at once; nothing overtakes."""
+class _MessageChannel:
+    """A `Channel` through the mailbox. Reports wait for a moment, so that many go at once; nothing overtakes."""
 
     def __init__(self, mailbox: Any, job: Job) -> None:
         self._mailbox = mailbox
@@ -162,7 +162,7 @@ def _run(run: bytes, reference: Any, job: Job) -> Message:
     else:
         use_main(_loaded.main)
     order = _loaded.order
-    line = _MailLine(order.mailbox, job)
+    line = _MessageChannel(order.mailbox, job)
     if order.limits.seconds is not None:
         line.request([Says.READY])  # from now on the time counts
     over = threading.Event()
@@ -201,7 +201,7 @@ class RayTasks(Backend):
     Args:
         objective: pickled by cloudpickle.
         metric: which entry of a mapping is the objective's value.
-        desk: the study's.
+        server: the study's.
         workers: how many tasks Ray is given at the same time; None for as many as fit into the cluster.
         needs: what a trial needs, by Ray's names: "CPU", "GPU", "memory" in bytes, or the cluster's own.
         limits: what a trial may take.
@@ -214,13 +214,13 @@ class RayTasks(Backend):
         self,
         objective: bytes,
         metric: str | None,
-        desk: Desk,
+        server: StudyServer,
         workers: int | None,
         needs: Mapping[str, float],
         limits: Limits,
     ) -> None:
         self._needs = needs
-        self._desk = desk
+        self._server = server
         self._limits = limits
         self._workers = workers
         self._tasks: dict[Any, tuple[int, int]] = {}  # trial and ticket, by reference
@@ -240,7 +240,7 @@ class RayTasks(Backend):
                     "grow, say how many trials are to run at the same time, workers=..."
                 )
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-            actor = ray.remote(Mailbox).options(
+            actor = ray.remote(MessageQueue).options(
                 num_cpus=0, max_restarts=-1, max_concurrency=_MOST, scheduling_strategy=here
             )
             self._mailbox = actor.remote()
@@ -322,7 +322,7 @@ class RayTasks(Backend):
                     case [Says.OVER, int(taken)]:
                         self._condemn(over_memory(number, taken, self._limits.bytes or 0))
                     case _:
-                        reply = self._desk.take(number, message)
+                        reply = self._server.take(number, message)
         except CorruptMessage as error:
             why = f"its worker process was ended, because {error}"
             self._condemn(Ended(number, failure=FailureKind.LOST, error=why))

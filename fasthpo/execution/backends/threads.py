@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from fasthpo.execution.attempt import failed, forget_peak, run_attempt
 from fasthpo.execution.backends.base import Backend, Ended
-from fasthpo.execution.exclusive_queue import Turns
+from fasthpo.execution.exclusive_queue import ExclusiveQueue
 from fasthpo.execution.gpu_memory import free_gpu_memory
 from fasthpo.execution.initializing import Initializer
 from fasthpo.execution.objective import Objective
-from fasthpo.execution.study_server import Desk
+from fasthpo.execution.study_server import StudyServer
 from fasthpo.trials.trial import Trial
 
 
@@ -35,7 +35,7 @@ class Threads(Backend):
     Args:
         objective: what to call.
         metric: which entry of a mapping is the objective's value.
-        desk: the study's.
+        server: the study's.
         workers: how many threads.
         initializer: called in each of them.
     """
@@ -44,16 +44,16 @@ class Threads(Backend):
         self,
         objective: Objective,
         metric: str | None,
-        desk: Desk,
+        server: StudyServer,
         workers: int,
         initializer: Initializer | None = None,
     ) -> None:
         self._objective = objective
         self._metric = metric
-        self._desk = desk
+        self._server = server
         self._workers = workers
         self._initializer = initializer
-        self._turns: Turns[_Attempt] = Turns()
+        self._turns: ExclusiveQueue[_Attempt] = ExclusiveQueue()
         self._jobs: queue.SimpleQueue[_Attempt | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Ended | BaseException | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -65,7 +65,7 @@ class Threads(Backend):
 
     def submit(self, trial: Trial, alone: bool = False) -> None:
         shared = self._workers > 1 and not alone
-        self._turns.add(_Attempt(self._desk.handle(trial), shared), alone)
+        self._turns.add(_Attempt(self._server.handle(trial), shared), alone)
 
     def _start(self) -> None:
         if not self._turns.running:  # else others are using the GPU, and their peak is being measured

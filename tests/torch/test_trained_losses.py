@@ -179,7 +179,7 @@ def test_checkpoints_from_before_the_loss_was_saved(tmp_path: Path) -> None:
     (tmp_path / "training.pt").unlink()
     make(1).train()
     state = torch.load(tmp_path / "training.pt", weights_only=True)
-    assert state["fasthpo"] == 2
+    assert state["fasthpo"] == 3
     del state["loss"]
     state["early_stopping"]["weights"] = state["early_stopping"]["weights"]["model"]
     torch.save({**state, "fasthpo": 1}, tmp_path / "training.pt")

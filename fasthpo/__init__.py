@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fasthpo.pruners.successive_halving import SuccessiveHalvingPruner as SuccessiveHalvingPruner
     from fasthpo.pruners.threshold import ThresholdPruner as ThresholdPruner
     from fasthpo.pruners.wilcoxon import WilcoxonPruner as WilcoxonPruner
+    from fasthpo.samplers.auto import AutoSampler as AutoSampler
     from fasthpo.samplers.base import Sampler as Sampler
     from fasthpo.samplers.cma_es import CmaEsSampler as CmaEsSampler
     from fasthpo.samplers.grid import GridSampler as GridSampler
@@ -116,6 +117,7 @@ _HOMES = {
     "pruners.threshold": ["ThresholdPruner"],
     "pruners.wilcoxon": ["WilcoxonPruner"],
     "tuner.results": ["StopReason", "StudyStatistics", "TuningResult"],
+    "samplers.auto": ["AutoSampler"],
     "samplers.base": ["Sampler"],
     "samplers.cma_es": ["CmaEsSampler"],
     "samplers.grid": ["GridSampler"],

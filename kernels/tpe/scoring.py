@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..arrays import FloatArray, Space, WordArray
-from ..axes import positions_of_candidates, value_of_coordinate
+from ..axes import CONSTANT, KIND, LOW, coordinate_of_value, positions_of_candidates, value_of_coordinate
 from ..compiling import kernel
 from ..gaussian_process import FittedProcess, contains_point, predict
 from .above import above_joint
@@ -62,6 +62,51 @@ def propose(
 
 
 @kernel
+def propose_in_branch(
+    space: Space,
+    held: Space,
+    below: Below,
+    gaussian_process: FittedProcess,
+    confidence: float,
+    keys: WordArray,
+    values: FloatArray,
+    acquisition: FloatArray,
+) -> None:
+    """As `propose_by_gaussian_process`, but some parameters have one value each.
+
+    Args:
+        space, gaussian_process: the search space, and the Gaussian process in it.
+        held: the same space, with a CONSTANT axis for each parameter that has one value.
+        below: l, in the latter space.
+        (others): see `propose_by_gaussian_process`.
+    """
+    axes = space.axes
+    d = len(axes)
+    m = len(acquisition)
+    candidates = np.empty((m, d))
+    part = m // len(keys)
+    for k in range(len(keys)):
+        drawn = candidates[k * part : (k + 1) * part]
+        kept = _KEPT if k == 2 else 0.0
+        draw_candidates(held, below, k == 0, kept, keys[k], drawn)
+    for j in range(d):
+        if held.axes[j, KIND] == CONSTANT and axes[j, KIND] != CONSTANT:
+            for i in range(m):
+                candidates[i, j] = coordinate_of_value(axes[j], held.axes[j, LOW])
+    positions = np.empty((d, m))
+    positions_of_candidates(axes, candidates, positions)
+    deviations = np.empty(m)
+    predict(gaussian_process, positions, acquisition, deviations)
+    for i in range(m):
+        if contains_point(gaussian_process.points, gaussian_process.size, positions, i):
+            acquisition[i] -= _TRIED * math.sqrt(gaussian_process.output_scale)
+        else:
+            acquisition[i] += confidence * deviations[i]
+        for j in range(d):
+            values[i, j] = value_of_coordinate(axes[j], candidates[i, j])
+
+
+@kernel
 def propose_by_gaussian_process(
     space: Space,
     below: Below,
@@ -84,23 +129,4 @@ def propose_by_gaussian_process(
         values: column values of the candidates, (m, d), written; m is a multiple of three.
         acquisition: the upper confidence bound of each candidate, (m,), written.
     """
-    axes = space.axes
-    d = len(axes)
-    m = len(acquisition)
-    candidates = np.empty((m, d))
-    part = m // len(keys)
-    for k in range(len(keys)):
-        drawn = candidates[k * part : (k + 1) * part]
-        kept = _KEPT if k == 2 else 0.0
-        draw_candidates(space, below, k == 0, kept, keys[k], drawn)
-    positions = np.empty((d, m))
-    positions_of_candidates(axes, candidates, positions)
-    deviations = np.empty(m)
-    predict(gaussian_process, positions, acquisition, deviations)
-    for i in range(m):
-        if contains_point(gaussian_process.points, gaussian_process.size, positions, i):
-            acquisition[i] -= _TRIED * math.sqrt(gaussian_process.output_scale)
-        else:
-            acquisition[i] += confidence * deviations[i]
-        for j in range(d):
-            values[i, j] = value_of_coordinate(axes[j], candidates[i, j])
+    propose_in_branch(space, space, below, gaussian_process, confidence, keys, values, acquisition)

@@ -40,6 +40,17 @@ class Settings(NamedTuple):
     window: int  # generations whose bests must differ
 
 
+class Share(NamedTuple):
+    """Which draws are the strategy's own, where it is not the only sampler."""
+
+    first: int  # the draw with which it begins
+    other_every: int  # of the draws from then on, the last of so many is another sampler's
+
+    def has(self, draw: int) -> bool:
+        """Whether a draw is its own."""
+        return draw >= self.first and draw % self.other_every != self.other_every - 1
+
+
 def default_population(dimensions: int) -> int:
     """Members of a generation (48)."""
     return 4 + math.floor(3 * math.log(max(dimensions, 1)))
@@ -95,9 +106,17 @@ class Evolution:
         seed: 0 to 2**64 - 1.
         population: members of a generation of the first search.
         deviation: the standard deviation at the first start, as a share of each range; None: by what is known.
+        share: which draws are its own, where it is not the only sampler; None: all are.
     """
 
-    def __init__(self, table: TrialTable, seed: int, population: int | None, deviation: float | None) -> None:
+    def __init__(
+        self,
+        table: TrialTable,
+        seed: int,
+        population: int | None,
+        deviation: float | None,
+        share: Share | None = None,
+    ) -> None:
         from fasthpo.kernels import cma_es
 
         self._kernels = cma_es
@@ -113,6 +132,7 @@ class Evolution:
         self._first_population = population or default_population(len(self._numeric) + len(self._choices))
         self._doublings = 0  # because of trials that run at the same time
         self._deviation = deviation
+        self._share = share
         self._by_legs = len(table.segments) > 0
         self._told = 0  # trials, or legs under a multi-fidelity strategy
         self._has_begun = False  # whether a trial that was drawn from the first start was told
@@ -214,7 +234,7 @@ class Evolution:
         """A trial was told, at a resource."""
         draw = self.table.draws.item(key[3])
         if not self._has_begun:
-            if draw == NO_DRAW:
+            if draw == NO_DRAW or (self._share is not None and draw < self._share.first):
                 self._learn(key)
                 self._is_stale = True
                 return
@@ -224,12 +244,12 @@ class Evolution:
                 # another sampler's, or drawn before the start was moved; if each moved it, with many running none
                 # would ever be drawn from the start that it is compared with
                 self._learn(key)
-                self._is_stale = self._count_known >= self._next_start
+                self._is_stale = self._share is None and self._count_known >= self._next_start
                 return
             self._has_begun = True
             if self._known and self._count_known < _ENOUGH_KNOWN and not self._by_legs:
                 self._add(self._known[0], None)  # too few to start at, but the best of them is worth comparing with
-        elif draw == NO_DRAW:
+        elif draw == NO_DRAW or (self._share is not None and not self._share.has(draw)):
             if key[0] or not key[2] < self._best:
                 return
         elif self._leaves_out(key[3]):

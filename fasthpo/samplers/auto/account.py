@@ -1,0 +1,52 @@
+"""What each of the samplers behind `AutoSampler` has brought."""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+
+
+class Arm(enum.Enum):
+    """Who suggested a trial."""
+
+    STARTUP = "start-up"
+    MODEL = "model"
+    BRANCH = "branch model"
+    CMA_ES = "CMA-ES"
+    GIVEN = "given"
+
+
+def account(table: TrialTable, arms: list[Arm]) -> str:
+    """A table as text: trials, best value, and improvements of the study's best, by who suggested the trials.
+
+    Args:
+        table: the trials.
+        arms: of each trial.
+    """
+    lines = [f"AutoSampler: {len(table)} trials"]
+    if not len(table):
+        return lines[0]
+    order = table.tell_order
+    losses = table.objectives.losses(table.values[order])
+    losses = np.where(np.isfinite(losses) & (table.states[order] == TrialState.COMPLETE), losses, np.inf)
+    before = np.concatenate([[np.inf], np.minimum.accumulate(losses)[:-1]]) if len(order) else losses
+    improvements = order[losses < before]
+    of = np.array([arm.value for arm in arms])
+    rows = [("", "trials", "best value", "improvements")]
+    for arm in Arm:
+        mine = of == arm.value
+        if not mine.any():
+            continue
+        known = losses[mine[order]]
+        best = table.objectives.value(float(known.min())) if len(known) and known.min() < np.inf else None
+        shown = "-" if best is None else f"{best:.6g}"
+        rows.append((arm.value, str(int(mine.sum())), shown, str(int(mine[improvements].sum()))))
+    widths = [max(len(row[k]) for row in rows) for k in range(4)]
+    lines += [
+        (row[0].ljust(widths[0]) + "".join("  " + row[k].rjust(widths[k]) for k in (1, 2, 3))).rstrip() for row in rows
+    ]
+    return "\n".join(lines)

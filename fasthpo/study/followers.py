@@ -175,11 +175,12 @@ class PrunerFollower(Follower):
         for number in numbers:
             if table.state(number) != TrialState.PAUSED:
                 self.pruner.on_end(table, number)
-        if not self._has_shown:
-            self._look_for_reports(table, numbers)
 
-    def _look_for_reports(self, table: TrialTable, numbers: Sequence[int]) -> None:
-        """Warn of a pruner that hears of nothing; once, when the first trial has come to its end."""
+    def look_for_reports(self, numbers: Sequence[int]) -> None:
+        """Warn of a pruner that hears of nothing; once, when the first trial that has run comes to its end."""
+        table = self._table
+        if self._has_shown or table is None:
+            return
         for number in numbers:
             if table.state(number) in (TrialState.COMPLETE, TrialState.PAUSED):
                 self._has_shown = True

@@ -434,6 +434,7 @@ class Study(StudyReader):
             final = self._told(number, final, math.nan if result is None else result, kept, why)
             live.ended([number])
             live.hand_over(strict=True)
+            live.followers.pruner.look_for_reports([number])
             return final
 
     def _told(
@@ -477,8 +478,10 @@ class Study(StudyReader):
                 for i, number in enumerate(asked.tolist()):
                     error = NAN_ERROR if final[i] == TrialState.FAILED else None
                     final[i] = self._told(number, TrialState(int(final[i])), float(reached[i]), error=error)
-            state.ended(asked.tolist())
+            ended: list[int] = asked.tolist()
+            state.ended(ended)
             state.hand_over(strict=True)
+            state.followers.pruner.look_for_reports(ended)
             return final
 
     def add_trials(self, params: Mapping[str, Any], values: Any) -> IntArray:

@@ -29,9 +29,6 @@ class Follower:
     def check(self) -> None:
         """Called before anything changes; raises `TrialStateError` if the part follows another study by now."""
 
-    def on_report(self, number: int, step: int, value: float) -> None:
-        """A running trial has reported for the first time at `step`."""
-
     def on_end(self, numbers: Sequence[int]) -> None:
         """Trials have ended or paused, in this order; that stands, whatever is raised here."""
 
@@ -47,6 +44,11 @@ class StrategyFollower(Follower):
         self._strategy = strategy if strategy is not None and strategy.is_multi_fidelity else None
         self._table: TrialTable | None = None
         self._retired: list[int] = []
+
+    @property
+    def follows_any(self) -> bool:
+        """Whether there is a strategy that follows trials."""
+        return self._strategy is not None
 
     def attach(self, history: History) -> None:
         self._table = history.table
@@ -122,13 +124,14 @@ class PrunerFollower(Follower):
     Attributes:
         pruner: the same, or one like it if that follows another study.
         claim: to it.
+        has_shown: whether the objective reports, or it has turned out that it does not.
     """
 
     def __init__(self, pruner: Pruner | None) -> None:
         self.pruner = pruner
         self.claim = Claim()
         self._table: TrialTable | None = None
-        self._has_shown = pruner is None  # whether the objective reports, or that it does not
+        self.has_shown = pruner is None
 
     def attach(self, history: History) -> None:
         self._table = history.table
@@ -145,10 +148,6 @@ class PrunerFollower(Follower):
                 "make a pruner of its own for each study"
             )
 
-    def on_report(self, number: int, step: int, value: float) -> None:
-        if self.pruner is not None and self._table is not None:
-            self.pruner.on_report(self._table, number, step, value)
-
     @property
     def prunes_by_rank(self) -> bool:
         """Whether trials are given up that rank low at their step."""
@@ -164,10 +163,6 @@ class PrunerFollower(Follower):
         self.claim = Claim()
         self.attach(history)
 
-    def should_prune(self, number: int) -> bool:
-        """Whether a running trial should end now."""
-        return self.pruner is not None and self._table is not None and self.pruner.should_prune(self._table, number)
-
     def on_end(self, numbers: Sequence[int]) -> None:
         table = self._table
         if self.pruner is None or table is None or self.claim.lost is not None:
@@ -179,11 +174,11 @@ class PrunerFollower(Follower):
     def look_for_reports(self, numbers: Sequence[int]) -> None:
         """Warn of a pruner that hears of nothing; once, when the first trial that has run comes to its end."""
         table = self._table
-        if self._has_shown or table is None:
+        if self.has_shown or table is None:
             return
         for number in numbers:
             if table.state(number) in (TrialState.COMPLETE, TrialState.PAUSED):
-                self._has_shown = True
+                self.has_shown = True
                 if not len(table.reports):
                     logger.warning(
                         "trial %d has ended, and no trial has reported a value, so that %s can't prune any: the "
@@ -198,11 +193,14 @@ class SamplerFollower(Follower):
 
     Args:
         sampler: the study's.
+
+    Attributes:
+        observes: whether it does anything of the kind.
     """
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
-        self._observes = type(sampler).observe is not Sampler.observe
+        self.observes = type(sampler).observe is not Sampler.observe
         self._table: TrialTable | None = None
         self._unobserved: deque[int] = deque()  # trials that have ended, of which the sampler is still to be told
         self._observing: int | None = None  # the one of which it is being told
@@ -219,7 +217,7 @@ class SamplerFollower(Follower):
 
     def announce(self, numbers: Sequence[int]) -> None:
         """Trials are about to end: if their end stands, they are to be observed, even if the call is broken off."""
-        if self._observes:
+        if self.observes:
             self._unobserved.extend(numbers)
 
     def withdraw(self) -> None:
@@ -258,7 +256,7 @@ class SamplerFollower(Follower):
     def replay(self) -> None:
         """Tell the sampler of all that has happened, in order."""
         table = self._table
-        if self._observes and table is not None:
+        if self.observes and table is not None:
             order = table.segments.column("trial") if len(table.segments) else table.tell_order
             for number in order.tolist():
                 self._sampler.observe(table, number)
@@ -290,15 +288,21 @@ class Followers:
             else:
                 follower.attach(history)
         self.sampler.heed(self.pruner.prunes_by_rank)
+        self._list_who_hears()
+
+    def _list_who_hears(self) -> None:
+        """Those to whom an end matters, in the order in which they hear of it: each costs every tell a call."""
+        strategy, pruner, sampler = self.strategy.follows_any, self.pruner.pruner is not None, self.sampler.observes
+        candidates = ((self.strategy, strategy), (self.weights, True), (self.pruner, pruner), (self.sampler, sampler))
+        self._hearing = tuple(follower.on_end for follower, hears in candidates if hears)
 
     def replace_pruner(self, pruner: Pruner | None, history: History) -> None:
         """Another pruner follows the history, or none."""
         self.pruner.replace(pruner, history)
         self.sampler.heed(self.pruner.prunes_by_rank)
+        self._list_who_hears()
 
     def on_end(self, numbers: Sequence[int]) -> None:
         """All hear that trials have ended or paused."""
-        self.strategy.on_end(numbers)
-        self.weights.on_end(numbers)
-        self.pruner.on_end(numbers)
-        self.sampler.on_end(numbers)
+        for hear in self._hearing:
+            hear(numbers)

@@ -346,7 +346,8 @@ class Study(StudyReader):
                         logger.warning("trial %d has reported %s at step %d; %s is ignored", number, kept, step, value)
                     return
                 state.stage = CHANGING
-                pruner.on_report(number, step, reported)
+                if pruner.pruner is not None:
+                    pruner.pruner.on_report(table, number, step, reported)
                 state.stage = WRITING
                 state.store.hand_over_soon()
                 state.stage = outer
@@ -370,7 +371,7 @@ class Study(StudyReader):
                 pruner.check()
             state.stage = CHANGING  # what the pruner keeps
             try:
-                answer = pruner.should_prune(number)
+                answer = pruner.pruner is not None and pruner.pruner.should_prune(table, number)
                 state.stage = outer
             except BaseException as error:
                 state.leave(error, outer)
@@ -434,7 +435,8 @@ class Study(StudyReader):
             final = self._told(number, final, math.nan if result is None else result, kept, why)
             live.ended([number])
             live.hand_over(strict=True)
-            live.followers.pruner.look_for_reports([number])
+            if not live.followers.pruner.has_shown:
+                live.followers.pruner.look_for_reports([number])
             return final
 
     def _told(
@@ -481,7 +483,8 @@ class Study(StudyReader):
             ended: list[int] = asked.tolist()
             state.ended(ended)
             state.hand_over(strict=True)
-            state.followers.pruner.look_for_reports(ended)
+            if not state.followers.pruner.has_shown:
+                state.followers.pruner.look_for_reports(ended)
             return final
 
     def add_trials(self, params: Mapping[str, Any], values: Any) -> IntArray:

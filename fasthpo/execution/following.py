@@ -57,7 +57,10 @@ def _is_of_main_thread(parent: int) -> bool:
 def _end_after(starter: Any) -> None:
     import psutil
 
-    starter.join()
+    try:
+        starter.join()
+    except (OSError, ValueError, TypeError):  # as of loky's processes, which can't wait for it and end by themselves
+        return
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):

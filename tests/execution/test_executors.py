@@ -319,3 +319,10 @@ def test_an_executor_that_does_not_say_how_many_workers_it_has_is_shut_down() ->
     with pytest.raises(InvalidValue, match="Broken does not say how many workers it has"):
         make().optimize(len, executor=lambda: made)
     assert made.is_shut_down
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_workers_have_nothing_to_complain_of(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with MAKERS[kind]() as executor:
+        make(6).optimize(lambda trial: 1.0, executor=executor)
+    assert "Traceback" not in capfd.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ def _percentile(value: Any) -> float:
     return number
 
 
-class _Pools:
+class _Pools(ABC):
     """What both kinds of pools share: a pool of values a step, and each trial's best loss.
 
     Made for a table without reports; if it has some, `take_up` reads them. From then on it follows `report` and `end`.
@@ -41,15 +42,16 @@ class _Pools:
         self.pools: dict[int, FloatArray] = {}
         self.best: FloatArray = np.full(max(FIRST_CAPACITY, len(table.reports.last)), np.nan)
 
+    @abstractmethod
     def take_up(self, table: TrialTable) -> None:
-        raise NotImplementedError
+        """Read the reports that the table has already."""
 
     def _running_best(self, table: TrialTable) -> FloatArray:
         """Take up the table's reports; for each of them its trial's best loss up to its step, NaN if none."""
         reports, n = table.reports, len(table.reports)
         out = np.empty(n)
         self.kernels.running_best(
-            reports.last, reports.step[:n], reports.gap[:n], table.objectives.losses(reports.value), 1.0, self.best, out
+            reports.last, reports.step[:n], reports.gap[:n], table.objectives.losses(reports.value), self.best, out
         )
         return out
 
@@ -70,14 +72,17 @@ class _Pools:
         """A report that enters no pool now."""
         self.best[number] = self.kernels.better(self.best[number], loss)
 
+    @abstractmethod
     def report(self, table: TrialTable, number: int, step: int, value: float) -> None:
-        raise NotImplementedError
+        """A running trial has reported."""
 
+    @abstractmethod
     def end(self, table: TrialTable, number: int) -> None:
-        raise NotImplementedError
+        """A trial has ended."""
 
+    @abstractmethod
     def is_worse(self, table: TrialTable, number: int) -> bool:
-        raise NotImplementedError
+        """Whether the running trial is to be given up."""
 
 
 def _by_step(steps: NarrowArray, values: FloatArray) -> dict[int, FloatArray]:

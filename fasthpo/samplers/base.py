@@ -52,8 +52,13 @@ class Sampler(ABC):
     has_batches: ClassVar[bool] = False  # whether `suggest_batch` can be called
     repeats: ClassVar[bool] = False  # in an infinite space, whether it may suggest one point of a finite part twice
 
+    _derived: ClassVar[tuple[str, ...]] = ()  # attributes that follow from a study's trials; None in a copy
+
     def __init__(self, seed: int | None = None) -> None:
         self.seed = check_seed(seed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, **dict.fromkeys(self._derived)}
 
     def check_space(self, space: SearchSpace) -> None:  # noqa: B027  (most samplers take any space)
         """Raise `InvalidSearchSpace` if the sampler can't work on `space`; called when a study is made."""

@@ -102,6 +102,7 @@ class GridSampler(Sampler):
     """
 
     name: ClassVar[str] = "grid"
+    _derived = ("_grid", "_known")
     has_batches = True
 
     def __init__(self, shuffle: bool = False, seed: int | None = None) -> None:

@@ -142,6 +142,11 @@ class DirectoryStore:
         self.recorder = JournalRecorder(history)
         self.attach(history)
 
+    def redefine(self, definition: str) -> None:
+        """The study goes on with other parts: the journal says so, and the next checkpoint begins with it."""
+        self.recorder.defined(definition)
+        self.head = self.head._replace(definition=definition)
+
     def must_catch_up(self) -> None:
         """A call was broken off: the journal may lack what the study has. The next call makes a checkpoint of all."""
         if self._journal is not None:

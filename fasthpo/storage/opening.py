@@ -133,7 +133,7 @@ def keep_on(
         return store
     store.go_on(loaded.journal, loaded.end)
     if definition != loaded.replayer.definition:
-        store.recorder.defined(definition)
+        store.redefine(definition)
     if is_requeued:
         store.recorder.requeued()
     store.hand_over(strict=False)

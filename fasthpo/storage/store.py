@@ -37,6 +37,9 @@ class Store(Protocol):
     def hand_over_soon(self) -> None:
         """As `hand_over`, of a change that may wait."""
 
+    def redefine(self, definition: str) -> None:
+        """The study goes on with other parts; the JSON of its definition."""
+
     def must_catch_up(self) -> None:
         """A call was broken off: what is written may lack something that the study has."""
 
@@ -80,6 +83,9 @@ class MemoryStore:
         pass
 
     def hand_over_soon(self) -> None:
+        pass
+
+    def redefine(self, definition: str) -> None:
         pass
 
     def must_catch_up(self) -> None:

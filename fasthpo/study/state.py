@@ -32,7 +32,7 @@ WRITING = 2  # in memory all is done
 REPORTING = 3  # a report is being added
 _CALLS = frozenset(
     ("ask", "ask_within", "ask_batch", "enqueue", "report", "should_prune", "tell", "tell_batch", "add_trials",
-     "set_attribute", "keep_checkpoints", "keep_at", "sync", "compact", "let_go")
+     "set_attribute", "keep_checkpoints", "keep_at", "pruner", "sync", "compact", "let_go")
 )  # fmt: skip
 
 

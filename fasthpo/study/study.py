@@ -189,8 +189,11 @@ class Study(StudyReader):
     @pruner.setter
     def pruner(self, pruner: Pruner | None) -> None:
         _check_type("pruner", pruner, Pruner, "MedianPruner()")
-        with self._lock:
-            self._state.followers.replace_pruner(pruner, self._state.history)
+        state = self._state
+        with state.lock, state.change(notes_only=True):
+            state.followers.replace_pruner(pruner, state.history)
+            state.store.redefine(self._definition())
+            state.hand_over(strict=True)
 
     @property
     def checkpoints(self) -> Checkpoints:

@@ -312,8 +312,7 @@ def running_best(
     last: IntArray,
     step: NarrowArray,
     gap: NarrowArray,
-    value: FloatArray,
-    sign: float,
+    loss: FloatArray,
     best: FloatArray,
     out: FloatArray,
 ) -> None:
@@ -321,10 +320,9 @@ def running_best(
 
     Args:
         last: by trial, the index of its latest report, or -1.
-        step, gap, value: columns of the reports, (n,): gap[i] before report i stands its trial's previous one, 0: none.
-        sign: sign * value is a loss.
+        step, gap, loss: columns of the reports, (n,): gap[i] before report i stands its trial's previous one, 0: none.
         best: by trial, filled on return where a trial has reported.
-        out: (n,), filled on return; NaN where all values so far are NaN.
+        out: (n,), filled on return; NaN where all losses so far are NaN.
     """
     chain = np.empty(64, np.int64)
     for number in range(len(last)):
@@ -348,6 +346,6 @@ def running_best(
             i -= np.int64(gap[i])
         so_far = math.nan
         for k in range(count - 1, -1, -1):
-            so_far = better(so_far, sign * value[chain[k]])
+            so_far = better(so_far, loss[chain[k]])
             out[chain[k]] = so_far
         best[number] = so_far

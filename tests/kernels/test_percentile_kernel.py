@@ -179,7 +179,7 @@ def test_running_best(entries, sign, unit):
     n = len(reports)
     trial, step = reports.trial, reports.step[:n]
     best, out = np.full(4, np.nan), np.empty(n)
-    kernels.running_best(reports.last[:4], step, reports.gap[:n], reports.value, sign, best, out)
+    kernels.running_best(reports.last[:4], step, reports.gap[:n], sign * reports.value, best, out)
     for i in range(n):
         assert_same(out[i], np.fmin.reduce(sign * reports.value[(trial == trial[i]) & (step <= step[i])]))
     for number in range(4):
@@ -193,6 +193,6 @@ def test_running_best_of_a_long_trial_in_any_order():
     for step, value in zip(steps.tolist(), values.tolist(), strict=True):
         reports.append(0, step, value)
     best, out = np.full(1, np.nan), np.empty(300)
-    kernels.running_best(reports.last[:1], reports.step[:300], reports.gap[:300], reports.value, 1.0, best, out)
+    kernels.running_best(reports.last[:1], reports.step[:300], reports.gap[:300], reports.value, best, out)
     assert out[np.argsort(steps)].tolist() == np.minimum.accumulate(values[np.argsort(steps)]).tolist()
     assert best[0] == values.min()

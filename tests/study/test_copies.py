@@ -20,6 +20,7 @@ from fasthpo.execution.main_module import Source, own_main
 from fasthpo.execution.pickling import pickle_objective
 from fasthpo.execution.unpickling import load
 from fasthpo.samplers.base import Sampler
+from tests.support.studies import SAMPLERS
 
 SPACE = fasthpo.SearchSpace(
     {
@@ -262,3 +263,21 @@ def test_positions_in_a_batch_and_among_trials_are_those_of_a_list() -> None:
         for sequence in (batch, study.trials):
             with pytest.raises(fasthpo.InvalidValue, match="an index must be an integer or a slice, got"):
                 sequence[index]
+
+
+# --- samplers
+
+
+@pytest.mark.parametrize("copied", COPIES)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_copy_of_a_sampler_that_was_used_suggests_what_it_does(copied: Callable[[Any], Any], name: str) -> None:
+    space, make = SAMPLERS[name]
+    study = fasthpo.Study(space, sampler=make(), pruner=fasthpo.MedianPruner())
+    for i in range(40):
+        trial = study.ask()
+        trial.report(float(i), 0)
+        study.tell(trial, float(i % 7))
+    own = copied(study.sampler)
+    own.heed_pruner(study.table, prunes_by_rank=True)
+    draw = study._state.history.next_draw
+    np.testing.assert_array_equal(own.suggest(study.table, draw), study.sampler.suggest(study.table, draw))

@@ -373,3 +373,40 @@ def test_an_error_that_is_no_string_is_refused_at_the_door_and_the_study_can_sti
         kept = loaded.trials[0].error
         assert kept == study.trials[0].error and kept.startswith("boom\udcffx") and kept.endswith("xend")
         assert "... (40008 characters are left out) ..." in kept and len(kept) < 70_000
+
+
+def test_another_pruner_takes_up_what_has_happened_and_is_kept(tmp_path: Path) -> None:
+    def go_on(study: fasthpo.Study, count: int) -> list[Any]:
+        seen = []
+        for _ in range(count):
+            trial = study.ask()
+            for step in range(3):
+                trial.report(abs(trial["x"]) + step, step)
+                if trial.should_prune():
+                    study.tell(trial, state=TrialState.PRUNED)
+                    break
+            else:
+                study.tell(trial, abs(trial["x"]))
+            seen.append((trial.params, trial.state))
+        return seen
+
+    studies = [
+        fasthpo.Study({"x": fasthpo.Continuous(-1, 1)}, sampler=fasthpo.TPESampler(seed=1), storage=tmp_path / str(i))
+        for i in range(2)
+    ]
+    for study in studies:
+        go_on(study, 30)
+        study.pruner = fasthpo.MedianPruner()
+        with pytest.raises(fasthpo.InvalidValue, match="pruner must be a Pruner"):
+            study.pruner = 3  # type: ignore[assignment]
+        go_on(study, 20)
+    studies[1].close()
+    with fasthpo.Study.load(tmp_path / "1") as loaded:
+        assert isinstance(loaded.pruner, fasthpo.MedianPruner)
+        assert go_on(loaded, 40) == go_on(studies[0], 40)
+        assert loaded.table.counts[TrialState.PRUNED] > 10
+        loaded.pruner = None
+    with fasthpo.Study.load(tmp_path / "1") as loaded:
+        assert loaded.pruner is None
+    with pytest.raises(fasthpo.StudyClosed):
+        loaded.pruner = fasthpo.MedianPruner()

@@ -79,6 +79,7 @@ class AutoSampler(Sampler):
     """
 
     name: ClassVar[str] = "auto"
+    _derived = ("_evolution", "_branch_search", "_table")
 
     def __init__(self, seed: int | None = None) -> None:
         super().__init__(seed)

@@ -85,6 +85,7 @@ class CmaEsSampler(Sampler):
     """
 
     name: ClassVar[str] = "cma_es"
+    _derived = ("_evolution",)
     has_batches = True
 
     def __init__(self, population_size: int | None = None, sigma: float | None = None, seed: int | None = None) -> None:

@@ -95,6 +95,7 @@ class TPESampler(Sampler):
     """
 
     name: ClassVar[str] = "tpe"
+    _derived = ("_model", "_pruned_by_rank")
     has_batches = True
 
     def __init__(
@@ -113,18 +114,19 @@ class TPESampler(Sampler):
         self._pruned_by_rank: weakref.WeakSet[TrialTable] | None = None  # tables whose pruner does so
         self.forget()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_model": None, "_pruned_by_rank": None}  # of studies, which are not copied
-
-    def heed_pruner(self, table: TrialTable, prunes_by_rank: bool) -> None:
-        if prunes_by_rank:
-            if self._pruned_by_rank is None:
-                self._pruned_by_rank = weakref.WeakSet()
-            self._pruned_by_rank.add(table)
-
     def forget(self) -> None:
         self._startup = LatinHypercube(self.seed, _STARTUP_STREAM, self.n_startup_trials)
         self._model: Model | None = None
+
+    def heed_pruner(self, table: TrialTable, prunes_by_rank: bool) -> None:
+        if self._pruned_by_rank is None:
+            self._pruned_by_rank = weakref.WeakSet()
+        if (table in self._pruned_by_rank) != prunes_by_rank:
+            self._model = None  # it may be this table's, and ranks otherwise
+        if prunes_by_rank:
+            self._pruned_by_rank.add(table)
+        else:
+            self._pruned_by_rank.discard(table)
 
     def options(self) -> dict[str, Any]:
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -25,6 +26,7 @@ def repository() -> Path:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    assert sys.exc_info()[1] is None, "the test before left an exception that all later ones would have for a context"
     if item.get_closest_marker("gpu") is not None:
         import torch
 

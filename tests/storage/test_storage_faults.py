@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from fasthpo.storage import atomic, directory_store, journal
 from fasthpo.storage import directory as folder
 from fasthpo.storage import durability as syncing
 from fasthpo.trials.frozen import Frozen
+from tests.support.interrupting import with_trace
 from tests.support.studies import SPACE, content, load, make, names, run, step
 
 
@@ -125,21 +126,19 @@ def test_ctrl_c_at_any_line_loses_nothing_and_repeats_nothing(tmp_path: Path) ->
                 raise KeyboardInterrupt
         return trace
 
+    def one_trial() -> None:
+        trial = study.ask()
+        trial.report(0.5, 0)
+        study.tell(trial, 0.5)
+
     study = make("random", storage=tmp_path, durability="system")
     lines = 0
     while left <= 0:  # until a whole trial has fewer lines than that
         lines += 1
         left = lines
         told = len(study.table.tell_order)
-        sys.settrace(trace)
-        try:
-            trial = study.ask()
-            trial.report(0.5, 0)
-            study.tell(trial, 0.5)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(None)
+        with contextlib.suppress(KeyboardInterrupt):
+            with_trace(trace, one_trial)
         if lines % 5 == 0:  # what the next call makes of it, whatever it is
             study.enqueue({"x": 0.5})
         run(study, study.ask())

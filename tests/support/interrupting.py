@@ -11,7 +11,7 @@ import logging
 import math
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -65,13 +65,27 @@ def _with_steps(call: Callable[[], Any], step: int = -1, then: Callable[[], Any]
                 then()
         return trace
 
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
+    with_trace(trace, call)
     return steps
+
+
+def with_trace(trace: Any, call: Callable[[], Any]) -> None:
+    """Make a call with a trace function, which may raise, in a generator.
+
+    An error between the steps of an `except` clause's end, where no signal comes, leaves the exception that the clause
+    handles for the context of all later ones. A generator has its own, which ends with it.
+    """
+
+    def run() -> Iterator[None]:
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            call()
+        finally:
+            sys.settrace(before)
+        yield
+
+    next(run())
 
 
 def traced(call: Callable[[], Any]) -> set[str]:
@@ -82,12 +96,7 @@ def traced(call: Callable[[], Any]) -> set[str]:
     def trace(frame: FrameType, event: str, argument: Any) -> None:
         files.add(frame.f_code.co_filename)
 
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
+    with_trace(trace, call)
     paths = [Path(file).resolve() for file in files]
     return {path.relative_to(root).with_suffix("").as_posix() for path in paths if path.is_relative_to(root)}
 

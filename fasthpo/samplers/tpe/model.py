@@ -153,10 +153,14 @@ class Model:
 
     def _tabulate_due(self) -> None:
         """Bring the tables up to date. A trial that began and went below since last time leaves them as they are."""
-        for number, sign in self._due.items():
-            if sign:
-                self._tabulate(number, number + 1, sign)
+        due = sorted((number, sign) for number, sign in self._due.items() if sign)
         self._due.clear()
+        first = 0
+        for last in range(1, len(due) + 1):  # in runs, as a call of the kernel costs more than what it does for a trial
+            (start, sign), length = due[first], last - first
+            if last == len(due) or due[last] != (start + length, sign):
+                self._tabulate(start, start + length, sign)
+                first = last
 
     def _tabulate(self, first: int, last: int, sign: int) -> None:
         self._tabulated.count_observations(

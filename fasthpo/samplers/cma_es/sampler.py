@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
-
 from fasthpo.errors import InvalidSearchSpace, InvalidValue
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.cma_es.evolution import MOST_MEMBERS, Evolution

@@ -226,6 +226,26 @@ class Model:
         )
         return values, bounds
 
+    def improvement_candidates(self, seed: int, draw: int, count: int) -> tuple[FloatArray, FloatArray]:
+        """The same, scored by the logarithm of the expected improvement; some are moved to where it is higher."""
+        gaussian_process, keys = self._current_gaussian_process(), self._keys(seed, draw)
+        values, improvements = np.empty((3 * count, len(self._cells))), np.empty(3 * count)
+        self._scoring.propose_by_improvement(
+            self._encoded.space,
+            self._below,
+            gaussian_process.arrays,
+            self._encoded.continuous,
+            keys,
+            values,
+            improvements,
+        )
+        return values, improvements
+
+    @property
+    def sees_slopes(self) -> bool:
+        """Whether expected improvement is worth climbing; see `GaussianProcess`."""
+        return self._current_gaussian_process().sees_slopes
+
     def gaussian_process_batch(self, seed: int, draws: IntArray, count: int) -> FloatArray:
         """Suggestions (k, d), each the best by its bound of 3 `count` candidates, for the first k of several asks."""
         gaussian_process = self._current_gaussian_process()

@@ -380,6 +380,7 @@ def check_model(kept: Model) -> None:
     from fasthpo.kernels.tpe.above_tabulated import count_observations
 
     kept.catch_up()
+    kept.catch_up_above()
     table = kept.table
     finished = [n for n in table.tell_order.tolist() if not (table.errors.get(n) or "").startswith("infrastructure: ")]
     valued = [n for n in finished if math.isfinite(table.values[n])]
@@ -409,6 +410,7 @@ def test_tables_stay_right_while_thousands_of_trials_pass_through_below() -> Non
     for i in range(6000):  # beyond what the joint density holds
         study.tell(study.ask(), -float(i))  # each is the best so far, and pushes another one out
         kept.catch_up()
+        kept.catch_up_above()
         passed.update(kept._split.below)
         if i % 1000 == 0:
             check_model(kept)

@@ -87,8 +87,8 @@ class Model:
             self._fit(split)
             split.changed = False
 
-    def _catch_up_above(self) -> None:
-        """Bring g up to date, which only some suggestions need: all that is new then costs little more than one trial."""
+    def catch_up_above(self) -> None:
+        """Bring g up to date, which only some suggestions need: all that is new costs little more than one trial."""
         table = self.table
         length = len(table)
         if length > self._seen:
@@ -191,7 +191,7 @@ class Model:
         self, seed: int, draw: int, count: int, joint: bool, every: bool
     ) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (count, d) of column values, and their scores (count,): all exact, or just the best."""
-        self._catch_up_above()
+        self.catch_up_above()
         key = np.array(_key(seed, draw, _CANDIDATE_STREAM), np.uint64)
         values, scores = np.empty((count, len(self._cells))), np.empty(count)
         self._scoring.propose(
@@ -201,7 +201,7 @@ class Model:
 
     def independent_batch(self, seed: int, draws: IntArray, count: int) -> FloatArray:
         """Suggestions (k, d), each the best of `count` candidates of the independent model, for consecutive asks."""
-        self._catch_up_above()
+        self.catch_up_above()
         key = np.array(_key(seed, 0, _CANDIDATE_STREAM), np.uint64)
         columns = np.empty((len(self._cells), len(draws)))
         # the trials will be counted when they are in the table, with values that are the space's own

@@ -173,8 +173,6 @@ def draw(curves: dict[str, dict[str, list[Curve]]], path: Path) -> None:
             trials, seconds, best = (
                 np.median([[point[k] for point in run[:length]] for run in runs], axis=0) for k in range(3)
             )
-                np.median([[p[k] for p in run[:length]] for run in runs], axis=0) for k in range(3)
-            )
             for axis, x in zip(row, (trials, seconds), strict=True):
                 axis.plot(x, np.maximum(best, 1e-12), color=colour, label=name, linewidth=2 if "fast" in name else 1.3)
         for axis, label in zip(row, ("trials", "seconds of the optimiser"), strict=True):

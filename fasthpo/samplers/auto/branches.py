@@ -17,7 +17,7 @@ from fasthpo.values import FloatArray
 _STREAM = 48
 _FIRST = 30  # draw that may look into another branch than the best trial's, once each was tried
 _FEWEST = 2  # trials of each branch, before every second suggestion is free
-_LEAST_SHARE, _MOST_SHARE = 1 / 8, 1 / 2  # of the suggestions that look into other branches than the best trial's
+_LEAST_SHARE, _MOST_SHARE = 1 / 8, 1 / 4  # of the suggestions that look into other branches than the best trial's
 _PATIENCE = 20  # trials without an improvement, after which that share would be one
 _EVENLY = 1 / 4  # of these look into the branch that was tried least
 _MOST_CHOICES = 64  # of a parameter whose choices count as branches

@@ -128,9 +128,7 @@ def to_optuna(
         0.5
     """
     optuna = _optuna()
-    theirs: OptunaStudy = optuna.create_study(
-        directions=list(table.directions), storage=storage, study_name=study_name
-    )
+    theirs: OptunaStudy = optuna.create_study(directions=list(table.directions), storage=storage, study_name=study_name)
     theirs.set_user_attr(_SPACE, table.space.to_json())
     for name, value in attributes.items():
         theirs.set_user_attr(name, value)
@@ -161,7 +159,7 @@ def _frozen(optuna: Any, trial: Trial, distributions: Mapping[str, BaseDistribut
         trial_id=-1,
         state=optuna.trial.TrialState[kinds.get(state, state.name)],
         value=None,
-        values=trial.values,
+        values=trial.objective_values(),
         datetime_start=_moment(trial.start_time),
         datetime_complete=_moment(trial.end_time) if state.is_finished or state == TrialState.PAUSED else None,
         params=params,

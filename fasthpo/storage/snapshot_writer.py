@@ -1,7 +1,7 @@
 """A study's whole history in one file: `checkpoint.msgpack`. It is replaced as a whole or not at all.
 
-Format, version 2 or 3. The file is a sequence of frames (see `framing`), each holding msgpack objects one after the other.
-The first is the head:
+Format, version 2 or 3. The file is a sequence of frames (see `framing`), each holding msgpack objects one after the
+other. The first is the head:
 
     array     "fasthpo-study", version, generation, id of the study (16 bytes), definition (see `definition`)
     array     how many trials, finished trials, reports, ended legs

@@ -197,8 +197,9 @@ class StudyReader(ABC):
 
         Columns are number, state, value (with several objectives values_0, values_1, ...), params_..., metrics_...,
         constraints_0, ... if there are any, start_time, end_time, duration, reports (a JSON object of step to value)
-        and error, and under a multi-fidelity strategy resource and rungs. What a trial does not have is empty; the choice None is "None". If two choices of a parameter would read alike, such as None and
-        "None", or 1 and "1", or one is the empty string, all of that parameter are JSON: null, "None", 1, "1".
+        and error, and under a multi-fidelity strategy resource and rungs. What a trial does not have is empty; the
+        choice None is "None". If two choices of a parameter would read alike, such as None and "None", or 1 and "1", or
+        one is the empty string, all of that parameter are JSON: null, "None", 1, "1".
 
         A text that a spreadsheet would take for a formula, as it begins with =, +, -, @, a tab or a line break, gets an
         apostrophe before it; so does one that has apostrophes before these. Numbers stay as they are.
@@ -259,7 +260,9 @@ class StudyReader(ABC):
 
     def trial_value(self, number: int) -> float | None:
         if self.table.objectives.count > 1:
-            raise InvalidValue(f"a trial of several objectives has no single value: see `values` of trial {number}")
+            raise InvalidValue(
+                f"a trial of several objectives has no single value: see trial {number}'s `objective_values()`"
+            )
         value = float(self.table.values[number])
         return None if value != value else value
 

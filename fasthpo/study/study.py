@@ -74,7 +74,18 @@ from fasthpo.trials.rebuilding import settled
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import INFRASTRUCTURE, TrialTable
 from fasthpo.trials.trial import Trial, TrialState
-from fasthpo.values import FloatArray, IntArray, as_number, check_count, check_flag, check_text, element, plain, shown, whole
+from fasthpo.values import (
+    FloatArray,
+    IntArray,
+    as_number,
+    check_count,
+    check_flag,
+    check_text,
+    element,
+    plain,
+    shown,
+    whole,
+)
 
 if TYPE_CHECKING:
     import optuna

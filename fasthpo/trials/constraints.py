@@ -1,4 +1,4 @@
-"""What trials were told of their constraints: limits that a configuration must keep, each kept where it is at most 0."""
+"""What trials were told of their constraints, which are limits that a configuration keeps where they are at most 0."""
 
 from __future__ import annotations
 

@@ -92,7 +92,8 @@ def scaled(losses: FloatArray) -> FloatArray:
     halves = losses / 2  # the difference of two floats may overflow
     distances = halves - halves.min(axis=0)
     spans = distances.max(axis=0)
-    return np.divide(distances, spans, out=np.zeros_like(distances), where=spans > 0)
+    found: FloatArray = np.divide(distances, spans, out=np.zeros_like(distances), where=spans > 0)
+    return found
 
 
 def _with(found: _Found, number: int, losses: FloatArray) -> _Found:

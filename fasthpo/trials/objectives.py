@@ -68,9 +68,7 @@ class Objectives:
     """
 
     def __init__(self, directions: Direction | Sequence[Direction]) -> None:
-        self.directions: tuple[Direction, ...] = (
-            (directions,) if isinstance(directions, str) else tuple(directions)  # type: ignore[assignment]
-        )
+        self.directions: tuple[Direction, ...] = (directions,) if isinstance(directions, str) else tuple(directions)
         self.count = len(self.directions)
         signs = [1.0 if direction == "minimize" else -1.0 for direction in self.directions]
         self._sign: Any = signs[0] if self.count == 1 else np.array(signs)

@@ -60,7 +60,7 @@ def outcome(value: Any, state: TrialState | None, count: int = 1) -> tuple[Trial
 
 def final_states(values: FloatArray) -> npt.NDArray[np.int8]:
     """The states of trials that were told `values` together, (n,) or (n, m): FAILED for NaN, or else COMPLETE."""
-    missing = np.isnan(values) if values.ndim == 1 else np.isnan(values).any(axis=1)
+    missing = np.isnan(values if values.ndim == 1 else values.max(axis=1, initial=-np.inf))
     return np.where(missing, np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
 
 
@@ -68,7 +68,7 @@ def settled_values(values: FloatArray) -> FloatArray:
     """Values (n, m) of trials that were told together, where a NaN makes all of a trial's values missing."""
     if values.ndim == 1 or not np.isnan(values).any():
         return values
-    return np.where(np.isnan(values).any(axis=1)[:, None], np.nan, values)
+    return np.where(np.isnan(values.max(axis=1))[:, None], np.nan, values)
 
 
 def batch_arrays(numbers: Any, values: Any, count: int = 1) -> tuple[IntArray, FloatArray]:

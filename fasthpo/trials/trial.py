@@ -104,7 +104,7 @@ class Trial(Mapping[str, Value]):
         return dict, (self.params,)
 
     def __repr__(self) -> str:
-        values = self.values
+        values = self.objective_values()
         reached = f"value={values if values is None else values[0]}"
         if values is not None and len(values) > 1:
             reached = f"values={list(values)}"
@@ -142,14 +142,9 @@ class Trial(Mapping[str, Value]):
         """The objective's value: the one told, or of a pruned trial the last valid one; None if there is none.
 
         Raises:
-            InvalidValue: the study has several objectives; see `values`.
+            InvalidValue: the study has several objectives; see `objective_values`.
         """
         return self._source.trial_value(self.number)
-
-    @property
-    def values(self) -> tuple[float, ...] | None:
-        """The values of the objectives, one for each; None if there are none."""
-        return self._source.trial_values(self.number)
 
     @property
     def constraints(self) -> tuple[float, ...] | None:
@@ -159,6 +154,10 @@ class Trial(Mapping[str, Value]):
     def objective_value(self) -> float | None:
         """The same as `value`."""
         return self.value
+
+    def objective_values(self) -> tuple[float, ...] | None:
+        """The values of the objectives, one for each; None if there are none."""
+        return self._source.trial_values(self.number)
 
     @property
     def reports(self) -> dict[int, float]:
@@ -286,7 +285,7 @@ class TrialMetrics:
 
 
 def number_or_numbers(what: str, value: Any) -> float | tuple[float, ...]:
-    """A number, or each of a list of numbers, as plain floats.
+    """A number, or each of two or more in a list, as plain floats.
 
     Raises:
         InvalidValue: it is neither.
@@ -295,9 +294,12 @@ def number_or_numbers(what: str, value: Any) -> float | tuple[float, ...]:
         return as_number(what, value)
     except InvalidValue as error:
         try:
-            return numbers_of(what, value)
+            found = numbers_of(what, value)
         except InvalidValue:
+            found = ()
+        if len(found) < 2:
             raise error from None
+        return found
 
 
 def numbers_of(what: str, values: Any) -> tuple[float, ...]:
@@ -331,7 +333,10 @@ class TrialResult:
             )
         object.__setattr__(self, "error", None if self.error is None else check_text("error", self.error))
         if self.constraints is not None:
-            object.__setattr__(self, "constraints", numbers_of("constraints", self.constraints))
+            told = numbers_of("constraints", self.constraints)
+            if any(one != one for one in told):
+                raise InvalidValue(f"a constraint must not be NaN, got constraints={shown(self.constraints)}")
+            object.__setattr__(self, "constraints", told)
 
     @classmethod
     def success(

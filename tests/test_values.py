@@ -117,7 +117,7 @@ def returned_by_name(s: fasthpo.Study, value: Any) -> tuple[TrialState, float | 
 
 def returned_as_metrics(s: fasthpo.Study, value: Any) -> tuple[TrialState, float | None]:
     metrics = fasthpo.TrialMetrics(value)
-    assert type(metrics.value) is float
+    assert type(metrics.value) in (float, tuple)  # of several numbers
     return told(s, read_outcome(fasthpo.TrialResult.success(metrics), OutcomeSpec()).value or NAN)
 
 

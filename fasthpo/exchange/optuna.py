@@ -9,7 +9,7 @@ What becomes of what:
     a PAUSED trial              PRUNED: Optuna has no pauses
     metrics, attributes         user attributes of the trial, of the study
     several objectives          several directions, and values of a trial
-    constraints                 the system attribute "constraints" of the trial, from which Optuna reads them
+    constraints                 constraints that are called "0", "1" and so on
     rungs                       intermediate values, of a trial that has made no reports
 
 What Optuna has no place for (conditions, grids, errors, the state PAUSED, which of the choices True and 1 a trial has)
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-_CONSTRAINTS = "constraints"  # what Optuna calls them among its system attributes
 _SPACE, _STATE, _ERROR, _PARAMS = "fasthpo:search_space", "fasthpo:state", "fasthpo:error", "fasthpo:params"
 _CHUNK = 1000  # trials handed to Optuna at once
 _MOST_STEPS = 10**6  # of a distribution; rounding errors of more may be larger than Optuna allows
@@ -150,11 +149,8 @@ def _frozen(optuna: Any, trial: Trial, distributions: Mapping[str, BaseDistribut
         attributes[_ERROR] = error
     if any(getattr(distributions[name], "choices", ()).count(value) > 1 for name, value in params.items()):
         attributes[_PARAMS] = params  # to Optuna 1, 1.0 and True are one choice
-    system: dict[str, Any] = {"fixed_params": trial.params} if state == TrialState.WAITING else {}
-    if (constraints := trial.constraints) is not None:
-        system[_CONSTRAINTS] = list(constraints)
     kinds = {TrialState.PAUSED: "PRUNED", TrialState.FAILED: "FAIL"}
-    return optuna.trial.FrozenTrial(  # type: ignore[no-any-return]
+    made: FrozenTrial = optuna.trial.FrozenTrial(
         number=-1,
         trial_id=-1,
         state=optuna.trial.TrialState[kinds.get(state, state.name)],
@@ -165,9 +161,12 @@ def _frozen(optuna: Any, trial: Trial, distributions: Mapping[str, BaseDistribut
         params=params,
         distributions={name: distributions[name] for name in params},
         user_attrs=attributes,
-        system_attrs=system,
+        system_attrs={"fixed_params": trial.params} if state == TrialState.WAITING else {},
         intermediate_values=trial.reports or trial.rungs,
     )
+    for i, constraint in enumerate(trial.constraints or ()):
+        made.set_constraint(str(i), constraint)
+    return made
 
 
 def _moment(seconds: float) -> datetime | None:
@@ -197,8 +196,8 @@ def from_optuna(theirs: OptunaStudy, space: SearchSpace | None = None) -> Import
 
     Trials keep their numbers, unless some must be left out: those that ended, or are running, before all their
     parameters were suggested, which a warning counts. Numeric user attributes of a trial become metrics. Times are
-    taken over; what was waiting waits, and what was running is running. If trials have different numbers of
-    constraints, none are taken over, which a warning says.
+    taken over; what was waiting waits, and what was running is running. If trials have different constraints, none
+    are taken over, which a warning says.
 
     Args:
         theirs: Optuna's study.
@@ -311,19 +310,17 @@ def _seconds(moment: datetime | None) -> float:
 
 def _constraints(trials: Sequence[FrozenTrial]) -> dict[str, Any]:
     """The column of constraints, if trials have any."""
-    found: dict[int, list[float]] = {}
-    for i, trial in enumerate(trials):
-        told = trial.system_attrs.get(_CONSTRAINTS)
-        if trial.state.is_finished() and told and not any(math.isnan(one) for one in told):
-            found[i] = [float(one) for one in told]
-    widths = {len(told) for told in found.values()}
-    if len(widths) > 1 or max(widths, default=0) > MOST_CONSTRAINTS:
-        logger.warning("the constraints are left out: trials have from %d to %d of them", min(widths), max(widths))
-    elif widths:
-        column = np.full((len(trials), widths.pop()), np.nan)
-        column[list(found)] = list(found.values())
-        return {"constraints": column}
-    return {}
+    told = {i: trial.constraints for i, trial in enumerate(trials) if trial.state.is_finished() and trial.constraints}
+    names = list(next(iter(told.values()), {}))
+    if any(set(constraints) != set(names) for constraints in told.values()) or len(names) > MOST_CONSTRAINTS:
+        logger.warning(
+            "the constraints are left out: all trials must have the same, at most %d, or none", MOST_CONSTRAINTS
+        )
+        return {}
+    column = np.full((len(trials), len(names)), np.nan)
+    for i, constraints in told.items():
+        column[i] = [constraints[name] for name in names]
+    return {"constraints": column} if names else {}
 
 
 def _values(trial: FrozenTrial, objectives: int) -> list[float]:

@@ -139,7 +139,7 @@ def to_arrow(table: TrialTable) -> Any:
     columns: list[Any] = [
         pa.array(np.arange(n)),
         pa.DictionaryArray.from_arrays(pa.array(table.states.astype(np.int8)), state_names),
-        *(_numbers(pa, column) for column in table.values.reshape(n, -1).T),
+        *(_numbers(pa, column) for column in table.values.reshape(n, table.objectives.count).T),
     ]
     params = table.params
     columns += [_parameter(pa, parameter, params[j]) for j, parameter in enumerate(table.space.parameters)]

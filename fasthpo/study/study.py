@@ -488,9 +488,8 @@ class Study(StudyReader):
                 del kept[name]
             why = None
             if final == TrialState.FAILED:
-                why = error or (
-                    "no reason was given" if result is None and value is None else f"the objective's value was {value}"
-                )
+                missing = f"the objective's value was {value}" if count == 1 else "a value of an objective was nan"
+                why = error or ("no reason was given" if result is None and value is None else missing)
                 why = INFRASTRUCTURE + why if infrastructure else why
             final = self._told(number, final, math.nan if result is None else result, kept, why, limits)
             live.ended([number])

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
+from fasthpo.trials.objectives import Objectives
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray, masked
 
-if TYPE_CHECKING:
-    from fasthpo.trials.table import TrialTable
-
 _ONE_BY_ONE = 100  # trials that are compared with the front one after the other, rather than sorted all together
+
+
+class ToldTrials(Protocol):
+    """What the front is found in: the table."""
+
+    objectives: Objectives
+    best_number: int | None
+
+    @property
+    def tell_order(self) -> IntArray: ...
+    @property
+    def values(self) -> FloatArray: ...
+    @property
+    def states(self) -> npt.NDArray[np.int8]: ...
+    @property
+    def violations(self) -> FloatArray: ...
 
 
 class _Found(NamedTuple):
@@ -34,7 +49,7 @@ class Front:
         table: the trials.
     """
 
-    def __init__(self, table: TrialTable) -> None:
+    def __init__(self, table: ToldTrials) -> None:
         self._table = table
         several = table.objectives.count
         self._found = _Found(0, np.empty(0, np.int64), np.empty((0, several)))

@@ -75,8 +75,8 @@ def _checked_metrics(given: Any, count: int) -> tuple[str, ...] | None:
     names = [plain(given)] if isinstance(plain(given), str) else _listed(given)
     if names is None or any(not isinstance(name, str) or not name for name in names) or not names:
         raise InvalidValue(
-            "objective_metric must be None, a metric's name, or a list of names for several objectives, got "
-            f"objective_metric={shown(given)}"
+            f"objective_metric must be None or a metric's name, got objective_metric={shown(given)}; of several "
+            "objectives it is a list of names"
         )
     if len(names) != count or len(set(names)) != count:
         raise InvalidValue(

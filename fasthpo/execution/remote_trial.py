@@ -11,7 +11,7 @@ from fasthpo.errors import FastHPOError, InvalidValue, RemoteFailure, TrialState
 from fasthpo.execution.backends.base import Job
 from fasthpo.execution.messages import Message, Says, Told
 from fasthpo.space.parameter import Value
-from fasthpo.trials.trial import TrialState
+from fasthpo.trials.trial import TrialState, no_reports_yet
 from fasthpo.values import as_number, element, shown
 
 _here = threading.local()  # .line: of the trial that this thread is running
@@ -77,7 +77,13 @@ class RemoteTrial:
     def __len__(self) -> int:
         return self._job.number + 1
 
+    @property
+    def directions(self) -> tuple[str, ...]:
+        return tuple(self._job.directions)
+
     def report(self, number: int, value: float, step: int) -> None:
+        if len(self._job.directions) > 1:
+            raise InvalidValue(no_reports_yet(len(self._job.directions)))
         reported = as_number("value", value)
         step = element(step)
         if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**63:

@@ -73,7 +73,7 @@ from fasthpo.trials.outcome import (
 from fasthpo.trials.rebuilding import settled
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import INFRASTRUCTURE, TrialTable
-from fasthpo.trials.trial import Trial, TrialState
+from fasthpo.trials.trial import Trial, TrialState, no_reports_yet
 from fasthpo.values import (
     FloatArray,
     IntArray,
@@ -379,10 +379,7 @@ class Study(StudyReader):
                 if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
                     self._check_running(number, "report")
                 if self._has_several:
-                    raise InvalidValue(
-                        f"a trial of {table.objectives.count} objectives can't report yet: no pruner would use it, so "
-                        "tell the study what it came to"
-                    )
+                    raise InvalidValue(no_reports_yet(table.objectives.count))
             except BaseException:  # nothing has changed
                 state.stage = outer
                 state.close_if_wanted()

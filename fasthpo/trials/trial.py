@@ -32,6 +32,8 @@ class TrialState(IntEnum):
 class TrialSource(Protocol):
     """What a `Trial` handle reads from and writes to; the study."""
 
+    @property
+    def directions(self) -> tuple[str, ...]: ...
     def __len__(self) -> int: ...
     def trial_params(self, number: int) -> dict[str, Value]: ...
     def trial_state(self, number: int) -> TrialState: ...
@@ -133,6 +135,11 @@ class Trial(Mapping[str, Value]):
     # --- what anyone may read
 
     @property
+    def directions(self) -> tuple[str, ...]:
+        """ "minimize" or "maximize" for each objective of the study."""
+        return self._source.directions
+
+    @property
     def state(self) -> TrialState:
         """Where the trial stands."""
         return self._source.trial_state(self.number)
@@ -222,6 +229,16 @@ class Trial(Mapping[str, Value]):
             StorageError: it can't be made, for instance because the study's directory was removed.
         """
         return self._source.trial_checkpoint_dir(self.number)
+
+
+def no_reports_yet(objectives: int) -> str:
+    """Why a trial of several objectives can't report."""
+    return f"a trial of {objectives} objectives can't report yet: no pruner would use it, so only tell what it came to"
+
+
+def takes_reports(trial: Any) -> bool:
+    """Whether a trial, or what stands in its place, can be reported to: with several objectives none can yet."""
+    return len(getattr(trial, "directions", ("",))) == 1
 
 
 class TrialSequence(Sequence[Trial]):

@@ -118,9 +118,11 @@ class StudyStatistics:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The statistics in plain values; without the front where there is one objective."""
+        """The statistics in plain values; the front where there are several objectives, infeasible trials where any."""
         found = {**asdict(self), "rungs": [rung._asdict() for rung in self.rungs]}
         front = found.pop("front_trials")
+        if not self.infeasible_trials:
+            del found["infeasible_trials"]
         return found if front is None else {**found, "front_trials": list(front)}
 
 

@@ -234,7 +234,7 @@ def test_reports_are_refused_for_now_and_nothing_is_pruned() -> None:
     for value in (0.5, [0.5, 1.0]):
         with pytest.raises(fasthpo.InvalidValue):
             trial.report(value, 1)  # type: ignore[arg-type]
-    assert trial.should_prune() is False and trial.reports == {}
+    assert trial.should_prune() is False and trial.reports == {} and trial.directions == ("minimize", "maximize")
     s.tell(trial, [1.0, 2.0])
 
 

@@ -123,7 +123,10 @@ class BackendTests:
         def objective(trial: Trial) -> Any:
             seen = trial.objective_values(), trial.constraints
             if trial.number == 0:
+                assert trial.directions == ("minimize", "maximize") and not trial.should_prune()
                 return {"loss": 0.5, "size": 3, "memory": 9.0}
+            if trial.number == 6:
+                trial.report(0.5, 1)
             if trial.number == 1:
                 return {"loss": 0.5, "size": math.nan, "memory": 1.0}
             if trial.number == 2:
@@ -149,6 +152,7 @@ class BackendTests:
         assert "needs the metric 'memory'" in recorder.errors[2]
         assert "all trials of a study have the same constraints: there were 1 so far, got 2" in recorder.errors[4]
         assert "must return a value for each of 2 objectives" in recorder.errors[5]
+        assert "a trial of 2 objectives can't report yet" in recorder.errors[6]
 
     def test_callbacks_come_in_order_and_in_one_thread(self, options: dict[str, Any]) -> None:
         import threading

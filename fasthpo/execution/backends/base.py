@@ -57,10 +57,11 @@ class Job(NamedTuple):
     resource: int | None
     start_resource: int
     alone: bool = False  # no other trial is to use the same GPU meanwhile
+    directions: tuple[str, ...] = ("minimize",)  # of the study
 
     @classmethod
     def of(cls, trial: Trial, ticket: int, alone: bool) -> Job:
-        return cls(trial.number, ticket, trial.params, trial.resource, trial.start_resource, alone)
+        return cls(trial.number, ticket, trial.params, trial.resource, trial.start_resource, alone, trial.directions)
 
 
 @dataclass(frozen=True)

@@ -178,17 +178,17 @@ class _ReportsByTrial:
         order = np.lexsort((step, trial))
         self._trial, self._step, self._value = trial[order], step[order], value[order]
 
-    def of(self, begin: int, end: int) -> dict[int, dict[int, float]]:
+    def of(self, begin: int, end: int) -> dict[int, dict[int, Any]]:
         """The reports of trials `begin` to `end` - 1: by trial, then value by step in ascending order."""
         some = slice(*np.searchsorted(self._trial, [begin, end]))
         columns = (column[some].tolist() for column in (self._trial, self._step, self._value))
-        found: dict[int, dict[int, float]] = {}
+        found: dict[int, dict[int, Any]] = {}
         for number, step, value in zip(*columns, strict=True):
             found.setdefault(number, {})[step] = value
         return found
 
 
-def reports_by_trial(table: TrialTable) -> Iterator[dict[int, float]]:
+def reports_by_trial(table: TrialTable) -> Iterator[dict[int, Any]]:
     """The reports of each trial in turn, value by step in ascending order."""
     reported = _ReportsByTrial(table)
     for begin in range(0, len(table), _CHUNK):

@@ -11,6 +11,7 @@ What becomes of what:
     several objectives          several directions, and values of a trial
     constraints                 constraints that are called "0", "1" and so on
     rungs                       intermediate values, of a trial that has made no reports
+    reports of several values   nothing: Optuna knows none
 
 What Optuna has no place for (conditions, grids, errors, the state PAUSED, which of the choices True and 1 a trial has)
 goes to user attributes that begin with "fasthpo:", from which `from_optuna` makes the same search space again.
@@ -162,7 +163,7 @@ def _frozen(optuna: Any, trial: Trial, distributions: Mapping[str, BaseDistribut
         distributions={name: distributions[name] for name in params},
         user_attrs=attributes,
         system_attrs={"fixed_params": trial.params} if state == TrialState.WAITING else {},
-        intermediate_values=trial.reports or trial.rungs,
+        intermediate_values=(trial.reports or trial.rungs) if len(trial.directions) == 1 else {},
     )
     for i, constraint in enumerate(trial.constraints or ()):
         made.set_constraint(str(i), constraint)
@@ -296,12 +297,19 @@ def _columns(
         {name: made[name].astype(dtype) for name, dtype in TRIAL_TYPES.items()} | _constraints(trials),
         metrics.measured(n),
         np.array(finished, np.int64),
-        {name: np.array(column, np.float64 if name == "value" else np.int64) for name, column in reports.items()},
+        _report_columns(reports, objectives),
         {name: np.empty(0, dtype) for name, dtype in SEGMENT_TYPES.items()},
         errors,
         {},
     )
     return columns, [i for i, state in enumerate(states) if state == TrialState.WAITING]
+
+
+def _report_columns(reports: Mapping[str, list[Any]], objectives: int) -> dict[str, Any]:
+    columns = {name: np.array(column, np.float64 if name == "value" else np.int64) for name, column in reports.items()}
+    if objectives > 1:  # of which Optuna has no reports
+        columns = {"trial": np.empty(0, np.int64), "step": np.empty(0, np.int64), "value": np.empty((0, objectives))}
+    return columns
 
 
 def _seconds(moment: datetime | None) -> float:

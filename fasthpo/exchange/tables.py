@@ -127,8 +127,9 @@ def to_arrow(table: TrialTable) -> Any:
     """All trials as a `pyarrow.Table`; what a trial does not have is null.
 
     A choice keeps its type if all choices of the parameter have the same one (and None may be among them if the
-    parameter has no conditions); else it is JSON text. Reports are lists of (step, value), and rungs of (resource,
-    value). The schema's metadata has the directions and the search space, as JSON, under "fasthpo".
+    parameter has no conditions); else it is JSON text. Reports are lists of (step, value), of several objectives of
+    (step, values), and rungs of (resource, value). The schema's metadata has the directions and the search space, as
+    JSON, under "fasthpo".
 
     Raises:
         MissingPackage: pyarrow is not installed.
@@ -156,7 +157,8 @@ def to_arrow(table: TrialTable) -> Any:
         columns.append(pa.array(np.where(np.isnan(table.resources), 0, table.resources).astype(np.int64),
                                 mask=np.isnan(table.resources)))  # fmt: skip
         columns.append(_pairs(pa, "resource", (table.segments.values_of(number).items() for number in range(n))))
-    columns.append(_pairs(pa, "step", (reports.items() for reports in reports_by_trial(table))))
+    several = table.objectives.count > 1
+    columns.append(_pairs(pa, "step", (reports.items() for reports in reports_by_trial(table)), several))
     columns.append(pa.array([_clean(table.error(number)) for number in range(n)], pa.string()))
     about = json.dumps({**about_directions(table), "search_space": table.space.to_dict()})
     names = [_clean(name) for name in _names(table)]
@@ -194,9 +196,10 @@ def _clean(value: Value) -> Value:
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
-def _pairs(pa: Any, key: str, pairs: Iterable[Iterable[tuple[int, float]]]) -> Any:
-    kind = pa.list_(pa.struct([(key, pa.int64()), ("value", pa.float64())]))
-    return pa.array([[{key: at, "value": value} for at, value in one] for one in pairs], kind)
+def _pairs(pa: Any, key: str, pairs: Iterable[Iterable[tuple[int, Any]]], several: bool = False) -> Any:
+    name, number = ("values", pa.list_(pa.float64())) if several else ("value", pa.float64())
+    kind = pa.list_(pa.struct([(key, pa.int64()), (name, number)]))
+    return pa.array([[{key: at, name: value} for at, value in one] for one in pairs], kind)
 
 
 def write_parquet(path: Path, table: TrialTable) -> Path:

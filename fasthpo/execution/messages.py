@@ -37,7 +37,7 @@ class Says(IntEnum):
     HELLO = 1  # who it is, or for which job it speaks
     READY = 2  # it has loaded the objective; on Ray: its trial begins, which wants a reply
     UNLOADABLE = 3  # why it can't load the objective
-    REPORT = 4  # value, step
+    REPORT = 4  # value (of several objectives a list), step
     PRUNE = 5  # should the trial be pruned? wants a reply
     READ = 6  # the name of a `TrialSource` method, what it says of the trial; wants a reply
     SYNC = 7  # wants a reply, which says that all messages before were dealt with

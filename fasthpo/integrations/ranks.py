@@ -8,7 +8,7 @@ import torch
 from torch import distributed
 
 from fasthpo.errors import InvalidValue, TrialStateError
-from fasthpo.trials.trial import takes_reports
+from fasthpo.trials.trial import takes_one_value
 
 _GO_ON, _STOP, _FAILED = 0.0, 1.0, 2.0
 
@@ -55,7 +55,7 @@ class SharedTrial:
             TrialStateError: on the other ranks, if the report failed on rank 0, where its own error is raised.
         """
         answer, failure = _GO_ON, None
-        if is_rank_zero() and takes_reports(self._trial):
+        if is_rank_zero() and takes_one_value(self._trial):
             try:
                 self._trial.report(value, step)
                 answer = _STOP if self._trial.should_prune() else _GO_ON

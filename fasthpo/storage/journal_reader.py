@@ -144,10 +144,11 @@ class Replayer:
         _integer("bracket", bracket, NONE, 2**31 - 1)
         return Segment(bracket, _integer("resource", resource, 0, 2**53), _time(start))
 
-    def _report(self, number: int, step: int, value: float) -> None:
+    def _report(self, number: int, step: int, value: Any) -> None:
         self._state(number, TrialState.RUNNING)
         _integer("step", step, 0, 2**63 - 1)
-        if self.history.reported(number, step, _float(value)) != NONE:
+        several = self.history.table.objectives.count > 1
+        if self.history.reported(number, step, self._vectors(value, 1)[0] if several else _float(value)) != NONE:
             raise CorruptCheckpoint(f"trial {number} has reported at step {step} before")
 
     def _tell(
@@ -238,11 +239,16 @@ class Replayer:
 
     def _values(self, packed: bytes, count: int | None) -> FloatArray:
         """The values of so many trials, None for as many as there are: (n,), of several objectives (n, m)."""
+        vectors = self._vectors(packed, count)
+        return vectors[:, 0] if vectors.shape[1] == 1 else settled_values(vectors)
+
+    def _vectors(self, packed: bytes, count: int | None) -> FloatArray:
+        """As many values as there are objectives for each of so many, (n, m)."""
         m = self.history.table.objectives.count
         values = _array("values", packed, "<f8")
         if len(values) % m or count not in (None, len(values) // m):
             raise CorruptCheckpoint(f"{count} trials must have {m} values each, got {len(values)}")
-        return values if m == 1 else settled_values(values.reshape(-1, m))
+        return values.reshape(-1, m)
 
     def _constraints(self, packed: bytes | None, count: int) -> FloatArray | None:
         """What so many trials were told of their constraints, (n, k)."""

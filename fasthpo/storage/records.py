@@ -18,8 +18,9 @@ multi-fidelity strategy has in addition is in brackets.
     ATTRIBUTE  name, value as JSON
     DEFINE     JSON                                 from here on with another sampler, pruner or strategy
 
-Under several objectives the value of TELL is an array, too, and values are one trial's after the other's, as rows are.
-So are constraints, which are there where any were told; NaN are those of a trial that was told none.
+Under several objectives the values of REPORT and TELL are arrays, too, and those of several trials stand one trial's
+after the other's, as rows do. So do constraints, which are there where any were told; NaN are those of a trial that
+was told none.
 
 One frame may hold several records, one after the other; then they happened together.
 """
@@ -134,8 +135,8 @@ class JournalRecorder(Recorder):
     def enqueued(self, number: int) -> None:
         self._add((_ENQUEUE, number, _bytes(self._table._params[:, number], "<f8")))
 
-    def reported(self, number: int, step: int, value: float) -> None:
-        self._add((_REPORT, number, step, value))
+    def reported(self, number: int, step: int, value: Values) -> None:
+        self._add((_REPORT, number, step, value if isinstance(value, float) else _bytes(value, "<f8")))
 
     def told(
         self,

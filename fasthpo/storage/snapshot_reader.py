@@ -193,9 +193,14 @@ def _read_head(unpacker: Any) -> tuple[Head, _Counts, _Rest]:
     return head, counts, _Rest(more[0], attributes, waiting, opened, constraints)
 
 
+def _rows(unpacker: Any, what: str, width: int, count: int) -> npt.NDArray[np.float64]:
+    """Columns one after the other as an array (count, width)."""
+    return np.ascontiguousarray(_column(unpacker, what, "<f8", width * count).reshape(width, count).T)
+
+
 def _vectors(unpacker: Any, what: str, width: int, count: int) -> npt.NDArray[np.float64]:
-    """Columns one after the other as an array (count, width); of each trial all are there, or none."""
-    found = np.ascontiguousarray(_column(unpacker, what, "<f8", width * count).reshape(width, count).T)
+    """The same; of each trial all are there, or none."""
+    found = _rows(unpacker, what, width, count)
     missing = np.isnan(found)
     if (missing.any(axis=1) & ~missing.all(axis=1)).any():
         raise CorruptCheckpoint(f"a trial lacks some of its {what}")
@@ -218,7 +223,10 @@ def _read_group(unpacker: Any, widths: _Widths, first: int, counts: _Counts, hea
     columns |= _columns(unpacker, {name: kind for name, kind in TRIAL_TYPES.items() if name not in columns}, count)
     rank = _column(unpacker, "rank", "<i8", count)
     report_index = _column(unpacker, "index", "<i8", reports)
-    report_columns = _columns(unpacker, REPORT_TYPES, reports)
+    report_columns = _columns(unpacker, {"trial": "<i8", "step": "<i8"}, reports)
+    report_columns["value"] = (
+        _column(unpacker, "value", "<f8", reports) if m == 1 else _rows(unpacker, "value", m, reports)
+    )
     segment_index = _column(unpacker, "index", "<i8", segments)
     segment_columns = _columns(unpacker, SEGMENT_TYPES, segments)
     measured: dict[str, Any] = {}
@@ -290,7 +298,10 @@ def _assemble(definition: Definition, groups: list[_Group], counts: _Counts, res
     report_index = _joined([group.report_index for group in groups], np.int64)
     order = _in_order(report_index, counts.reports, "reports", whole)
     report_index = report_index[order]
-    reports = {name: _joined([g.reports[name] for g in groups], t)[order] for name, t in REPORT_TYPES.items()}
+    reports = {
+        name: _joined([g.reports[name] for g in groups], t, m if name == "value" else 1)[order]
+        for name, t in REPORT_TYPES.items()
+    }
     check_reports(reports["trial"], reports["step"])
     order = _in_order(_joined([g.segment_index for g in groups], np.int64), counts.segments, "legs", whole)
     segments = {name: _joined([g.segments[name] for g in groups], t)[order] for name, t in SEGMENT_TYPES.items()}

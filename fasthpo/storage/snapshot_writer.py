@@ -18,8 +18,8 @@ Each further frame is a group of trials (16,384 here), complete with their repor
               of the failures (of trials that had reported) trial, and how many reports there were by then
 
 Version 3 is that of studies whose trials have several values, or constraints. There the third array of the head has a
-fifth entry, how many constraints each trial has, 0 for none; the values are all first ones, then all second ones, and
-so on; and the last column of a group are the constraints, in the same way, if there are any.
+fifth entry, how many constraints each trial has, 0 for none; values, also of reports, are all first ones, then all
+second ones, and so on; and the last column of a group are the constraints, in the same way, if there are any.
 
 A column is packed as in `packing`. The index of a report or leg is its place among all, in the order of their coming.
 A journal of the same generation and id holds what happened afterwards. Nothing in a file is ever executed.
@@ -177,7 +177,7 @@ def _groups(columns: Columns) -> Iterator[bytes]:
             *(_pack(name, _flat(columns.trials[name][some]), dtype) for name, dtype in TRIAL_TYPES.items()),
             pack_column(rank[some], "<i8", delta=True),
             pack_column(index, "<i8", delta=True),
-            *(_pack(name, reports[name], dtype) for name, dtype in REPORT_TYPES.items()),
+            *(_pack(name, _flat(reports[name]), dtype) for name, dtype in REPORT_TYPES.items()),
             pack_column(segment_index, "<i8", delta=True),
             *(_pack(name, segments[name], dtype) for name, dtype in SEGMENT_TYPES.items()),
             *(part for metric in metrics for part in metric),

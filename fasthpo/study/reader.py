@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class StudyReader(ABC):
         """Held while trials are read together."""
 
     @abstractmethod
-    def report(self, number: int, value: float, step: int) -> None:
+    def report(self, number: int, value: float | Sequence[float], step: int) -> None:
         """As `Trial.report`."""
 
     @abstractmethod
@@ -274,7 +274,7 @@ class StudyReader(ABC):
         told = self.table.constraints[number]
         return tuple(told.tolist()) if len(told) and told[0] == told[0] else None
 
-    def trial_reports(self, number: int) -> dict[int, float]:
+    def trial_reports(self, number: int) -> dict[int, Any]:
         return self.table.reports.of(number)
 
     def trial_metrics(self, number: int) -> dict[str, float]:

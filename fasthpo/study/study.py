@@ -69,11 +69,12 @@ from fasthpo.trials.outcome import (
     final_states,
     metric_numbers,
     outcome,
+    value_vector,
 )
 from fasthpo.trials.rebuilding import settled
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import INFRASTRUCTURE, TrialTable
-from fasthpo.trials.trial import Trial, TrialState, no_reports_yet
+from fasthpo.trials.trial import Trial, TrialState
 from fasthpo.values import (
     FloatArray,
     IntArray,
@@ -123,9 +124,9 @@ class Study(StudyReader):
         pruner: when to give a trial up; by default never. A built-in one may be given to several studies; one of your
             own follows the study that it was given to last.
         directions: of several objectives, "minimize" or "maximize" for each, in the place of `direction`. Then a trial
-            is told a list of values, `study.values` is (n, m), and `best_trials` are the front. Samplers say whether
-            they can work on several (`has_several_objectives`); pruners and multi-fidelity strategies can't yet, and
-            trials can't report.
+            is told a list of values and reports such lists, `study.values` is (n, m), and `best_trials` are the front.
+            Samplers say whether they can work on several (`has_several_objectives`); pruners and multi-fidelity
+            strategies can't yet.
         storage: the directory in which to keep the study, made if it is missing; None: in memory only, see also `save`.
             `Study.load` goes on with it, once this one is closed (`close`, or `with`) or its process has ended.
         durability: "tell", "interval", "system" or a number of seconds, see above.
@@ -357,11 +358,15 @@ class Study(StudyReader):
 
     # --- report
 
-    def report(self, number: int, value: float, step: int) -> None:
+    def report(self, number: int, value: float | Sequence[float], step: int) -> None:
         """As `Trial.report`."""
         if type(number) is not int:
             number = self._number(number)
-        reported = value if type(value) is float else as_number("value", value)
+        reported: Values
+        if self._has_several:
+            reported = value_vector(value, self.table.objectives.count)
+        else:
+            reported = value if type(value) is float else as_number("value", value)
         if type(step) is not int:
             step = element(step)
         if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**63:
@@ -378,8 +383,6 @@ class Study(StudyReader):
                 # the check itself is slower: it is for saying what is wrong
                 if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
                     self._check_running(number, "report")
-                if self._has_several:
-                    raise InvalidValue(no_reports_yet(table.objectives.count))
             except BaseException:  # nothing has changed
                 state.stage = outer
                 state.close_if_wanted()
@@ -390,12 +393,12 @@ class Study(StudyReader):
                     state.stage = outer
                     state.close_if_wanted()
                     kept = table.reports.value_at(earlier)
-                    if not (kept == reported or (kept != kept and reported != reported)):
+                    if not np.array_equal(kept, reported, equal_nan=True):
                         logger.warning("trial %d has reported %s at step %d; %s is ignored", number, kept, step, value)
                     return
                 state.stage = CHANGING
                 if pruner.pruner is not None:
-                    pruner.pruner.on_report(table, number, step, reported)
+                    pruner.pruner.on_report(table, number, step, reported)  # type: ignore[arg-type]
                 state.stage = WRITING
                 state.store.hand_over_soon()
                 state.stage = outer
@@ -587,8 +590,12 @@ class Study(StudyReader):
             state.hand_over(strict=True)
         return numbers
 
-    def _last_valid_report(self, number: int) -> float | None:
-        valid = [value for value in self.table.reports.of(number).values() if value == value]
+    def _last_valid_report(self, number: int) -> Values | None:
+        reports = self.table.reports.of(number).values()
+        if self._has_several:
+            valid = [np.array(values) for values in reports if not any(map(math.isnan, values))]
+        else:
+            valid = [value for value in reports if value == value]
         return valid[-1] if valid else None
 
     def _number(self, trial: Trial | int) -> int:

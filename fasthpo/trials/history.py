@@ -45,7 +45,7 @@ class Recorder:
     def enqueued(self, number: int) -> None:
         """A trial waits."""
 
-    def reported(self, number: int, step: int, value: float) -> None:
+    def reported(self, number: int, step: int, value: Values) -> None:
         """A running trial has reported."""
 
     def told(
@@ -136,7 +136,7 @@ class History:
         self.table.open_segment(number, *segment)
         self.recorder.asked(number, False)
 
-    def reported(self, number: int, step: int, value: float) -> int:
+    def reported(self, number: int, step: int, value: Values) -> int:
         """A running trial has reported; `NONE`, or the index of an earlier report at that step, which stands."""
         earlier = self.table.reports.append(number, step, value)
         if earlier == NONE:
@@ -257,7 +257,7 @@ class History:
         kept = np.arange(count) < end[trial]
         if not kept.all():
             before = np.append(0, np.cumsum(kept))  # of the first i reports, how many are kept
-            table.reports = Reports()
+            table.reports = Reports(table.objectives.count)
             table.reports.fill(trial[kept], step[kept], value[kept])
             table.reports.failures = {number: int(before[i]) for number, i in reports.failures.items()}
         for number in running:

@@ -36,7 +36,7 @@ def outcome(value: Any, state: TrialState | None, count: int = 1) -> tuple[Trial
         result = None if value is None else as_number("value", value)
         missing = result is None or result != result
     else:
-        result = None if value is None else _vector("value", value, count)
+        result = None if value is None else value_vector(value, count)
         missing = result is None or bool(np.isnan(result).any())
     if state is None:
         if result is None:
@@ -89,16 +89,20 @@ def batch_arrays(numbers: Any, values: Any, count: int = 1) -> tuple[IntArray, F
     return asked, reached
 
 
-def _vector(what: str, values: Any, count: int) -> FloatArray:
-    """So many numbers, one for each objective."""
+def value_vector(values: Any, count: int) -> FloatArray:
+    """So many numbers, one for each objective, float64 (count,).
+
+    Raises:
+        InvalidValue: they are not that.
+    """
     if type(values) in (list, tuple) and len(values) == count and all(type(one) is float for one in values):
         return np.array(values)
     try:
-        found = _numbers(what, values)
+        found = _numbers("value", values)
     except InvalidValue as error:
-        raise InvalidValue(f"{what} must be {count} numbers, one for each objective: {error}") from None
+        raise InvalidValue(f"value must be {count} numbers, one for each objective: {error}") from None
     if len(found) != count:
-        raise InvalidValue(f"{what} must be {count} numbers, one for each objective, got {len(found)}: {shown(values)}")
+        raise InvalidValue(f"value must be {count} numbers, one for each objective, got {len(found)}: {shown(values)}")
     return found
 
 

@@ -50,7 +50,7 @@ class TrialTable:
     def __init__(self, space: SearchSpace, directions: Direction | Sequence[Direction]) -> None:
         self.space = space
         self.objectives = Objectives(directions)
-        self.reports = Reports()
+        self.reports = Reports(self.objectives.count)
         self.segments = Segments()
         self.metrics = Metrics()
         self.front = Front(self)

@@ -40,7 +40,7 @@ class TrialSource(Protocol):
     def trial_value(self, number: int) -> float | None: ...
     def trial_values(self, number: int) -> tuple[float, ...] | None: ...
     def trial_constraints(self, number: int) -> tuple[float, ...] | None: ...
-    def trial_reports(self, number: int) -> dict[int, float]: ...
+    def trial_reports(self, number: int) -> dict[int, Any]: ...
     def trial_metrics(self, number: int) -> dict[str, float]: ...
     def trial_error(self, number: int) -> str | None: ...
     def trial_times(self, number: int) -> tuple[float, float, float]: ...
@@ -48,7 +48,7 @@ class TrialSource(Protocol):
     def trial_start_resource(self, number: int) -> int: ...
     def trial_rungs(self, number: int) -> dict[int, float]: ...
     def trial_checkpoint_dir(self, number: int) -> Path: ...
-    def report(self, number: int, value: float, step: int) -> None: ...
+    def report(self, number: int, value: float | Sequence[float], step: int) -> None: ...
     def should_prune(self, number: int) -> bool: ...
 
 
@@ -114,16 +114,16 @@ class Trial(Mapping[str, Value]):
 
     # --- what the objective uses
 
-    def report(self, value: float, step: int) -> None:
+    def report(self, value: float | Sequence[float], step: int) -> None:
         """Report an intermediate value.
 
         Args:
-            value: the objective's value so far; NaN is allowed and ranks worst.
+            value: the objective's value so far; NaN is allowed and ranks worst. Of several objectives a value for each,
+                NaN for those that are not known at this step.
             step: how far the trial is (an epoch, a fold), not negative. The first value at a step stands.
 
         Raises:
-            InvalidValue: not a number, or no such step; or the study has several objectives, under which no trial can
-                report yet.
+            InvalidValue: not a number, or not one for each objective, or no such step.
             TrialStateError: the trial has ended.
         """
         self._source.report(self.number, value, step)
@@ -167,8 +167,8 @@ class Trial(Mapping[str, Value]):
         return self._source.trial_values(self.number)
 
     @property
-    def reports(self) -> dict[int, float]:
-        """Intermediate values by step, in ascending order of steps."""
+    def reports(self) -> dict[int, Any]:
+        """Intermediate values by step, in ascending order of steps: floats, of several objectives tuples of them."""
         return self._source.trial_reports(self.number)
 
     @property
@@ -231,13 +231,8 @@ class Trial(Mapping[str, Value]):
         return self._source.trial_checkpoint_dir(self.number)
 
 
-def no_reports_yet(objectives: int) -> str:
-    """Why a trial of several objectives can't report."""
-    return f"a trial of {objectives} objectives can't report yet: no pruner would use it, so only tell what it came to"
-
-
-def takes_reports(trial: Any) -> bool:
-    """Whether a trial, or what stands in its place, can be reported to: with several objectives none can yet."""
+def takes_one_value(trial: Any) -> bool:
+    """Whether a trial, or what stands in its place, is of a study of one objective."""
     return len(getattr(trial, "directions", ("",))) == 1
 
 

@@ -187,7 +187,7 @@ class SavedTrials(StudyReader):
     def _lock(self) -> threading.RLock:
         return self._reading
 
-    def report(self, number: int, value: float, step: int) -> NoReturn:
+    def report(self, number: int, value: float | Sequence[float], step: int) -> NoReturn:
         raise StudyReadOnly(_NO_STUDY)
 
     def should_prune(self, number: int) -> NoReturn:

@@ -206,6 +206,10 @@ def test_values_and_constraints_are_columns(tmp_path: Path) -> None:
         assert about.get("directions", [about.get("direction")]) == list(study.directions)
         for trial, row, arrow in zip(study.trials, rows, table.to_pylist(), strict=True):
             values, constraints = trial.objective_values() or [None] * m, trial.constraints or [None, None]
+            assert json.loads(row["reports"]) == {
+                str(step): json.loads(json.dumps(value).replace("NaN", '"NaN"'))
+                for step, value in trial.reports.items()
+            }
             for name, value in zip([*names, "constraints_0", "constraints_1"], [*values, *constraints], strict=True):
                 assert row[name] == ("" if value is None else str(value))
                 assert arrow[name] == value

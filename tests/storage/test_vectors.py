@@ -304,6 +304,9 @@ def _packed(*numbers: float) -> bytes:
 @pytest.mark.parametrize(
     "record",
     [
+        [4, 1, 0, 0.5],
+        [4, 1, 0, _packed(0.5)],
+        [4, 1, 0, _packed(0.5, 1.0, 2.0)],
         [5, 1, 1, 0.5, 10.0],  # a number where there are two
         [5, 1, 1, _packed(0.5), 10.0],
         [5, 1, 1, _packed(0.5, 1.0, 2.0), 10.0],

@@ -228,14 +228,51 @@ def test_what_is_of_one_objective_only_is_refused_and_names_what_there_is() -> N
     assert list(s.trials[0].values()) == list(s.trials[0].params.values())  # a trial is a mapping
 
 
-def test_reports_are_refused_for_now_and_nothing_is_pruned() -> None:
+def test_reports_are_vectors_also_partly_known() -> None:
     s = study()
     trial = s.ask()
-    for value in (0.5, [0.5, 1.0]):
-        with pytest.raises(fasthpo.InvalidValue):
-            trial.report(value, 1)  # type: ignore[arg-type]
-    assert trial.should_prune() is False and trial.reports == {} and trial.directions == ("minimize", "maximize")
-    s.tell(trial, [1.0, 2.0])
+    trial.report([0.5, 2.0], 3)
+    trial.report(np.array([0.25, NAN]), 7)
+    trial.report((1, math.inf), 5)
+    assert trial.should_prune() is False and trial.directions == ("minimize", "maximize")
+    assert (
+        list(trial.reports) == [3, 5, 7]
+        and repr(list(trial.reports.values())) == "[(0.5, 2.0), (1.0, inf), (0.25, nan)]"
+    )
+    assert s.table.reports.value.shape == (3, 2)
+    s.tell(trial, state=TrialState.PRUNED)  # which keeps its last report that is whole
+    assert trial.objective_values() == (1.0, math.inf)
+    s.tell(s.ask(), state=TrialState.PRUNED)
+    assert s.trials[1].objective_values() is None
+
+
+@pytest.mark.parametrize("value", [0.5, [0.5], [1.0, 2.0, 3.0], None, "ab", [None, 1.0]])
+def test_reports_that_are_no_value_for_each_objective_are_refused(value: Any) -> None:
+    s = study()
+    with pytest.raises(fasthpo.InvalidValue, match="value must be 2 numbers"):
+        s.ask().report(value, 1)
+    assert len(s.table.reports) == 0
+
+
+def test_the_first_vector_at_a_step_stands(caplog: pytest.LogCaptureFixture) -> None:
+    s = study()
+    trial = s.ask()
+    trial.report([0.5, NAN], 1)
+    trial.report([0.5, NAN], 1)
+    assert not caplog.records
+    trial.report([0.5, 1.0], 1)
+    assert "trial 0 has reported" in caplog.text and repr(trial.reports) == "{1: (0.5, nan)}"
+
+
+def test_many_reports_are_kept_whatever_their_number() -> None:
+    s = study()
+    trials = [s.ask() for _ in range(3)]
+    for step in range(25_000):  # more than an array of values holds
+        for trial in trials:
+            trial.report([step, -trial.number], step)
+    assert len(s.table.reports) == 75_000
+    assert s.table.reports.value[-1].tolist() == [24_999, -2] and trials[1].reports[20_000] == (20_000.0, -1.0)
+    assert s.table.reports.trial.tolist()[:6] == [0, 1, 2, 0, 1, 2]
 
 
 def test_a_study_without_trials_has_an_empty_front() -> None:

@@ -126,6 +126,8 @@ class BackendTests:
                 assert trial.directions == ("minimize", "maximize") and not trial.should_prune()
                 return {"loss": 0.5, "size": 3, "memory": 9.0}
             if trial.number == 6:
+                trial.report([0.5, math.nan], 3)
+                assert repr(trial.reports) == "{3: (0.5, nan)}"
                 trial.report(0.5, 1)
             if trial.number == 1:
                 return {"loss": 0.5, "size": math.nan, "memory": 1.0}
@@ -152,7 +154,8 @@ class BackendTests:
         assert "needs the metric 'memory'" in recorder.errors[2]
         assert "all trials of a study have the same constraints: there were 1 so far, got 2" in recorder.errors[4]
         assert "must return a value for each of 2 objectives" in recorder.errors[5]
-        assert "a trial of 2 objectives can't report yet" in recorder.errors[6]
+        assert "value must be 2 numbers" in recorder.errors[6]
+        assert repr(result.trials[6].reports) == "{3: (0.5, nan)}"
 
     def test_callbacks_come_in_order_and_in_one_thread(self, options: dict[str, Any]) -> None:
         import threading

@@ -163,6 +163,7 @@ def _known_vectors(study: Study, _: None) -> None:
 CALLS_WITH_VECTORS: dict[str, tuple[Prepare, Call]] = {
     "tell": (_asked, lambda study, number: study.tell(number, _values(study, 1)[0], constraints=[1.0, -1.0])),
     "tell-failed": (_asked, lambda study, number: study.tell(number, state=TrialState.FAILED, constraints=[1.0, 2.0])),
+    "report": (_asked, lambda study, number: study.report(number, _values(study, 1)[0], 7)),
     "tell_batch": (
         lambda study: study.ask_batch(3).numbers,
         lambda study, numbers: study.tell_batch(numbers, _values(study, 3), constraints=_CONSTRAINTS),

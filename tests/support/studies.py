@@ -94,8 +94,8 @@ def run_vectors(study: fasthpo.Study, trial: fasthpo.Trial) -> None:
     """A leg of a deterministic objective with vectors: values, constraints of some, failures, NaN and infinities."""
     x, n, several = trial["x"], trial["n"], len(study.directions) > 1
     kind = trial.number % 9
-    if not several:
-        trial.report(x, trial.resource)
+    for step in range(kind % 3):
+        trial.report([x, math.nan if kind % 2 else n, step] if several else x, 10 * step)
     value = math.nan if kind == 4 else -math.inf if kind == 5 else x
     constraints = None if kind in (0, 3) else [x, n - 50.0]
     if kind == 7:

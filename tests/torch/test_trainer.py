@@ -368,7 +368,7 @@ def test_what_shows_only_while_training() -> None:
 
 
 def test_a_trial_of_several_objectives_is_trained_without_reports() -> None:
-    """None can report yet; the training itself, and the directory of its weights, are as with one objective."""
+    """A training watches one value only; all else is as with one objective."""
     study = fasthpo.Study(
         {"learning_rate": fasthpo.LogUniform(1e-4, 1e-1)},
         fasthpo.RandomSampler(seed=0),

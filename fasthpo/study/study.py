@@ -471,7 +471,7 @@ class Study(StudyReader):
             StorageError: the study has been told, but its files can't be written; see `Study`.
         """
         number = self._number(trial)
-        count = self._state.table.objectives.count
+        count = len(self.directions) if self._has_several else 1
         final, result = outcome(value, state, count)
         kept, error = metric_numbers(metrics), error_text(error)
         infrastructure = check_flag("infrastructure", infrastructure)

@@ -62,8 +62,9 @@ class TrialTable:
         self._length = 0
         self._told = 0
         self._params: FloatArray = np.full((len(space), FIRST_CAPACITY), np.nan)
-        several = () if self.objectives.count == 1 else (self.objectives.count,)
-        self._values: FloatArray = np.full((FIRST_CAPACITY, *several), np.nan)
+        self._has_several = self.objectives.count > 1
+        shape = (FIRST_CAPACITY, self.objectives.count) if self._has_several else (FIRST_CAPACITY,)
+        self._values: FloatArray = np.full(shape, np.nan)
         self._constraints = Constraints()
         self._states: npt.NDArray[np.int8] = np.zeros(FIRST_CAPACITY, np.int8)
         self._starts: FloatArray = np.full(FIRST_CAPACITY, np.nan)
@@ -130,7 +131,7 @@ class TrialTable:
     @property
     def has_vectors(self) -> bool:
         """Whether trials have several values, or constraints."""
-        return self.objectives.count > 1 or self._constraints.count > 0
+        return self._has_several or self._constraints.count > 0
 
     def violation(self, number: int) -> float:
         """By how much one trial breaks its constraints; 0 if it was told none."""
@@ -221,7 +222,7 @@ class TrialTable:
         if extent is None or number >= extent[0] or number in savepoint.entries:
             return
         columns = (  # in the order of TRIAL_COLUMNS
-            self._values.item(number) if self.objectives.count == 1 else self._values[number].copy(),
+            self._values[number].copy() if self._has_several else self._values.item(number),
             self._states.item(number),
             self._starts.item(number),
             self._ends.item(number),
@@ -360,7 +361,7 @@ class TrialTable:
             self.best_number = number
 
     def _is_better(self, number: int) -> bool:
-        if self.objectives.count > 1 or self._constraints.violation(number) > 0:
+        if self._has_several or (self._constraints.count and self._constraints.violation(number) > 0):
             return False
         best = self.best_number
         value = float(self._values[number])
@@ -406,7 +407,7 @@ class TrialTable:
         self._running_length = len(numbers)
 
     def _improve_best(self, numbers: IntArray) -> None:
-        if self.objectives.count > 1:
+        if self._has_several:
             return
         complete = numbers[self._states[numbers] == TrialState.COMPLETE]
         if self.has_constraints:

@@ -118,7 +118,7 @@ class Study(StudyReader):
 
     Args:
         space: what to search.
-        sampler: where to look next; by default `TPESampler()`.
+        sampler: where to look next; by default `AutoSampler()`.
         strategy: which trial next and how far, with a sampler of its own; give a strategy or a sampler, not both.
         direction: "minimize" (as it is by default) or "maximize".
         pruner: when to give a trial up; by default never. A built-in one may be given to several studies; one of your
@@ -173,9 +173,9 @@ class Study(StudyReader):
         if strategy is not None:
             sampler = strategy.sampler
         if sampler is None:
-            from fasthpo.samplers.tpe import TPESampler
+            from fasthpo.samplers.auto import AutoSampler
 
-            sampler = TPESampler()
+            sampler = AutoSampler()
         if direction is not None and directions is not None:
             raise InvalidValue(
                 f"give direction, of one objective, or directions, of several, got direction={shown(direction)} and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from fasthpo.errors import FastHPOError, InvalidValue, RemoteFailure, TrialState
 from fasthpo.execution.backends.base import Job
 from fasthpo.execution.messages import Message, Says, Told
 from fasthpo.space.parameter import Value
+from fasthpo.trials.outcome import value_vector
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import as_number, element, shown
 
@@ -77,8 +79,13 @@ class RemoteTrial:
     def __len__(self) -> int:
         return self._job.number + 1
 
-    def report(self, number: int, value: float, step: int) -> None:
-        reported = as_number("value", value)
+    @property
+    def directions(self) -> tuple[str, ...]:
+        return tuple(self._job.directions)
+
+    def report(self, number: int, value: float | Sequence[float], step: int) -> None:
+        count = len(self.directions)
+        reported = as_number("value", value) if count == 1 else value_vector(value, count).tolist()
         step = element(step)
         if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 2**63:
             raise InvalidValue(f"step must be an integer that is not negative, got step={shown(step)}")
@@ -109,8 +116,17 @@ class RemoteTrial:
         value: float | None = self._read("trial_value")
         return value
 
-    def trial_reports(self, number: int) -> dict[int, float]:
-        return dict(self._read("trial_reports"))
+    def trial_values(self, number: int) -> tuple[float, ...] | None:
+        values = self._read("trial_values")
+        return None if values is None else tuple(values)
+
+    def trial_constraints(self, number: int) -> tuple[float, ...] | None:
+        constraints = self._read("trial_constraints")
+        return None if constraints is None else tuple(constraints)
+
+    def trial_reports(self, number: int) -> dict[int, Any]:
+        reports = self._read("trial_reports")
+        return {step: tuple(value) if isinstance(value, list) else value for step, value in reports.items()}
 
     def trial_metrics(self, number: int) -> dict[str, float]:
         return dict(self._read("trial_metrics"))

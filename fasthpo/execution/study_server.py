@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from fasthpo.system.headline import message_of
 from fasthpo.trials.trial import Trial
 
 READABLE = (
-    "trial_state", "trial_value", "trial_reports", "trial_metrics", "trial_error", "trial_times", "trial_rungs",
-    "trial_checkpoint_dir",
+    "trial_state", "trial_value", "trial_values", "trial_constraints", "trial_reports", "trial_metrics", "trial_error",
+    "trial_times", "trial_rungs", "trial_checkpoint_dir",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ class Repeated:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
 
-    def report(self, number: int, value: float, step: int) -> None:
+    def report(self, number: int, value: float | Sequence[float], step: int) -> None:
         if step not in self._known:
             self._study.report(number, value, step)
 
@@ -71,7 +71,7 @@ class StudyServer:
             CorruptMessage: it is no such message.
         """
         match message:
-            case [Says.REPORT, float(value), int(step)]:
+            case [Says.REPORT, float() | list() as value, int(step)]:
                 try:
                     self._repeated.get(number, self._study).report(number, value, step)
                 except Exception as raised:  # a pruner of the user's own may raise anything

@@ -8,6 +8,7 @@ import torch
 from torch import distributed
 
 from fasthpo.errors import InvalidValue, TrialStateError
+from fasthpo.trials.trial import takes_one_value
 
 _GO_ON, _STOP, _FAILED = 0.0, 1.0, 2.0
 
@@ -48,13 +49,13 @@ class SharedTrial:
         return shared or None
 
     def report(self, value: float, step: int, device: torch.device) -> bool:
-        """Report on rank 0; whether the trial should end, the same on all ranks.
+        """Report on rank 0; whether the trial should end, the same on all ranks. With several objectives it goes on.
 
         Raises:
             TrialStateError: on the other ranks, if the report failed on rank 0, where its own error is raised.
         """
         answer, failure = _GO_ON, None
-        if is_rank_zero():
+        if is_rank_zero() and takes_one_value(self._trial):
             try:
                 self._trial.report(value, step)
                 answer = _STOP if self._trial.should_prune() else _GO_ON

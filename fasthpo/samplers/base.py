@@ -35,6 +35,10 @@ class Sampler(ABC):
     A sampler's randomness must depend on (`self.seed`, `draw`) only; then a resumed study goes on exactly as one that
     was never stopped. `fasthpo.testing.check_sampler` says whether one of your own does what studies rely on.
 
+    One that works on several objectives says so by `has_several_objectives = True`; then `table.values` may be (n, m),
+    and `table.objectives.losses(table.values)` are values turned so that lower is better. Where trials break
+    constraints, `table.violations` is above 0.
+
     Args:
         seed: 0 to 2**64 - 1; None draws one and stores it as `self.seed`.
 
@@ -50,6 +54,7 @@ class Sampler(ABC):
 
     name: ClassVar[str | None] = None  # of a built-in sampler, for checkpoints
     has_batches: ClassVar[bool] = False  # whether `suggest_batch` can be called
+    has_several_objectives: ClassVar[bool] = False  # whether it works where trials have several values each
     repeats: ClassVar[bool] = False  # in an infinite space, whether it may suggest one point of a finite part twice
 
     _derived: ClassVar[tuple[str, ...]] = ()  # attributes that follow from a study's trials; None in a copy

@@ -28,6 +28,7 @@ from fasthpo.torch.evaluation import (
 )
 from fasthpo.torch.optimizers import Schedule, accepting, check_optimizer, load_made, make_optimizer
 from fasthpo.torch.randomness import RandomStream, kept_random_state, seed_all, set_random_state
+from fasthpo.trials.trial import takes_one_value
 from fasthpo.tuner.early_stopping import EarlyStopping
 from fasthpo.values import as_number
 
@@ -85,7 +86,8 @@ class Trainer:
         loss: the mean loss of a batch, from outputs and targets; a function or a module.
         metrics: name -> a function of all outputs and all targets, or an object of torchmetrics; or one
             `torchmetrics.MetricCollection`. Other objects with update, compute and reset do as well.
-        trial: what is reported to, and asked whether to go on.
+        trial: what is reported to, and asked whether to go on; not with several objectives, of
+            which a training watches one only.
         optimizer: over the model's and the loss's parameters; by default as `args` say. The schedule multiplies its
             rates.
         objective_metric: which of "eval_loss" and the metrics (with "eval_" before them) is reported and watched.
@@ -145,6 +147,7 @@ class Trainer:
         if early_stopping is not None and not args.do_eval:
             raise InvalidValue("early_stopping watches evaluations, but args.do_eval is False")
         self.args, self.trial, self.early_stopping = args, trial, early_stopping
+        self._reports = trial is not None and takes_one_value(trial)
         self.device = pick_device(args.device)
         self._metrics = Metrics(metrics)
         if objective_metric not in self._metrics.names:
@@ -365,7 +368,7 @@ class Trainer:
         self.history.append({"step": step, **metrics})
         if self.early_stopping is not None:
             self.early_stopping.update(value, self._weights, step)
-        if self.trial is not None:
+        if self._reports:
             self.trial.report(value, step)
             if self.trial.should_prune():
                 raise TrialPruned(f"at step {step}, with {self._objective}={value:.6g}")
@@ -445,7 +448,7 @@ class Trainer:
         except Exception as error:
             raise CorruptCheckpoint(f"{path} holds no state of a training: {error}") from error
         self.step, self.history = state["step"], state["history"]
-        if self.trial is not None:  # what was reported before a crash is not known any more; else it stands
+        if self._reports:  # what was reported before a crash is not known any more; else it stands
             for one in self.history:
                 self.trial.report(one[self._objective], int(one["step"]))
 

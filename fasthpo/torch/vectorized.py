@@ -153,6 +153,11 @@ class VectorizedTrainer:
         left, step = check_count("n_trials", n_trials, 1), check_count("ask", ask, 1)
         if study.strategy is not None and study.strategy.is_multi_fidelity:
             raise InvalidValue(_IN_FULL)
+        if len(study.directions) > 1:
+            raise InvalidValue(
+                f"VectorizedTrainer tells one value, {self._objective!r}, but the study has {len(study.directions)} "
+                "objectives"
+            )
         while left > 0:
             numbers = study.ask_batch(min(step, left)).numbers.tolist()
             if not numbers:

@@ -7,9 +7,12 @@ than 255 reports of other trials come between two of a trial, and 24 bytes at mo
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+from fasthpo.trials.objectives import Values
 from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow, grow_unset
 
 NarrowArray = npt.NDArray[np.unsignedinteger]
@@ -29,6 +32,9 @@ class Reports:
     found without a pass over the others; `highest[number]` is its largest step, or -1, and `top[number]` the index of
     the report there, or -1. `failures[number]` says of a trial that failed after having reported how many reports of
     all trials there were by then.
+
+    Args:
+        objectives: m; of several a report has m values, of which some may be NaN.
     """
 
     step: NarrowArray
@@ -43,12 +49,13 @@ class Reports:
     _highest: memoryview[int]
     _top: memoryview[int]
 
-    def __init__(self) -> None:
+    def __init__(self, objectives: int = 1) -> None:
         self._length = 0
+        self._shape = () if objectives == 1 else (objectives,)
         for name in ("step", "gap"):
             self._put(name, np.empty(FIRST_CAPACITY, np.uint8))
         self._chunks: list[FloatArray] = []
-        self._values: list[memoryview[float]] = []
+        self._values: list[Any] = []  # of several objectives the arrays themselves, whose entries are rows
         self.failures: dict[int, int] = {}
         for name in _BY_TRIAL:
             self._put(name, np.full(FIRST_CAPACITY, NONE, np.int64))
@@ -89,24 +96,28 @@ class Reports:
             count, i = count + 1, i - gap if gap else NONE
         return count
 
-    def value_at(self, i: int) -> float:
-        """The value of report i."""
+    def value_at(self, i: int) -> Any:
+        """The value of report i, of several objectives its values (m,)."""
         return self._values[i >> _CHUNK_BITS][i & _IN_CHUNK]
 
-    def of(self, number: int) -> dict[int, float]:
-        """A trial's values by step, in ascending order of steps."""
+    def of(self, number: int) -> dict[int, Any]:
+        """A trial's values by step, in ascending order of steps; of several objectives tuples of them."""
         pairs = []
         i = self.latest(number)
         while i != NONE:
             pairs.append((self._step[i], self.value_at(i)))
             gap = self._gap[i]
             i = i - gap if gap else NONE
-        return dict(sorted(pairs))
+        found = dict(sorted(pairs, key=lambda pair: pair[0]))
+        return {step: tuple(values.tolist()) for step, values in found.items()} if self._shape else found
 
     @property
     def value(self) -> FloatArray:
-        """The values, float64 (n,), a copy."""
-        return np.concatenate([np.empty(0), *self._chunks])[: self._length]
+        """The values, float64 (n,), of several objectives (n, m); a copy."""
+        return self._first_values(self._length)
+
+    def _first_values(self, count: int) -> FloatArray:
+        return np.concatenate([np.empty((0, *self._shape)), *self._chunks])[:count]
 
     @property
     def trial(self) -> IntArray:
@@ -131,28 +142,28 @@ class Reports:
             last[number] = i
         kept = Reports()
         kept._length, kept.last, kept.gap = count, last, self.gap
-        value = np.concatenate([np.empty(0), *self._chunks])[:count]
-        return {"trial": kept.trial, "step": self.step[:count].astype(np.int64), "value": value}
+        step, value = self.step[:count].astype(np.int64), self._first_values(count)
+        return {"trial": kept.trial, "step": step, "value": value}
 
     def frozen(self) -> Reports:
         """The reports as they are now, for reading `step`, `gap`, `value` and `trial` while others are appended.
 
         What has been reported never changes, and arrays that grow are replaced; only `last` and `failures` are copied.
         """
-        other = Reports()
+        other = Reports(*self._shape)
         other._length = self._length
         other.step, other.gap, other._chunks = self.step, self.gap, list(self._chunks)
         other.last = self.last.copy()
         other.failures = dict(self.failures)
         return other
 
-    def append(self, number: int, step: int, value: float) -> int:
+    def append(self, number: int, step: int, value: Values) -> int:
         """Add a report, unless the trial has one at that step.
 
         Args:
             number: the trial's.
             step: 0 to 2**63 - 1.
-            value: any number, NaN and infinities included.
+            value: any number, NaN and infinities included; of several objectives (m,).
 
         Returns:
             The index of the trial's earlier report at `step`, in which case nothing is done; else -1.
@@ -194,8 +205,8 @@ class Reports:
                 self._put(name, grow(getattr(self, name), capacity, NONE))
 
     def _add_chunk(self) -> None:
-        self._chunks.append(np.empty(_CHUNK))
-        self._values.append(memoryview(self._chunks[-1]))  # type: ignore[arg-type]
+        self._chunks.append(np.empty((_CHUNK, *self._shape)))
+        self._values.append(self._chunks[-1] if self._shape else memoryview(self._chunks[-1]))  # type: ignore[arg-type]
 
     def _widen(self, name: str, entry: int) -> None:
         column = getattr(self, name)
@@ -207,7 +218,8 @@ class Reports:
         """Take over the reports (n,) of many trials at once, as n calls of `append` would, into an empty column.
 
         Args:
-            trial, step, value: in the order in which they came; not negative, no step twice in a trial.
+            trial, step, value: in the order in which they came; not negative, no step twice in a trial. The values of
+                several objectives are (n, m).
         """
         n = len(trial)
         by_trial = np.argsort(trial, kind="stable")

@@ -15,7 +15,7 @@ import pytest
 import fasthpo
 from fasthpo import TrialState
 from fasthpo.exchange.optuna import infer_space
-from tests.support.studies import STRATEGIES, make, run, step
+from tests.support.studies import STRATEGIES, VECTORS, make, make_vectors, run, step, step_vectors
 
 optuna = pytest.importorskip("optuna")
 
@@ -188,8 +188,6 @@ def test_what_can_not_be_found_out_is_asked_for() -> None:
         )
     with pytest.raises(fasthpo.InvalidSearchSpace, match="no trial has parameters"):
         fasthpo.Study.from_optuna(optuna.create_study())
-    with pytest.raises(fasthpo.InvalidValue, match="a study has one objective, got 2 directions"):
-        fasthpo.Study.from_optuna(optuna.create_study(directions=["minimize", "maximize"]))
     mixed = []
     for log in (False, True):
         one = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -244,3 +242,65 @@ def test_optuna_is_imported_only_when_it_is_needed() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 0 and "pip install 'fasthpo[optuna]'" in ran.stdout, ran.stderr
+
+
+# --- several objectives, and constraints
+
+
+@pytest.mark.parametrize("kind", VECTORS)
+def test_values_and_constraints_go_to_optuna_and_back(kind: str) -> None:
+    study = make_vectors(kind)
+    for i in range(20):
+        step_vectors(study, i)
+    study.ask()
+    theirs = study.to_optuna()
+    assert [one.name.lower() for one in theirs.directions] == list(study.directions)
+    for trial, their in zip(study.trials, theirs.trials, strict=True):
+        assert their.values == (None if trial.objective_values() is None else list(trial.objective_values() or ()))
+    back = fasthpo.Study.from_optuna(theirs, sampler=fasthpo.RandomSampler(seed=1))
+    states = study.states != TrialState.PAUSED  # of which Optuna knows nothing
+    assert back.directions == study.directions
+    assert np.array_equal(back.values[states], study.values[states], equal_nan=True)
+    assert np.array_equal(back.table.constraints[states], study.table.constraints[states], equal_nan=True)
+
+
+def test_what_is_best_with_constraints_is_so_in_optuna() -> None:
+    study = fasthpo.Study(
+        {"x": fasthpo.Continuous(0.0, 1.0)}, fasthpo.RandomSampler(seed=0), directions=["minimize", "maximize"]
+    )
+    for i in range(30):
+        trial = study.ask()
+        study.tell(trial, [trial["x"], i % 7], constraints=[0.3 - trial["x"], i - 25.0])
+    theirs = study.to_optuna()
+    assert {t.number for t in theirs.best_trials} == {t.number for t in study.best_trials}
+    one = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, fasthpo.RandomSampler(seed=0))
+    for _ in range(20):
+        trial = one.ask()
+        one.tell(trial, trial["x"], constraints=[0.3 - trial["x"]])
+    assert one.to_optuna().best_trial.number == one.best_trial.number
+
+
+def test_a_study_of_optunas_with_several_objectives_and_constraints_is_taken_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def objective(trial: Any) -> tuple[float, int]:
+        x = trial.suggest_float("x", 0.0, 1.0)
+        trial.set_constraint("half", x - 0.5)
+        if odd and trial.number == 7:
+            trial.set_constraint("another", 0.0)
+        return x, trial.suggest_int("n", 1, 9)
+
+    for odd in (False, True):
+        sampler = optuna.samplers.NSGAIISampler(seed=0)
+        theirs = optuna.create_study(sampler=sampler, directions=["minimize", "maximize"])
+        theirs.optimize(objective, n_trials=20)
+        study = fasthpo.Study.from_optuna(theirs, sampler=fasthpo.RandomSampler(seed=0))
+        assert [t.objective_values() for t in study.trials] == [tuple(t.values) for t in theirs.trials]
+        if odd:  # trials have different numbers of them
+            assert "the constraints are left out" in caplog.text and not study.table.has_constraints
+        else:
+            assert [t.constraints for t in study.trials] == [(t.params["x"] - 0.5,) for t in theirs.trials]
+            assert {t.number for t in study.best_trials} == {t.number for t in theirs.best_trials}
+        study.tell(study.ask(), [0.5, 1.0])
+    with pytest.raises(fasthpo.InvalidValue, match="CmaEsSampler works on one objective"):
+        fasthpo.Study.from_optuna(theirs, sampler=fasthpo.CmaEsSampler(seed=0))

@@ -16,7 +16,7 @@ import pytest
 
 import fasthpo
 from fasthpo import TrialState
-from tests.support.studies import make, run, step
+from tests.support.studies import VECTORS, make, make_vectors, run, step, step_vectors
 
 SPACE = fasthpo.SearchSpace(
     {
@@ -186,3 +186,58 @@ def test_what_is_missing_is_named() -> None:
     )
     ran: Any = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 0 and ran.stdout.count("pip install 'fasthpo[arrow]'") == 2, ran.stderr
+
+
+# --- several objectives, and constraints
+
+
+def test_values_and_constraints_are_columns(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    for kind in VECTORS:
+        study = make_vectors(kind)
+        for i in range(9):
+            step_vectors(study, i)
+        m = len(study.directions)
+        names = [f"values_{j}" for j in range(m)] if m > 1 else ["value"]
+        with open(study.to_csv(tmp_path / "study.csv"), newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        table = study.to_arrow()
+        about = json.loads(table.schema.metadata[b"fasthpo"])
+        assert about.get("directions", [about.get("direction")]) == list(study.directions)
+        for trial, row, arrow in zip(study.trials, rows, table.to_pylist(), strict=True):
+            values, constraints = trial.objective_values() or [None] * m, trial.constraints or [None, None]
+            assert json.loads(row["reports"]) == {
+                str(step): json.loads(json.dumps(value).replace("NaN", '"NaN"'))
+                for step, value in trial.reports.items()
+            }
+            for name, value in zip([*names, "constraints_0", "constraints_1"], [*values, *constraints], strict=True):
+                assert row[name] == ("" if value is None else str(value))
+                assert arrow[name] == value
+        assert not any(name.startswith("values_") for name in table.schema.names) or m > 1
+    assert pa
+
+
+def test_an_empty_study_of_several_objectives_has_an_empty_table(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    study = make_vectors("several")
+    assert study.to_arrow().num_rows == 0
+    assert study.to_csv(tmp_path / "study.csv").read_text().startswith("number,state,values_0,values_1,values_2,")
+
+
+def test_values_and_constraints_are_in_json(tmp_path: Path) -> None:
+    study = make_vectors("several")
+    for i in range(9):
+        step_vectors(study, i)
+    content = json.loads(study.to_json(tmp_path / "study.json").read_text())
+    assert content["directions"] == ["minimize", "maximize", "minimize"] and "direction" not in content
+    for trial, record in zip(study.trials, content["trials"], strict=True):
+        values = trial.objective_values()
+        assert "value" not in record
+        assert record["values"] == (
+            None if values is None else [float(v) if abs(v) < math.inf else "-Infinity" for v in values]
+        )
+        assert record["constraints"] == (None if trial.constraints is None else list(trial.constraints))
+    plain = make("random")
+    run(plain, plain.ask())
+    record = json.loads(plain.to_json(tmp_path / "plain.json").read_text())["trials"][0]
+    assert "values" not in record and "constraints" not in record

@@ -53,6 +53,9 @@ def loop(trial, steps=10):
 ends("pruned", FakeTrial(resource=9, prune_at=3), loop)
 ends("whole", FakeTrial(), loop)
 ends("broken", Broken(), loop)
+several = Broken(prune_at=1)
+several.directions = "minimize", "maximize"
+ends("several", several, loop)
 distributed.destroy_process_group()
 """
 
@@ -115,6 +118,7 @@ def test_rank_zero_decides_for_all(tmp_path: Path) -> None:
     assert [one["end"] for one in results["pruned"]] == ["TrialPruned: at 3 of 9.0"] * 2
     assert [one["reports"] for one in results["pruned"]] == [[1, 2, 3], []]
     assert [one["steps"] for one in results["whole"]] == [10, 10]
+    assert [one["steps"] for one in results["several"]] == [10, 10]  # a training watches one value only
     zero, one = (result["end"] for result in results["broken"])
     assert zero == "OSError: the journal is on a full disk"
     assert one == "TrialStateError: the trial can't go on: rank 0 failed to report to it, see its error"

@@ -90,13 +90,34 @@ CALLS: dict[str, Callable[[fasthpo.Study, Any], Any]] = {
     "save.path": lambda s, v: s.save(v if not isinstance(v, str) else s.storage),
 }
 
+# the same with a study of two objectives, whose trials have one constraint
+CALLS_OF_SEVERAL: dict[str, Callable[[fasthpo.Study, Any], Any]] = {
+    "report.value": lambda s, v: s.report(running(s), v, len(s.table.reports)),
+    "report.entry": lambda s, v: s.report(running(s), [0.5, v], len(s.table.reports)),
+    "tell.value": lambda s, v: s.tell(running(s), v),
+    "tell.entry": lambda s, v: s.tell(running(s), [v, 0.5]),
+    "tell.value of a pruned one": lambda s, v: s.tell(running(s), v, PRUNED),
+    "tell.constraints": lambda s, v: s.tell(running(s), [0.5, 0.5], constraints=v),
+    "tell.constraint": lambda s, v: s.tell(running(s), [0.5, 0.5], constraints=[v]),
+    "tell_batch.values": lambda s, v: s.tell_batch([running(s)], v),
+    "tell_batch.row": lambda s, v: s.tell_batch([running(s)], [v]),
+    "tell_batch.entry": lambda s, v: s.tell_batch([running(s)], [[v, 0.5]]),
+    "tell_batch.constraints": lambda s, v: s.tell_batch([running(s)], [[0.5, 0.5]], constraints=v),
+    "tell_batch.constraint": lambda s, v: s.tell_batch([running(s)], [[0.5, 0.5]], constraints=[[v]]),
+    "add_trials.values": lambda s, v: s.add_trials({"x": [0.5], "n": [1], "c": ["x"]}, v),
+    "add_trials.constraints": lambda s, v: s.add_trials({"x": [0.5], "n": [1], "c": ["x"]}, [[1, 2]], constraints=v),
+    "keep_checkpoints": lambda s, v: s.keep_checkpoints(v),
+    "hypervolume": lambda s, v: s.hypervolume(v),
+    "hypervolume.entry": lambda s, v: s.hypervolume([v, 0.5]),
+}
+
 
 def content(study: fasthpo.Study) -> Any:
     """All that is known of a study, told apart where == does not."""
     table, reports = study.table, study.table.reports
     columns = [
         table.params, table.values, table.states, table.starts, table.ends, table.resources, table.draws, table.tell_order,
-        reports.trial, reports.step[: len(reports)].astype(np.int64), reports.value,
+        reports.trial, reports.step[: len(reports)].astype(np.int64), reports.value, table.constraints,
     ]  # fmt: skip
     of_trials = [table.metrics.of(number) for number in range(len(table))]
     metrics = [[(repr(name), type(name), value) for name, value in sorted(of.items())] for of in of_trials]
@@ -109,7 +130,7 @@ def content(study: fasthpo.Study) -> Any:
         attributes,
         list(study._state.history.waiting),
         study.space,
-        study.direction,
+        study.directions,
     )
 
 
@@ -140,6 +161,12 @@ def wrong_with(call: Callable[[fasthpo.Study, Any], Any], directory: Path, each:
     study = fasthpo.Study(
         SPACE, fasthpo.RandomSampler(0), pruner=fasthpo.MedianPruner(), storage=directory / "study", durability="system"
     )
+    return wrong_with_study(study, call, directory, each)
+
+
+def wrong_with_study(
+    study: fasthpo.Study, call: Callable[[fasthpo.Study, Any], Any], directory: Path, each: bool = False
+) -> list[str]:
     wrong = []
     for what, value in odd_values().items():
         running(study)
@@ -164,6 +191,22 @@ def test_an_odd_argument_is_refused_and_nothing_has_changed_or_the_study_is_read
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert not wrong_with(CALLS[name], tmp_path)
+
+
+@pytest.mark.parametrize("name", CALLS_OF_SEVERAL)
+def test_so_it_is_with_several_objectives_and_constraints(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = fasthpo.Study(
+        SPACE,
+        fasthpo.RandomSampler(0),
+        directions=["minimize", "maximize"],
+        storage=tmp_path / "study",
+        durability="system",
+    )
+    study.tell(study.ask(), [0.5, 0.25], constraints=[-1.0])
+    assert not wrong_with_study(study, CALLS_OF_SEVERAL[name], tmp_path)
 
 
 def unit(**more: Any) -> dict[str, Any]:
@@ -192,6 +235,8 @@ MADE: dict[str, Callable[[Any], tuple[Any, dict[str, Any]]]] = {
     "Study.sampler": lambda v: (unit(), {"sampler": v}),
     "Study.strategy": lambda v: (unit(), {"strategy": v, "sampler": None}),
     "Study.direction": lambda v: (unit(), {"direction": v}),
+    "Study.directions": lambda v: (unit(), {"directions": v}),
+    "Study.directions.entry": lambda v: (unit(), {"directions": [v]}),
     "Study.pruner": lambda v: (unit(), {"pruner": v}),
     "SearchSpace.name": lambda v: ({hashable(v): fasthpo.Continuous(0, 1)}, {}),
     "SearchSpace.parameter": lambda v: ({"p": v}, {}),

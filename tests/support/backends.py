@@ -119,6 +119,44 @@ class BackendTests:
         assert recorder.errors == {3: "of no use", **{n: trials[n].error for n in (1, 2, 4, 5)}}
         assert result.stop_reason == "max_trials"
 
+    def test_values_and_constraints_of_several_objectives(self, options: dict[str, Any]) -> None:
+        def objective(trial: Trial) -> Any:
+            seen = trial.objective_values(), trial.constraints
+            if trial.number == 0:
+                assert trial.directions == ("minimize", "maximize") and not trial.should_prune()
+                return {"loss": 0.5, "size": 3, "memory": 9.0}
+            if trial.number == 6:
+                trial.report([0.5, math.nan], 3)
+                assert repr(trial.reports) == "{3: (0.5, nan)}"
+                trial.report(0.5, 1)
+            if trial.number == 1:
+                return {"loss": 0.5, "size": math.nan, "memory": 1.0}
+            if trial.number == 2:
+                return {"loss": 0.5, "size": 1.0}
+            if trial.number == 3:
+                return fasthpo.TrialResult.success(
+                    fasthpo.TrialMetrics([0.25, 2.0], {"memory": 7.0}),
+                    constraints=None if seen == (None, None) else [1],
+                )
+            if trial.number == 4:
+                return fasthpo.TrialResult.success(fasthpo.TrialMetrics([0.1, 1.0], {"memory": 7.0}), [0.5])
+            return [0.5, 1.0, 2.0] if trial.number == 5 else fasthpo.TrialMetrics
+
+        recorder = Recorder()
+        both = {"objective_metric": ["loss", "size"], "direction": ["minimize", "maximize"]}
+        tuner = make(7, constraints=["memory <= 8"], **both).add_callback(recorder)
+        result = tuner.optimize(objective, **{**options, **({"workers": 1} if "workers" in options else {})})
+        assert [t.objective_values() for t in result.trials] == [(0.5, 3.0), None, None, (0.25, 2.0), None, None, None]
+        assert [t.constraints for t in result.trials][:4:3] == [(1.0,), (-1.0,)]
+        assert [t.number for t in result.best_trials] == [3]
+        assert recorder.of(0) == ["start", "complete"] and recorder.of(3) == ["start", "best", "complete"]
+        assert "NaN" in recorder.errors[1]
+        assert "needs the metric 'memory'" in recorder.errors[2]
+        assert "all trials of a study have the same constraints: there were 1 so far, got 2" in recorder.errors[4]
+        assert "must return a value for each of 2 objectives" in recorder.errors[5]
+        assert "value must be 2 numbers" in recorder.errors[6]
+        assert repr(result.trials[6].reports) == "{3: (0.5, nan)}"
+
     def test_callbacks_come_in_order_and_in_one_thread(self, options: dict[str, Any]) -> None:
         import threading
 

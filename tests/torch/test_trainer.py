@@ -365,3 +365,17 @@ def test_what_shows_only_while_training() -> None:
     used.update(1.0)
     with pytest.raises(InvalidValue, match="early_stopping must be new"):
         trainer(early_stopping=used)
+
+
+def test_a_trial_of_several_objectives_is_trained_without_reports() -> None:
+    """A training watches one value only; all else is as with one objective."""
+    study = fasthpo.Study(
+        {"learning_rate": fasthpo.LogUniform(1e-4, 1e-1)},
+        fasthpo.RandomSampler(seed=0),
+        directions=["minimize", "minimize"],
+    )
+    trial = study.ask()
+    metrics = trainer(args=arguments(save_steps=10), trial=trial).train()
+    study.tell(trial, [metrics["eval_loss"], 1.0])
+    assert trial.reports == {} and study.best_trials[0].number == 0
+    assert metrics == trainer().train()

@@ -402,3 +402,12 @@ def test_on_a_gpu() -> None:
     values = [one.value for one in many(mlp, args).train(RATES)]
     expected = [one.value for one in many(mlp, plain_arguments(optimizer="adamw")).train(RATES)]
     assert values == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_study_of_several_objectives_is_refused() -> None:
+    study = fasthpo.Study(
+        {"learning_rate": fasthpo.LogUniform(1e-4, 1e-1)}, fasthpo.RandomSampler(0), directions=["minimize", "maximize"]
+    )
+    with pytest.raises(InvalidValue, match="VectorizedTrainer tells one value, 'eval_loss', but the study has 2 objec"):
+        many().tune(study, n_trials=2)
+    assert len(study) == 0

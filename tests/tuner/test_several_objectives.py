@@ -1,0 +1,251 @@
+"""A tuner of several objectives, and of constraints over metrics: its configuration, hooks, files and what it prints."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import logging
+import math
+import pickle
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import fasthpo
+from fasthpo.tuner import progress as progress_module
+from fasthpo.tuner.progress import Progress
+
+SPACE = {
+    "width": fasthpo.Discrete(1, 64),
+    "kind": fasthpo.Categorical(["small", "large"]),
+    "momentum": fasthpo.Continuous(0.0, 1.0, when={"kind": ["large"]}),
+}
+BOTH = {"direction": ["maximize", "minimize"], "objective_metric": ["accuracy", "latency"]}
+
+
+class Recorder(fasthpo.HyperparameterCallback):
+    def __init__(self) -> None:
+        self.best: list[tuple[int, float]] = []
+        self.directions: tuple[str, ...] = ()
+
+    def on_study_start(self, config: fasthpo.TunerConfig) -> None:
+        self.directions = config.directions
+
+    def on_new_best(self, trial: fasthpo.Trial, improvement: float) -> None:
+        self.best.append((trial.number, improvement))
+
+
+def make(max_trials: int = 20, **config: Any) -> fasthpo.HyperparameterTuner:
+    made = fasthpo.TunerConfig("s", max_trials=max_trials, seed=0, **{**BOTH, **config})
+    return fasthpo.HyperparameterTuner.with_random_search(made, SPACE)
+
+
+def objective(trial: fasthpo.Trial) -> dict[str, float]:
+    width = trial["width"]
+    return {"accuracy": 1 - 1 / width, "latency": width + trial.get("momentum", 0.0), "memory": width / 4}
+
+
+# --- its configuration
+
+
+def test_directions_and_metrics_are_those_of_each_objective() -> None:
+    config = fasthpo.TunerConfig("s", constraints=("memory <= 8",), **BOTH)
+    assert config.directions == ("maximize", "minimize") and config.objective_metrics == ("accuracy", "latency")
+    assert fasthpo.TunerConfig.from_dict(config.to_dict()) == config
+    assert fasthpo.TunerConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    one = fasthpo.TunerConfig("s", direction=["maximize"], objective_metric=["accuracy"])
+    assert one == fasthpo.TunerConfig("s", direction="maximize", objective_metric="accuracy")
+    assert one.directions == ("maximize",) and fasthpo.TunerConfig("s").objective_metrics is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"direction": ["minimize", "up"]}, "directions must list 'minimize' or 'maximize'"),
+        ({"direction": []}, "directions must be those of 1 to 16 objectives"),
+        ({"objective_metric": ["accuracy"]}, "must name each objective once"),
+        ({"objective_metric": "accuracy"}, "must name each objective once"),
+        ({"objective_metric": ["accuracy", "accuracy"]}, "must name each objective once"),
+        ({"objective_metric": ["accuracy", ""]}, "objective_metric must be None or a metric's name"),
+        ({"objective_metric": [1, 2]}, "objective_metric must be None or a metric's name"),
+        ({"direction": "minimize"}, "must name each objective once"),
+        ({"pruning": fasthpo.PruningConfig()}, "pruning needs one objective, got 2 directions"),
+        ({"early_stopping": fasthpo.EarlyStoppingConfig()}, "early_stopping needs one objective"),
+        ({"keep_checkpoints": 3}, "keep_checkpoints must be 'all', or 'best' for the trials on the front"),
+        ({"constraints": "memory <= 8"}, "constraints must be a list of at most 64 texts"),
+        ({"constraints": [8]}, "a constraint must be a string"),
+        ({"constraints": ["memory < 8"]}, "a constraint must be a metric's name, <= or >=, and a number"),
+        ({"constraints": ["memory <= a lot"]}, "got 'memory <= a lot'"),
+        ({"constraints": ["<= 8"]}, "got '<= 8'"),
+        ({"constraints": ["memory <="]}, "got 'memory <='"),
+        ({"constraints": ["memory <= inf"]}, "got 'memory <= inf'"),
+        ({"constraints": ["memory <= nan"]}, "got 'memory <= nan'"),
+        ({"constraints": ["1 <= memory <= 8"]}, "got '1 <= memory <= 8'"),
+        ({"constraints": ["memory == 8"]}, "got 'memory == 8'"),
+        ({"constraints": ["memory <= 8"] * 65}, "at most 64"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused(wrong: dict[str, Any], rule: str) -> None:
+    with pytest.raises(fasthpo.InvalidValue, match=re.escape(rule)):
+        fasthpo.TunerConfig("s", **{**BOTH, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("text", "metrics", "excess"),
+    [
+        ("memory_gb <= 8", {"memory_gb": 9.5}, 1.5),
+        ("memory_gb<=8", {"memory_gb": 8}, 0.0),
+        (" val/loss @1 >= -1e-3 ", {"val/loss @1": 0.5}, -0.501),
+        ("accuracy >= +0.9", {"accuracy": 0.5}, 0.4),
+        ("a <= 1", {"a": math.inf}, math.inf),
+        ("a >= 1", {"a": math.inf}, -math.inf),
+    ],
+)
+def test_a_constraint_says_by_how_much_it_is_broken(text: str, metrics: dict[str, float], excess: float) -> None:
+    config = fasthpo.TunerConfig("s", constraints=[text])
+    assert config.limits[0].excess(metrics) == pytest.approx(excess)
+
+
+def test_strategies_and_samplers_of_one_objective_are_refused() -> None:
+    config = fasthpo.TunerConfig("s", max_trials=5, **BOTH)
+    with pytest.raises(fasthpo.InvalidValue, match="Hyperband works on one objective"):
+        fasthpo.HyperparameterTuner.with_hyperband(config, SPACE, 9)
+    with pytest.raises(fasthpo.InvalidValue, match="CmaEsSampler works on one objective"):
+        fasthpo.HyperparameterTuner(config, SPACE, fasthpo.Strategy(fasthpo.CmaEsSampler(seed=0)))
+
+
+# --- the run
+
+
+def test_new_bests_are_those_with_which_the_front_grows() -> None:
+    recorder = Recorder()
+    values = [[0.5, 5.0], [0.4, 6.0], [0.6, 5.5], [0.5, 5.0], [0.9, 1.0], [0.1, math.inf], [0.1, 0.5]]
+    tuner = make(len(values), objective_metric=None).add_callback(recorder)
+    result = tuner.optimize(lambda trial: values[trial.number])
+    assert recorder.best == [(number, math.inf) for number in (0, 2, 4, 6)]
+    assert recorder.directions == ("maximize", "minimize")
+    assert [trial.number for trial in result.best_trials] == [4, 6] and result.statistics.front_trials == (4, 6)
+    assert result.statistics.best_value is None and result.hypervolume([0.0, 2.0]) == pytest.approx(0.9 + 0.05)
+
+
+def test_with_one_objective_a_trial_that_breaks_a_constraint_is_no_new_best() -> None:
+    recorder = Recorder()
+    tuner = make(6, direction="minimize", objective_metric="loss", constraints=["memory <= 8", "loss >= 0.1"])
+    rows = [(0.5, 9.0), (0.9, 8.0), (0.2, 8.5), (0.8, 1.0), (0.05, 1.0), (0.7, 0.0)]
+    tuner.add_callback(recorder)
+    result = tuner.optimize(lambda t: dict(zip(("loss", "memory"), rows[t.number], strict=True)))
+    assert [(number, round(by, 9)) for number, by in recorder.best] == [(1, math.inf), (3, 0.1), (5, 0.1)]
+    assert result.best_trial.number == 5 and result.statistics.infeasible_trials == 3
+    assert "(6 complete (3 of them break a constraint)" in str(result)
+    assert result.best_trial.constraints == (-8.0, pytest.approx(-0.6))
+
+
+def test_a_study_in_which_nothing_keeps_the_constraints_says_so() -> None:
+    result = make(3, constraints=["latency <= 0"]).optimize(objective)
+    assert "No trial has completed with a finite value and kept its constraints." in str(result)
+    assert len(result.best_trials) == 0 and result.statistics.front_trials == ()
+
+
+def test_the_log_says_what_became_of_the_values(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "fasthpo"):
+        make(2, constraints=["memory <= 0"]).optimize(objective)
+        make(2).optimize(objective)
+    assert "study s begins: maximize, minimize, at most 2 trials" in caplog.text
+    assert re.search(r"trial 0 completed with values \d\S*, \d\S*, which breaks a constraint in", caplog.text)
+    assert re.search(r"new best: trial 0 with values \d\S*, \d[^:]*: {", caplog.text)
+    assert re.search(r"in \S+ s, \d on the front", caplog.text)
+
+
+def test_the_progress_line_says_how_large_the_front_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(progress_module, "sys", SimpleNamespace(stderr=screen))
+    study = make().study
+    with Progress("s", study, 10, math.inf) as line:
+        for values in ([0.5, 1.0], [0.6, 2.0]):
+            study.tell(study.ask(), values)
+        line._draw()
+    assert "front of 2" in screen.getvalue()
+
+
+# --- what is printed, and files
+
+
+def test_the_front_is_printed_from_the_best_of_the_first_objective_on() -> None:
+    result = make(15, constraints=["latency <= 60"]).optimize(objective)
+    lines = str(result).splitlines()
+    assert lines[1].startswith(f"On the front: {len(result.best_trials)} trials")
+    assert lines[2].split() == ["trial", "accuracy", "latency", "width", "kind", "momentum"]
+    rows = [line.split() for line in lines[3:]]
+    numbers = [int(row[0]) for row in rows]
+    assert sorted(numbers) == [trial.number for trial in result.best_trials]
+    accuracies = [result.trials[number].objective_values()[0] for number in numbers]  # type: ignore[index]
+    assert accuracies == sorted(accuracies, reverse=True)
+    marked = [row[0] for row in rows if row[-2:] == ["<-", "knee"]]
+    assert marked == [str(result.study.table.front.knee())]
+    assert any("-" in row for row in rows)  # a parameter that is inactive
+    for copied in (copy.copy(result), copy.deepcopy(result), pickle.loads(pickle.dumps(result))):
+        assert str(copied) == str(result)
+        assert copied.front()[0].tolist() == result.front()[0].tolist()
+
+
+def test_of_a_long_front_some_are_printed_with_both_ends_and_the_knee() -> None:
+    names = [f"a_parameter_with_a_long_name_{i}" for i in range(9)]
+    space = {name: fasthpo.Continuous(0.0, 1.0) for name in names}
+    config = fasthpo.TunerConfig("s", max_trials=200, seed=0, direction=["minimize", "minimize"])
+    tuner = fasthpo.HyperparameterTuner.with_random_search(config, space)
+    x = names[0]
+    result = tuner.optimize(lambda trial: (trial[x], (1 - trial[x]) ** 2))
+    lines = str(result).splitlines()
+    assert "On the front: 200 trials" in lines[1] and re.search(r"; (19|20) of them:$", lines[1])
+    numbers = [int(line.split()[0]) for line in lines[3:-1]]
+    ordered = sorted(range(200), key=lambda number: result.trials[number][x])
+    assert (numbers[0], numbers[-1]) == (ordered[0], ordered[-1]) and len(numbers) <= 20
+    assert result.study.table.front.knee() in numbers
+    assert lines[2].split()[:3] == ["trial", "values_0", "values_1"]
+    assert "Further parameters, see result.best_trials: " in lines[-1] and names[-1] in lines[-1]
+    assert max(map(len, lines[2:-1])) <= 130
+
+
+def test_the_files_for_people_have_the_front(tmp_path: Path) -> None:
+    tuner = make(12, save_checkpoints=True, output_dir=tmp_path, constraints=["memory <= 10"])
+    result = tuner.optimize(objective)
+    statistics = json.loads((tmp_path / "s" / "statistics.json").read_text())
+    assert statistics["directions"] == ["maximize", "minimize"] and "direction" not in statistics
+    assert statistics["front_trials"] == [trial.number for trial in result.best_trials]
+    best = json.loads((tmp_path / "s" / "best_parameters.json").read_text())
+    assert [one["number"] for one in best["front"]] == statistics["front_trials"]
+    for one in best["front"]:
+        trial = result.trials[one["number"]]
+        assert (one["params"], tuple(one["values"])) == (trial.params, trial.objective_values())
+        assert tuple(one["constraints"]) == trial.constraints and one["metrics"] == trial.metrics
+    history = json.loads((tmp_path / "s" / "trial_history.json").read_text())
+    assert [tuple(record["values"]) for record in history["trials"]] == [t.objective_values() for t in result.trials]
+
+
+def test_a_saved_study_goes_on_and_others_are_refused(tmp_path: Path) -> None:
+    whole = make(20).optimize(objective)
+    make(8, save_checkpoints=True, output_dir=tmp_path).optimize(objective)
+    again = make(20, save_checkpoints=True, output_dir=tmp_path).load_checkpoint(tmp_path / "s")
+    result = again.optimize(objective)
+    assert [t.params for t in result.trials] == [t.params for t in whole.trials]
+    assert [t.number for t in result.best_trials] == [t.number for t in whole.best_trials]
+    for directions, shown in ((["maximize", "maximize"], "['maximize', 'maximize']"), ("minimize", "'minimize'")):
+        other = make(20, direction=directions, objective_metric=None)
+        with pytest.raises(
+            fasthpo.CorruptCheckpoint,
+            match=re.escape(f"its direction is ['maximize', 'minimize'], this tuner's {shown}"),
+        ):
+            other.load_checkpoint(tmp_path / "s")
+
+
+def test_statistics_of_one_objective_have_no_front() -> None:
+    result = make(3, direction="minimize", objective_metric="latency").optimize(objective)
+    assert result.statistics.front_trials is None and "front_trials" not in result.statistics.to_dict()

@@ -1,0 +1,152 @@
+"""How numbers are laid out in a picture: bounds, a linear or logarithmic scale, and the labels of choices.
+
+A *place* is where a value stands on its scale: the value itself, its decimal logarithm on a logarithmic scale, or the
+index of a choice.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from fasthpo.space.parameter import Parameter
+from fasthpo.values import FloatArray, masked
+
+_FAR = 3.0  # how many times as far from the best as nine in ten values are: what lies beyond is not drawn to scale
+_DECADES = 1000.0  # from the lowest to the highest of positive values, from which on their scale is logarithmic
+_LONGEST = 24  # characters of a choice's label
+
+
+class Scale(NamedTuple):
+    """The scale of one axis of a picture.
+
+    Attributes:
+        name: what it shows.
+        low, high: its bounds, as values.
+        log: whether it is logarithmic.
+        labels: of choices, by index; None for numbers.
+        beyond: how many values lie outside the bounds, and are drawn at them.
+        is_whole: whether all values are integers.
+    """
+
+    name: str
+    low: float
+    high: float
+    log: bool = False
+    labels: tuple[str, ...] | None = None
+    beyond: int = 0
+    is_whole: bool = False
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The places of the bounds."""
+        return (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
+
+    @masked
+    def places(self, values: FloatArray) -> FloatArray:
+        """Where values stand, those outside the bounds at them; NaN stays NaN."""
+        inside: FloatArray = np.clip(values, self.low, self.high)
+        return np.log10(inside) if self.log else inside
+
+    @masked
+    def values(self, places: FloatArray) -> FloatArray:
+        """The values that stand at places."""
+        return np.power(10.0, places) if self.log else places
+
+    @masked
+    def fractions(self, values: FloatArray) -> FloatArray:
+        """Where values stand between the bounds, from 0 to 1; NaN stays NaN."""
+        low, high = self.bounds
+        places: FloatArray = self.places(values) / 2 - low / 2  # halves: the bounds may be 1e308 apart, both ways
+        return places / (high / 2 - low / 2)
+
+    def edges(self, count: int) -> FloatArray:
+        """The edges, as places, of `count` bins; one a choice, or an integer, where there are fewer."""
+        if self.labels is not None:
+            return np.arange(len(self.labels) + 1) - 0.5
+        if self.is_whole and not self.log and self.high - self.low < count:
+            return np.arange(self.low, self.high + 2) - 0.5
+        return np.linspace(*self.bounds, count + 1)
+
+
+def label(choice: object) -> str:
+    """A choice as a short text."""
+    text = " ".join(str(choice).split()) if str(choice).strip() else repr(choice)
+    text = "".join(one if one.isprintable() else "?" for one in text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 + 1 :]}"
+
+
+def parameter_scale(name: str, parameter: Parameter) -> Scale:
+    """The scale of a parameter: all of its range."""
+    if parameter.choices is not None:
+        labels = tuple(label(choice) for choice in parameter.choices)
+        return Scale(name, -0.5, len(labels) - 0.5, labels=labels, is_whole=True)
+    low, high = float(parameter.low), float(parameter.high)  # type: ignore[attr-defined]
+    log = bool(parameter.log)  # type: ignore[attr-defined]
+    if low == high:
+        low, high = (low / 2, high * 2) if log else widened(low, high)
+    return Scale(name, low, high, log, is_whole=parameter.is_whole)
+
+
+def widened(low: float, high: float) -> tuple[float, float]:
+    """Bounds that differ from each other, or else both a little further out."""
+    extra = max(abs(low) * 0.05, 0.5)
+    return (low - extra, high + extra) if low == high else (low, high)
+
+
+@masked
+def value_scale(name: str, values: FloatArray, losses: FloatArray) -> Scale:
+    """A scale for values of which some may be far worse than the rest, or infinite.
+
+    It is logarithmic where all values are positive and lie decades apart. It reaches from the best value to the worst,
+    but no further than three times as far as nine in ten values reach.
+
+    Args:
+        name: what the values are.
+        values: (n,); NaN does not count.
+        losses: the same turned so that lower is better (the values, or their negatives).
+    """
+    values, losses = values[~np.isnan(values)], losses[~np.isnan(values)]
+    finite = np.isfinite(values)
+    if not finite.any():
+        return Scale(name, 0.0, 1.0, beyond=len(values))
+    good = losses[finite]
+    sign = 1.0 if values[finite][0] == good[0] else -1.0
+    smallest, largest = values[finite].min(), values[finite].max()
+    log = bool(smallest > 0 and largest / smallest > _DECADES)
+    if log:
+        good = sign * np.log10(sign * good)
+    best, usual, worst = float(good.min()), float(np.quantile(good, 0.9)), float(good.max())
+    fence = best + _FAR * (usual - best)
+    end = fence if usual > best and fence < worst else worst
+    low, high = sorted((sign * best, sign * end))
+    low, high = widened(low, high)
+    if log:
+        return Scale(name, 10.0**low, 10.0**high, True, beyond=_outside(values, 10.0**low, 10.0**high))
+    return Scale(name, low, high, beyond=_outside(values, low, high))
+
+
+def _outside(values: FloatArray, low: float, high: float) -> int:
+    slack = 1e-9 * max(abs(low), abs(high))
+    return int(((values < low - slack) | (values > high + slack)).sum())
+
+
+def plain_scale(name: str, values: FloatArray, log: bool | None = None) -> Scale:
+    """A scale for all of the values, none of which may be infinite; NaN does not count.
+
+    Args:
+        name: what the values are.
+        values: (n,).
+        log: whether it is logarithmic; None: where all are positive and lie decades apart.
+    """
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return Scale(name, 0.0, 1.0)
+    low, high = float(values.min()), float(values.max())
+    if log is None:
+        log = low > 0 and high / low > _DECADES
+    if low == high:
+        low, high = (low / 2, high * 2) if log else widened(low, high)
+    return Scale(name, low, high, log)

@@ -53,7 +53,8 @@ class Scale(NamedTuple):
     @masked
     def values(self, places: FloatArray) -> FloatArray:
         """The values that stand at places."""
-        return np.power(10.0, places) if self.log else places
+        found: FloatArray = np.power(10.0, places) if self.log else places
+        return found
 
     @masked
     def fractions(self, values: FloatArray) -> FloatArray:

@@ -16,6 +16,7 @@ from fasthpo.values import FloatArray, masked
 
 _FAR = 3.0  # how many times as far from the best as nine in ten values are: what lies beyond is not drawn to scale
 _DECADES = 1000.0  # from the lowest to the highest of positive values, from which on their scale is logarithmic
+_LARGEST, _SMALLEST = 1e200, 1e-200  # that are drawn to scale: what draws has to add and to multiply numbers, too
 _LONGEST = 24  # characters of a choice's label
 
 
@@ -95,6 +96,7 @@ def parameter_scale(name: str, parameter: Parameter) -> Scale:
     log = bool(parameter.log)  # type: ignore[attr-defined]
     if low == high:
         low, high = (low / 2, high * 2) if log else widened(low, high)
+    low, high = _drawable(low, high, log)
     step = 0.0 if parameter.count is None else float(parameter.step or 0.0)  # type: ignore[attr-defined]
     return Scale(name, low, high, log, is_whole=parameter.is_whole, step=step)
 
@@ -133,8 +135,16 @@ def value_scale(name: str, values: FloatArray, losses: FloatArray) -> Scale:
     low, high = sorted((sign * best, sign * end))
     low, high = widened(low, high)
     if log:
-        return Scale(name, 10.0**low, 10.0**high, True, beyond=_outside(values, 10.0**low, 10.0**high))
-    return Scale(name, low, high, beyond=_outside(values, low, high))
+        low, high = 10.0**low, 10.0**high
+    low, high = _drawable(low, high, log)
+    return Scale(name, low, high, log, beyond=_outside(values, low, high))
+
+
+def _drawable(low: float, high: float, log: bool) -> tuple[float, float]:
+    """Bounds that a picture can have."""
+    least = _SMALLEST if log else -_LARGEST
+    low, high = max(low, least), min(high, _LARGEST)
+    return (low, high) if low < high else (least, _LARGEST)
 
 
 def _outside(values: FloatArray, low: float, high: float) -> int:
@@ -158,4 +168,4 @@ def plain_scale(name: str, values: FloatArray, log: bool | None = None) -> Scale
         log = low > 0 and high / low > _DECADES
     if low == high:
         low, high = (low / 2, high * 2) if log else widened(low, high)
-    return Scale(name, low, high, log)
+    return Scale(name, *_drawable(low, high, log), log)

@@ -138,7 +138,7 @@ def set_scale(axes: Axes, which: str, scale: Scale, name: bool = True, width: fl
         if scale.labels is not None:
             _name_choices(axes, which, scale.labels, width)
         elif scale.is_whole:
-            axis.set_major_locator(MaxNLocator(5, integer=True))
+            axis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
             if high < 1e7:
                 axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         else:

@@ -10,6 +10,8 @@ from typing import Any, Protocol, overload
 
 from fasthpo.errors import InvalidValue
 from fasthpo.space.parameter import Value
+from fasthpo.system.headline import headline
+from fasthpo.system.html import paragraph, table, titled
 from fasthpo.values import as_number, check_index, check_text, shown
 
 
@@ -103,6 +105,14 @@ class Trial(Mapping[str, Value]):
 
     def __repr__(self) -> str:
         return f"Trial(number={self.number}, state={self.state.name}, value={self.value}, params={self._mapping()})"
+
+    def _repr_html_(self) -> str:
+        value = self.value
+        reached = f"{value:.6g}" if isinstance(value, float) else "none" if value is None else str(value)
+        lines = [f"{self.state.name}, value {reached}"]
+        if self.error is not None:
+            lines.append(headline(self.error))
+        return titled(f"Trial {self.number}", *map(paragraph, lines), table(self._mapping().items()))
 
     # --- what the objective uses
 

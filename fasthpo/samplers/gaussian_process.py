@@ -25,6 +25,7 @@ _BATCH = MOST_POINTS // 16  # trials taken in at once, when there are more
 _PENDING = 8  # running trials that it holds as pending at least, if there are so many
 _MOST_PENDING = 2 * _PENDING  # and fewer than so many
 _LOOK_BACK = 256  # trials among which running ones are looked for, at least
+_LEAST_DISTINCT = 0.95  # of the trials' losses, else there are plateaus
 _STEPS = 10  # of the search for hyperparameters
 _FIRST_LENGTH_SCALE = -0.5  # its logarithm, where that search begins
 _NOISE = -4.0  # the mean of the logarithm, of the prior; its standard deviation is 1
@@ -49,6 +50,7 @@ class GaussianProcess:
     Attributes:
         arrays: what it knows, as the kernels take it; there is room for more pending points. Made by `catch_up`.
         has_failures: whether a trial that it is fitted to came to no finite value.
+        has_plateaus: whether losses repeat among the trials that it is fitted to, as if read from a table.
     """
 
     arrays: FittedProcess
@@ -74,7 +76,7 @@ class GaussianProcess:
         self._pending: list[int] = []
         self._ranks = Ranks(pruned_by_rank)
         self._hyperparameters: FloatArray = np.empty(0)
-        self.has_failures = False
+        self.has_failures = self.has_plateaus = False
 
     def add(self, key: SortKey) -> None:
         """A trial has finished."""
@@ -116,6 +118,7 @@ class GaussianProcess:
         if self._changed:
             fitted = self._fitted()
             self.has_failures = bool(fitted) and fitted[-1][0] == WORST
+            self.has_plateaus = len({key[:3] for key in fitted}) < _LEAST_DISTINCT * len(fitted)
             points, targets = self._training_data(table, fitted, room=_MOST_PENDING + _BATCH)
             rows = points.shape[1]
             cholesky, alpha = np.zeros((rows, rows)), np.empty(len(targets))
@@ -127,6 +130,11 @@ class GaussianProcess:
         pending = [key[3] for key in self._new] + self._running_of(table)
         if pending != self._pending:
             self._add_pending(table, pending)
+
+    @property
+    def sees_slopes(self) -> bool:
+        """Whether its expected improvement is worth climbing: it knows all trials, and losses change with the point."""
+        return self._is_smooth and self._count <= MOST_POINTS and not (self.has_failures or self.has_plateaus)
 
     @property
     def share(self) -> float:

@@ -8,16 +8,19 @@ from fasthpo.kernels.streams import uniforms
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray
 
+_MOST = 320  # points of a block, unless the first one has more
+
 
 class LatinHypercube:
-    """Draws from a space's prior, in blocks of `size` of which each has one in every `size`-th of each parameter.
+    """Draws from a space's prior, in blocks of which each has one point in every part of each parameter's range.
 
-    Draw k depends on (seed, k, stream, size) only.
+    The first block has `size` points and parts, each later one twice as many, up to 320: whoever draws on, as many
+    trials run at once, has them all well spread. Draw k depends on (seed, k, stream, size) only.
 
     Args:
         seed: 0 to 2**64 - 1.
         stream: what the numbers are for; different streams are independent.
-        size: points of a block, at least 1.
+        size: points of the first block, at least 1.
 
     Reference:
         McKay, Beckman, Conover: A comparison of three methods for selecting values of input variables in the analysis
@@ -29,19 +32,26 @@ class LatinHypercube:
         self._stream = stream
         self._size = size
         # the block made last, as one object: another study's thread may make another one meanwhile
-        self._made: tuple[SearchSpace | None, int, FloatArray] = None, -1, np.empty((0, 0))
+        self._made: tuple[SearchSpace | None, int, FloatArray] = None, 0, np.empty((0, 0))
 
     def row(self, space: SearchSpace, draw: int) -> FloatArray:
         """The row (d,) of one draw."""
-        block, place = divmod(draw, self._size)
-        of, made, rows = self._made
-        if block != made or space is not of:
-            draws = np.arange(block * self._size, (block + 1) * self._size)
-            numbers = uniforms(self._seed, draws, self._stream, 2 * len(space))
+        of, first, rows = self._made
+        if space is not of or not first <= draw < first + len(rows):
+            first, size = self._block(draw)
+            numbers = uniforms(self._seed, np.arange(first, first + size), self._stream, 2 * len(space))
             order, within = numbers[:, : len(space)], numbers[:, len(space) :]
             # which part of each parameter's range: a random permutation a column
             parts = np.argsort(np.argsort(order, axis=0, kind="stable"), axis=0)
-            rows = space.from_unit((parts + within) / self._size)
-            self._made = space, block, rows
-        row: FloatArray = rows[place]
+            rows = space.from_unit((parts + within) / size)
+            self._made = space, first, rows
+        row: FloatArray = rows[draw - first]
         return row
+
+    def _block(self, draw: int) -> tuple[int, int]:
+        """The first draw of the block that a draw is in, and how many there are."""
+        first, size = 0, self._size
+        while draw >= first + size and size < _MOST:
+            first += size
+            size = min(2 * size, _MOST)
+        return first + (draw - first) // size * size, size

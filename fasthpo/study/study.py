@@ -97,7 +97,7 @@ class Study(StudyReader):
 
     Args:
         space: what to search.
-        sampler: where to look next; by default `TPESampler()`.
+        sampler: where to look next; by default `AutoSampler()`.
         strategy: which trial next and how far, with a sampler of its own; give a strategy or a sampler, not both.
         direction: "minimize" or "maximize".
         pruner: when to give a trial up; by default never. A built-in one may be given to several studies; one of your
@@ -147,9 +147,9 @@ class Study(StudyReader):
         if strategy is not None:
             sampler = strategy.sampler
         if sampler is None:
-            from fasthpo.samplers.tpe import TPESampler
+            from fasthpo.samplers.auto import AutoSampler
 
-            sampler = TPESampler()
+            sampler = AutoSampler()
         given_space = space if isinstance(space, SearchSpace) else SearchSpace(space)
         history = History(TrialTable(given_space, check_direction(direction)))
         sampler.check_space(given_space)

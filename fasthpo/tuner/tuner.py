@@ -16,13 +16,14 @@ from fasthpo.execution.interrupts import Interrupts
 from fasthpo.execution.objective import Objective
 from fasthpo.execution.options import Execution
 from fasthpo.execution.study_server import StudyServer
+from fasthpo.samplers.auto import AutoSampler
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.random import RandomSampler
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.asha import ASHA
 from fasthpo.strategies.base import Strategy
 from fasthpo.strategies.hyperband import Hyperband
-from fasthpo.strategies.single_fidelity import BayesianOptimization, GridSearch, RandomSearch
+from fasthpo.strategies.single_fidelity import GridSearch, RandomSearch
 from fasthpo.strategies.successive_halving import SuccessiveHalving
 from fasthpo.study.study import Study
 from fasthpo.system.forked import renew_in_forked
@@ -101,8 +102,8 @@ class HyperparameterTuner:
 
     @classmethod
     def with_bayesian_optimization(cls, config: TunerConfig, space: SearchSpace | Mapping[str, Any]) -> Self:
-        """A tuner that searches with a tree-structured Parzen estimator, seeded by `config.seed`."""
-        return cls(config, space, BayesianOptimization(seed=config.seed))
+        """A tuner that learns where to look from the trials so far (see `AutoSampler`), seeded by `config.seed`."""
+        return cls(config, space, Strategy(AutoSampler(config.seed)))
 
     @classmethod
     def with_random_search(cls, config: TunerConfig, space: SearchSpace | Mapping[str, Any]) -> Self:

@@ -120,6 +120,7 @@ def test_the_model_is_made_of_the_largest_resource_with_enough_trials(strategy: 
                 )
         if sampler._model is not None and i % 20 == 0:
             sampler._model.catch_up()
+            sampler._model.catch_up_above()
             check(sampler._model)
             levels.add(sampler._model._fidelities._resource)
     assert len(levels) > 2  # it went from small resources to large ones

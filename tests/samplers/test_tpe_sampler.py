@@ -12,6 +12,7 @@ from scipy.stats import kstest, wilcoxon
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace, Study, TPESampler, TrialState
+from fasthpo.samplers.latin_hypercube import LatinHypercube
 from fasthpo.samplers.ranks import sort_key
 from fasthpo.samplers.tpe import model
 from fasthpo.samplers.tpe.model import Model
@@ -97,16 +98,31 @@ def test_startup_trials_are_a_latin_hypercube() -> None:
     first = []
     for seed in range(200):
         study = Study(space, sampler=TPESampler(n_startup_trials=6, seed=seed))
-        for _ in range(12):
+        for _ in range(18):
             study.tell(study.ask(), state=TrialState.FAILED, infrastructure=True)  # so that the model never begins
         unit = np.array([[t.params["x"], (math.log10(t.params["y"]) + 5) / 4] for t in study.trials])
-        for block in (unit[:6], unit[6:]):
-            assert (np.sort(np.floor(block * 6), axis=0) == np.arange(6)[:, None]).all()
-        assert (np.array([t.params["z"] for t in study.trials]) == "a").sum() == 6
+        for block in (unit[:6], unit[6:]):  # a second one is larger
+            assert (np.sort(np.floor(block * len(block)), axis=0) == np.arange(len(block))[:, None]).all()
+        assert (np.array([t.params["z"] for t in study.trials]) == "a").sum() == 9
         first.append(unit[0])
     points = np.array(first)
     assert all(kstest(points[:, j], "uniform").pvalue > 0.001 for j in range(2))
     assert abs(np.corrcoef(points.T)[0, 1]) < 0.25
+
+
+@pytest.mark.parametrize("size", [1, 3, 10, 320, 500])
+def test_each_block_of_points_is_a_latin_hypercube_and_comes_from_its_draw_only(size: int) -> None:
+    space = SearchSpace({"x": Continuous(0, 1)})
+    made = LatinHypercube(0, 0, size)
+    rows = np.array([made.row(space, draw)[0] for draw in range(2000)])
+    first, sizes = 0, []
+    while first < 1000:
+        block = rows[first : first + max(size, min(size * 2 ** len(sizes), 320))]
+        np.testing.assert_array_equal(np.sort(np.floor(block * len(block))), np.arange(len(block)))
+        first += len(block)
+        sizes.append(len(block))
+    assert LatinHypercube(0, 0, size).row(space, 1234)[0] == rows[1234]
+    assert LatinHypercube(0, 0, size).row(space, 10**9) is not None  # and no such many are made
 
 
 @pytest.mark.parametrize("others", ["run", "are lost"])
@@ -364,6 +380,7 @@ def check_model(kept: Model) -> None:
     from fasthpo.kernels.tpe.above_tabulated import count_observations
 
     kept.catch_up()
+    kept.catch_up_above()
     table = kept.table
     finished = [n for n in table.tell_order.tolist() if not (table.errors.get(n) or "").startswith("infrastructure: ")]
     valued = [n for n in finished if math.isfinite(table.values[n])]
@@ -393,6 +410,7 @@ def test_tables_stay_right_while_thousands_of_trials_pass_through_below() -> Non
     for i in range(6000):  # beyond what the joint density holds
         study.tell(study.ask(), -float(i))  # each is the best so far, and pushes another one out
         kept.catch_up()
+        kept.catch_up_above()
         passed.update(kept._split.below)
         if i % 1000 == 0:
             check_model(kept)

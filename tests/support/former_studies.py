@@ -9,7 +9,8 @@ version 2), before its modules were moved into folders:
     machine.json          on what they were made
 
 The data are not made anew when the code changes, as they are what users have on their disks. Where the format or the
-draws change on purpose, a new set belongs beside them (`--to DIRECTORY`), and of the old one the part that still holds.
+draws change on purpose, a new set belongs beside them (`--to DIRECTORY`), and of the old one the part that still holds:
+what `bohb` does next is that of the commit that made the blocks of start-up points grow.
 """
 
 from __future__ import annotations

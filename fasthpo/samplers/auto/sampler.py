@@ -17,11 +17,12 @@ from fasthpo.samplers.tpe import TPESampler
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.table import NO_DRAW, TrialTable
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import FloatArray
+from fasthpo.values import FloatArray, IntArray
 
 _WAITING = int(TrialState.WAITING)
 _EACH, _LEAST, _MOST = 20, 100, 200  # draws before CMA-ES begins: so many a parameter, within these bounds
 _MODEL_EVERY = 8  # draws: one of them stays the model's; not one that TPE would make its own way
+_LATER, _MODEL_EVERY_LATER = 1000, 64  # draws from which on it is one of so many, as each costs what 40 others do
 _FIRST_WITH_CHOICES, _MODEL_EVERY_WITH_CHOICES = 500, 2  # the same where there are choices: the first draw, the share
 _MOST_PARAMETERS = 200  # where CMA-ES takes part: its cost grows with the square of their number
 
@@ -79,7 +80,8 @@ class AutoSampler(Sampler):
     """
 
     name: ClassVar[str] = "auto"
-    _derived = ("_evolution", "_branch_search", "_table")
+    has_batches = True
+    _derived = ("_evolution", "_branch_search", "_table", "_share")
 
     def __init__(self, seed: int | None = None) -> None:
         super().__init__(seed)
@@ -92,6 +94,7 @@ class AutoSampler(Sampler):
         self._evolution: Evolution | None = None
         self._branch_search: BranchSearch | None = None
         self._table: TrialTable | None = None
+        self._share: tuple[SearchSpace, Share | None] | None = None
 
     def heed_pruner(self, table: TrialTable, prunes_by_rank: bool) -> None:
         self._model.heed_pruner(table, prunes_by_rank)
@@ -102,23 +105,40 @@ class AutoSampler(Sampler):
     def suggest(self, table: TrialTable, draw: int) -> FloatArray:
         self._table = table
         if not len(table.segments) and draw >= self._model.n_startup_trials:
-            share = strategys_share(table.space)
+            share = self._share_of(table.space)
             if share is not None and share.has(draw):
-                return self._member(table, share, draw)
+                return self._caught_up(table, share).row(draw)
             if table.space.is_conditional:
                 row = self._in_branch(table, draw)
                 if row is not None:
                     return row
         return self._model.suggest(table, draw)
 
-    def _member(self, table: TrialTable, share: Share, draw: int) -> FloatArray:
-        """A row (d,) from CMA-ES's present generation."""
+    def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
+        share = None if len(table.segments) else self._share_of(table.space)
+        first = int(draws[0])
+        if share is None:  # models of branches look at each trial that was asked for
+            return self.suggest(table, first)[None]
+        self._table = table
+        draws = draws[: share.alike(draws)]
+        if first < self._model.n_startup_trials or not share.has(first):
+            return self._model.suggest_batch(table, draws)
+        return self._caught_up(table, share).rows(draws)
+
+    def _share_of(self, space: SearchSpace) -> Share | None:
+        """See `strategys_share`."""
+        known = self._share
+        if known is None or known[0] is not space:
+            self._share = known = space, strategys_share(space)
+        return known[1]
+
+    def _caught_up(self, table: TrialTable, share: Share) -> Evolution:
+        """CMA-ES with what was told so far."""
         evolution = self._evolution
         if evolution is None or not evolution.follows(table):
             self._evolution = evolution = Evolution(table, self.seed, None, None, share)
         evolution.catch_up()
-        row: FloatArray = evolution.rows(np.array([draw]))[0]
-        return row
+        return evolution
 
     def _in_branch(self, table: TrialTable, draw: int) -> FloatArray | None:
         """A row (d,) from the model of a branch; None if the draw is the whole space's model's."""
@@ -184,8 +204,8 @@ def strategys_share(space: SearchSpace) -> Share | None:
     if space.is_conditional or space.cells is not None or len(varying) > _MOST_PARAMETERS:
         return None
     if not all(parameter.is_ordered for parameter in varying):
-        return Share(_FIRST_WITH_CHOICES, _MODEL_EVERY_WITH_CHOICES)
-    return Share(min(max(_EACH * len(varying), _LEAST), _MOST), _MODEL_EVERY)
+        return Share(_FIRST_WITH_CHOICES, _MODEL_EVERY_WITH_CHOICES, _LATER, _MODEL_EVERY_WITH_CHOICES)
+    return Share(min(max(_EACH * len(varying), _LEAST), _MOST), _MODEL_EVERY, _LATER, _MODEL_EVERY_LATER)
 
 
 class BranchSearch:

@@ -30,6 +30,8 @@ _EACH = 4  # generations, after which it is looked whether too many are
 _START_STREAM = 32  # of the points where searches begin
 _UNITS = 0.73  # the chance that no parameter of several leaves its likeliest choice by the margin alone (CatCMA)
 _WORD = 0xFFFFFFFF
+_MOST_AHEAD = 64  # members that are drawn before they are asked for
+_NONE_AHEAD: tuple[int, FloatArray] = 0, np.empty((0, 0))  # the draw of the first of them, and their rows
 
 
 class Settings(NamedTuple):
@@ -45,10 +47,18 @@ class Share(NamedTuple):
 
     first: int  # the draw with which it begins
     other_every: int  # of the draws from then on, the last of so many is another sampler's
+    later: int  # the draw from which on it is more
+    other_every_later: int  # the same from then on
 
     def has(self, draw: int) -> bool:
         """Whether a draw is its own."""
-        return draw >= self.first and draw % self.other_every != self.other_every - 1
+        every = self.other_every if draw < self.later else self.other_every_later
+        return draw >= self.first and draw % every != every - 1
+
+    def alike(self, draws: IntArray) -> int:
+        """How many of consecutive draws (k,), from the first on, are its own, or not, as the first one is."""
+        has = [self.has(draw) for draw in draws[: self.other_every_later].tolist()]
+        return next((k for k, own in enumerate(has) if own != has[0]), len(has))
 
 
 def default_population(dimensions: int) -> int:
@@ -145,6 +155,7 @@ class Evolution:
     def _start(self) -> None:
         """A search begins at a point of its own: the first one at the best that is known, or in the centre."""
         cma_es = self._kernels
+        self._ahead = _NONE_AHEAD
         n, total = len(self._numeric), int(self._starts[-1])
         mean, deviation = np.full(n, 0.5), FIRST_DEVIATION
         counts = np.repeat(1.0, total)
@@ -314,6 +325,7 @@ class Evolution:
         import_whole("scipy.linalg.cython_lapack")  # the kernel would import it, and could be broken off
         numbers = np.array([key[3] for key in keys], np.int64)
         are_old = self._are_old(numbers)
+        self._ahead = _NONE_AHEAD  # the kernel changes the distribution in place
         self._older = [
             *self._older[1 - _OLDER :],
             type(self._distribution)(*(array.copy() for array in self._distribution)),
@@ -339,6 +351,18 @@ class Evolution:
             self._set_population()
 
     # --- members
+
+    def row(self, draw: int) -> FloatArray:
+        """A member of the present generation, (d,), by the index of its draw.
+
+        Some are drawn ahead: a call of the kernel costs more than what it does for a member.
+        """
+        first, rows = self._ahead
+        if not first <= draw < first + len(rows):
+            rows = self.rows(np.arange(draw, draw + min(self.population, _MOST_AHEAD)))
+            first, self._ahead = draw, (draw, rows)
+        row: FloatArray = rows[draw - first].copy()
+        return row
 
     def rows(self, draws: IntArray) -> FloatArray:
         """Members of the present generation, (k, d), by the indices of their draws (k,)."""

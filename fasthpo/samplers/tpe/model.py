@@ -63,7 +63,7 @@ class Model:
         self._told = 0
         self._count_above = 0  # trials that count in g
         self._waiting: list[int] = []
-        self._due: dict[int, int] = {}  # how many times more trials count than the tables know
+        self._due: dict[int, int] = {}  # how many times more trials count than g knows
 
     @property
     def is_ready(self) -> bool:
@@ -76,8 +76,20 @@ class Model:
         return len(self._below_numbers) > 0
 
     def catch_up(self) -> None:
-        """Take in the trials asked for and told since the last call."""
-        table, split = self.table, self._split
+        """Take in the trials told since the last call."""
+        split = self._split
+        if len(self.table.segments):
+            self._take_legs()
+            split = self._fidelities.current
+        else:
+            self._take_trials()
+        if split.changed:
+            self._fit(split)
+            split.changed = False
+
+    def catch_up_above(self) -> None:
+        """Bring g up to date, which only some suggestions need: all that is new costs little more than one trial."""
+        table = self.table
         length = len(table)
         if length > self._seen:
             self._enter(self._seen, length)
@@ -87,15 +99,18 @@ class Model:
             self._waiting = [n for n in self._waiting if table.states[n] == TrialState.WAITING]
             for number in started:
                 self._count(number, 1)
-        if len(table.segments):
-            self._take_legs()
-            split = self._fidelities.current
-        else:
-            self._take_trials()
-        self._tabulate_due()
-        if split.changed:
-            self._fit(split)
-            split.changed = False
+        due = sorted(self._due.items())
+        self._due.clear()
+        first = 0
+        for last in range(1, len(due) + 1):
+            number, sign = due[last - 1]
+            self._count_above += sign
+            if self.multivariate:
+                self._observations.set_counting(table, number, sign > 0)
+            start = due[first][0]
+            if last == len(due) or due[last] != (start + last - first, sign):
+                self._tabulate(start, start + last - first, sign)
+                first = last
 
     def _take_trials(self) -> None:
         """Trials that were told, each trained in full."""
@@ -132,10 +147,7 @@ class Model:
 
     def _enter(self, first: int, last: int) -> None:
         """Trials from `first` to before `last` are new; all but the WAITING ones count as above."""
-        if last - first == 1:
-            self._due[first] = 1
-        else:
-            self._tabulate(first, last, 1)
+        self._tabulate(first, last, 1)
         self._count_above += last - first
         if self.multivariate:
             self._observations.add(self.table, first, last)
@@ -146,17 +158,11 @@ class Model:
 
     def _count(self, number: int, sign: int) -> None:
         """A trial begins (sign = 1) or ceases (-1) to count as above."""
-        self._due[number] = self._due.get(number, 0) + sign
-        self._count_above += sign
-        if self.multivariate:
-            self._observations.set_counting(self.table, number, sign > 0)
-
-    def _tabulate_due(self) -> None:
-        """Bring the tables up to date. A trial that began and went below since last time leaves them as they are."""
-        for number, sign in self._due.items():
-            if sign:
-                self._tabulate(number, number + 1, sign)
-        self._due.clear()
+        due = self._due.get(number, 0) + sign
+        if due:
+            self._due[number] = due
+        else:
+            del self._due[number]
 
     def _tabulate(self, first: int, last: int, sign: int) -> None:
         self._tabulated.count_observations(
@@ -185,6 +191,7 @@ class Model:
         self, seed: int, draw: int, count: int, joint: bool, every: bool
     ) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (count, d) of column values, and their scores (count,): all exact, or just the best."""
+        self.catch_up_above()
         key = np.array(_key(seed, draw, _CANDIDATE_STREAM), np.uint64)
         values, scores = np.empty((count, len(self._cells))), np.empty(count)
         self._scoring.propose(
@@ -194,6 +201,7 @@ class Model:
 
     def independent_batch(self, seed: int, draws: IntArray, count: int) -> FloatArray:
         """Suggestions (k, d), each the best of `count` candidates of the independent model, for consecutive asks."""
+        self.catch_up_above()
         key = np.array(_key(seed, 0, _CANDIDATE_STREAM), np.uint64)
         columns = np.empty((len(self._cells), len(draws)))
         # the trials will be counted when they are in the table, with values that are the space's own
@@ -221,6 +229,26 @@ class Model:
             self._encoded.space, self._below, gaussian_process.arrays, confidence, keys, values, bounds
         )
         return values, bounds
+
+    def improvement_candidates(self, seed: int, draw: int, count: int) -> tuple[FloatArray, FloatArray]:
+        """The same, scored by the logarithm of the expected improvement; some are moved to where it is higher."""
+        gaussian_process, keys = self._current_gaussian_process(), self._keys(seed, draw)
+        values, improvements = np.empty((3 * count, len(self._cells))), np.empty(3 * count)
+        self._scoring.propose_by_improvement(
+            self._encoded.space,
+            self._below,
+            gaussian_process.arrays,
+            self._encoded.continuous,
+            keys,
+            values,
+            improvements,
+        )
+        return values, improvements
+
+    @property
+    def sees_slopes(self) -> bool:
+        """Whether expected improvement is worth climbing; see `GaussianProcess`."""
+        return self._current_gaussian_process().sees_slopes
 
     def gaussian_process_batch(self, seed: int, draws: IntArray, count: int) -> FloatArray:
         """Suggestions (k, d), each the best by its bound of 3 `count` candidates, for the first k of several asks."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import weakref
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,11 +22,20 @@ _STARTUP_STREAM = 0
 _ONE_FINISHED_OF = 4  # startup trials, before the model is used while others of them still run
 _OWN_EVERY = 8  # draws: one of them is TPE's own choice, where the Gaussian process makes the others
 _OWN_OF_FIDELITIES = 2  # the same, under a multi-fidelity strategy
+_IMPROVEMENT_UNTIL, _IMPROVEMENT_EVERY = 30, 4  # draws: up to there all, later one of so many climbs the improvement
 _MOST_AT_ONCE = 1000  # suggestions; then Ctrl-C is heard
 _MOST_STARTUP_TRIALS, _MOST_CANDIDATES = 100_000, 10_000  # which are drawn at once
 _MOST_NUMBERS = 5_000_000  # the same, times the parameters; 100 MB and more
 _RANDOM_WITHOUT_BELOW = 2  # draws: one of them is random while no trial has come to a finite value
 _RANDOM_EVERY = 10  # draws: one of them is random under a multi-fidelity strategy
+
+
+class _Choice(enum.Enum):
+    """What the candidates of a suggestion are compared by."""
+
+    DENSITIES = enum.auto()
+    BOUND = enum.auto()  # the Gaussian process's upper confidence bound
+    IMPROVEMENT = enum.auto()  # its expected improvement, which the best few climb
 
 
 class TPESampler(Sampler):
@@ -44,7 +54,10 @@ class TPESampler(Sampler):
     and take the one of the highest upper confidence bound: the mean plus three deviations (two, where trials fail). A
     third of its candidates have all parameters from the neighbourhood of one trial of below, a third combine those of
     several, and a third have half of their parameters from the best trial. It sees what densities can't: which
-    parameters matter, how they act together, that a plateau is known already. TPE's own suggestions are there for
+    parameters matter, how they act together, that a plateau is known already. Up to draw 30, and in one of four draws
+    later, its candidates are compared by their expected improvement instead, and the best three are moved along the
+    continuous parameters to where that is highest; not where trials fail or losses repeat, nor once the process is not
+    fitted to all trials. TPE's own suggestions are there for
     objectives that no smooth function follows. The Gaussian process is fitted to the best 64 and the latest 64 trials.
     Once there are more, a deviation says less, as it may be due to trials that are left out, and counts by the share of
     the trials that it is fitted to.
@@ -84,6 +97,7 @@ class TPESampler(Sampler):
         Bergstra, Bardenet, Bengio, Kegl: Algorithms for hyper-parameter optimization. NeurIPS 2011.
         Watanabe: Tree-structured Parzen estimator. arXiv 2304.11127, 2023.
         Falkner, Klein, Hutter: BOHB: robust and efficient hyperparameter optimization at scale. ICML 2018.
+        Jones, Schonlau, Welch: Efficient global optimization of expensive black-box functions. 1998 (the improvement).
         Srinivas, Krause, Kakade, Seeger: Gaussian process optimization in the bandit setting. ICML 2010 (the bound).
 
     Example:
@@ -150,15 +164,17 @@ class TPESampler(Sampler):
         model = self._ready_model(table, draw)
         if model is None:
             return self._startup.row(table.space, draw)
-        n, by_gaussian_process = self.n_ei_candidates, self._uses_gaussian_process(model, draw)
-        if by_gaussian_process:
+        n, choice = self.n_ei_candidates, self._choice(model, draw)
+        if choice is _Choice.IMPROVEMENT:
+            rows, scores = model.improvement_candidates(self.seed, draw, n)
+        elif choice is _Choice.BOUND:
             rows, scores = model.gaussian_process_candidates(self.seed, draw, n)
         else:
             rows, scores = model.density_candidates(self.seed, draw, n, self.multivariate, every=False)
         row = model.rounded(rows[int(scores.argmax())])
         if table.tried is None or not table.tried.holds(row):
             return row
-        if not by_gaussian_process:
+        if choice is _Choice.DENSITIES:
             rows, scores = model.density_candidates(self.seed, draw, n, self.multivariate, every=True)
         best_first = [model.rounded(rows[i]) for i in np.argsort(-scores, kind="stable")]
         return next((row for row in best_first if not table.tried.holds(row)), best_first[0])
@@ -170,10 +186,9 @@ class TPESampler(Sampler):
             return self.suggest(table, first)[None]
         if not self.multivariate:
             return model.independent_batch(self.seed, draws[:_MOST_AT_ONCE], self.n_ei_candidates)
-        if self._uses_gaussian_process(model, first):
-            return model.gaussian_process_batch(
-                self.seed, draws[: _OWN_EVERY - first % _OWN_EVERY], self.n_ei_candidates
-            )
+        if self._choice(model, first) is _Choice.BOUND:
+            nexts = takewhile(lambda draw: self._choice(model, draw) is _Choice.BOUND, draws[:_OWN_EVERY].tolist())
+            return model.gaussian_process_batch(self.seed, draws[: len(list(nexts))], self.n_ei_candidates)
         return self.suggest(table, first)[None]
 
     def _ready_model(self, table: TrialTable, draw: int) -> Model | None:
@@ -203,7 +218,12 @@ class TPESampler(Sampler):
         return told
 
     @staticmethod
-    def _uses_gaussian_process(model: Model, draw: int) -> bool:
-        """Whether the Gaussian process makes the choice."""
+    def _choice(model: Model, draw: int) -> _Choice:
+        """How a draw's candidates are compared."""
         own_every = _OWN_OF_FIDELITIES if len(model.table.segments) else _OWN_EVERY
-        return model.multivariate and model.has_below and draw % own_every != 0
+        if not model.multivariate or not model.has_below or draw % own_every == 0:
+            return _Choice.DENSITIES
+        improves = draw < _IMPROVEMENT_UNTIL or draw % _IMPROVEMENT_EVERY == 1
+        if improves and not len(model.table.segments) and model.sees_slopes:
+            return _Choice.IMPROVEMENT
+        return _Choice.BOUND

@@ -127,8 +127,8 @@ def trial_seconds(study: StudyReader, n: int) -> FloatArray:
             trial = segments.column("trial")
             length = (segments.column("end") - segments.column("start")).clip(min=0.0)
             run = np.bincount(trial, length, minlength=n)[:n]
-            has_run = np.bincount(trial, minlength=n)[:n] > 0
-            seconds = np.where(has_run, run, seconds)
+            several = np.bincount(trial, minlength=n)[:n] > 1
+            seconds = np.where(several, run, seconds)
         return seconds
 
 

@@ -111,8 +111,8 @@ def widened(low: float, high: float) -> tuple[float, float]:
 def value_scale(name: str, values: FloatArray, losses: FloatArray) -> Scale:
     """A scale for values of which some may be far worse than the rest, or infinite.
 
-    It is logarithmic where all values are positive and lie decades apart. It reaches from the best value to the worst,
-    but no further than three times as far as nine in ten values reach.
+    It is logarithmic where all values are positive and the usual ones lie decades apart. It reaches from the best value
+    to the worst, but no further than three times as far as nine in ten values reach.
 
     Args:
         name: what the values are.
@@ -123,21 +123,29 @@ def value_scale(name: str, values: FloatArray, losses: FloatArray) -> Scale:
     finite = np.isfinite(values)
     if not finite.any():
         return Scale(name, 0.0, 1.0, beyond=len(values))
-    good = losses[finite]
-    sign = 1.0 if values[finite][0] == good[0] else -1.0
-    smallest, largest = values[finite].min(), values[finite].max()
-    log = bool(smallest > 0 and largest / smallest > _DECADES)
+    sign = 1.0 if values[finite][0] == losses[finite][0] else -1.0
+    low, high = _fenced(sign, losses[finite])
+    log = bool(values[finite].min() > 0 and high / low > _DECADES)
     if log:
-        good = sign * np.log10(sign * good)
-    best, usual, worst = float(good.min()), float(np.quantile(good, 0.9)), float(good.max())
+        low, high = (10.0**place for place in widened(*_fenced(sign, sign * np.log10(values[finite]))))
+    else:
+        low, high = widened(low, high)
+    low, high = _drawable(low, high, log)
+    return Scale(name, low, high, log, beyond=_outside(values, low, high))
+
+
+def _fenced(sign: float, losses: FloatArray) -> tuple[float, float]:
+    """The bounds of values: from the best to the worst one that is not too far off.
+
+    Args:
+        sign: 1 if the values are the losses, or else -1.
+        losses: finite, (n,).
+    """
+    best, usual, worst = float(losses.min()), float(np.quantile(losses, 0.9)), float(losses.max())
     fence = best + _FAR * (usual - best)
     end = fence if usual > best and fence < worst else worst
     low, high = sorted((sign * best, sign * end))
-    low, high = widened(low, high)
-    if log:
-        low, high = 10.0**low, 10.0**high
-    low, high = _drawable(low, high, log)
-    return Scale(name, low, high, log, beyond=_outside(values, low, high))
+    return low, high
 
 
 def _drawable(low: float, high: float, log: bool) -> tuple[float, float]:

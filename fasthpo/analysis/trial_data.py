@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray, element, shown
 
 
-class TrialData(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class TrialData:
     """All trials of a study; the arrays are copies.
 
     Attributes:

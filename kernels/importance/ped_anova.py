@@ -80,7 +80,7 @@ def density_of_numbers(counts: IntArray, density: FloatArray) -> None:
 
 @kernel
 def density_of_choices(counts: IntArray, density: FloatArray) -> None:
-    """Write the density of observations over choices, a little of each given to all; as `density_of_numbers`."""
+    """Write the density of observations over choices, part of each given to all, as Optuna does; see above."""
     g = len(counts)
     seen, total = 0, 1.0
     for choice in range(g):

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from fasthpo.kernels.importance import fanova, ped_anova
 from tests.support import naive_importance as naive
 
-
 LEVELS = (0, 1009, 2503, 3907, 5711, 7919, 10007, 12553, 15013)
 
 

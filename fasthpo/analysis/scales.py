@@ -123,7 +123,7 @@ def value_scale(name: str, values: FloatArray, losses: FloatArray) -> Scale:
     finite = np.isfinite(values)
     if not finite.any():
         return Scale(name, 0.0, 1.0, beyond=len(values))
-    sign = 1.0 if values[finite][0] == losses[finite][0] else -1.0
+    sign = 1.0 if np.array_equal(values[finite], losses[finite]) else -1.0
     low, high = _fenced(sign, losses[finite])
     log = bool(values[finite].min() > 0 and high / low > _DECADES)
     if log:
@@ -144,7 +144,7 @@ def _fenced(sign: float, losses: FloatArray) -> tuple[float, float]:
     best, usual, worst = float(losses.min()), float(np.quantile(losses, 0.9)), float(losses.max())
     fence = best + _FAR * (usual - best)
     end = fence if usual > best and fence < worst else worst
-    low, high = sorted((sign * best, sign * end))
+    low, high = sorted((sign * best + 0.0, sign * end + 0.0))  # -0.0 is 0.0
     return low, high
 
 

@@ -23,6 +23,11 @@ def paragraph(text: str) -> str:
     return f"<p style='margin:0.3em 0'>{escaped(text)}</p>"
 
 
+def preformatted(text: str) -> str:
+    """A text of several lines as it stands."""
+    return f"<pre>{escaped(text)}</pre>"
+
+
 def table(rows: Iterable[Sequence[object]], head: Sequence[object] = ()) -> str:
     """A table, of which at most a hundred rows are shown.
 

@@ -107,12 +107,9 @@ class Trial(Mapping[str, Value]):
         return f"Trial(number={self.number}, state={self.state.name}, value={self.value}, params={self._mapping()})"
 
     def _repr_html_(self) -> str:
-        value = self.value
-        reached = f"{value:.6g}" if isinstance(value, float) else "none" if value is None else str(value)
-        lines = [f"{self.state.name}, value {reached}"]
-        if self.error is not None:
-            lines.append(headline(self.error))
-        return titled(f"Trial {self.number}", *map(paragraph, lines), table(self._mapping().items()))
+        title = repr(self).partition(", params=")[0] + ")"  # what follows is a table
+        error = [] if self.error is None else [paragraph(headline(self.error))]
+        return titled(title, *error, table(self._mapping().items()))
 
     # --- what the objective uses
 

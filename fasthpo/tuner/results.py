@@ -19,7 +19,7 @@ from fasthpo.strategies.summary import RungStatistics
 from fasthpo.study.reader import StudyReader
 from fasthpo.study.study import Study
 from fasthpo.system.forked import renew_in_forked
-from fasthpo.system.html import paragraph, titled
+from fasthpo.system.html import preformatted
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import Trial, TrialSequence, TrialState
@@ -302,15 +302,7 @@ class TuningResult:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        of = self.statistics
-        about = (
-            f"{of.total_trials:,} trials in {of.total_duration:.1f} s ({of.completed_trials:,} complete, "
-            f"{of.pruned_trials:,} pruned, {of.failed_trials:,} failed), ended by {self.stop_reason}"
-        )
-        title = f"Study {self.study_name}"
-        if self._trials.table.best_number is None:
-            return titled(title, paragraph(about), paragraph("No trial has completed with a finite value."))
-        return titled(title, paragraph(about), paragraph("Best:"), self.best_trial._repr_html_())
+        return preformatted(str(self))
 
     def __repr__(self) -> str:
         shown = f"{len(self._trials)} trials" if isinstance(self._trials, SavedTrials) else repr(self._trials)

@@ -116,14 +116,14 @@ class Gains(NamedTuple):
         if self.now is None:
             return "No trial has completed with a finite value."
         ended = f"trial {self.best_trial}, {_ago(self.since)}"
+        looked_at = "The last trial" if self.last == 1 else f"The last {self.last} trials"
         if self.before is None:
-            return f"The last {self.last} trials found {self.now:.6g} ({ended}); there was no value before."
+            return f"{looked_at} found {self.now:.6g} ({ended}); there was no value before."
         if not self.improvement:
-            return f"The last {self.last} trials gained nothing; the best is {self.now:.6g} ({ended})."
+            return f"{looked_at} gained nothing; the best is {self.now:.6g} ({ended})."
         relative = f" ({100 * self.improvement / abs(self.before):.2g} %)" if self.before else ""
         return (
-            f"The last {self.last} trials gained {self.improvement:.4g}{relative}: from {self.before:.6g} to "
-            f"{self.now:.6g} ({ended})."
+            f"{looked_at} gained {self.improvement:.4g}{relative}: from {self.before:.6g} to {self.now:.6g} ({ended})."
         )
 
 

@@ -15,7 +15,8 @@ from fasthpo.space.parameter import Parameter
 from fasthpo.values import FloatArray, masked
 
 _FAR = 3.0  # how many times as far from the best as nine in ten values are: what lies beyond is not drawn to scale
-_DECADES = 1000.0  # from the lowest to the highest of positive values, from which on their scale is logarithmic
+_DECADES = 1000.0  # from the lowest to the highest of positive numbers, from which on their scale is logarithmic
+_USUAL_DECADES = 100.0  # the same of values of which the lowest and the highest tenth do not count
 _LARGEST, _SMALLEST = 1e200, 1e-200  # that are drawn to scale: what draws has to add and to multiply numbers, too
 _LONGEST = 24  # characters of a choice's label
 
@@ -125,7 +126,8 @@ def value_scale(name: str, values: FloatArray, losses: FloatArray) -> Scale:
         return Scale(name, 0.0, 1.0, beyond=len(values))
     sign = 1.0 if np.array_equal(values[finite], losses[finite]) else -1.0
     low, high = _fenced(sign, losses[finite])
-    log = bool(values[finite].min() > 0 and high / low > _DECADES)
+    usual = np.quantile(values[finite], [0.1, 0.9])
+    log = bool(values[finite].min() > 0 and usual[1] / usual[0] > _USUAL_DECADES)
     if log:
         low, high = (10.0**place for place in widened(*_fenced(sign, sign * np.log10(values[finite]))))
     else:

@@ -68,7 +68,7 @@ def pareto_front(study: StudyReader, objectives: Sequence[int] | None = None) ->
         )
         beyond = seen.scales[a].beyond + seen.scales[b].beyond
         if beyond:
-            note(axes, f"{beyond:,} values beyond the axes, drawn at their edges")
+            note(axes, f"{beyond:,} beyond the axes, drawn at their edges")
     if trials:
         legend(grid.flat[-1], loc="best")
     return figure

@@ -202,6 +202,34 @@ def _pairs(pa: Any, key: str, pairs: Iterable[Iterable[tuple[int, Any]]], severa
     return pa.array([[{key: at, name: value} for at, value in one] for one in pairs], kind)
 
 
+def to_pandas(table: TrialTable) -> Any:
+    """The Arrow table of all trials as a data frame of pandas.
+
+    Raises:
+        MissingPackage: pyarrow or pandas is not installed.
+    """
+    _pyarrow()
+    try:
+        import pandas  # noqa: F401
+    except ImportError as error:
+        raise MissingPackage("to_pandas needs pandas: pip install pandas") from error
+    return to_arrow(table).to_pandas()
+
+
+def to_polars(table: TrialTable) -> Any:
+    """The Arrow table of all trials as a data frame of Polars.
+
+    Raises:
+        MissingPackage: pyarrow or polars is not installed.
+    """
+    _pyarrow()
+    try:
+        import polars
+    except ImportError as error:
+        raise MissingPackage("to_polars needs Polars: pip install polars") from error
+    return polars.from_arrow(to_arrow(table))
+
+
 def write_parquet(path: Path, table: TrialTable) -> Path:
     """Write the Arrow table of all trials as Parquet; the path.
 

@@ -17,6 +17,7 @@ from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.space.conditions import Conditions, conditions_of, parents_first, refuse_dead_parameters
 from fasthpo.space.kinds import parameter_from_dict
 from fasthpo.space.parameter import Parameter, Value
+from fasthpo.system.html import table, titled
 from fasthpo.values import FloatArray, exact, shown
 
 if TYPE_CHECKING:
@@ -86,6 +87,17 @@ class SearchSpace(Mapping[str, Parameter]):
 
     def __repr__(self) -> str:
         return f"SearchSpace({self._parameters!r})"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for name, parameter in self.items():
+            fields = {field: getattr(parameter, field) for field in parameter.fields}
+            values = ", ".join(
+                f"{field}={shown(one)}" for field, one in fields.items() if one is not None and one is not False
+            )
+            when = " and ".join(f"{parent} is {' or '.join(map(shown, one))}" for parent, one in parameter.when.items())
+            rows.append((name, type(parameter).__name__, values, when))
+        return titled("SearchSpace", table(rows, ("parameter", "kind", "values", "active when")))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # without the enumeration, which is nested as deeply as the conditions and can be made again

@@ -230,6 +230,28 @@ class StudyReader(ABC):
         with self._lock:
             return to_arrow(self.table)
 
+    def to_pandas(self) -> Any:
+        """All trials as a `pandas.DataFrame` with the columns of `to_arrow`. Needs `fasthpo[arrow]` and pandas.
+
+        Raises:
+            MissingPackage: pyarrow or pandas is not installed.
+        """
+        from fasthpo.exchange.tables import to_pandas
+
+        with self._lock:
+            return to_pandas(self.table)
+
+    def to_polars(self) -> Any:
+        """All trials as a `polars.DataFrame` with the columns of `to_arrow`. Needs `fasthpo[arrow]` and polars.
+
+        Raises:
+            MissingPackage: pyarrow or polars is not installed.
+        """
+        from fasthpo.exchange.tables import to_polars
+
+        with self._lock:
+            return to_polars(self.table)
+
     def to_parquet(self, path: str | Path) -> Path:
         """Write the table of `to_arrow` as Parquet; the path.
 

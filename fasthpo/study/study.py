@@ -54,6 +54,7 @@ from fasthpo.study.followers import Followers
 from fasthpo.study.moving import keep_again, move
 from fasthpo.study.reader import StudyReader
 from fasthpo.study.state import CHANGING, IDLE, REPORTING, WRITING, StudyState
+from fasthpo.system.html import paragraph, titled
 from fasthpo.system.log import logger
 from fasthpo.system.paths import absolute, given_path
 from fasthpo.trials.frozen import Frozen
@@ -1021,6 +1022,12 @@ class Study(StudyReader):
             "a study can't be pickled or copied, as it is the only writer of its trials: write it with "
             "study.save(path), and take that up with fasthpo.Study.load(path)"
         )
+
+    def _repr_html_(self) -> str:
+        counts = ", ".join(f"{count:,} {state.name}" for state, count in self.table.counts.items() if count)
+        number = self.table.best_number
+        best = [] if number is None else [paragraph("Best:"), Trial(number, self)._repr_html_()]
+        return titled(repr(self), paragraph(counts or "no trials yet"), *best)
 
     def __repr__(self) -> str:
         kind = type(self.sampler).__name__

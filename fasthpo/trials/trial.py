@@ -10,6 +10,8 @@ from typing import Any, Protocol, overload
 
 from fasthpo.errors import InvalidValue
 from fasthpo.space.parameter import Value
+from fasthpo.system.headline import headline
+from fasthpo.system.html import paragraph, table, titled
 from fasthpo.values import IntArray, as_number, check_index, check_text, elements, shown
 
 
@@ -111,6 +113,11 @@ class Trial(Mapping[str, Value]):
         if values is not None and len(values) > 1:
             reached = f"values={list(values)}"
         return f"Trial(number={self.number}, state={self.state.name}, {reached}, params={self._mapping()})"
+
+    def _repr_html_(self) -> str:
+        title = repr(self).partition(", params=")[0] + ")"  # what follows is a table
+        error = [] if self.error is None else [paragraph(headline(self.error))]
+        return titled(title, *error, table(self._mapping().items()))
 
     # --- what the objective uses
 

@@ -20,6 +20,7 @@ from fasthpo.strategies.summary import RungStatistics, aligned
 from fasthpo.study.reader import StudyReader
 from fasthpo.study.study import Study
 from fasthpo.system.forked import renew_in_forked
+from fasthpo.system.html import preformatted
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import Trial, TrialSequence, TrialState
@@ -375,6 +376,9 @@ class TuningResult:
         if left:
             lines.append(f"  Further parameters, see result.best_trials: {', '.join(left)}")
         return lines
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
 
     def __repr__(self) -> str:
         shown = f"{len(self._trials)} trials" if isinstance(self._trials, SavedTrials) else repr(self._trials)

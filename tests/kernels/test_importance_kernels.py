@@ -1,0 +1,106 @@
+"""Trees, marginals and densities, against every point of a grid and every split tried one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fasthpo.kernels.importance import fanova, ped_anova
+from tests.support import naive_importance as naive
+
+LEVELS = (0, 1009, 2503, 3907, 5711, 7919, 10007, 12553, 15013)
+
+
+@st.composite
+def forests(draw):
+    """Codes of up to 40 samples in up to four parameters, the later ones perhaps with conditions on the earlier."""
+    d = draw(st.integers(1, 4))
+    counts = [draw(st.integers(1, 4)) for _ in range(d)]
+    masses = [np.array(draw(st.lists(st.integers(1, 5), min_size=count, max_size=count)), float) for count in counts]
+    masses = [mass / mass.sum() for mass in masses]
+    conditions: list[tuple[int, int, set[int]]] = []
+    for j in range(1, d):
+        if draw(st.booleans()):
+            parent = draw(st.integers(0, j - 1))
+            out = draw(st.sets(st.integers(0, counts[parent] - 1), max_size=counts[parent] - 1))
+            conditions.append((j, parent, out))
+            conditions += [(j, ancestor, more) for child, ancestor, more in conditions if child == parent]
+    n = draw(st.integers(1, 40))
+    codes = np.array([[draw(st.integers(0, count - 1)) for _ in range(n)] for count in counts], np.int16)
+    for j in range(d):
+        for i in range(n):
+            if any(child == j and int(codes[a, i]) in out for child, a, out in conditions if codes[a, i] >= 0):
+                codes[j, i] = -1
+    # sums of integers are exact, so that equal splits are equal in any order; and no two splits are equal by chance
+    values = np.array(draw(st.lists(st.sampled_from(LEVELS), min_size=n, max_size=n)), float)
+    weights = np.array(draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)), float)
+    weights[draw(st.integers(0, n - 1))] = 1.0
+    return codes, values, weights, counts, masses, conditions
+
+
+def as_arrays(counts, masses, conditions):
+    width = max(counts) + 1
+    cumulative = np.ones((len(counts), width))
+    for j, mass in enumerate(masses):
+        cumulative[j, : counts[j]] = np.concatenate([[0.0], np.cumsum(mass)[:-1]])
+    excluded = np.zeros((len(conditions), width))
+    for c, (_, ancestor, out) in enumerate(conditions):
+        inside = [masses[ancestor][code] if code in out else 0.0 for code in range(counts[ancestor])]
+        excluded[c, 1 : counts[ancestor] + 1] = np.cumsum(inside)
+        excluded[c, counts[ancestor] + 1 :] = sum(inside)
+    pairs = np.array([(child, ancestor) for child, ancestor, _ in conditions], np.int64).reshape(-1, 2)
+    return np.array(counts, np.int64), cumulative, pairs, excluded
+
+
+@settings(max_examples=150)
+@given(forests())
+def test_a_tree_is_the_slow_one_and_its_shares_are_those_of_every_point(forest):
+    codes, values, weights, counts, masses, conditions = forest
+    leaves = naive.grown(codes, values, weights, counts, conditions, masses)
+    expected, variance = naive.shares(leaves, counts, conditions, masses)
+    many, cumulative, pairs, excluded = as_arrays(counts, masses, conditions)
+    shares = np.empty(len(counts))
+    members = np.flatnonzero(weights)
+    found = fanova.tree_shares(codes, values, weights, members, pairs, excluded, many, cumulative, shares)
+    assert found == pytest.approx(variance, rel=1e-9, abs=1e-3)
+    if variance > 1e-3:
+        assert shares == pytest.approx(expected, rel=1e-7, abs=1e-9)
+    assert sorted(members) == np.flatnonzero(weights).tolist()
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 3), st.integers(-9, 9)), min_size=1, max_size=60))
+def test_the_best_split_is_the_best_of_all(samples):
+    codes, weights, values = (np.array(column) for column in zip(*samples, strict=True))
+    codes, weights, sums = codes.astype(np.int16), weights.astype(float), (weights * values).astype(float)
+    scratch = np.empty(60, np.int64), np.empty(60), np.empty(60), np.empty(6), np.empty(6)
+    found = np.empty(2, np.int64)
+    score = fanova.best_split(codes, weights, sums, len(codes), 0, 6, scratch, found)
+    tried = {}
+    for a in sorted(set(codes.tolist()))[:-1]:
+        left, right = codes <= a, codes > a
+        tried[a] = sum(sums[side].sum() ** 2 / weights[side].sum() for side in (left, right))
+    assert score == pytest.approx(max(tried.values(), default=-1.0), rel=1e-12)
+    if tried:
+        assert tried[found[0]] == pytest.approx(score, rel=1e-12)
+        assert found[1] == codes[codes > found[0]].min()
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=50), st.booleans())
+def test_the_divergence_is_that_of_the_sums_of_normals(counts, is_ordered):
+    top = np.array([a for a, _ in counts])
+    top[0] += 1
+    all_of_them = top + np.array([b for _, b in counts])
+    found = ped_anova.divergence(top, all_of_them, is_ordered)
+    assert found == pytest.approx(naive.divergence(top, all_of_them, is_ordered), rel=1e-6, abs=1e-12)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=50), st.booleans())
+def test_nothing_diverges_from_itself_and_densities_sum_to_one(counts, is_ordered):
+    counts = np.array(counts)
+    counts[-1] += 1
+    assert ped_anova.divergence(counts, counts, is_ordered) == 0.0
+    density = np.empty(len(counts))
+    (ped_anova.density_of_numbers if is_ordered else ped_anova.density_of_choices)(counts, density)
+    assert density.sum() == pytest.approx(1.0) and (density > 0).all()

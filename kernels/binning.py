@@ -1,5 +1,4 @@
-"""Points counted in the cells of a plane, so that pictures of a hundred thousand trials are drawn from a few thousand.
-"""
+"""Points counted in the cells of a plane: a picture of a hundred thousand trials is drawn from a few thousand."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ def count_in_cells(
     count: IntArray,
     best: IntArray,
 ) -> None:
-    """Count points in the cells of a rectangle, and find in each cell the point of the lowest rank, the first of equals.
+    """Count points in the cells of a rectangle, and find the point of the lowest rank in each, the first of equals.
 
     Args:
         x, y: points (n,); those that are NaN are left out, those outside the rectangle belong to its outermost cells.

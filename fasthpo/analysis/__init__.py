@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from fasthpo.analysis.curves import learning_curves as learning_curves
     from fasthpo.analysis.distributions import edf as edf
     from fasthpo.analysis.failed import failures as failures
+    from fasthpo.analysis.fronts import hypervolume_history as hypervolume_history
+    from fasthpo.analysis.fronts import pareto_front as pareto_front
     from fasthpo.analysis.halving import rungs as rungs
     from fasthpo.analysis.importances import importance as importance
     from fasthpo.analysis.parameters import contour as contour
@@ -30,9 +32,11 @@ _HOME = {
     "failures": "failed",
     "gains": "progress",
     "history": "progress",
+    "hypervolume_history": "fronts",
     "importance": "importances",
     "learning_curves": "curves",
     "parallel_coordinates": "parameters",
+    "pareto_front": "fronts",
     "rungs": "halving",
     "slices": "parameters",
     "timeline": "workers",

@@ -20,7 +20,7 @@ class Cloud(NamedTuple):
         x, y: of the points, as values, (k,); empty where cells are given.
         number: the trial at each point, int64 (k,).
         x_edges, y_edges: of the cells, as values, (columns + 1,) and (rows + 1,); None where points are given.
-        count: how many trials each cell has, int64 (rows, columns).
+        trials: how many each cell has, int64 (rows, columns).
         best: the best trial in each cell, -1 where there is none, int64 (rows, columns).
     """
 
@@ -29,12 +29,13 @@ class Cloud(NamedTuple):
     number: IntArray
     x_edges: FloatArray | None = None
     y_edges: FloatArray | None = None
-    count: IntArray | None = None
+    trials: IntArray | None = None
     best: IntArray | None = None
 
-    def __len__(self) -> int:
+    @property
+    def total(self) -> int:
         """How many trials there are."""
-        return len(self.x) if self.count is None else int(self.count.sum())
+        return len(self.x) if self.trials is None else int(self.trials.sum())
 
 
 def cloud(
@@ -73,9 +74,7 @@ def cloud(
     count_in_cells(x_places, y_places, ranks, x_edges[0], x_edges[-1], y_edges[0], y_edges[-1], count, best)
     best = np.where(best == NOBODY, NOBODY, numbers[best])
     none = np.empty(0)
-    return Cloud(
-        none, none, np.empty(0, np.int64), x_scale.values(x_edges), y_scale.values(y_edges), count, best
-    )
+    return Cloud(none, none, np.empty(0, np.int64), x_scale.values(x_edges), y_scale.values(y_edges), count, best)
 
 
 def thinned(length: int, most: int) -> IntArray:

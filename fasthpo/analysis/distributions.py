@@ -86,7 +86,5 @@ def edf(studies: StudyReader | Sequence[StudyReader] | Mapping[str, StudyReader]
         share = (thinned(len(order), _MOST_STEPS) + 1) / max(len(order), 1)
         name = titles[i] if titles.count(titles[i]) == 1 else f"{titles[i]} {i}"
         found.append(Distribution(name, len(order), values[some], share))
-    scale = value_scale(
-        objective_name(seen[0][1], objective), np.concatenate(all_values), np.concatenate(all_losses)
-    )
+    scale = value_scale(objective_name(seen[0][1], objective), np.concatenate(all_values), np.concatenate(all_losses))
     return Distributions(directions.pop(), scale, tuple(found))

@@ -18,14 +18,14 @@ class FailureGroup(NamedTuple):
 
     Attributes:
         reason: the type and the message of the first one's error.
-        count: how many there are.
+        trials: how many there are.
         first, last: the numbers of the first and the last of them.
         error: all of the last one's error, with its traceback where there is one.
         infrastructure: whether what the trials ran on failed, and not the objective.
     """
 
     reason: str
-    count: int
+    trials: int
     first: int
     last: int
     error: str
@@ -44,7 +44,7 @@ def failures(study: StudyReader) -> list[FailureGroup]:
         >>> study = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)})
         >>> for step in (3, 5):
         ...     _ = study.tell(study.ask(), state=fasthpo.TrialState.FAILED, error=f"loss is nan at step {step}")
-        >>> [(group.reason, group.count) for group in failures(study)]
+        >>> [(group.reason, group.trials) for group in failures(study)]
         [('loss is nan at step 3', 2)]
     """
     check_study(study)
@@ -64,5 +64,5 @@ def failures(study: StudyReader) -> list[FailureGroup]:
         if group is None:
             groups[key] = FailureGroup(headline(error) or NO_REASON, 1, number, number, error, lost)
         else:
-            groups[key] = group._replace(count=group.count + 1, last=number, error=error)
-    return sorted(groups.values(), key=lambda group: (-group.count, group.first))
+            groups[key] = group._replace(trials=group.trials + 1, last=number, error=error)
+    return sorted(groups.values(), key=lambda group: (-group.trials, group.first))

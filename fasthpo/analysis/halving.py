@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fasthpo.analysis.trial_data import directions_of, study_title, check_study
+from fasthpo.analysis.trial_data import check_study, directions_of, study_title
 from fasthpo.errors import InvalidValue
 from fasthpo.strategies.multi_fidelity import MultiFidelity
 from fasthpo.strategies.summary import RungStatistics

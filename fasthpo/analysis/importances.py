@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from fasthpo.analysis.clouds import thinned
 from fasthpo.analysis.progress import objective_name
@@ -22,9 +23,10 @@ METHODS = ("fanova", "ped_anova")
 _TOP = 0.1  # of the trials, which PED-ANOVA compares with all
 _CELLS = 50  # of PED-ANOVA's grid at most
 _LEAST_IN_REGIME = 2  # trials in which a conditional parameter was active
-_TREES = 64
+_TREES = 64  # for few trials; for many half of them differ less
+_FEW_TRIALS = 2_500
 _MOST_TRIALS = 10_000  # that a forest is fitted to
-_BINS = 128  # of a number's axis at most, for a forest
+_BINS = 64  # of a number's axis at most, for a forest
 _LEAST_MASS = 1e-12  # of such a bin
 _FAR = 10.0  # how many times as far from the best as nine in ten losses are: what lies beyond counts as if it lay there
 
@@ -64,7 +66,7 @@ def importance(
     """How much each parameter matters for an objective, found from the trials that completed.
 
     - "fanova": which share of the objective's variance over the whole space, under its prior, each parameter explains
-      alone, by a forest of 64 regression trees (Hutter et al., ICML 2014). Of more than 10,000 trials, 10,000 spread
+      alone, by a forest of regression trees (Hutter et al., ICML 2014). Of more than 10,000 trials, 10,000 spread
       evenly over all ranks are looked at. Losses more than ten times as far from the best as nine in ten are count as
       if they were so far.
     - "ped_anova": how different the best tenth of the trials is distributed over the parameter from all of them
@@ -188,7 +190,7 @@ def _grid_cells(parameter: Any, column: FloatArray) -> tuple[IntArray, int]:
 class Coded(NamedTuple):
     """Trials and their space as `kernels/importance/fanova.py` sees them; see there."""
 
-    codes: IntArray
+    codes: npt.NDArray[np.int16]
     counts: IntArray
     cumulative: FloatArray
     conditions: IntArray
@@ -210,14 +212,13 @@ def bounded(losses: FloatArray) -> FloatArray:
     return np.where(np.isposinf(losses), worst, np.clip(scaled, 0.0, worst))
 
 
-def fanova(space: SearchSpace, params: FloatArray, losses: FloatArray, trees: int = _TREES) -> tuple[FloatArray, FloatArray]:
+def fanova(space: SearchSpace, params: FloatArray, losses: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The share of the variance that each parameter explains alone, (d,), and how much it differs between trees, (d,).
 
     Args:
         space: the search space.
         params: column values of the trials, (d, n), n at least 1.
         losses: of the trials, no NaN, (n,).
-        trees: how many.
     """
     from fasthpo.kernels.importance.fanova import forest_shares  # imports numba
 
@@ -227,6 +228,7 @@ def fanova(space: SearchSpace, params: FloatArray, losses: FloatArray, trees: in
     values = bounded(losses)
     coded = code(space, params, values)
     n = len(values)
+    trees = _TREES if n <= _FEW_TRIALS else _TREES // 2
     chosen = (uniforms(0, np.arange(trees), 0, n) * n).astype(np.int64)
     has_variance, shares = np.zeros(trees, np.bool_), np.zeros((trees, len(space)))
     forest_shares(
@@ -249,7 +251,9 @@ def code(space: SearchSpace, params: FloatArray, values: FloatArray) -> Coded:
     for own in space.conditions:
         for condition in own:
             parents[condition.parent].update(condition.allowed.tolist())
-    codes, masses, edges = np.zeros(params.shape, np.int64), [], []
+    codes = np.full(params.shape, -1, np.int16)
+    masses: list[FloatArray] = []
+    edges: list[npt.NDArray[Any]] = []  # of the bins, or the codes of choices
     for j, parameter in enumerate(space.parameters):
         column = params[j]
         active = ~np.isnan(column)
@@ -259,6 +263,7 @@ def code(space: SearchSpace, params: FloatArray, values: FloatArray) -> Coded:
             masses.append(np.full(len(rank), 1.0 / len(rank)))
             edges.append(rank)
         elif parameter.count == 1:
+            codes[j, active] = 0
             masses.append(np.ones(1))
             edges.append(np.empty(0))
         else:
@@ -301,7 +306,8 @@ def _position(parameter: Any, column: FloatArray) -> FloatArray:
 
     axis = parameter.axis()
     values = np.log(column) if axis[LOG] else column
-    return np.clip(values / axis[SPAN] - axis[OFFSET] / axis[SPAN], 0.0, 1.0)
+    found: FloatArray = np.clip(values / axis[SPAN] - axis[OFFSET] / axis[SPAN], 0.0, 1.0)
+    return found
 
 
 def _cuts(parameter: Any, column: FloatArray, parts: list[float]) -> tuple[FloatArray, FloatArray]:
@@ -338,7 +344,8 @@ def _codes_of(parameter: Any, edges: Any, values: list[float]) -> IntArray:
     """The codes that stand for column values."""
     column = np.array(values)
     if parameter.choices is not None:
-        return edges[column.astype(np.int64)]
+        ranks: IntArray = edges[column.astype(np.int64)]
+        return ranks
     if parameter.count == 1:
         return np.zeros(len(column), np.int64)
     return np.searchsorted(edges, _position(parameter, column), "right")

@@ -151,14 +151,12 @@ def _panels_of(
     all_of_them = varying(data) or list(range(len(data.space)))
     if len(all_of_them) <= most:
         return all_of_them, ()
-    some, losses = instead or (np.flatnonzero(data.feasible), data.losses(objective)[data.feasible])
+    some, losses = instead or (np.flatnonzero(data.finite), data.losses(objective)[data.finite])
     kept = sorted(most_important(data, all_of_them, some, losses)[:most])
     return kept, tuple(data.space.names[j] for j in all_of_them if j not in kept)
 
 
-def _panel(
-    data: TrialData, j: int, some: IntArray, values: FloatArray, losses: FloatArray, y_scale: Scale
-) -> Panel:
+def _panel(data: TrialData, j: int, some: IntArray, values: FloatArray, losses: FloatArray, y_scale: Scale) -> Panel:
     name = data.space.names[j]
     scale = parameter_scale(name, data.space.parameters[j])
     x = data.params[j, some]
@@ -168,9 +166,7 @@ def _panel(
     spread = x
     if scale.labels is not None and len(x) <= _MOST_POINTS:
         spread = x + _JITTER * (2 * np.modf(numbers * _GOLDEN)[0] - 1)
-    points = cloud(
-        spread, values, losses, numbers, scale, y_scale, most=_MOST_POINTS, columns=_COLUMNS, rows=_ROWS
-    )
+    points = cloud(spread, values, losses, numbers, scale, y_scale, most=_MOST_POINTS, columns=_COLUMNS, rows=_ROWS)
     return Panel(name, scale, points, trend, median, best, int((~there).sum()))
 
 
@@ -292,13 +288,13 @@ def contour(study: StudyReader, x: str | None = None, y: str | None = None, obje
     """
     data = trial_data(study)
     objective = check_objective(data, objective)
-    feasible = np.flatnonzero(data.feasible)
+    finite = np.flatnonzero(data.finite)
     losses = data.losses(objective)
-    pair = _pair(data, x, y, feasible, losses[feasible])
+    pair = _pair(data, x, y, finite, losses[finite])
     x_scale, y_scale = (parameter_scale(data.space.names[j], data.space.parameters[j]) for j in pair)
-    columns = data.params[list(pair)][:, feasible]
+    columns = data.params[list(pair)][:, finite]
     there = ~np.isnan(columns).any(axis=0)
-    some, (xs, ys) = feasible[there], columns[:, there]
+    some, (xs, ys) = finite[there], columns[:, there]
     values = data.values[some, objective]
     scale = value_scale(objective_name(data, objective), values, losses[some])
     x_edges, y_edges = x_scale.edges(_GRID), y_scale.edges(_GRID)
@@ -317,18 +313,19 @@ def contour(study: StudyReader, x: str | None = None, y: str | None = None, obje
         known = weight > _LEAST_WEIGHT
         mean = np.where(known, total / np.where(known, weight, 1.0) + middle, np.nan).T
         mean = scale.values(mean)
-        top = int(losses[some].argmin())
-        best = float(xs[top]), float(ys[top]), int(some[top])
-    middles = [one.values((edges[:-1] + edges[1:]) / 2) for one, edges in ((x_scale, x_edges), (y_scale, y_edges))]
+        counts = np.where(data.feasible[some], losses[some], np.inf)
+        top = int(counts.argmin())
+        best = (float(xs[top]), float(ys[top]), int(some[top])) if counts[top] < np.inf else None
+    x_middles, y_middles = (
+        one.values((edges[:-1] + edges[1:]) / 2) for one, edges in ((x_scale, x_edges), (y_scale, y_edges))
+    )
     points = cloud(xs, ys, losses[some], some, x_scale, y_scale, columns=_GRID, rows=_GRID)
     return Contour(
-        data.title, data.directions[objective], x_scale, y_scale, scale, *middles, mean, points, best
+        data.title, data.directions[objective], x_scale, y_scale, scale, x_middles, y_middles, mean, points, best
     )  # fmt: skip
 
 
-def _pair(
-    data: TrialData, x: str | None, y: str | None, some: IntArray, losses: FloatArray
-) -> tuple[int, int]:
+def _pair(data: TrialData, x: str | None, y: str | None, some: IntArray, losses: FloatArray) -> tuple[int, int]:
     given = [check_parameter(data.space, name) for name in (x, y) if name is not None]
     if len(set(given)) < len(given):
         raise InvalidValue(f"x and y must be two parameters, got {x!r} twice")
@@ -348,4 +345,5 @@ def _smoothed(array: FloatArray, axis: int) -> FloatArray:
     length = array.shape[axis]
     distance = (np.arange(length)[:, None] - np.arange(length)[None, :]) / length
     kernel = np.exp(-0.5 * (distance / _WIDTH) ** 2)
-    return kernel @ array if axis == 0 else array @ kernel
+    smooth: FloatArray = kernel @ array if axis == 0 else array @ kernel
+    return smooth

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from fasthpo.analysis.clouds import Cloud, cloud, thinned
 from fasthpo.analysis.scales import Scale, value_scale
@@ -65,11 +66,11 @@ def history(study: StudyReader, objective: int = 0) -> History:
     numbers = np.arange(len(data))
     number_scale = Scale("trial", -0.5, max(len(data), 1) - 0.5, is_whole=True)
 
-    def points(some: np.ndarray) -> Cloud:
+    def points(some: npt.NDArray[np.bool_]) -> Cloud:
         at = numbers[some]
         return cloud(at.astype(float), values[some], losses[some], at, number_scale, scale)
 
-    best = best_so_far(losses, complete)
+    best = best_so_far(losses, data.feasible)
     edges = np.linspace(-0.5, max(len(data), 1) - 0.5, min(max(len(data), 1), _MOST_BINS) + 1)
     failed = np.histogram(numbers[data.in_state(TrialState.FAILED)], edges)[0].astype(np.int64)
     kept = best[thinned(len(best), _MOST_STEPS)]
@@ -84,9 +85,9 @@ def objective_name(data: TrialData, objective: int) -> str:
     return "objective value" if len(data.directions) == 1 else f"objective {objective}"
 
 
-def best_so_far(losses: FloatArray, complete: np.ndarray) -> IntArray:
-    """The places of those of the losses (n,) that are finite, `complete` (n,), and lower than all such before."""
-    usable = np.where(complete & np.isfinite(losses), losses, np.inf)
+def best_so_far(losses: FloatArray, counts: npt.NDArray[np.bool_]) -> IntArray:
+    """The places of those of the losses (n,) that count and are lower than all such before."""
+    usable = np.where(counts, losses, np.inf)
     before = np.concatenate([[np.inf], np.minimum.accumulate(usable)[:-1]]) if len(usable) else usable
     return np.flatnonzero(usable < before)
 
@@ -154,8 +155,8 @@ def gains(study: StudyReader, last: int = 100, objective: int = 0) -> Gains:
     data = trial_data(study)
     objective = check_objective(data, objective)
     order = data.tell_order
-    losses, complete = data.losses(objective)[order], data.in_state(TrialState.COMPLETE)[order]
-    best = best_so_far(losses, complete)
+    losses = data.losses(objective)[order]
+    best = best_so_far(losses, data.feasible[order])
     last = min(last, len(order))
     if not len(best):
         return Gains(last, None, None, np.nan, None, 0)

@@ -47,13 +47,15 @@ class Scale(NamedTuple):
     @masked
     def places(self, values: FloatArray) -> FloatArray:
         """Where values stand, those outside the bounds at them; NaN stays NaN."""
-        inside: FloatArray = np.clip(values, self.low, self.high)
-        return np.log10(inside) if self.log else inside
+        inside = np.clip(values, self.low, self.high)
+        found: FloatArray = np.log10(inside) if self.log else inside
+        return found
 
     @masked
     def values(self, places: FloatArray) -> FloatArray:
         """The values that stand at places."""
-        return np.power(10.0, places) if self.log else places
+        found: FloatArray = np.power(10.0, places) if self.log else places
+        return found
 
     @masked
     def fractions(self, values: FloatArray) -> FloatArray:

@@ -28,6 +28,7 @@ class TrialData(NamedTuple):
         values: (n, m), NaN where there is none.
         states: `TrialState` of each trial, int8 (n,).
         starts, ends: seconds since the epoch, NaN where there is none, (n,).
+        violations: by how much trials broke constraints in all; 0 or NaN if not at all, (n,).
         tell_order: the trials that have ended, in the order of the tells.
     """
 
@@ -39,6 +40,7 @@ class TrialData(NamedTuple):
     states: npt.NDArray[np.int8]
     starts: FloatArray
     ends: FloatArray
+    violations: FloatArray
     tell_order: IntArray
 
     def __len__(self) -> int:
@@ -54,10 +56,14 @@ class TrialData(NamedTuple):
         return sign * self.values[:, objective]
 
     @property
-    def feasible(self) -> npt.NDArray[np.bool_]:
+    def finite(self) -> npt.NDArray[np.bool_]:
         """Which trials completed with finite values only, (n,)."""
-        finite: npt.NDArray[np.bool_] = np.isfinite(self.values).all(axis=1)
-        return finite & self.in_state(TrialState.COMPLETE)
+        return self.in_state(TrialState.COMPLETE) & np.isfinite(self.values).all(axis=1)
+
+    @property
+    def feasible(self) -> npt.NDArray[np.bool_]:
+        """Those of them that broke no constraint: one of these is the best, (n,)."""
+        return self.finite & ~(self.violations > 0)
 
 
 def trial_data(study: StudyReader) -> TrialData:
@@ -70,15 +76,17 @@ def trial_data(study: StudyReader) -> TrialData:
     with study._lock:
         table = study.table
         values = np.array(study.values)
+        directions = directions_of(study)
         return TrialData(
             study_title(study),
             table.space,
-            directions_of(study),
+            directions,
             table.params.copy(),
-            values.reshape(len(values), -1) if len(values) else np.empty((0, len(directions_of(study)))),
+            values.reshape(len(values), len(directions)),
             table.states.copy(),
             table.starts.copy(),
             table.ends.copy(),
+            np.array(getattr(table, "violations", np.zeros(len(values)))),
             table.tell_order.copy(),
         )
 

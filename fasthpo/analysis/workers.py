@@ -63,7 +63,7 @@ def timeline(study: StudyReader) -> Timeline:
     data = trial_data(study)
     number, start, end, state = _spans(study, data)
     order = np.lexsort((number, start))
-    number, start, end, state = (column[order] for column in (number, start, end, state))
+    number, start, end, state = number[order], start[order], end[order], state[order]
     began = float(start[0]) if len(start) else np.nan
     start, end = start - began, end - began
     seconds = float(end.max(initial=0.0))
@@ -84,15 +84,11 @@ def timeline(study: StudyReader) -> Timeline:
     )  # fmt: skip
 
 
-def _spans(
-    study: StudyReader, data: TrialData
-) -> tuple[IntArray, FloatArray, FloatArray, npt.NDArray[np.int8]]:
+def _spans(study: StudyReader, data: TrialData) -> tuple[IntArray, FloatArray, FloatArray, npt.NDArray[np.int8]]:
     """Trial, start, end and state of all that ran, a row each, or a row a segment."""
     with study._lock:
         segments = study.table.segments
-        trial, began, ended, state = (
-            np.array(segments.column(name)) for name in ("trial", "start", "end", "state")
-        )
+        trial, began, ended, state = (np.array(segments.column(name)) for name in ("trial", "start", "end", "state"))
         open_start = {number: leg.start for number, leg in segments.open.items()}
         latest = study.table.latest_time
     alone = ~np.isin(np.arange(len(data)), np.append(trial, list(open_start)).astype(np.int64))

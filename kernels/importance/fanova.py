@@ -9,20 +9,26 @@ the *marginal* of that one, is found exactly from its leaves (their algorithm 1)
 Parameters are *codes*, 0 to count - 1: bins of the axis of a number, or choices, in an order in which neighbours are
 alike. `cumulative` (d, b + 1) says how much of the prior lies below each code.
 
-A parameter with conditions is split only in boxes in which it is active throughout. Its marginal is the mean over the
-points at which it is active, and its variance counts as often as that is the case; what its being active or not does
-is its parents' part. All boxes together then have a measure of 1 under the prior with its conditions.
+A parameter with conditions is split only in boxes in which it is active throughout; where it would be a good split in
+part of a box, that part is split off first. Its marginal is the mean over the points at which it is active, and its
+variance counts as often as that is the case; what its being active or not does is its ancestors' part. All boxes
+together then have a measure of 1 under the prior with its conditions.
 """
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
+import numpy.typing as npt
 
 from ..arrays import BoolArray, FloatArray, IntArray
 from ..compiling import kernel
 
-_FEW = 24  # samples of a node that are sorted; of more the sums by code are found in passes over them and the codes
+_FEW = 16  # samples of a node that are sorted; of more the sums by code are found in passes over them and the codes
 _MOST_NODES = 256  # that wait, one a level of a tree: the smaller part of a node is always looked at first
+CodeArray: TypeAlias = npt.NDArray[np.int16]
+Scratch: TypeAlias = tuple[IntArray, FloatArray, FloatArray, FloatArray, FloatArray]  # of `best_split`
 CHILD, ANCESTOR = range(2)  # columns of `conditions`
 
 
@@ -53,55 +59,61 @@ def active_shares(
 
 
 @kernel
-def split_of_few(
-    codes: IntArray, weights: FloatArray, sums: FloatArray, count: int, found: IntArray
+def best_split(
+    codes: CodeArray,
+    weights: FloatArray,
+    sums: FloatArray,
+    count: int,
+    low: int,
+    high: int,
+    scratch: Scratch,
+    found: IntArray,
 ) -> float:
-    """The best split of a few samples by one parameter.
+    """The best split of samples by one parameter.
 
     Args:
-        codes, weights, sums: of the samples, `sums` being weight times value; sorted by code on return.
-        count: how many samples there are.
-        found: int64 (2,), written: the codes on both sides of the split.
+        codes, weights, sums: of the samples, `sums` being weight times value; the first `count` of them.
+        low, high: all codes are in low <= code < high.
+        scratch: written.
+        found: int64 (2,), written: the neighbouring codes that are split from each other.
 
     Returns:
         sum_left^2 / weight_left + sum_right^2 / weight_right; -1 if all codes are the same.
     """
-    total_weight = total = 0.0
-    for i in range(count):
-        code, weight, value = codes[i], weights[i], sums[i]
-        total_weight += weight
-        total += value
-        k = i - 1
-        while k >= 0 and codes[k] > code:
-            codes[k + 1], weights[k + 1], sums[k + 1] = codes[k], weights[k], sums[k]
-            k -= 1
-        codes[k + 1], weights[k + 1], sums[k + 1] = code, weight, value
+    few, few_weights, few_sums, code_weights, code_sums = scratch
+    total_weight = total = left_weight = left = 0.0
     best = -1.0
-    left_weight = left = 0.0
-    for i in range(count - 1):
-        left_weight += weights[i]
-        left += sums[i]
-        if codes[i] != codes[i + 1]:
-            right = total - left
-            score = left * left / left_weight + right * right / (total_weight - left_weight)
-            if score > best:
-                best = score
-                found[0], found[1] = codes[i], codes[i + 1]
-    return best
-
-
-@kernel
-def split_of_many(weights: FloatArray, sums: FloatArray, low: int, high: int, found: IntArray) -> float:
-    """As `split_of_few`, of sums by code: `weights` and `sums` (b,), of which the codes low to high - 1 count."""
-    total_weight = total = 0.0
+    if count <= _FEW:
+        for i in range(count):
+            code, weight, value = codes[i], weights[i], sums[i]
+            total_weight += weight
+            total += value
+            k = i - 1
+            while k >= 0 and few[k] > code:
+                few[k + 1], few_weights[k + 1], few_sums[k + 1] = few[k], few_weights[k], few_sums[k]
+                k -= 1
+            few[k + 1], few_weights[k + 1], few_sums[k + 1] = code, weight, value
+        for i in range(count - 1):
+            left_weight += few_weights[i]
+            left += few_sums[i]
+            if few[i] != few[i + 1]:
+                right = total - left
+                score = left * left / left_weight + right * right / (total_weight - left_weight)
+                if score > best:
+                    best = score
+                    found[0], found[1] = few[i], few[i + 1]
+        return best
     for code in range(low, high):
-        total_weight += weights[code]
-        total += sums[code]
-    best = -1.0
-    left_weight = left = 0.0
+        code_weights[code] = 0.0
+        code_sums[code] = 0.0
+    for i in range(count):
+        code_weights[codes[i]] += weights[i]
+        code_sums[codes[i]] += sums[i]
+        total_weight += weights[i]
+        total += sums[i]
     last = -1
     for code in range(low, high):
-        if weights[code] == 0.0:
+        if code_weights[code] == 0.0:
             continue
         if last >= 0:
             right = total - left
@@ -109,10 +121,49 @@ def split_of_many(weights: FloatArray, sums: FloatArray, low: int, high: int, fo
             if score > best:
                 best = score
                 found[0], found[1] = last, code
-        left_weight += weights[code]
-        left += sums[code]
+        left_weight += code_weights[code]
+        left += code_sums[code]
         last = code
     return best
+
+
+@kernel
+def split_off(
+    child: int,
+    low: IntArray,
+    high: IntArray,
+    active: FloatArray,
+    codes: CodeArray,
+    members: IntArray,
+    conditions: IntArray,
+    excluded: FloatArray,
+    found: IntArray,
+) -> bool:
+    """Find a split of a box between points at which a parameter is active and others at which it is not.
+
+    Args:
+        child: the parameter, which is active in part of the box.
+        low, high, active, conditions, excluded: as in `active_shares`.
+        codes: of all samples, (d, n).
+        members: the samples in the box, int64 (k,).
+        found: int64 (2,), written: an ancestor of the parameter, and the first code of the upper part.
+
+    Returns:
+        whether there is one with samples on both sides.
+    """
+    for c in range(len(conditions)):
+        ancestor = conditions[c, ANCESTOR]
+        if conditions[c, CHILD] != child or active[ancestor] < 1.0:
+            continue
+        least = most = codes[ancestor, members[0]]
+        for i in range(1, len(members)):
+            least, most = min(least, codes[ancestor, members[i]]), max(most, codes[ancestor, members[i]])
+        for code in range(max(low[ancestor], least) + 1, min(high[ancestor] - 1, most) + 1):
+            is_out = excluded[c, code + 1] > excluded[c, code]
+            if is_out != (excluded[c, code] > excluded[c, code - 1]):
+                found[0], found[1] = ancestor, code
+                return True
+    return False
 
 
 @kernel
@@ -171,7 +222,7 @@ def variances_of_marginals(
 
 @kernel
 def tree_shares(
-    codes: IntArray,
+    codes: CodeArray,
     values: FloatArray,
     weights: FloatArray,
     members: IntArray,
@@ -184,7 +235,7 @@ def tree_shares(
     """Grow a tree, each leaf of which has samples of one value or of one point, and find each parameter's share.
 
     Args:
-        codes: of all samples, int64 (d, n); that of an inactive parameter is not read.
+        codes: of all samples, int16 (d, n); -1 where inactive.
         values: of all samples (n,).
         weights: how often each sample counts (n,).
         members: the samples that count, int64 (k,), k at least 1; reordered on return.
@@ -197,16 +248,18 @@ def tree_shares(
         the variance of the tree.
     """
     d, width = cumulative.shape
-    few = np.empty(_FEW, np.int64)
-    few_weights, few_sums = np.empty(_FEW), np.empty(_FEW)
-    code_weights, code_sums = np.zeros(width), np.zeros(width)
+    scratch = np.empty(_FEW, np.int64), np.empty(_FEW), np.empty(_FEW), np.empty(width), np.empty(width)
+    most_members = len(members)
+    part = np.empty(most_members, codes.dtype)
+    own_weights, own_sums = np.empty(most_members), np.empty(most_members)
+    part_weights, part_sums = np.empty(most_members), np.empty(most_members)
     found = np.empty(2, np.int64)
     active = np.ones(d)
     sums, measures, moments = np.zeros((d, width)), np.zeros((d, width)), np.zeros(3)
     begins, ends = np.empty(_MOST_NODES, np.int64), np.empty(_MOST_NODES, np.int64)
     lows, highs = np.empty((_MOST_NODES, d), np.int64), np.empty((_MOST_NODES, d), np.int64)
     low, high = np.empty(d, np.int64), np.empty(d, np.int64)
-    begins[0], ends[0] = 0, len(members)
+    begins[0], ends[0] = 0, most_members
     lows[0] = 0
     highs[0] = counts
     waiting = 1
@@ -215,42 +268,53 @@ def tree_shares(
         begin, end = begins[waiting], ends[waiting]
         low[:] = lows[waiting]
         high[:] = highs[waiting]
-        weight = total = 0.0
-        least = most = values[members[begin]]
-        for i in range(begin, end):
-            value = values[members[i]]
-            weight += weights[members[i]]
-            total += weights[members[i]] * value
-            least, most = min(least, value), max(most, value)
         active_shares(low, high, conditions, excluded, cumulative, active)
-        best, chosen, threshold = -1.0, -1, 0
-        if most > least:
-            size = end - begin
-            for j in range(d):
-                if high[j] - low[j] < 2 or active[j] < 1.0:
-                    continue
-                if size <= _FEW:
-                    for i in range(size):
-                        sample = members[begin + i]
-                        few[i] = codes[j, sample]
-                        few_weights[i] = weights[sample]
-                        few_sums[i] = weights[sample] * (values[sample] - least)
-                    score = split_of_few(few, few_weights, few_sums, size, found)
+        size = end - begin
+        weight = total = 0.0  # of the values less the first of them
+        base = values[members[begin]]
+        differ = False
+        for i in range(size):
+            sample = members[begin + i]
+            own_weights[i] = weights[sample]
+            own_sums[i] = weights[sample] * (values[sample] - base)
+            weight += own_weights[i]
+            total += own_sums[i]
+            differ = differ or values[sample] != base
+        best, chosen, threshold = 0.0, -1, 0
+        for j in range(d if differ else 0):
+            if high[j] - low[j] < 2 or active[j] == 0.0:
+                continue
+            if active[j] == 1.0:
+                for i in range(size):
+                    part[i] = codes[j, members[begin + i]]
+                score = best_split(part, own_weights, own_sums, size, low[j], high[j], scratch, found)
+                gain = score - total * total / weight
+                if score >= 0.0 and (chosen < 0 or gain > best):
+                    best, chosen, threshold = gain, j, (found[0] + found[1] + 1) // 2
+                continue
+            count = 0
+            others_weight = others = 0.0
+            for i in range(size):
+                code = codes[j, members[begin + i]]
+                if code >= 0:
+                    part[count], part_weights[count], part_sums[count] = code, own_weights[i], own_sums[i]
+                    count += 1
                 else:
-                    for code in range(low[j], high[j]):
-                        code_weights[code] = 0.0
-                        code_sums[code] = 0.0
-                    for i in range(begin, end):
-                        sample = members[i]
-                        code = codes[j, sample]
-                        code_weights[code] += weights[sample]
-                        code_sums[code] += weights[sample] * (values[sample] - least)
-                    score = split_of_many(code_weights, code_sums, low[j], high[j], found)
-                if score > best:
-                    best, chosen = score, j
-                    threshold = (found[0] + found[1] + 1) // 2
+                    others_weight += own_weights[i]
+                    others += own_sums[i]
+            if count == 0 or count == size:
+                continue
+            score = best_split(part, part_weights, part_sums, count, low[j], high[j], scratch, found)
+            # it takes two splits, the first of which only parts those where it is active from the others
+            gain = 0.5 * (score + others * others / others_weight - total * total / weight)
+            if (
+                score >= 0.0
+                and (chosen < 0 or gain > best)
+                and split_off(j, low, high, active, codes, members[begin:end], conditions, excluded, found)
+            ):
+                best, chosen, threshold = gain, found[0], found[1]
         if chosen < 0:
-            add_leaf(total / weight, low, high, active, cumulative, sums, measures, moments)
+            add_leaf(base + total / weight, low, high, active, cumulative, sums, measures, moments)
             continue
         middle = begin
         for i in range(begin, end):
@@ -260,8 +324,8 @@ def tree_shares(
                 members[middle] = sample
                 middle += 1
         left_is_larger = middle - begin > end - middle
-        for part in range(2):  # the larger part waits below the smaller one
-            is_left = (part == 0) == left_is_larger
+        for side in range(2):  # the larger part waits below the smaller one
+            is_left = (side == 0) == left_is_larger
             begins[waiting], ends[waiting] = (begin, middle) if is_left else (middle, end)
             lows[waiting] = low
             highs[waiting] = high
@@ -280,7 +344,7 @@ def tree_shares(
 
 @kernel
 def forest_shares(
-    codes: IntArray,
+    codes: CodeArray,
     values: FloatArray,
     chosen: IntArray,
     conditions: IntArray,

@@ -23,8 +23,7 @@ _HALF = math.sqrt(0.5)
 
 @kernel
 def normal_width(counts: IntArray) -> float:
-    """Scott's rule for observations counted in cells: 1.059 min(range between the quartiles / 1.34, deviation) n^-0.2.
-    """
+    """Scott's rule for observations in cells: 1.059 min(range between the quartiles / 1.34, deviation) n^-0.2."""
     total, mean = 0, 0.0
     for cell in range(len(counts)):
         total += counts[cell]

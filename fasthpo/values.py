@@ -193,6 +193,27 @@ def elements(values: Any) -> npt.NDArray[Any] | list[Any]:
     return list(found)
 
 
+def table_elements(values: Any) -> npt.NDArray[Any] | list[Any]:
+    """What a table holds, by position, whatever it is: an array (n, m) of integers or floats, or a list of its rows.
+
+    A table is a two-dimensional array, a tensor, a data frame, or a list of rows, each as `elements` takes it.
+
+    Raises:
+        TypeError: it is none; the message says what it must be.
+    """
+    if isinstance(values, _UNORDERED) or not (hasattr(values, "__array__") or hasattr(values, "__iter__")):
+        raise TypeError(f"must be a two-dimensional array or a list of rows, got {shown(values)}")
+    try:
+        if not hasattr(values, "__array__") or isinstance(values, np.ma.MaskedArray):
+            return list(values)
+        found = _array(values)
+    except Exception as error:  # whatever another library raises
+        raise TypeError(f"must be a two-dimensional array or a list of rows, got {shown(values)}: {error}") from None
+    if found.ndim != 2:
+        raise TypeError(f"must be two-dimensional, got an array of shape {found.shape}")
+    return found if _is_numeric(found) else list(found)
+
+
 def _is_numeric(found: npt.NDArray[Any]) -> bool:
     return found.dtype.kind in "iuf" and found.dtype.itemsize <= 8
 
@@ -225,6 +246,14 @@ def grow(array: npt.NDArray[np.generic], capacity: int, fill: float = 0) -> npt.
     longer = np.empty((*array.shape[:-1], capacity), array.dtype)
     longer[..., :length] = array
     longer[..., length:] = fill
+    return longer
+
+
+def grow_rows(array: npt.NDArray[np.generic], capacity: int, fill: float = 0) -> npt.NDArray[np.generic]:
+    """As `grow`, along the first axis."""
+    longer = np.empty((capacity, *array.shape[1:]), array.dtype)
+    longer[: len(array)] = array
+    longer[len(array) :] = fill
     return longer
 
 

@@ -18,7 +18,7 @@ import pytest
 import fasthpo
 from fasthpo import TrialState
 from fasthpo.execution.attempt import run_attempt
-from fasthpo.execution.objective import read_outcome
+from fasthpo.execution.objective import OutcomeSpec, read_outcome
 
 pd = pytest.importorskip("pandas")
 pa = pytest.importorskip("pyarrow")
@@ -108,17 +108,17 @@ def added(s: fasthpo.Study, value: Any) -> tuple[TrialState, float | None]:
 
 
 def returned(s: fasthpo.Study, value: Any) -> tuple[TrialState, float | None]:
-    return told(s, read_outcome(value, None).value or NAN)
+    return told(s, read_outcome(value, OutcomeSpec()).value or NAN)
 
 
 def returned_by_name(s: fasthpo.Study, value: Any) -> tuple[TrialState, float | None]:
-    return told(s, read_outcome({"loss": value}, "loss").value or NAN)
+    return told(s, read_outcome({"loss": value}, OutcomeSpec(("loss",))).value or NAN)
 
 
 def returned_as_metrics(s: fasthpo.Study, value: Any) -> tuple[TrialState, float | None]:
     metrics = fasthpo.TrialMetrics(value)
     assert type(metrics.value) is float
-    return told(s, read_outcome(fasthpo.TrialResult.success(metrics), None).value or NAN)
+    return told(s, read_outcome(fasthpo.TrialResult.success(metrics), OutcomeSpec()).value or NAN)
 
 
 WAYS = [told, told_in_a_batch, added, returned, returned_by_name, returned_as_metrics]
@@ -159,7 +159,10 @@ def test_reports_metrics_and_parameters_agree_on_what_is_a_number() -> None:
         assert (trial.reports, trial.metrics) == ({3: 1.5}, {"f1": 1.5})
         assert s.trials[s.enqueue({"x": value})].params == {"x": 1.5}
         assert s.trials[int(s.add_trials({"x": [value]}, [0.0])[0])].params == {"x": 1.5}
-        assert run_attempt(lambda trial, value=value: (trial.report(value, 0), value)[1], s.ask(), None).value == 1.5
+        assert (
+            run_attempt(lambda trial, value=value: (trial.report(value, 0), value)[1], s.ask(), OutcomeSpec()).value
+            == 1.5
+        )
     for value in [*NO_NUMBERS, None]:
         trial = s.ask()
         with pytest.raises(fasthpo.InvalidValue, match="value must"):

@@ -50,25 +50,44 @@ def export_study(
         directory: where they go; made if it is missing.
         table: the study's trials.
         study_name: the study's name.
-        statistics: what `statistics.json` says, besides the name and the direction.
+        statistics: what `statistics.json` says, besides the name and the directions.
         compress: write `trial_history.json.gz` instead.
 
     Raises:
         OSError: a file can't be written.
     """
-    about = {"study_name": study_name, "direction": table.direction}
+    about = {"study_name": study_name, **about_directions(table)}
     write_history(directory, table, about, compress)
     write_text(directory / STATISTICS_FILE, dump_json({**about, **statistics}, indent=2) + "\n")
     write_text(directory / BEST_FILE, dump_json({**about, **_best(table)}, indent=2) + "\n")
 
 
+def about_directions(table: TrialTable) -> dict[str, Any]:
+    """The direction of a study, or the directions of several objectives, by the name that files have for them."""
+    directions = table.directions
+    return {"direction": directions[0]} if len(directions) == 1 else {"directions": list(directions)}
+
+
 def _best(table: TrialTable) -> dict[str, Any]:
+    """The best trial, or those on the front."""
+    if table.objectives.count > 1:
+        return {"front": [_what_is_best(table, number) for number in table.front.numbers.tolist()]}
     number = table.best_number
     if number is None:
         return {"number": None, "value": None, "params": None, "metrics": None}
-    metrics = table.metrics.of(number)
+    return _what_is_best(table, number)
+
+
+def _what_is_best(table: TrialTable, number: int) -> dict[str, Any]:
     params = table.space.decode(table.params[:, number])
-    return {"number": number, "value": float(table.values[number]), "params": params, "metrics": metrics}
+    reached = {"value" if table.objectives.count == 1 else "values": table.values[number].tolist()}
+    told = {"constraints": _list(table.constraints[number].tolist())} if table.has_constraints else {}
+    return {"number": number, **reached, "params": params, "metrics": table.metrics.of(number), **told}
+
+
+def _list(numbers: list[float]) -> list[float] | None:
+    """The numbers of a trial that has them; None of one that has not."""
+    return None if any(one != one for one in numbers) else numbers
 
 
 def write_history(directory: Path, table: TrialTable, about: Mapping[str, Any], compress: bool = False) -> Path:
@@ -104,9 +123,10 @@ def write_json(path: Path, table: TrialTable, about: Mapping[str, Any]) -> Path:
 def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
     """All trials as dicts: number, state, params, value, reports (step to value), metrics, error, start_time and
     end_time (ISO 8601, UTC) and duration (seconds); under a multi-fidelity strategy also resource and rungs (resource
-    to value). What a trial does not have is null.
+    to value). With several objectives there is a list of values in the place of the value, and with constraints a list
+    of these. What a trial does not have is null.
     """
-    n, space = len(table), table.space
+    n, space, several = len(table), table.space, table.objectives.count > 1
     params, values, states = table.params, table.values, table.states
     starts, ends = table.starts, table.ends
     names = [state.name for state in TrialState]
@@ -123,7 +143,7 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
                 "number": number,
                 "state": names[state],
                 "params": _params(space, rows[i]),
-                "value": None if value != value else value,
+                **({"values": _list(value)} if several else {"value": None if value != value else value}),
                 "reports": reports.get(number, {}),
                 "metrics": table.metrics.of(number),
                 "error": table.error(number),
@@ -131,6 +151,8 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
                 "end_time": iso_time(end),
                 "duration": None if duration != duration else duration,
             }
+            if table.has_constraints:
+                record["constraints"] = _list(table.constraints[number].tolist())
             if len(table.segments):
                 resource = float(table.resources[number])
                 record["resource"] = None if resource != resource else int(resource)

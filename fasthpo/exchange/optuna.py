@@ -8,6 +8,8 @@ What becomes of what:
     a WAITING trial             one that Optuna would try next, with the given parameters fixed
     a PAUSED trial              PRUNED: Optuna has no pauses
     metrics, attributes         user attributes of the trial, of the study
+    several objectives          several directions, and values of a trial
+    constraints                 the system attribute "constraints" of the trial, from which Optuna reads them
     rungs                       intermediate values, of a trial that has made no reports
 
 What Optuna has no place for (conditions, grids, errors, the state PAUSED, which of the choices True and 1 a trial has)
@@ -24,17 +26,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fasthpo.errors import InvalidParameters, InvalidSearchSpace, InvalidValue, MissingPackage
+from fasthpo.errors import InvalidParameters, InvalidSearchSpace, MissingPackage
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.partial import encode_partial
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.storage.snapshot_writer import SEGMENT_TYPES, TRIAL_TYPES
 from fasthpo.system.log import logger
+from fasthpo.trials.constraints import MOST_CONSTRAINTS
 from fasthpo.trials.frozen import Columns
 from fasthpo.trials.history import History
 from fasthpo.trials.metrics import Metrics
-from fasthpo.trials.objectives import Direction, check_direction
+from fasthpo.trials.objectives import Direction, check_directions
 from fasthpo.trials.rebuilding import rebuild
 from fasthpo.trials.table import NO_BRACKET, NO_DRAW, TRIAL_COLUMNS, TrialTable
 from fasthpo.trials.trial import Trial, TrialState
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
+_CONSTRAINTS = "constraints"  # what Optuna calls them among its system attributes
 _SPACE, _STATE, _ERROR, _PARAMS = "fasthpo:search_space", "fasthpo:state", "fasthpo:error", "fasthpo:params"
 _CHUNK = 1000  # trials handed to Optuna at once
 _MOST_STEPS = 10**6  # of a distribution; rounding errors of more may be larger than Optuna allows
@@ -124,7 +128,7 @@ def to_optuna(
         0.5
     """
     optuna = _optuna()
-    theirs: OptunaStudy = optuna.create_study(direction=table.direction, storage=storage, study_name=study_name)
+    theirs: OptunaStudy = optuna.create_study(directions=list(table.directions), storage=storage, study_name=study_name)
     theirs.set_user_attr(_SPACE, table.space.to_json())
     for name, value in attributes.items():
         theirs.set_user_attr(name, value)
@@ -146,18 +150,22 @@ def _frozen(optuna: Any, trial: Trial, distributions: Mapping[str, BaseDistribut
         attributes[_ERROR] = error
     if any(getattr(distributions[name], "choices", ()).count(value) > 1 for name, value in params.items()):
         attributes[_PARAMS] = params  # to Optuna 1, 1.0 and True are one choice
+    system: dict[str, Any] = {"fixed_params": trial.params} if state == TrialState.WAITING else {}
+    if (constraints := trial.constraints) is not None:
+        system[_CONSTRAINTS] = list(constraints)
     kinds = {TrialState.PAUSED: "PRUNED", TrialState.FAILED: "FAIL"}
     return optuna.trial.FrozenTrial(  # type: ignore[no-any-return]
         number=-1,
         trial_id=-1,
         state=optuna.trial.TrialState[kinds.get(state, state.name)],
-        value=trial.value,
+        value=None,
+        values=trial.objective_values(),
         datetime_start=_moment(trial.start_time),
         datetime_complete=_moment(trial.end_time) if state.is_finished or state == TrialState.PAUSED else None,
         params=params,
         distributions={name: distributions[name] for name in params},
         user_attrs=attributes,
-        system_attrs={"fixed_params": trial.params} if state == TrialState.WAITING else {},
+        system_attrs=system,
         intermediate_values=trial.reports or trial.rungs,
     )
 
@@ -173,13 +181,13 @@ class Imported(NamedTuple):
     """What becomes of a study of Optuna's.
 
     Attributes:
-        space, direction: of the study.
+        space, directions: of the study.
         history: its trials.
         attributes: what was noted down with it.
     """
 
     space: SearchSpace
-    direction: Direction
+    directions: tuple[Direction, ...]
     history: History
     attributes: dict[str, Any]
 
@@ -189,7 +197,8 @@ def from_optuna(theirs: OptunaStudy, space: SearchSpace | None = None) -> Import
 
     Trials keep their numbers, unless some must be left out: those that ended, or are running, before all their
     parameters were suggested, which a warning counts. Numeric user attributes of a trial become metrics. Times are
-    taken over; what was waiting waits, and what was running is running.
+    taken over; what was waiting waits, and what was running is running. If trials have different numbers of
+    constraints, none are taken over, which a warning says.
 
     Args:
         theirs: Optuna's study.
@@ -198,25 +207,23 @@ def from_optuna(theirs: OptunaStudy, space: SearchSpace | None = None) -> Import
     Raises:
         MissingPackage: Optuna is not installed.
         InvalidSearchSpace: the space can't be found out, or a trial is no point of it.
-        InvalidValue: the study has several objectives.
+        InvalidValue: the study has too many objectives.
     """
     _optuna()
-    if len(theirs.directions) != 1:
-        raise InvalidValue(f"a study has one objective, got {len(theirs.directions)} directions")
     trials = theirs.get_trials(deepcopy=False)
     if space is None:
         noted = theirs.user_attrs.get(_SPACE)
         space = infer_space(trials) if noted is None else SearchSpace.from_json(noted)
-    direction = check_direction(theirs.direction.name.lower())
+    directions = check_directions([direction.name.lower() for direction in theirs.directions])
     kept, rows = _kept(space, trials)
     if len(kept) < len(trials):
         logger.warning(
             "%d of %d trials are left out: they ended before all their parameters were suggested",
             len(trials) - len(kept), len(trials),
         )  # fmt: skip
-    columns, waiting = _columns(space, kept, rows)
+    columns, waiting = _columns(space, len(directions), kept, rows)
     attributes = {name: value for name, value in theirs.user_attrs.items() if name != _SPACE}
-    return Imported(space, direction, rebuild(space, direction, columns, waiting), attributes)
+    return Imported(space, directions, rebuild(space, directions, columns, waiting), attributes)
 
 
 def _kept(space: SearchSpace, trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[Any]]:
@@ -249,12 +256,15 @@ def _is_part(space: SearchSpace, params: Mapping[str, Any]) -> bool:
     return True
 
 
-def _columns(space: SearchSpace, trials: Sequence[FrozenTrial], rows: Sequence[Any]) -> tuple[Columns, list[int]]:
+def _columns(
+    space: SearchSpace, objectives: int, trials: Sequence[FrozenTrial], rows: Sequence[Any]
+) -> tuple[Columns, list[int]]:
     n = len(trials)
     names = {"FAIL": "FAILED"}
     states = [TrialState[names.get(trial.state.name, trial.state.name)] for trial in trials]
     made: dict[str, Any] = {name: np.full(n, np.nan) for name in TRIAL_COLUMNS}
     made |= {"draws": np.full(n, NO_DRAW), "brackets": np.full(n, NO_BRACKET), "states": np.array(states, np.int8)}
+    made["values"] = np.full(n if objectives == 1 else (n, objectives), np.nan)
     reports: dict[str, list[Any]] = {"trial": [], "step": [], "value": []}
     metrics = Metrics()
     errors: dict[int, str] = {}
@@ -268,7 +278,7 @@ def _columns(space: SearchSpace, trials: Sequence[FrozenTrial], rows: Sequence[A
         if state.is_finished:
             made["ends"][i] = _seconds(trial.datetime_complete or trial.datetime_start)
         if state in (TrialState.COMPLETE, TrialState.PRUNED):
-            made["values"][i] = _value(trial)
+            made["values"][i] = _value(trial) if objectives == 1 else _values(trial, objectives)
         if state == TrialState.FAILED:
             errors[i] = str(trial.user_attrs.get(_ERROR, "it failed in Optuna"))
         numbers = {
@@ -284,7 +294,7 @@ def _columns(space: SearchSpace, trials: Sequence[FrozenTrial], rows: Sequence[A
     finished.sort(key=lambda i: (made["ends"][i], i))
     columns = Columns(
         np.array(rows, np.float64).reshape(n, len(space)).T,
-        {name: made[name].astype(dtype) for name, dtype in TRIAL_TYPES.items()},
+        {name: made[name].astype(dtype) for name, dtype in TRIAL_TYPES.items()} | _constraints(trials),
         metrics.measured(n),
         np.array(finished, np.int64),
         {name: np.array(column, np.float64 if name == "value" else np.int64) for name, column in reports.items()},
@@ -297,6 +307,30 @@ def _columns(space: SearchSpace, trials: Sequence[FrozenTrial], rows: Sequence[A
 
 def _seconds(moment: datetime | None) -> float:
     return 0.0 if moment is None else moment.timestamp()
+
+
+def _constraints(trials: Sequence[FrozenTrial]) -> dict[str, Any]:
+    """The column of constraints, if trials have any."""
+    found: dict[int, list[float]] = {}
+    for i, trial in enumerate(trials):
+        told = trial.system_attrs.get(_CONSTRAINTS)
+        if trial.state.is_finished() and told and not any(math.isnan(one) for one in told):
+            found[i] = [float(one) for one in told]
+    widths = {len(told) for told in found.values()}
+    if len(widths) > 1 or max(widths, default=0) > MOST_CONSTRAINTS:
+        logger.warning("the constraints are left out: trials have from %d to %d of them", min(widths), max(widths))
+    elif widths:
+        column = np.full((len(trials), widths.pop()), np.nan)
+        column[list(found)] = list(found.values())
+        return {"constraints": column}
+    return {}
+
+
+def _values(trial: FrozenTrial, objectives: int) -> list[float]:
+    """Those of several objectives; NaN if a pruned trial has none."""
+    values = trial.values
+    known = values is not None and len(values) == objectives and not any(math.isnan(one) for one in values)
+    return [float(one) for one in values] if known else [math.nan] * objectives
 
 
 def _value(trial: FrozenTrial) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fasthpo.errors import MissingPackage
-from fasthpo.exchange.json_files import dump_json, reports_by_trial, trial_records
+from fasthpo.exchange.json_files import about_directions, dump_json, reports_by_trial, trial_records
 from fasthpo.space.encoding import decode_column
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.storage.atomic import atomic_file
@@ -26,16 +26,18 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 
 def _names(table: TrialTable) -> list[str]:
-    """The table's columns; parameters and metrics have prefixes, as in Optuna's data frames."""
+    """The table's columns; parameters, metrics, several values and constraints have prefixes, as in Optuna's frames."""
+    m = table.objectives.count
     segments = ["resource", "rungs"] if len(table.segments) else []
     params = [f"params_{name}" for name in table.space.names]
     metrics = [f"metrics_{name}" for name in table.metrics.names]
     return [
         "number",
         "state",
-        "value",
+        *(["value"] if m == 1 else [f"values_{j}" for j in range(m)]),
         *params,
         *metrics,
+        *(f"constraints_{j}" for j in range(table.constraints.shape[1])),
         "start_time",
         "end_time",
         "duration",
@@ -93,15 +95,17 @@ def _cell_of(parameter: Parameter) -> Callable[[Value], Any]:
 
 def _rows(table: TrialTable) -> Iterator[list[Any]]:
     cells, metrics = {name: _cell_of(parameter) for name, parameter in table.space.items()}, table.metrics.names
+    m, k = table.objectives.count, table.constraints.shape[1]
     for record in trial_records(table):
         params, measured = record["params"], record["metrics"]
         segments = [record["resource"], dump_json(record["rungs"])] if "rungs" in record else []
         yield [
             record["number"],
             record["state"],
-            record["value"],
+            *([record["value"]] if m == 1 else record["values"] or [None] * m),
             *(cell(params[name]) if name in params else None for name, cell in cells.items()),
             *(measured.get(name) for name in metrics),
+            *(record.get("constraints") or [None] * k),
             record["start_time"],
             record["end_time"],
             record["duration"],
@@ -124,7 +128,7 @@ def to_arrow(table: TrialTable) -> Any:
 
     A choice keeps its type if all choices of the parameter have the same one (and None may be among them if the
     parameter has no conditions); else it is JSON text. Reports are lists of (step, value), and rungs of (resource,
-    value). The schema's metadata has the direction and the search space, as JSON, under "fasthpo".
+    value). The schema's metadata has the directions and the search space, as JSON, under "fasthpo".
 
     Raises:
         MissingPackage: pyarrow is not installed.
@@ -135,12 +139,13 @@ def to_arrow(table: TrialTable) -> Any:
     columns: list[Any] = [
         pa.array(np.arange(n)),
         pa.DictionaryArray.from_arrays(pa.array(table.states.astype(np.int8)), state_names),
-        _numbers(pa, table.values),
+        *(_numbers(pa, column) for column in table.values.reshape(n, -1).T),
     ]
     params = table.params
     columns += [_parameter(pa, parameter, params[j]) for j, parameter in enumerate(table.space.parameters)]
     measured = {name: _numbers(pa, column) for name, column in table.metrics.measured(n).columns(0, n)}
     columns += [measured.get(name, pa.nulls(n, pa.float64())) for name in table.metrics.names]
+    columns += [_numbers(pa, column) for column in table.constraints.T]
     moment = pa.timestamp("us", "UTC")
     for times in (table.starts, table.ends):
         known = ~np.isnan(times)
@@ -153,7 +158,7 @@ def to_arrow(table: TrialTable) -> Any:
         columns.append(_pairs(pa, "resource", (table.segments.values_of(number).items() for number in range(n))))
     columns.append(_pairs(pa, "step", (reports.items() for reports in reports_by_trial(table))))
     columns.append(pa.array([_clean(table.error(number)) for number in range(n)], pa.string()))
-    about = json.dumps({"direction": table.direction, "search_space": table.space.to_dict()})
+    about = json.dumps({**about_directions(table), "search_space": table.space.to_dict()})
     names = [_clean(name) for name in _names(table)]
     return pa.table(columns, names=names).replace_schema_metadata({"fasthpo": about})
 

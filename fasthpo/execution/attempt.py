@@ -8,7 +8,7 @@ from typing import Any
 from fasthpo.errors import TrialPruned
 from fasthpo.execution.backends.base import Ended, FailureKind
 from fasthpo.execution.forks import forks_end
-from fasthpo.execution.objective import Objective, read_outcome, traceback_text
+from fasthpo.execution.objective import Objective, OutcomeSpec, read_outcome, traceback_text
 from fasthpo.system.headline import message_of
 from fasthpo.trials.trial import Trial
 
@@ -16,18 +16,18 @@ PEAK = "peak_gpu_memory"  # the metric of a trial that ran out of GPU memory, in
 _CUDA_MESSAGES = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def run_attempt(objective: Objective, trial: Trial, metric: str | None) -> Ended:
+def run_attempt(objective: Objective, trial: Trial, spec: OutcomeSpec) -> Ended:
     """Call the objective; what it returned or raised. `sys.exit()` ends the trial only; Ctrl-C goes through."""
     try:
         with forks_end():
-            outcome = read_outcome(objective(trial), metric)
+            outcome = read_outcome(objective(trial), spec)
     except TrialPruned as raised:
         return Ended(trial.number, pruned=message_of(raised))
     except (Exception, SystemExit) as raised:
         return failed(trial.number, raised)
     if outcome.error is not None:
         return Ended(trial.number, metrics=outcome.metrics, failure=FailureKind.ERROR, error=outcome.error)
-    return Ended(trial.number, outcome.value, outcome.metrics)
+    return Ended(trial.number, outcome.value, outcome.metrics, constraints=outcome.constraints)
 
 
 def failed(number: int, raised: BaseException) -> Ended:

@@ -16,13 +16,15 @@ import msgpack
 
 from fasthpo.errors import FastHPOError, RemoteFailure
 from fasthpo.execution.backends.base import Ended, FailureKind
+from fasthpo.trials.constraints import MOST_CONSTRAINTS
+from fasthpo.trials.objectives import MOST_OBJECTIVES
 from fasthpo.trials.outcome import error_text
 
 Message: TypeAlias = list[Any]
 LARGEST = 64 * 2**20  # bytes of one message
 _MOST_METRICS = 2**16  # of a trial that a worker sends, of which a study keeps far fewer
-_MOST_ENTRIES = 8  # of a list that a worker sends
-_MOST_CONTAINERS = 8  # lists and mappings of a message that a worker sends, which has three
+_MOST_ENTRIES = max(8, MOST_OBJECTIVES, MOST_CONSTRAINTS)  # of a list that a worker sends
+_MOST_CONTAINERS = 8  # lists and mappings of a message that a worker sends, which has five
 
 
 class CorruptMessage(FastHPOError, ValueError):
@@ -137,7 +139,7 @@ def pack_ended(ended: Ended) -> Message:
     """A worker's result as plain values; the exception behind a failure stays where it is."""
     error = error_text(ended.error)  # better short than that the worker is given up, and all of it is lost
     metrics = dict(islice(ended.metrics.items(), _MOST_METRICS))
-    return [ended.number, ended.value, metrics, ended.pruned, ended.failure, error]
+    return [ended.number, ended.value, metrics, ended.pruned, ended.failure, error, ended.constraints]
 
 
 def unpack_ended(message: Any, number: int) -> Ended:
@@ -147,14 +149,21 @@ def unpack_ended(message: Any, number: int) -> Ended:
         CorruptMessage: it is none, or of another trial.
     """
     match message:
-        case [int(n), None | float() as value, dict(metrics), None | str() as pruned, None | str() as kind, str(error)]:
+        case [
+            int(n), None | float() | list() as value, dict(metrics), None | str() as pruned, None | str() as kind,
+            str(error), None | list() as constraints,
+        ]:  # fmt: skip
             if n != number:
                 raise CorruptMessage(f"it said that trial {n} has ended, which it did not have")
             numbers = all(isinstance(name, str) and isinstance(x, float) for name, x in metrics.items())
             known = kind is None or kind in list(FailureKind)
             one = sum(x is not None for x in (value, pruned, kind)) == 1
-            if numbers and known and one and value == value:
+            reached = [*(value if isinstance(value, list) else [value] * (value is not None)), *(constraints or ())]
+            valid = all(isinstance(x, float) and x == x for x in reached)
+            if numbers and known and one and valid:
                 failure = None if kind is None else FailureKind(kind)
                 cause = None if failure is None else RemoteFailure(error)
-                return Ended(n, value, metrics, pruned, failure, error, cause)
+                values = tuple(value) if isinstance(value, list) else value
+                told = None if constraints is None else tuple(constraints)
+                return Ended(n, values, metrics, pruned, failure, error, cause, constraints=told)
     raise CorruptMessage(f"what it said of its trial can't be read: {outline(message)}")

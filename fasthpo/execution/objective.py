@@ -3,69 +3,100 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from fasthpo.errors import InvalidValue
 from fasthpo.system.headline import headline_of, with_headline
 from fasthpo.system.log import logger
+from fasthpo.trials.constraints import MOST_CONSTRAINTS
+from fasthpo.trials.limits import MetricLimit
 from fasthpo.trials.outcome import metric_name
-from fasthpo.trials.trial import Trial, TrialResult
+from fasthpo.trials.trial import Trial, TrialResult, numbers_of
 from fasthpo.values import as_number, shown
 
-Returned: TypeAlias = float | Mapping[str, Any] | TrialResult
+Returned: TypeAlias = float | Sequence[float] | Mapping[str, Any] | TrialResult
 Objective: TypeAlias = Callable[[Trial], Returned]
 
 
-class Outcome(NamedTuple):
-    """What an objective reached: a value that is not NaN and further metrics, or else why it failed."""
+class OutcomeSpec(NamedTuple):
+    """What is to be made of that which an objective returns.
 
-    value: float | None
+    Attributes:
+        metrics: which entries of a mapping are the objectives, (m,); None if there is to be no mapping.
+        objectives: m, how many values there are to be.
+        limits: the constraints over metrics.
+    """
+
+    metrics: tuple[str, ...] | None = None
+    objectives: int = 1
+    limits: tuple[MetricLimit, ...] = ()
+
+
+class Outcome(NamedTuple):
+    """What an objective reached: a value that is not NaN, or several, and further metrics; or else why it failed."""
+
+    value: float | tuple[float, ...] | None
     metrics: dict[str, float]
     error: str | None
+    constraints: tuple[float, ...] | None = None
 
 
-def read_outcome(returned: Any, objective_metric: str | None) -> Outcome:
-    """What a returned number, mapping of metrics or `TrialResult` says.
+def read_outcome(returned: Any, spec: OutcomeSpec) -> Outcome:
+    """What a returned number, list of numbers, mapping of metrics or `TrialResult` says.
 
     Args:
         returned: what the objective returned.
-        objective_metric: which entry of a mapping is the objective.
+        spec: what is to be made of it.
 
     Raises:
-        InvalidValue: it is none of these, or the mapping does not have the metric.
+        InvalidValue: it is none of these, or lacks a metric.
     """
     metrics: Mapping[str, Any] = {}
+    own: Sequence[float] = ()
     if isinstance(returned, TrialResult):
         if returned.metrics is None:
             return Outcome(None, {}, returned.error or "the objective returned a TrialResult without metrics")
-        value, metrics = returned.metrics.value, returned.metrics.metrics
+        value, metrics, own = returned.metrics.value, returned.metrics.metrics, returned.constraints or ()
     elif isinstance(returned, Mapping):
-        value, metrics = _objective(returned, objective_metric)
+        value, metrics = _objective(returned, spec.metrics)
     elif returned is None:
-        raise InvalidValue(
-            "the objective returned None; it must return a number, a mapping of metrics or a TrialResult"
-        )
+        what = "a number" if spec.objectives == 1 else f"a list of {spec.objectives} numbers"
+        raise InvalidValue(f"the objective returned None; it must return {what}, a mapping of metrics or a TrialResult")
     else:
         value = returned
-    number = as_number("the objective's value", value)
+    reached: tuple[float, ...]
+    if spec.objectives == 1:
+        reached = (as_number("the objective's value", value),)
+    else:
+        reached = numbers_of("the objective's values", value)
+        if len(reached) != spec.objectives:
+            raise InvalidValue(
+                f"the objective must return a value for each of {spec.objectives} objectives, got {shown(value)}"
+            )
     kept = _numbers(metrics)
-    if number != number:
+    if any(one != one for one in reached):
         return Outcome(None, kept, "the objective returned NaN")
-    return Outcome(number, kept, None)
+    known = {**metrics, **dict(zip(spec.metrics or (), reached, strict=False))}
+    constraints = (*(limit.excess(known) for limit in spec.limits), *own)
+    if len(constraints) > MOST_CONSTRAINTS:
+        raise InvalidValue(f"a trial may have at most {MOST_CONSTRAINTS} constraints, got {len(constraints)}")
+    return Outcome(reached[0] if spec.objectives == 1 else reached, kept, None, constraints or None)
 
 
-def _objective(metrics: Mapping[str, Any], name: str | None) -> tuple[Any, dict[str, Any]]:
-    """The entry `name`, and the others."""
+def _objective(metrics: Mapping[str, Any], names: tuple[str, ...] | None) -> tuple[Any, dict[str, Any]]:
+    """The entry that is named, or all that are, and the others."""
     listed = [str(one) for one in metrics]
-    if name is None:
+    if names is None:
         raise InvalidValue(
             f"the objective returned a mapping of metrics, {listed}; say which of them is the objective: "
             "TunerConfig(..., objective_metric=...)"
         )
-    if name not in metrics:
-        raise InvalidValue(f"the objective's mapping must hold objective_metric={name!r}, got {listed}")
-    return metrics[name], {other: value for other, value in metrics.items() if other != name}
+    for name in names:
+        if name not in metrics:
+            raise InvalidValue(f"the objective's mapping must hold objective_metric={name!r}, got {listed}")
+    others = {other: value for other, value in metrics.items() if other not in names}
+    return metrics[names[0]] if len(names) == 1 else [metrics[name] for name in names], others
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from fasthpo.execution.backends.inline import Inline
 from fasthpo.execution.devices import Slot, plan_slots
 from fasthpo.execution.initializing import Initializer
 from fasthpo.execution.interrupts import Interrupts
-from fasthpo.execution.objective import Objective
+from fasthpo.execution.objective import Objective, OutcomeSpec
 from fasthpo.execution.pool import Given, check_executor
 from fasthpo.execution.study_server import StudyServer
 from fasthpo.values import as_number, check_count
@@ -95,7 +95,7 @@ class Execution:
         return cls(chosen, count, slots, executor, limits, policy, needs, Initializer.of(initializer, initargs))
 
     def make_backend(
-        self, objective: Objective, metric: str | None, server: StudyServer, interrupts: Interrupts
+        self, objective: Objective, spec: OutcomeSpec, server: StudyServer, interrupts: Interrupts
     ) -> Backend:
         """A backend that is ready to be entered.
 
@@ -104,28 +104,28 @@ class Execution:
             WorkersFailed: there is no such cluster, or it has not what a trial needs.
         """
         if self.backend == "inline":
-            return Inline(objective, metric, server, interrupts, self.initializer)
+            return Inline(objective, spec, server, interrupts, self.initializer)
         if self.backend == "threads":
             from fasthpo.execution.backends.threads import Threads
 
             assert self.workers is not None
-            return Threads(objective, metric, server, self.workers, self.initializer)
+            return Threads(objective, spec, server, self.workers, self.initializer)
         from fasthpo.execution.pickling import pickle_objective
 
         pickled = pickle_objective(objective, self.initializer)
         if self.backend == "processes":
             from fasthpo.execution.backends.processes import Processes
 
-            return Processes(pickled, metric, server, self.slots, self.limits)
+            return Processes(pickled, spec, server, self.slots, self.limits)
         if self.backend == "ray":
             from fasthpo.execution.backends.ray import RayTasks
 
             assert self.needs is not None
-            return RayTasks(pickled, metric, server, self.workers, self.needs, self.limits)
+            return RayTasks(pickled, spec, server, self.workers, self.needs, self.limits)
         from fasthpo.execution.backends.executor import Tasks
 
         assert self.executor is not None
-        return Tasks(pickled, metric, server, self.executor, self.workers, self.limits)
+        return Tasks(pickled, spec, server, self.executor, self.workers, self.limits)
 
 
 def _backend(backend: Any, workers: int | None, devices: Any, executor: Any, limits: Limits) -> str:

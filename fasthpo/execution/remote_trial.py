@@ -109,6 +109,14 @@ class RemoteTrial:
         value: float | None = self._read("trial_value")
         return value
 
+    def trial_values(self, number: int) -> tuple[float, ...] | None:
+        values = self._read("trial_values")
+        return None if values is None else tuple(values)
+
+    def trial_constraints(self, number: int) -> tuple[float, ...] | None:
+        constraints = self._read("trial_constraints")
+        return None if constraints is None else tuple(constraints)
+
     def trial_reports(self, number: int) -> dict[int, float]:
         return dict(self._read("trial_reports"))
 

@@ -18,7 +18,7 @@ from fasthpo.execution.following import end_with_parent
 from fasthpo.execution.gpu_memory import MemoryCleaner
 from fasthpo.execution.main_module import Source
 from fasthpo.execution.messages import Says, pack_ended
-from fasthpo.execution.objective import Objective
+from fasthpo.execution.objective import Objective, OutcomeSpec
 from fasthpo.execution.remote_trial import Channel, RemoteTrial
 from fasthpo.execution.unpickling import Unloadable, load
 from fasthpo.system.log import RepeatedWarnings
@@ -31,18 +31,18 @@ class Order(NamedTuple):
     port: int  # of the run's switchboard
     key: bytes
     name: int  # how it introduces itself
-    metric: str | None
+    spec: OutcomeSpec
     size: int  # bytes of the pickled objective, which follow
     authentication: bytes  # of `multiprocessing` in the run's process, so that its managers know who calls
     run: int  # that process
 
 
-def work(objective: Objective, job: Job, line: Channel, metric: str | None) -> Ended:
+def work(objective: Objective, job: Job, line: Channel, spec: OutcomeSpec) -> Ended:
     """Run one attempt at a trial in this process; how it ended, without references to anything that it used."""
     forget_peak()
     with RemoteTrial(job, line) as source:
         try:
-            ended = run_attempt(objective, Trial(job.number, source), metric)
+            ended = run_attempt(objective, Trial(job.number, source), spec)
         except BaseException as raised:  # whatever it is, it ends the trial, not the worker
             ended = failed(job.number, raised)
     return replace(ended, cause=None)
@@ -72,7 +72,7 @@ def main() -> None:
             _, job = wire.receive()
         except EOFError:  # the run is over
             return
-        ended = work(objective, Job(*pickle.loads(job)), line, order.metric)
+        ended = work(objective, Job(*pickle.loads(job)), line, order.spec)
         spoiled = tidier.tidy()
         wire.send([Says.DONE, pack_ended(ended), spoiled])
 

@@ -50,6 +50,7 @@ class Sampler(ABC):
 
     name: ClassVar[str | None] = None  # of a built-in sampler, for checkpoints
     has_batches: ClassVar[bool] = False  # whether `suggest_batch` can be called
+    has_several_objectives: ClassVar[bool] = False  # whether it works where trials have several values each
     repeats: ClassVar[bool] = False  # in an infinite space, whether it may suggest one point of a finite part twice
 
     _derived: ClassVar[tuple[str, ...]] = ()  # attributes that follow from a study's trials; None in a copy

@@ -102,6 +102,7 @@ class GridSampler(Sampler):
     """
 
     name: ClassVar[str] = "grid"
+    has_several_objectives: ClassVar[bool] = True
     _derived = ("_grid", "_known")
     has_batches = True
 

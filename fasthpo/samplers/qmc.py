@@ -46,6 +46,7 @@ class QMCSampler(Sampler):
     """
 
     name: ClassVar[str] = "qmc"
+    has_several_objectives: ClassVar[bool] = True
     has_batches = True
 
     def __init__(self, seed: int | None = None, scramble: bool = True) -> None:

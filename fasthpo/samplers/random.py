@@ -67,6 +67,7 @@ class RandomSampler(Sampler):
     """
 
     name: ClassVar[str] = "random"
+    has_several_objectives: ClassVar[bool] = True
     has_batches = True
     repeats = True  # draws are independent
     _STREAM: ClassVar[int] = 0

@@ -11,7 +11,8 @@ from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray
 
-WORST = 2  # where a key begins of a trial that came to no finite value
+INFEASIBLE = 2  # where a key begins of a trial that breaks a constraint
+WORST = 3  # of one that came to no finite value
 
 SortKey = tuple[int, float, float, int]
 
@@ -28,11 +29,14 @@ def worst_key(number: int) -> SortKey:
 def sort_key(table: TrialTable, number: int) -> SortKey:
     """What trials are ordered by: complete ones by loss, then pruned ones by how far they came and their loss.
 
-    Those without a finite value rank worst, failed ones among them; ties go to the earlier trial.
+    Behind these are those that break a constraint, by how much they break them all, and then by loss. Those without a
+    finite value rank worst, failed ones among them; ties go to the earlier trial.
     """
     loss = table.objectives.loss(float(table.values[number]))
     if not math.isfinite(loss):
         return worst_key(number)
+    if table.has_constraints and (violation := table.violation(number)) > 0:
+        return INFEASIBLE, violation, loss, number
     if table.state(number) == TrialState.COMPLETE:
         return 0, 0.0, loss, number
     reports = table.reports
@@ -48,7 +52,8 @@ class Ranks:
     look worse than they were, above all where a search has narrowed down and those given up are hardly worse.
 
     That holds where the pruner gives up what ranks low. A trial that was given up for another reason, or whose last
-    report was NaN or an infinity, stays behind the complete ones. Behind all are those that came to no finite value.
+    report was NaN or an infinity, stays behind the complete ones. Behind all are those that break a constraint, and
+    those that came to no finite value.
 
     Args:
         pruned_by_rank: whether the pruner gives up what ranks low.
@@ -71,7 +76,7 @@ class Ranks:
             if last == len(keys) or keys[last][:3] != keys[first][:3]:
                 scores[first:last] = (first + last - 1) / 2
                 first = last
-        n = sum(key[0] != WORST for key in keys)
+        n = sum(key[0] < INFEASIBLE for key in keys)
         if self._pruned_by_rank and n and keys[n - 1][0]:
             self._score_pruned(table, keys[:n], scores[:n])
             scores[n:] += n  # behind those that `_score_pruned` has put last

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fasthpo.samplers.ranks import WORST, SortKey
+from fasthpo.samplers.ranks import INFEASIBLE, WORST, SortKey
 from fasthpo.values import FloatArray, masked
 
 _FURTHEST = 5.0  # losses count up to so many times the distance from the best to the median
+_STEP_TO_INFEASIBLE = 0.5  # from the worst of the feasible trials down to the best of those that are not
 
 
 def normal_targets(ranks: FloatArray) -> FloatArray:
@@ -25,7 +26,8 @@ def logarithmic_targets(keys: list[SortKey], ranks: FloatArray) -> FloatArray | 
 
     Normal scores know of a bowl how many points lie higher, which flattens its bottom; this keeps its shape there. That
     a loss counts up to some distance only bounds what an outlier can do. A pruned trial, whose loss is not that of a
-    complete one, gets what the complete ones have at its rank; one without a finite value gets the worst.
+    complete one, gets what the complete ones have at its rank; one without a finite value gets the worst. Those that
+    break a constraint lie below all that do not, by rank.
 
     Args:
         keys: of the trials, in ascending order.
@@ -45,7 +47,14 @@ def logarithmic_targets(keys: list[SortKey], ranks: FloatArray) -> FloatArray | 
     known = -np.log1p(np.minimum(distances / median, _FURTHEST))
     order = np.argsort(ranks[complete], kind="stable")
     targets = np.interp(ranks, ranks[complete][order], known[order])
-    targets[[key[0] == WORST for key in keys]] = known.min()
+    lowest = known.min()
+    infeasible = np.array([key[0] == INFEASIBLE for key in keys])
+    if infeasible.any():
+        lowest -= _STEP_TO_INFEASIBLE
+        first, last = ranks[infeasible].min(), ranks[infeasible].max()
+        targets[infeasible] = lowest - _STEP_TO_INFEASIBLE * (ranks[infeasible] - first) / max(last - first, 1.0)
+        lowest -= _STEP_TO_INFEASIBLE
+    targets[[key[0] == WORST for key in keys]] = lowest
     targets -= targets.mean()
     spread = targets.std()
     return targets / spread if spread > 0 else None

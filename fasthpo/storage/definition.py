@@ -2,6 +2,8 @@
 
     {"space": ..., "direction": "minimize", "sampler": part, "pruner": part or null, "strategy": part or null}
 
+Of several objectives there is "directions": ["minimize", "maximize"] in the place of the direction.
+
 A part is {"name": ..., "type": ..., "options": {...}}: the name of a built-in kind, or null for one of the user's own,
 the class's name, and the constructor's arguments, in which a pruner may stand as {"part": part}. The strategy is null
 unless it is a multi-fidelity one. Only built-in kinds are ever made from a file.
@@ -10,7 +12,7 @@ unless it is a multi-fidelity one. Only built-in kinds are ever made from a file
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fasthpo import pruners, samplers, strategies
@@ -19,7 +21,7 @@ from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.base import Strategy
-from fasthpo.trials.objectives import Direction, check_direction
+from fasthpo.trials.objectives import Direction, check_direction, check_directions
 from fasthpo.values import shown
 
 
@@ -39,12 +41,12 @@ class Given(NamedTuple):
     strategy: Strategy | None = None
 
 
-def define(space: SearchSpace, direction: Direction, parts: Parts) -> str:
+def define(space: SearchSpace, directions: Sequence[Direction], parts: Parts) -> str:
     """The JSON of a study's definition."""
     strategy = parts.strategy
     definition = {
         "space": space.to_dict(),
-        "direction": direction,
+        **({"direction": directions[0]} if len(directions) == 1 else {"directions": list(directions)}),
         "sampler": _described(parts.sampler),
         "pruner": _described(parts.pruner),
         "strategy": _described(strategy if strategy is not None and strategy.is_multi_fidelity else None),
@@ -79,7 +81,10 @@ class Definition:
         try:
             fields = json.loads(text)
             self.space = SearchSpace.from_dict(fields["space"])
-            self.direction = check_direction(fields["direction"])
+            if "directions" in fields:
+                self.directions = check_directions(fields["directions"])
+            else:
+                self.directions = (check_direction(fields["direction"]),)
             self._fields = {name: fields[name] for name in ("sampler", "pruner", "strategy")}
         except (FastHPOError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise CorruptCheckpoint(f"not the definition of a study: {shown(error, 1000)}") from error

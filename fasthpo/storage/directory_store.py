@@ -15,7 +15,7 @@ from pathlib import Path
 from fasthpo.errors import FastHPOError, StorageError, StudyClosed, StudyReadOnly
 from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
 from fasthpo.storage.directory import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE, refuse_other
-from fasthpo.storage.journal import Journal, gone, journal_head
+from fasthpo.storage.journal import Journal, gone, journal_head, version_for
 from fasthpo.storage.lock import LOCK_FILE, WriterLock
 from fasthpo.storage.records import JournalRecorder
 from fasthpo.storage.regular import refuse_irregular
@@ -95,7 +95,8 @@ class DirectoryStore:
         Raises:
             OSError: the files can't be written.
         """
-        self.head = self.head._replace(generation=FIRST_GENERATION)
+        version = version_for(self._history.table.has_vectors)
+        self.head = self.head._replace(version=version, generation=FIRST_GENERATION)
         self._use(Journal.create(self.directory / JOURNAL_FILE, self.head, self._seconds))
 
     def go_on(self, journal: Path, size: int) -> None:
@@ -198,9 +199,9 @@ class DirectoryStore:
             if time.monotonic() - self._lock_checked > _LOCK_TRUSTED:
                 self._check_lock()
                 self._lock_checked = time.monotonic()
-            if journal.is_suspect:
+            if journal.is_suspect or self._is_outgrown:
                 self.wait()  # for a checkpoint that was begun before
-                if self._journal is journal:
+                if self._journal is journal or self._is_outgrown:
                     self._compact_now()
                 journal = self._journal
                 assert journal is not None
@@ -224,6 +225,11 @@ class DirectoryStore:
         self._handed_over = time.monotonic()
         if journal.size > self._compact_at and not self._is_compacting and not self._is_closing:
             self._start_compacting()
+
+    @property
+    def _is_outgrown(self) -> bool:
+        """Whether the journal is of a version without constraints, and trials have some by now."""
+        return self._history.table.has_vectors and self.head.version < version_for(True)
 
     def hand_over_soon(self) -> None:
         """Hand all records over if that was not done just now; else they wait for the next call."""
@@ -347,7 +353,8 @@ class DirectoryStore:
             present: the journal that is out of date afterwards, if it is not the open one.
             begin: where the open journal was at that moment; None if that is now, and the lock is held.
         """
-        head = self.head._replace(generation=self.head.generation + 1)
+        version = version_for(frozen.has_vectors)
+        head = self.head._replace(version=version, generation=self.head.generation + 1)
         target = self.directory / CHECKPOINT_FILE
         temporary = temporary_beside(target)
         fresh: Journal | None = None

@@ -14,9 +14,11 @@ import numpy.typing as npt
 from fasthpo.errors import CorruptCheckpoint
 from fasthpo.storage.checks import END_OF_TIME, LARGEST, SteppedParents, check_attribute, check_rows
 from fasthpo.storage.records import Kind
+from fasthpo.trials.constraints import MOST_CONSTRAINTS
 from fasthpo.trials.history import History, Segment
 from fasthpo.trials.metrics import MOST_METRICS
-from fasthpo.trials.outcome import final_states
+from fasthpo.trials.objectives import Values
+from fasthpo.trials.outcome import final_states, settled_values
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import NO_DRAW
 from fasthpo.trials.trial import TrialState
@@ -149,8 +151,8 @@ class Replayer:
             raise CorruptCheckpoint(f"trial {number} has reported at step {step} before")
 
     def _tell(
-        self, number: int, state: int, value: float, end: float, charge: int | None = None,
-        metrics: dict[str, float] | None = None, error: str | None = None,
+        self, number: int, state: int, value: Any, end: float, charge: int | None = None,
+        metrics: dict[str, float] | None = None, error: str | None = None, constraints: bytes | None = None,
     ) -> None:  # fmt: skip
         table = self.history.table
         self._state(number, TrialState.RUNNING)
@@ -159,8 +161,13 @@ class Replayer:
             raise CorruptCheckpoint(f"trial {number} can't become {now.name}")
         if (charge is None) == (number in table.segments.open):
             raise CorruptCheckpoint(f"trial {number} must have a charge if it has a resource, and only then")
-        value = _float(value)
-        _check_value(now, value)
+        reached: Values
+        if table.objectives.count == 1:
+            reached = _float(value)
+            _check_value(now, reached)
+        else:
+            reached = self._values(value, 1)[0]
+            _check_value(now, math.nan if np.isnan(reached).any() else 0.0)
         measured = None
         if metrics is not None:
             if type(metrics) is not dict:
@@ -170,30 +177,39 @@ class Replayer:
                 raise CorruptCheckpoint(f"there are more than {MOST_METRICS} metrics")
         if charge is not None:
             _integer("charge", charge, 0, 2**53)
-        self.history.told(number, now, value, _time(end), charge, measured, None if error is None else _string(error))
+        why, told = None if error is None else _string(error), self._constraints(constraints, 1)
+        limits = None if told is None else told[0]
+        self.history.told(number, now, reached, _time(end), charge, measured, why, limits)
 
-    def _tell_many(self, numbers: bytes, states: bytes, values: bytes, end: float) -> None:
+    def _tell_many(
+        self, numbers: bytes, states: bytes, values: bytes, end: float, constraints: bytes | None = None
+    ) -> None:
         table = self.history.table
-        asked, reached = _array("numbers", numbers, "<i8"), _array("values", values, "<f8")
+        asked = _array("numbers", numbers, "<i8")
+        reached = self._values(values, len(asked))
         final = _array("states", states, "|i1")
-        if not len(asked) == len(reached) == len(final) or len(np.unique(asked)) != len(asked):
-            raise CorruptCheckpoint("numbers, states and values must be of the same length, and no number twice")
+        if len(asked) != len(final) or len(np.unique(asked)) != len(asked):
+            raise CorruptCheckpoint("numbers and states must be of the same length, and no number twice")
         if len(asked) and not (0 <= asked.min() <= asked.max() < len(table)):
             raise CorruptCheckpoint("a number is no trial's")
         if not (table.states[asked] == TrialState.RUNNING).all():
             raise CorruptCheckpoint("a trial was told that was not running")
         if not (final == final_states(reached)).all():
             raise CorruptCheckpoint("the states do not go with the values")
-        self.history.told_many(asked, final, reached, _time(end))
+        self.history.told_many(asked, final, reached, _time(end), self._constraints(constraints, len(asked)))
 
-    def _add(self, first: int, rows: bytes, values: bytes, start: float, end: float, resource: int | None) -> None:
+    def _add(
+        self, first: int, rows: bytes, values: bytes, start: float, end: float, resource: int | None,
+        constraints: bytes | None = None,
+    ) -> None:  # fmt: skip
         table = self.history.table
         _integer("number", first, len(table), len(table))
-        reached = _array("values", values, "<f8")
+        reached = self._values(values, None)
         given = self._rows(rows, len(reached))
         if resource is not None:
             _integer("resource", resource, 1, 2**53)
-        numbers = self.history.added(given, final_states(reached), reached, _time(start), _time(end), resource)
+        told = self._constraints(constraints, len(reached))
+        numbers = self.history.added(given, final_states(reached), reached, _time(start), _time(end), resource, told)
         self._touched.extend(numbers.tolist())
 
     def _enqueue(self, number: int, row: bytes) -> None:
@@ -218,6 +234,29 @@ class Replayer:
             raise CorruptCheckpoint(f"{count} rows must have {count * d} numbers, got {len(rows)}")
         rows = rows.reshape(count, d)
         self._parents.settle(rows.T)
+        return rows
+
+    def _values(self, packed: bytes, count: int | None) -> FloatArray:
+        """The values of so many trials, None for as many as there are: (n,), of several objectives (n, m)."""
+        m = self.history.table.objectives.count
+        values = _array("values", packed, "<f8")
+        if len(values) % m or count not in (None, len(values) // m):
+            raise CorruptCheckpoint(f"{count} trials must have {m} values each, got {len(values)}")
+        return values if m == 1 else settled_values(values.reshape(-1, m))
+
+    def _constraints(self, packed: bytes | None, count: int) -> FloatArray | None:
+        """What so many trials were told of their constraints, (n, k)."""
+        if packed is None:
+            return None
+        told = _array("constraints", packed, "<f8")
+        known = self.history.table.constraints.shape[1]
+        k = known or len(told) // max(count, 1)
+        if not 1 <= k <= MOST_CONSTRAINTS or len(told) != count * k:
+            raise CorruptCheckpoint(f"{count} trials can't have {len(told)} constraints in all")
+        rows = told.reshape(count, k)
+        missing = np.isnan(rows)
+        if (missing.any(axis=1) & ~missing.all(axis=1)).any():
+            raise CorruptCheckpoint("a trial lacks some of its constraints")
         return rows
 
     def _state(self, number: int, *allowed: TrialState) -> TrialState:

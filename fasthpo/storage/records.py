@@ -9,13 +9,17 @@ multi-fidelity strategy has in addition is in brackets.
     ASK_AGAIN  number, start, row or nil [, bracket, resource, start of the leg]     a waiting or paused trial runs
     REPORT     number, step, value
     TELL       number, state, value, end [, charge] | number, state, value, end, charge or nil, metrics or nil, error
-               or nil                                                                a running trial has ended or paused
-    TELL_MANY  numbers, states, values, end
-    ADD        first number, rows, values, start, end, resource or nil               trials whose results are known
+               or nil [, constraints]                                                a running trial has ended or paused
+    TELL_MANY  numbers, states, values, end [, constraints]
+    ADD        first number, rows, values, start, end, resource or nil [, constraints]
+                                                                                     trials whose results are known
     ENQUEUE    number, row with NaN for what is not given
     REQUEUE    -                                    all running trials wait to be asked anew; see `History`
     ATTRIBUTE  name, value as JSON
     DEFINE     JSON                                 from here on with another sampler, pruner or strategy
+
+Under several objectives the value of TELL is an array, too, and values are one trial's after the other's, as rows are.
+So are constraints, which are there where any were told; NaN are those of a trial that was told none.
 
 One frame may hold several records, one after the other; then they happened together.
 """
@@ -33,6 +37,7 @@ import numpy.typing as npt
 
 from fasthpo.storage.framing import frame
 from fasthpo.trials.history import History, Recorder
+from fasthpo.trials.objectives import Values
 from fasthpo.trials.reports import NONE
 from fasthpo.values import FloatArray, IntArray
 
@@ -136,34 +141,45 @@ class JournalRecorder(Recorder):
         self,
         number: int,
         state: int,
-        value: float,
+        value: Values,
         charge: int | None,
         metrics: Mapping[str, float] | None,
         error: str | None,
+        constraints: FloatArray | None,
     ) -> None:
-        record = (_TELL, number, state, value, self._table._ends.item(number))
-        if metrics or error is not None:
+        table = self._table
+        reached = value if table.objectives.count == 1 else _bytes(table._values[number], "<f8")
+        record = (_TELL, number, state, reached, table._ends.item(number))
+        if constraints is not None:
+            self._add((*record, charge, metrics or None, error, _bytes(constraints, "<f8")))
+        elif metrics or error is not None:
             self._add((*record, charge, metrics or None, error))
         else:
             self._add(record if charge is None else (*record, charge))
 
-    def told_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray) -> None:
-        for begin, end in _chunks(0, len(numbers), 17):
+    def told_many(
+        self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray, constraints: FloatArray | None
+    ) -> None:
+        for begin, end in _chunks(0, len(numbers), 9 + _width(values) + _width(constraints)):
             some = slice(begin, end)
             moment = self._table._ends.item(int(numbers[begin]))
             parts = (_bytes(numbers[some], "<i8"), _bytes(states[some], "|i1"), _bytes(values[some], "<f8"))
+            told = () if constraints is None else (_bytes(constraints[some], "<f8"),)
             if begin:
                 self._seal()
-            self._add((_TELL_MANY, *parts, moment))
+            self._add((_TELL_MANY, *parts, moment, *told))
 
-    def added(self, first: int, values: FloatArray, resource: int | None) -> None:
+    def added(self, first: int, values: FloatArray, resource: int | None, constraints: FloatArray | None) -> None:
         table = self._table
-        for begin, end in _chunks(first, len(values), 8 * len(table.space)):
+        more = 0 if values.ndim == 1 else _width(values)
+        for begin, end in _chunks(first, len(values), 8 * len(table.space) + more + _width(constraints)):
             rows = _bytes(table._params[:, begin:end].T, "<f8")
             reached = _bytes(values[begin - first : end - first], "<f8")
+            told = () if constraints is None else (_bytes(constraints[begin - first : end - first], "<f8"),)
             if begin > first:
                 self._seal()
-            self._add((_ADD, begin, rows, reached, table._starts.item(begin), table._ends.item(begin), resource))
+            times = table._starts.item(begin), table._ends.item(begin)
+            self._add((_ADD, begin, rows, reached, *times, resource, *told))
 
     def requeued(self) -> None:
         self._add((_REQUEUE,))
@@ -174,6 +190,11 @@ class JournalRecorder(Recorder):
     def defined(self, text: str) -> None:
         """The study goes on with other parts."""
         self._add((_DEFINE, text))
+
+
+def _width(array: FloatArray | None) -> int:
+    """How many bytes of an array belong to a trial."""
+    return 0 if array is None else 8 * (array.shape[1] if array.ndim == 2 else 1)
 
 
 def _bytes(array: npt.NDArray[Any], dtype: str) -> bytes:

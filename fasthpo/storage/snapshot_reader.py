@@ -36,6 +36,7 @@ from fasthpo.storage.snapshot_writer import (
     Head,
     read_head,
 )
+from fasthpo.trials.constraints import MOST_CONSTRAINTS
 from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.metrics import MOST_METRICS, Measured
@@ -61,6 +62,14 @@ class _Counts(NamedTuple):
     finished: int
     reports: int
     segments: int
+
+
+class _Widths(NamedTuple):
+    """How many columns there are of something, each with an entry for each trial."""
+
+    parameters: int
+    objectives: int
+    constraints: int
 
 
 class _Group(NamedTuple):
@@ -95,12 +104,12 @@ def read_snapshot(data: bytes, partly: bool = False) -> Snapshot:
     head, counts, rest = _read(frames[0][1], _read_head)
     definition = Definition(head.definition)
     definition.check_points()
-    d = len(definition.space)
+    widths = _Widths(len(definition.space), len(definition.directions), rest.constraints)
     groups: list[_Group] = []
     got = 0
     for position, payload in frames[1:]:
         try:
-            group = _read(payload, lambda unpacker, first=got: _read_group(unpacker, d, first, counts, head))  # type: ignore[misc]
+            group = _read(payload, lambda unpacker, first=got: _read_group(unpacker, widths, first, counts, head))  # type: ignore[misc]
         except CorruptCheckpoint as error:
             damage = Broken(position, str(error), False)
             break
@@ -158,14 +167,19 @@ class _Rest(NamedTuple):
     attributes: dict[str, Any]
     waiting: IntArray
     open_segments: dict[str, npt.NDArray[Any]]
+    constraints: int  # of each trial
 
 
 def _read_head(unpacker: Any) -> tuple[Head, _Counts, _Rest]:
     head = read_head("checkpoint", unpacker, FORMAT, VERSION)
     counts = _Counts(*_numbers(unpacker, 4))
     more = unpacker.unpack()
-    if [type(one) for one in more] != [int, str, int, int] or min(more[0], more[2], more[3]) < 0 or more[0] > LARGEST:
+    types = [int, str, int, int] if head.version < 3 else [int, str, int, int, int]
+    if [type(one) for one in more] != types or min(more[0], *more[2:]) < 0 or more[0] > LARGEST:
         raise CorruptCheckpoint("the head of the checkpoint is not as it must be")
+    constraints = more[4] if head.version >= 3 else 0
+    if constraints > MOST_CONSTRAINTS:
+        raise CorruptCheckpoint(f"a trial has more than {MOST_CONSTRAINTS} constraints")
     try:
         attributes = json.loads(more[1])
     except RecursionError as error:
@@ -175,10 +189,20 @@ def _read_head(unpacker: Any) -> tuple[Head, _Counts, _Rest]:
     for attribute in attributes.values():
         check_attribute(attribute)
     waiting = _column(unpacker, "waiting", "<i8", more[2])
-    return head, counts, _Rest(more[0], attributes, waiting, _columns(unpacker, OPEN_SEGMENT_TYPES, more[3]))
+    opened = _columns(unpacker, OPEN_SEGMENT_TYPES, more[3])
+    return head, counts, _Rest(more[0], attributes, waiting, opened, constraints)
 
 
-def _read_group(unpacker: Any, d: int, first: int, counts: _Counts, head: Head) -> _Group:
+def _vectors(unpacker: Any, what: str, width: int, count: int) -> npt.NDArray[np.float64]:
+    """Columns one after the other as an array (count, width); of each trial all are there, or none."""
+    found = np.ascontiguousarray(_column(unpacker, what, "<f8", width * count).reshape(width, count).T)
+    missing = np.isnan(found)
+    if (missing.any(axis=1) & ~missing.all(axis=1)).any():
+        raise CorruptCheckpoint(f"a trial lacks some of its {what}")
+    return found
+
+
+def _read_group(unpacker: Any, widths: _Widths, first: int, counts: _Counts, head: Head) -> _Group:
     """The group of the trials from `first` on."""
     end, had_none = counts.trials, head.version == 1
     begins, count, reports, segments, metrics, errors, size, *more = _numbers(unpacker, 7 if had_none else 8)
@@ -186,8 +210,12 @@ def _read_group(unpacker: Any, d: int, first: int, counts: _Counts, head: Head) 
         raise CorruptCheckpoint(
             f"at most {end - first} trials from {first} on should follow, got {count} from {begins}"
         )
+    d, m, k = widths
     params = _column(unpacker, "parameters", "<f8", d * count).reshape(d, count)
-    columns = _columns(unpacker, TRIAL_TYPES, count)
+    columns: dict[str, npt.NDArray[Any]] = {}
+    if m > 1:
+        columns["values"] = _vectors(unpacker, "values", m, count)
+    columns |= _columns(unpacker, {name: kind for name, kind in TRIAL_TYPES.items() if name not in columns}, count)
     rank = _column(unpacker, "rank", "<i8", count)
     report_index = _column(unpacker, "index", "<i8", reports)
     report_columns = _columns(unpacker, REPORT_TYPES, reports)
@@ -208,6 +236,8 @@ def _read_group(unpacker: Any, d: int, first: int, counts: _Counts, head: Head) 
     failures = (
         [_column(unpacker, "failures", "<i8", more[0]) for _ in range(2)] if more else [np.empty(0, np.int64)] * 2
     )
+    if k:
+        columns["constraints"] = _vectors(unpacker, "constraints", k, count)
     if len(failures[1]) and not 0 <= failures[1].min() <= failures[1].max() <= counts.reports:
         raise CorruptCheckpoint("a trial failed after more reports than there are")
     owners = {
@@ -226,8 +256,8 @@ def _read_group(unpacker: Any, d: int, first: int, counts: _Counts, head: Head) 
     )  # fmt: skip
 
 
-def _joined(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
-    return np.concatenate([np.empty(0, dtype), *parts])
+def _joined(parts: Sequence[npt.NDArray[Any]], dtype: Any, width: int = 1) -> npt.NDArray[Any]:
+    return np.concatenate([np.empty(0 if width == 1 else (0, width), dtype), *parts])
 
 
 def _in_order(index: IntArray, count: int, what: str, whole: bool) -> IntArray:
@@ -241,7 +271,14 @@ def _in_order(index: IntArray, count: int, what: str, whole: bool) -> IntArray:
 def _assemble(definition: Definition, groups: list[_Group], counts: _Counts, rest: _Rest, whole: bool) -> History:
     space = definition.space
     params = np.concatenate([np.empty((len(space), 0)), *(group.params for group in groups)], axis=1)
-    trials = {name: _joined([group.trials[name] for group in groups], dtype) for name, dtype in TRIAL_TYPES.items()}
+    m, k = len(definition.directions), rest.constraints
+    trials = {
+        name: _joined([group.trials[name] for group in groups], dtype, m if name == "values" else 1)
+        for name, dtype in TRIAL_TYPES.items()
+    }
+    if k:
+        told = [np.empty((0, k)), *(group.trials["constraints"] for group in groups)]
+        trials["constraints"] = np.concatenate(told)
     check_trials(trials)
     SteppedParents(space).settle(params)
     check_rows(space, params, trials["states"])
@@ -268,7 +305,7 @@ def _assemble(definition: Definition, groups: list[_Group], counts: _Counts, res
     columns = Columns(params, trials, metrics, tell_order, reports, segments, errors, failures)
     _check_together(columns, rest)
     waiting, open_segments = _unfinished(columns, rest, report_index, whole)
-    history = rebuild(space, definition.direction, columns, waiting, open_segments)
+    history = rebuild(space, definition.directions, columns, waiting, open_segments)
     history.next_draw = rest.next_draw
     history.attributes.update(rest.attributes)
     return history
@@ -390,7 +427,11 @@ def _compare(file: BinaryIO, frozen: Frozen, columns: Columns, head: Head) -> No
         raise CorruptCheckpoint("its head is another one")
     if attributes[0] != attributes[1]:
         raise CorruptCheckpoint("the attributes are others")
-    space, n = Definition(found.definition).space, counts.trials
+    definition, n = Definition(found.definition), counts.trials
+    space = definition.space
+    widths = _Widths(len(space), len(definition.directions), rest.constraints)
+    if widths.constraints != (columns.trials["constraints"].shape[1] if "constraints" in columns.trials else 0):
+        raise CorruptCheckpoint("there are other constraints")
     rank = np.full(n, -1, np.int64)
     rank[columns.tell_order] = np.arange(counts.finished)
     is_finished = np.isin(columns.trials["states"], FINISHED)
@@ -402,14 +443,14 @@ def _compare(file: BinaryIO, frozen: Frozen, columns: Columns, head: Head) -> No
     first = 0
     while first < n:
         payload = _next_payload(file)
-        group = _read(payload, lambda unpacker, first=first: _read_group(unpacker, len(space), first, counts, found))  # type: ignore[misc]
+        group = _read(payload, lambda unpacker, first=first: _read_group(unpacker, widths, first, counts, found))  # type: ignore[misc]
         some = slice(first, first + len(group.rank))
         reports.add(group.report_index, group.reports)
         segments.add(group.segment_index, group.segments)
         texts += len(group.errors)
         failures += len(group.failures)
         pairs = [(group.params, columns.params[:, some]), (group.rank, rank[some])]
-        pairs += [(group.trials[name], columns.trials[name][some]) for name in TRIAL_TYPES]
+        pairs += [(group.trials[name], columns.trials[name][some]) for name in columns.trials]
         pairs += _metrics_of(group, columns.metrics)
         if not (
             all(_same(one, other) for one, other in pairs)

@@ -1,7 +1,7 @@
 """A study's whole history in one file: `checkpoint.msgpack`. It is replaced as a whole or not at all.
 
-Format, version 2. The file is a sequence of frames (see `framing`), each holding msgpack objects one after the other.
-The first is the head:
+Format, version 2 or 3. The file is a sequence of frames (see `framing`), each holding msgpack objects one after the
+other. The first is the head:
 
     array     "fasthpo-study", version, generation, id of the study (16 bytes), definition (see `definition`)
     array     how many trials, finished trials, reports, ended legs
@@ -17,10 +17,14 @@ Each further frame is a group of trials (16,384 here), complete with their repor
               charge, state, start, end; a name and a column a metric; of the errors trial, lengths of the texts, texts;
               of the failures (of trials that had reported) trial, and how many reports there were by then
 
+Version 3 is that of studies whose trials have several values, or constraints. There the third array of the head has a
+fifth entry, how many constraints each trial has, 0 for none; the values are all first ones, then all second ones, and
+so on; and the last column of a group are the constraints, in the same way, if there are any.
+
 A column is packed as in `packing`. The index of a report or leg is its place among all, in the order of their coming.
 A journal of the same generation and id holds what happened afterwards. Nothing in a file is ever executed.
 
-Loading takes at most 500 bytes of memory for each byte of a checkpoint, 50 for each byte of a journal, and 50 MB for
+Loading takes at most 500 bytes of memory for each byte of a checkpoint, 100 for each byte of a journal, and 50 MB for
 conditions between parameters (`space/enumeration.py`), whatever they say. For a checkpoint that is what trials take
 that are all alike, whose columns are 64 times smaller than their numbers: the columns, those of the table, which has
 room for twice as many, and a copy meanwhile. There is nothing of which each trial has an entry for each of something
@@ -46,7 +50,8 @@ from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.table import TRIAL_COLUMNS
 
 FORMAT = "fasthpo-study"
-VERSION = 2
+VERSION = 3
+_PLAIN_VERSION = 2
 ID_SIZE = 16
 GROUP = 16384  # trials; few and large columns, as packing each means waiting for Python's lock when the study is busy
 
@@ -66,7 +71,7 @@ COUNTS_UP = {"starts", "ends", "draws", "start", "end", "trial", "number"}  # st
 
 
 class Head(NamedTuple):
-    """What a snapshot says of itself."""
+    """What a snapshot or a journal says of itself."""
 
     version: int
     generation: int
@@ -99,12 +104,26 @@ def _pack(name: str, column: npt.NDArray[Any], dtype: str) -> bytes:
     return pack_column(column, dtype, delta=name in COUNTS_UP)
 
 
+def _flat(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A column (n,) as it is, or the columns of (n, m) one after the other."""
+    return column if column.ndim == 1 else column.T.ravel()
+
+
 def _head(frozen: Frozen, columns: Columns, head: Head) -> bytes:
+    counts = [frozen.next_draw, json.dumps(frozen.attributes), len(frozen.waiting), len(frozen.open_segments)]
+    if frozen.has_vectors:
+        counts.append(columns.trials["constraints"].shape[1] if "constraints" in columns.trials else 0)
     opened = np.array(frozen.open_segments, np.float64).reshape(-1, 3).T
     return _packed(
-        [FORMAT, VERSION, head.generation, head.study_id, head.definition],
+        [
+            FORMAT,
+            VERSION if frozen.has_vectors else _PLAIN_VERSION,
+            head.generation,
+            head.study_id,
+            head.definition,
+        ],
         [len(frozen), len(columns.tell_order), len(columns.reports["trial"]), len(columns.segments["trial"])],
-        [frozen.next_draw, json.dumps(frozen.attributes), len(frozen.waiting), len(frozen.open_segments)],
+        counts,
         _pack("number", np.array(frozen.waiting, np.int64), "<i8"),
         *(_pack(name, column, dtype) for (name, dtype), column in zip(OPEN_SEGMENT_TYPES.items(), opened, strict=True)),
     )
@@ -131,6 +150,7 @@ def _groups(columns: Columns) -> Iterator[bytes]:
     rank = np.full(n, -1, np.int64)
     rank[columns.tell_order] = np.arange(len(columns.tell_order))
     all_reports, all_segments = _ByGroup(columns.reports, groups), _ByGroup(columns.segments, groups)
+    constraints = [columns.trials["constraints"]] if "constraints" in columns.trials else []
     failed = np.array(sorted(columns.errors), np.int64)
     failures = np.array(sorted(columns.failures.items()), np.int64).reshape(-1, 2).T
     for group in range(groups):
@@ -154,7 +174,7 @@ def _groups(columns: Columns) -> Iterator[bytes]:
                 failed_of_group.shape[1],
             ],
             pack_column(columns.params[:, some].ravel(), "<f8"),
-            *(_pack(name, columns.trials[name][some], dtype) for name, dtype in TRIAL_TYPES.items()),
+            *(_pack(name, _flat(columns.trials[name][some]), dtype) for name, dtype in TRIAL_TYPES.items()),
             pack_column(rank[some], "<i8", delta=True),
             pack_column(index, "<i8", delta=True),
             *(_pack(name, reports[name], dtype) for name, dtype in REPORT_TYPES.items()),
@@ -165,6 +185,7 @@ def _groups(columns: Columns) -> Iterator[bytes]:
             lengths,
             texts,
             *(pack_column(column, "<i8", delta=True) for column in failed_of_group),
+            *(pack_column(_flat(column[some]), "<f8") for column in constraints),
         )
 
 

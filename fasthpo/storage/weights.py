@@ -229,7 +229,8 @@ class Checkpoints:
         """Say whose weights stay, and remove those of the others.
 
         Always kept are those of trials that run, wait or are paused and may still go on. With "best" or a number n
-        all others go but those of the best completed trial, or of the n best.
+        all others go but those of the best completed trial, or of the n best; with several objectives "best" is the
+        front. A trial that breaks a constraint is none of the best.
 
         Args:
             keep: "best", "all" or n.
@@ -237,9 +238,14 @@ class Checkpoints:
             may_go_on: whether a paused trial may still be promoted.
 
         Raises:
-            InvalidValue: `keep` is something else.
+            InvalidValue: `keep` is something else, or a number and there are several objectives.
         """
         keep = check_keep(keep)
+        if table.objectives.count > 1 and keep not in ("all", "best"):
+            raise InvalidValue(
+                f"with {table.objectives.count} objectives keep must be 'all', or 'best' for the trials on the front, "
+                f"got keep={keep!r}"
+            )
         self._most = math.inf if keep == "all" else 1 if keep == "best" else int(keep)
         self.recount(table, may_go_on)
         self.clean()
@@ -272,8 +278,18 @@ class Checkpoints:
     def _ended(self, table: TrialTable, number: int, state: TrialState) -> None:
         if number not in self._made or state in (TrialState.RUNNING, TrialState.WAITING, TrialState.PAUSED):
             return
+        if table.objectives.count > 1:
+            on_front = set(table.front.numbers.tolist())
+            left = [key for key in self._best if -key[1] not in on_front]
+            self._due += [-key[1] for key in left]
+            self._best = [key for key in self._best if -key[1] in on_front]
+            if number in on_front:
+                self._best.append((0.0, -number))
+            else:
+                self._due.append(number)
+            return
         loss = table.objectives.loss(float(table.values[number]))
-        if state != TrialState.COMPLETE or not math.isfinite(loss):
+        if state != TrialState.COMPLETE or not math.isfinite(loss) or table.violation(number) > 0:
             self._due.append(number)
             return
         heapq.heappush(self._best, (-loss, -number))

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.errors import NoCompletedTrials
-from fasthpo.exchange.json_files import write_json
+from fasthpo.errors import InvalidValue, NoCompletedTrials
+from fasthpo.exchange.json_files import about_directions, write_json
 from fasthpo.space.parameter import Value
 from fasthpo.storage.atomic import storage_errors
 from fasthpo.system.paths import absolute, given_path
+from fasthpo.trials.objectives import Direction
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import Trial, TrialSequence, TrialState
-from fasthpo.values import FloatArray
+from fasthpo.values import FloatArray, IntArray, elements, number, shown
 
 
 class StudyReader(ABC):
@@ -64,17 +65,25 @@ class StudyReader(ABC):
 
     @property
     def best_trial(self) -> Trial:
-        """The COMPLETE trial with the best finite value; of equals the earliest.
+        """The COMPLETE trial with the best finite value; of equals the earliest. One that breaks a constraint is none.
 
         Raises:
             NoCompletedTrials: there is none yet.
+            InvalidValue: there are several objectives; see `best_trials`.
         """
-        number = self.table.best_number
+        table = self.table
+        if table.objectives.count > 1:
+            raise InvalidValue(
+                f"with {table.objectives.count} objectives no trial is the best: `best_trials` are those that no other "
+                "is better than in all of them (the front)"
+            )
+        number = table.best_number
         if number is None:
-            counts = {state.name: count for state, count in self.table.counts.items() if count}
+            counts = {state.name: count for state, count in table.counts.items() if count}
             hint = ". Paused trials complete at the last rung: run the study for longer" if "PAUSED" in counts else ""
+            kept = " and kept its constraints" if table.has_constraints else ""
             raise NoCompletedTrials(
-                f"no trial has completed with a finite value yet; trials so far: {counts or 'none'}{hint}"
+                f"no trial has completed with a finite value{kept} yet; trials so far: {counts or 'none'}{hint}"
             )
         return Trial(number, self)
 
@@ -89,6 +98,67 @@ class StudyReader(ABC):
         return self.best_trial.params
 
     @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Whether the values of each objective are to be small or large, (m,)."""
+        return self.table.directions
+
+    @property
+    def best_trials(self) -> TrialSequence:
+        """The trials on the front (the Pareto front) as it is now, by number; handles are made when looked at.
+
+        These are the COMPLETE trials that keep their constraints, have finite values only, and that no other such trial
+        is better than: nowhere worse, and somewhere better. Of trials with equal values it is the earliest. With one
+        objective it is the best trial.
+        """
+        with self._lock:
+            return TrialSequence(self, self.table.front.numbers)
+
+    def front(self) -> tuple[IntArray, FloatArray]:
+        """The front as arrays: the numbers of `best_trials`, int64 (f,), and their values, (f, m).
+
+        Example:
+            >>> import fasthpo
+            >>> space = {"x": fasthpo.Continuous(0.0, 1.0)}
+            >>> study = fasthpo.Study(
+            ...     space, sampler=fasthpo.RandomSampler(seed=0), directions=["maximize", "minimize"]
+            ... )
+            >>> for accuracy, milliseconds in [(0.8, 20.0), (0.9, 50.0), (0.7, 30.0)]:
+            ...     _ = study.tell(study.ask(), [accuracy, milliseconds])
+            >>> study.front()[0].tolist()
+            [0, 1]
+        """
+        with self._lock:
+            numbers, values = self.table.front.numbers, self.table.values
+            return numbers.copy(), values[numbers].reshape(len(numbers), self.table.objectives.count)
+
+    def hypervolume(self, reference: Any) -> float:
+        """How much of the space between a reference point and what is best the front dominates; the larger the better.
+
+        Only what is better than the reference in every objective counts.
+
+        Args:
+            reference: a value for each objective, m finite numbers, such as the worst that are still of interest.
+
+        Raises:
+            InvalidValue: it is not that.
+        """
+        objectives = self.table.objectives
+        try:
+            point = np.array([float(number(one)) for one in elements(reference)])
+        except (TypeError, OverflowError):
+            point = np.empty(0)
+        if len(point) != objectives.count or not np.isfinite(point).all():
+            raise InvalidValue(
+                f"reference must be a finite number for each of {objectives.count} objectives, got "
+                f"reference={shown(reference)}"
+            )
+        from fasthpo.kernels.multi_objective.hypervolume import hypervolume
+
+        with self._lock:
+            losses = self.table.front.losses
+        return float(hypervolume(losses, objectives.losses(point).reshape(objectives.count)))
+
+    @property
     def columns(self) -> Mapping[str, FloatArray]:
         """Parameters by name, read-only views (n,): NaN where inactive, indices for categoricals."""
         params = self.table.params
@@ -96,7 +166,7 @@ class StudyReader(ABC):
 
     @property
     def values(self) -> FloatArray:
-        """Objective values, a read-only view (n,): NaN where there is none."""
+        """Objective values, a read-only view (n,), under several objectives (n, m): NaN where there is none."""
         return self.table.values
 
     @property
@@ -107,7 +177,7 @@ class StudyReader(ABC):
     # --- for other programs
 
     def to_json(self, path: str | Path) -> Path:
-        """Write all trials as JSON, one a line, with the direction and the search space; the path.
+        """Write all trials as JSON, one a line, with the directions and the search space; the path.
 
         What JSON lacks becomes a string: "NaN", "Infinity", "-Infinity".
 
@@ -119,16 +189,17 @@ class StudyReader(ABC):
         """
         path = given_path("path", path)
         with storage_errors(f"{path} can't be written"), self._lock:
-            write_json(absolute(path), self.table, {"direction": self.table.direction})
+            write_json(absolute(path), self.table, about_directions(self.table))
         return path
 
     def to_csv(self, path: str | Path) -> Path:
         """Write all trials as a table, a row each; the path.
 
-        Columns are number, state, value, params_..., metrics_..., start_time, end_time, duration, reports (a JSON
-        object of step to value) and error, and under a multi-fidelity strategy resource and rungs. What a trial does
-        not have is empty; the choice None is "None". If two choices of a parameter would read alike, such as None and
-        "None", or 1 and "1", or one is the empty string, all of that parameter are JSON: null, "None", 1, "1".
+        Columns are number, state, value (with several objectives values_0, values_1, ...), params_..., metrics_...,
+        constraints_0, ... if there are any, start_time, end_time, duration, reports (a JSON object of step to value)
+        and error, and under a multi-fidelity strategy resource and rungs. What a trial does not have is empty; the
+        choice None is "None". If two choices of a parameter would read alike, such as None and "None", or 1 and "1", or
+        one is the empty string, all of that parameter are JSON: null, "None", 1, "1".
 
         A text that a spreadsheet would take for a formula, as it begins with =, +, -, @, a tab or a line break, gets an
         apostrophe before it; so does one that has apostrophes before these. Numbers stay as they are.
@@ -188,8 +259,20 @@ class StudyReader(ABC):
         return self.table.state(number)
 
     def trial_value(self, number: int) -> float | None:
+        if self.table.objectives.count > 1:
+            raise InvalidValue(
+                f"a trial of several objectives has no single value: see trial {number}'s `objective_values()`"
+            )
         value = float(self.table.values[number])
         return None if value != value else value
+
+    def trial_values(self, number: int) -> tuple[float, ...] | None:
+        values = self.table.values[number]
+        return None if np.isnan(values).any() else tuple(np.atleast_1d(values).tolist())
+
+    def trial_constraints(self, number: int) -> tuple[float, ...] | None:
+        told = self.table.constraints[number]
+        return tuple(told.tolist()) if len(told) and told[0] == told[0] else None
 
     def trial_reports(self, number: int) -> dict[int, float]:
         return self.table.reports.of(number)

@@ -6,7 +6,7 @@ import json
 import math
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self
 import numpy as np
 import numpy.typing as npt
 
+from fasthpo import samplers
 from fasthpo.errors import (
     CorruptCheckpoint,
     InvalidSearchSpace,
@@ -58,13 +59,33 @@ from fasthpo.system.paths import absolute, given_path
 from fasthpo.trials.frozen import Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.metrics import MOST_METRICS
-from fasthpo.trials.objectives import Direction, check_direction
-from fasthpo.trials.outcome import NAN_ERROR, batch_arrays, error_text, final_states, metric_numbers, outcome
+from fasthpo.trials.objectives import Direction, Values, check_direction, check_directions
+from fasthpo.trials.outcome import (
+    NAN_ERROR,
+    batch_arrays,
+    constraint_row,
+    constraint_rows,
+    error_text,
+    final_states,
+    metric_numbers,
+    outcome,
+)
 from fasthpo.trials.rebuilding import settled
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import INFRASTRUCTURE, TrialTable
 from fasthpo.trials.trial import Trial, TrialState
-from fasthpo.values import IntArray, as_number, check_count, check_flag, check_text, element, plain, shown, whole
+from fasthpo.values import (
+    FloatArray,
+    IntArray,
+    as_number,
+    check_count,
+    check_flag,
+    check_text,
+    element,
+    plain,
+    shown,
+    whole,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -98,15 +119,19 @@ class Study(StudyReader):
         space: what to search.
         sampler: where to look next; by default `TPESampler()`.
         strategy: which trial next and how far, with a sampler of its own; give a strategy or a sampler, not both.
-        direction: "minimize" or "maximize".
+        direction: "minimize" (as it is by default) or "maximize".
         pruner: when to give a trial up; by default never. A built-in one may be given to several studies; one of your
             own follows the study that it was given to last.
+        directions: of several objectives, "minimize" or "maximize" for each, in the place of `direction`. Then a trial
+            is told a list of values, `study.values` is (n, m), and `best_trials` are the front. Samplers say whether
+            they can work on several (`has_several_objectives`); pruners and multi-fidelity strategies can't yet, and
+            trials can't report.
         storage: the directory in which to keep the study, made if it is missing; None: in memory only, see also `save`.
             `Study.load` goes on with it, once this one is closed (`close`, or `with`) or its process has ended.
         durability: "tell", "interval", "system" or a number of seconds, see above.
 
     Raises:
-        InvalidValue: an unknown direction, or both a sampler and a strategy.
+        InvalidValue: an unknown direction, both a sampler and a strategy, or a part that works on one objective only.
         InvalidSearchSpace: the sampler can't work on this space.
         StudyExists: the directory holds a study.
         StudyInUse: the directory is another study's, in whatever process.
@@ -128,9 +153,10 @@ class Study(StudyReader):
         space: SearchSpace | Mapping[str, Any],
         sampler: Sampler | None = None,
         strategy: Strategy | None = None,
-        direction: str = "minimize",
+        direction: str | None = None,
         pruner: Pruner | None = None,
         *,
+        directions: Sequence[str] | None = None,
         storage: str | Path | None = None,
         durability: Durability = "interval",
     ) -> None:
@@ -149,11 +175,23 @@ class Study(StudyReader):
             from fasthpo.samplers.tpe import TPESampler
 
             sampler = TPESampler()
+        if direction is not None and directions is not None:
+            raise InvalidValue(
+                f"give direction, of one objective, or directions, of several, got direction={shown(direction)} and "
+                f"directions={shown(directions)}"
+            )
+        known = (
+            (check_direction("minimize" if direction is None else direction),)
+            if directions is None
+            else check_directions(directions)
+        )
+        _check_objectives(len(known), sampler, strategy, pruner)
         given_space = space if isinstance(space, SearchSpace) else SearchSpace(space)
-        history = History(TrialTable(given_space, check_direction(direction)))
+        history = History(TrialTable(given_space, known))
         sampler.check_space(given_space)
         self.sampler: Sampler = sampler
         self.strategy = strategy
+        self._has_several = len(known) > 1
         self._id = new_id()
         self._loaded: Loaded | None = None  # of a study that follows another one
         checkpoints = Checkpoints()
@@ -178,7 +216,11 @@ class Study(StudyReader):
 
     @property
     def direction(self) -> Direction:
-        """Whether values are to be small or large."""
+        """Whether values are to be small or large.
+
+        Raises:
+            InvalidValue: there are several objectives; see `directions`.
+        """
         return self._state.table.direction
 
     @property
@@ -189,6 +231,7 @@ class Study(StudyReader):
     @pruner.setter
     def pruner(self, pruner: Pruner | None) -> None:
         _check_type("pruner", pruner, Pruner, "MedianPruner()")
+        _check_objectives(self.table.objectives.count, self.sampler, self.strategy, pruner)
         state = self._state
         with state.lock, state.change(notes_only=True):
             state.followers.replace_pruner(pruner, state.history)
@@ -335,6 +378,11 @@ class Study(StudyReader):
                 # the check itself is slower: it is for saying what is wrong
                 if not 0 <= number < len(table) or table._states.item(number) != _RUNNING:
                     self._check_running(number, "report")
+                if self._has_several:
+                    raise InvalidValue(
+                        f"a trial of {table.objectives.count} objectives can't report yet: no pruner would use it, so "
+                        "tell the study what it came to"
+                    )
             except BaseException:  # nothing has changed
                 state.stage = outer
                 state.close_if_wanted()
@@ -388,12 +436,13 @@ class Study(StudyReader):
     def tell(
         self,
         trial: Trial | int,
-        value: float | None = None,
+        value: float | Sequence[float] | None = None,
         state: TrialState | None = None,
         *,
         metrics: Mapping[str, float] | None = None,
         error: str | None = None,
         infrastructure: bool = False,
+        constraints: Sequence[float] | None = None,
     ) -> TrialState:
         """End a running trial; the state it got. Below the last rung of a multi-fidelity strategy that is PAUSED.
 
@@ -401,13 +450,19 @@ class Study(StudyReader):
             trial: the trial or its number.
             value: what the objective reached, under a multi-fidelity strategy at `trial.resource`. NaN makes the trial
                 FAILED, an infinity is COMPLETE and ranks worst. A PRUNED trial without a value keeps its last valid
-                report.
+                report. Of several objectives a list of m numbers; one that is NaN makes the trial FAILED, and a trial
+                with an infinity is not on the front.
             state: `TrialState.PRUNED` or `FAILED`, where it is not COMPLETE.
             metrics: further numbers to keep with the trial; a study has at most 1,000 different names.
             error: why it failed, a string; of more than 60,000 characters the middle is left out.
             infrastructure: of a FAILED trial, that the machine or the worker was to blame (it went away, say), not the
                 trial's parameters. Then samplers learn nothing from it; any other failure counts as the worst result
                 there is. An `error` that begins with "infrastructure: " says the same.
+            constraints: numbers that are at most 0 where a limit is kept, such as [memory - 8.0, latency - 50.0]; none
+                is NaN. All trials of a study have as many, or none. A trial with one above 0 is not feasible: it is
+                never the best nor on the front, and samplers take it for worse than all that are; the less, the smaller
+                the sum of those above 0 is. A trial without constraints counts as feasible. Under a multi-fidelity
+                strategy the latest ones told count, for the best trial only.
 
         Raises:
             UnknownTrial: the study gave out no such number.
@@ -416,7 +471,8 @@ class Study(StudyReader):
             StorageError: the study has been told, but its files can't be written; see `Study`.
         """
         number = self._number(trial)
-        final, result = outcome(value, state)
+        count = self._state.table.objectives.count
+        final, result = outcome(value, state, count)
         kept, error = metric_numbers(metrics), error_text(error)
         infrastructure = check_flag("infrastructure", infrastructure)
         if infrastructure and final != TrialState.FAILED:
@@ -424,6 +480,7 @@ class Study(StudyReader):
         live = self._state
         with live.lock, live.change():
             self._check_running(number, "tell")
+            limits = None if constraints is None else constraint_row(constraints, live.table._constraints.count)
             if final == TrialState.PRUNED and result is None:
                 result = self._last_valid_report(number)
             for name in live.table.metrics.beyond(kept) if kept else ():
@@ -435,7 +492,7 @@ class Study(StudyReader):
                     "no reason was given" if result is None and value is None else f"the objective's value was {value}"
                 )
                 why = INFRASTRUCTURE + why if infrastructure else why
-            final = self._told(number, final, math.nan if result is None else result, kept, why)
+            final = self._told(number, final, math.nan if result is None else result, kept, why, limits)
             live.ended([number])
             live.hand_over(strict=True)
             if not live.followers.pruner.has_shown:
@@ -446,43 +503,50 @@ class Study(StudyReader):
         self,
         number: int,
         told: TrialState,
-        value: float,
+        value: Values,
         metrics: Mapping[str, float] | None = None,
         error: str | None = None,
+        constraints: FloatArray | None = None,
     ) -> TrialState:
         """A running trial ends, or pauses if the strategy has further rungs for it; the state it got."""
         scheduler = self._state.scheduler
         now = scheduler.clock.now()
         state = scheduler.state_at_end(number, told)
         charge = scheduler.charge_at_end(number, state)
-        self._state.history.told(number, state, value, now, charge, metrics, error)
+        self._state.history.told(number, state, value, now, charge, metrics, error, constraints)
         return state
 
-    def tell_batch(self, numbers: Any, values: Any) -> npt.NDArray[np.int8]:
+    def tell_batch(self, numbers: Any, values: Any, *, constraints: Any = None) -> npt.NDArray[np.int8]:
         """End several running trials; their states, int8 (n,).
 
         Args:
             numbers: trial numbers, n integers without repetition.
-            values: what they reached, n numbers, by position; NaN, or nothing (masked, a null), means failed.
+            values: what they reached, n numbers, by position; NaN, or nothing (masked, a null), means failed. Of m
+                objectives a table of shape (n, m), a row a trial.
+            constraints: as of `tell`, a table of shape (n, k), a row a trial; all of a row NaN for one that is told
+                none.
 
         Raises:
             UnknownTrial, TrialStateError, InvalidValue: as `tell`; then no trial of the batch was told.
             StorageError: as `tell`.
         """
-        asked, reached = batch_arrays(numbers, values)
         state = self._state
+        asked, reached = batch_arrays(numbers, values, state.table.objectives.count)
         with state.lock, state.change():
             for number in asked[(asked < 0) | (asked >= len(state.table))][:1]:
                 raise UnknownTrial(f"the study has no trial {number}; it has given out {len(state.table)} numbers")
             for number in asked[state.table.states[asked] != TrialState.RUNNING][:1]:
                 self._check_running(int(number), "tell_batch")
+            limits = constraint_rows(constraints, len(asked), state.table._constraints.count)
             final = final_states(reached)
             if state.scheduler.strategy is None:
-                state.history.told_many(asked, final, reached, state.scheduler.clock.now())
+                state.history.told_many(asked, final, reached, state.scheduler.clock.now(), limits)
             else:
                 for i, number in enumerate(asked.tolist()):
                     error = NAN_ERROR if final[i] == TrialState.FAILED else None
-                    final[i] = self._told(number, TrialState(int(final[i])), float(reached[i]), error=error)
+                    row = None if limits is None or math.isnan(limits[i, 0]) else limits[i]
+                    ended_as = TrialState(int(final[i]))
+                    final[i] = self._told(number, ended_as, float(reached[i]), error=error, constraints=row)
             ended: list[int] = asked.tolist()
             state.ended(ended)
             state.hand_over(strict=True)
@@ -490,7 +554,7 @@ class Study(StudyReader):
                 state.followers.pruner.look_for_reports(ended)
             return final
 
-    def add_trials(self, params: Mapping[str, Any], values: Any) -> IntArray:
+    def add_trials(self, params: Mapping[str, Any], values: Any, *, constraints: Any = None) -> IntArray:
         """Add trials whose results are known, in bulk; their numbers, int64 (n,).
 
         Under a multi-fidelity strategy they count as trained to its max_resource, at no cost.
@@ -498,7 +562,9 @@ class Study(StudyReader):
         Args:
             params: a column of n values a parameter (choices, not indices, for a categorical; None or NaN where a
                 parameter is inactive). Columns are taken by position, whatever labels they have.
-            values: what they reached, n numbers, by position; NaN, or nothing (masked, a null), means failed.
+            values: what they reached, n numbers, by position; NaN, or nothing (masked, a null), means failed. Of m
+                objectives a table of shape (n, m), a row a trial.
+            constraints: as of `tell_batch`.
 
         Raises:
             InvalidParameters: a column is missing, or a value lies outside the space; then nothing was added.
@@ -506,11 +572,12 @@ class Study(StudyReader):
             StorageError: as `tell`.
         """
         rows = encode_columns(self.space, params)
-        _, reached = batch_arrays(np.arange(len(rows)), values)
         state = self._state
+        _, reached = batch_arrays(np.arange(len(rows)), values, state.table.objectives.count)
         with state.lock, state.change():
             state.followers.pruner.check()
             strategy, clock = state.scheduler.strategy, state.scheduler.clock
+            limits = constraint_rows(constraints, len(rows), state.table._constraints.count)
             numbers = state.history.added(
                 rows,
                 final_states(reached),
@@ -518,6 +585,7 @@ class Study(StudyReader):
                 clock.now(),
                 clock.now(),
                 None if strategy is None else strategy.max_resource,
+                limits,
             )
             state.ended(numbers.tolist())
             state.hand_over(strict=True)
@@ -649,7 +717,7 @@ class Study(StudyReader):
             keep_again(self._state, self._id, self._definition(), directory, mark)
 
     def _definition(self) -> str:
-        return define(self.space, self.direction, Parts(self.sampler, self.pruner, self.strategy))
+        return define(self.space, self.directions, Parts(self.sampler, self.pruner, self.strategy))
 
     @property
     def _has_place(self) -> bool:
@@ -840,11 +908,11 @@ class Study(StudyReader):
         parts, table = opened.parts, opened.history.table
         own = None if parts.strategy is not None else parts.sampler
         try:
-            made = cls(table.space, own, parts.strategy, table.direction, parts.pruner)
-        except InvalidSearchSpace as error:
+            made = cls(table.space, own, parts.strategy, None, parts.pruner, directions=table.directions)
+        except (InvalidSearchSpace, InvalidValue) as error:
             if is_given:
                 raise
-            raise CorruptCheckpoint(f"{opened.path}: the sampler does not go with the search space: {error}") from error
+            raise CorruptCheckpoint(f"{opened.path}: the parts do not go with the study: {error}") from error
         made._id = opened.loaded.head.study_id
         made._take_up(opened.path, opened.history)
         if opened.weights is not None:
@@ -924,19 +992,19 @@ class Study(StudyReader):
         none, say the space yourself. See `fasthpo.exchange.optuna.from_optuna`.
 
         Args:
-            study: Optuna's, with one objective.
+            study: Optuna's.
             space: the search space; None: as above, or the one that `to_optuna` noted down.
             sampler, pruner, storage, durability: as of a `Study`.
 
         Raises:
             MissingPackage: Optuna is not installed.
             InvalidSearchSpace: the space can't be found out, or a trial is no point of it.
-            InvalidValue: the study has several objectives.
+            InvalidValue: the study has several objectives, and the sampler or the pruner works on one only.
         """
         from fasthpo.exchange.optuna import from_optuna
 
         found = from_optuna(study, space)
-        made = cls(found.space, sampler, direction=found.direction, pruner=pruner)
+        made = cls(found.space, sampler, directions=found.directions, pruner=pruner)
         made._state.take_up(found.history)
         made._state.followers.sampler.replay()
         for name, value in found.attributes.items():
@@ -952,9 +1020,13 @@ class Study(StudyReader):
         )
 
     def __repr__(self) -> str:
+        kind = type(self.sampler).__name__
+        if self.table.objectives.count > 1:
+            front = len(self.best_trials)
+            return f"Study({len(self)} trials, {', '.join(self.directions)}, {kind}, {front} on the front)"
         number = self.table.best_number
         best = "none" if number is None else f"{self.table.values[number]:.6g} (trial {number})"
-        return f"Study({len(self)} trials, {self.direction}, {type(self.sampler).__name__}, best={best})"
+        return f"Study({len(self)} trials, {self.direction}, {kind}, best={best})"
 
 
 def _check_parts(sampler: object, strategy: object, pruner: object) -> None:
@@ -966,6 +1038,31 @@ def _check_parts(sampler: object, strategy: object, pruner: object) -> None:
     _check_type("sampler", sampler, Sampler, "TPESampler()")
     _check_type("strategy", strategy, Strategy, "Hyperband(max_resource=81)")
     _check_type("pruner", pruner, Pruner, "MedianPruner()")
+
+
+def _check_objectives(count: int, sampler: Sampler, strategy: Strategy | None, pruner: Pruner | None) -> None:
+    """Make sure that the parts can work on so many objectives.
+
+    Raises:
+        InvalidValue: one can't.
+    """
+    if count == 1:
+        return
+    if not sampler.has_several_objectives:
+        able = [kind.__name__ for kind in samplers.builtin().values() if kind.has_several_objectives]
+        raise InvalidValue(
+            f"{type(sampler).__name__} works on one objective, got {count} directions; samplers that work on several "
+            f"are {', '.join(able)}"
+        )
+    if strategy is not None and strategy.is_multi_fidelity:
+        raise InvalidValue(
+            f"{type(strategy).__name__} works on one objective, got {count} directions; give a sampler in its place, "
+            "and each trial is trained in full"
+        )
+    if pruner is not None:
+        raise InvalidValue(
+            f"{type(pruner).__name__} works on one objective, got {count} directions; leave the pruner out (None)"
+        )
 
 
 def _check_type(what: str, value: object, kind: type, example: str) -> None:

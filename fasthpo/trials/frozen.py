@@ -24,7 +24,8 @@ class Columns(NamedTuple):
 
     Attributes:
         params: float64 (d, n).
-        trials: by name, the other columns of the table (n,).
+        trials: by name, the other columns of the table (n,); under several objectives values are (n, m), and
+            constraints (n, k) are there if any were told.
         metrics: of the trials.
         tell_order: int64 (finished,).
         reports: trial, step and value (reports,) in the order in which they came.
@@ -53,13 +54,15 @@ class Frozen:
 
     Attributes:
         waiting, next_draw, attributes: as those of the history.
+        has_vectors: whether trials have several values, or constraints.
         open_segments: of the running trials, (number, start, reports), as in `OpenSegment`.
     """
 
     def __init__(self, history: History) -> None:
         table = history.table
         self._length = len(table)
-        self.space, self.direction = table.space, table.direction
+        self.has_vectors = table.has_vectors
+        self.space, self.directions = table.space, table.directions
         self.waiting = list(history.waiting)
         self.next_draw = history.next_draw
         self.attributes = dict(history.attributes)
@@ -72,6 +75,8 @@ class Frozen:
         self._params = table._params
         self._waiting_rows = table._params[:, self._waiting]
         self._trials = {name: getattr(table, f"_{name}") for name in TRIAL_COLUMNS}
+        if (constraints := table._constraints.column) is not None:
+            self._trials["constraints"] = constraints
         self._unfinished_trials = {name: column[self._unfinished] for name, column in self._trials.items()}
         self._metrics = table.metrics.frozen()
         self._tell_order = table.tell_order

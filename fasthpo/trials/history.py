@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fasthpo.trials.objectives import Values
 from fasthpo.trials.outcome import NAN_ERROR
 from fasthpo.trials.reports import NONE, Reports
 from fasthpo.trials.savepoint import Extent
@@ -51,17 +52,20 @@ class Recorder:
         self,
         number: int,
         state: int,
-        value: float,
+        value: Values,
         charge: int | None,
         metrics: Mapping[str, float] | None,
         error: str | None,
+        constraints: FloatArray | None,
     ) -> None:
         """A running trial has ended or paused; its end stands in the table."""
 
-    def told_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray) -> None:
+    def told_many(
+        self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray, constraints: FloatArray | None
+    ) -> None:
         """Running trials have ended together, without a multi-fidelity strategy."""
 
-    def added(self, first: int, values: FloatArray, resource: int | None) -> None:
+    def added(self, first: int, values: FloatArray, resource: int | None, constraints: FloatArray | None) -> None:
         """Trials with known results have entered the study."""
 
     def requeued(self) -> None:
@@ -143,23 +147,27 @@ class History:
         self,
         number: int,
         state: TrialState,
-        value: float,
+        value: Values,
         end: float,
         charge: int | None = None,
         metrics: Mapping[str, float] | None = None,
         error: str | None = None,
+        constraints: FloatArray | None = None,
     ) -> None:
         """A running trial has ended, or paused.
 
         Args:
             state: what it becomes.
-            value: NaN if it has none.
+            value: NaN if it has none; under several objectives (m,).
             end: seconds since the epoch.
             charge: the resource that its segment has cost, under a multi-fidelity strategy.
             metrics: further numbers to keep.
             error: why it failed.
+            constraints: what it is told of them, (k,); None for nothing.
         """
         table = self.table
+        if constraints is not None:
+            table.set_constraints(np.array([number]), constraints[None, :])
         if metrics:
             table.set_metrics(number, metrics)
         if error is not None:
@@ -168,12 +176,28 @@ class History:
             table.close_segment(number, state, value, charge, end)
         if state != TrialState.PAUSED:
             table.finish(number, state, value, end)
-        self.recorder.told(number, int(state), value, charge, metrics, error)
+        self.recorder.told(number, int(state), value, charge, metrics, error, constraints)
 
-    def told_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray, end: float) -> None:
-        """Running trials have ended together, COMPLETE or FAILED, without a multi-fidelity strategy."""
+    def told_many(
+        self,
+        numbers: IntArray,
+        states: npt.NDArray[np.int8],
+        values: FloatArray,
+        end: float,
+        constraints: FloatArray | None = None,
+    ) -> None:
+        """Running trials have ended together, COMPLETE or FAILED, without a multi-fidelity strategy.
+
+        Args:
+            numbers, states: of the trials, (n,).
+            values: (n,), under several objectives (n, m).
+            end: seconds since the epoch.
+            constraints: (n, k), a row of NaN for a trial that is told none; None for nothing.
+        """
+        if constraints is not None:
+            self.table.set_constraints(numbers, constraints)
         self._finish_many(numbers, states, values, end)
-        self.recorder.told_many(numbers, states, values)
+        self.recorder.told_many(numbers, states, values, constraints)
 
     def added(
         self,
@@ -183,19 +207,23 @@ class History:
         start: float,
         end: float,
         resource: int | None,
+        constraints: FloatArray | None = None,
     ) -> IntArray:
         """Trials whose results are known enter the study, COMPLETE or FAILED; their numbers.
 
         Args:
             rows: their parameters (n, d).
             resource: what they count as trained to, under a multi-fidelity strategy.
+            constraints: as of `told_many`.
         """
         first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, start)
         numbers = np.arange(first, first + len(rows))
         if resource is not None:
             self.table.add_segments(numbers, resource, values, states)
+        if constraints is not None:
+            self.table.set_constraints(numbers, constraints)
         self._finish_many(numbers, states, values, end)
-        self.recorder.added(first, values, resource)
+        self.recorder.added(first, values, resource, constraints)
         return numbers
 
     def _finish_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray, end: float) -> None:

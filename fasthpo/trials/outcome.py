@@ -1,4 +1,4 @@
-"""What a study is told: a value, a state, or both; one trial or many."""
+"""What a study is told: values, a state, or both, and what a trial keeps to; one trial or many."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidValue
+from fasthpo.trials.constraints import MOST_CONSTRAINTS
+from fasthpo.trials.objectives import Values
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import FloatArray, IntArray, as_number, check_text, elements, plain, shown, whole
+from fasthpo.values import FloatArray, IntArray, as_number, check_text, elements, plain, shown, table_elements, whole
 
 NAN_ERROR = "the objective's value was nan"  # why a trial failed that was told NaN in a batch
 LONGEST_ERROR = 60_000  # characters, of which 16,384 trials have to fit into a record of less than 4 GiB
@@ -18,18 +20,29 @@ _LONGEST_NAME = 1_000  # characters
 _FINAL = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 
 
-def outcome(value: float | None, state: TrialState | None) -> tuple[TrialState, float | None]:
+def outcome(value: Any, state: TrialState | None, count: int = 1) -> tuple[TrialState, Values | None]:
     """The final state and value of a trial told `value` and `state`.
+
+    Args:
+        value: a number, or `count` numbers.
+        state: None for what the value says.
+        count: how many objectives there are.
 
     Raises:
         InvalidValue: the value is no number, or does not go with the state.
     """
-    result = None if value is None else as_number("value", value)
-    missing = result is None or result != result
+    result: Values | None
+    if count == 1:
+        result = None if value is None else as_number("value", value)
+        missing = result is None or result != result
+    else:
+        result = None if value is None else _vector("value", value, count)
+        missing = result is None or bool(np.isnan(result).any())
     if state is None:
         if result is None:
+            what = "a number" if count == 1 else f"{count} numbers"
             raise InvalidValue(
-                "value must be a number, got None; to end a trial without one, tell its state, such as "
+                f"value must be {what}, got None; to end a trial without one, tell its state, such as "
                 "state=TrialState.FAILED"
             )
         return (TrialState.FAILED, None) if missing else (TrialState.COMPLETE, result)
@@ -46,24 +59,116 @@ def outcome(value: float | None, state: TrialState | None) -> tuple[TrialState, 
 
 
 def final_states(values: FloatArray) -> npt.NDArray[np.int8]:
-    """The states of trials that were told `values` (n,) together: FAILED for NaN, or else COMPLETE."""
-    return np.where(np.isnan(values), np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
+    """The states of trials that were told `values` together, (n,) or (n, m): FAILED for NaN, or else COMPLETE."""
+    missing = np.isnan(values if values.ndim == 1 else values.max(axis=1, initial=-np.inf))
+    return np.where(missing, np.int8(TrialState.FAILED), np.int8(TrialState.COMPLETE))
 
 
-def batch_arrays(numbers: Any, values: Any) -> tuple[IntArray, FloatArray]:
-    """Trial numbers int64 (n,) and values float64 (n,), checked for form.
+def settled_values(values: FloatArray) -> FloatArray:
+    """Values (n, m) of trials that were told together, where a NaN makes all of a trial's values missing."""
+    if values.ndim == 1 or not np.isnan(values).any():
+        return values
+    return np.where(np.isnan(values.max(axis=1))[:, None], np.nan, values)
+
+
+def batch_arrays(numbers: Any, values: Any, count: int = 1) -> tuple[IntArray, FloatArray]:
+    """Trial numbers int64 (n,) and values float64 (n,), under several objectives (n, count), checked for form.
 
     Raises:
-        InvalidValue: not n different integers and n numbers.
+        InvalidValue: not n different integers and n numbers, or n times `count`.
     """
     asked = _integers("numbers", numbers)
     if len(np.unique(asked)) != len(asked):
         unique, times = np.unique(asked, return_counts=True)
         raise InvalidValue(f"numbers must not repeat, got {unique[times > 1][0]} more than once")
+    if count > 1:
+        return asked, settled_values(_rows("values", values, len(asked), count, "objective"))
     reached = _numbers("values", values)
     if len(reached) != len(asked):
         raise InvalidValue(f"values must be {len(asked)} numbers, got an array of shape {reached.shape}")
     return asked, reached
+
+
+def _vector(what: str, values: Any, count: int) -> FloatArray:
+    """So many numbers, one for each objective."""
+    if type(values) in (list, tuple) and len(values) == count and all(type(one) is float for one in values):
+        return np.array(values)
+    try:
+        found = _numbers(what, values)
+    except InvalidValue as error:
+        raise InvalidValue(f"{what} must be {count} numbers, one for each objective: {error}") from None
+    if len(found) != count:
+        raise InvalidValue(f"{what} must be {count} numbers, one for each objective, got {len(found)}: {shown(values)}")
+    return found
+
+
+def constraint_row(constraints: Any, count: int) -> FloatArray | None:
+    """What a trial is told of its constraints, float64 (k,); None for nothing.
+
+    Args:
+        constraints: None, or numbers.
+        count: how many each trial has so far, 0 if none was told any.
+
+    Raises:
+        InvalidValue: they are no numbers, one of them is NaN, or there are others than so far.
+    """
+    if constraints is None:
+        return None
+    found = _numbers("constraints", constraints)
+    if not len(found):
+        return None
+    if np.isnan(found).any():
+        raise InvalidValue(
+            "a constraint must be a number, at most 0 where it is kept, and not NaN, got "
+            f"constraints={shown(constraints)}"
+        )
+    _check_count_of_constraints(len(found), count)
+    return found
+
+
+def constraint_rows(constraints: Any, trials: int, count: int) -> FloatArray | None:
+    """The same of several trials, float64 (trials, k); a row of NaN is that of a trial that is told nothing."""
+    if constraints is None:
+        return None
+    found = _rows("constraints", constraints, trials, None, "constraint")
+    if not found.size:
+        return None
+    missing = np.isnan(found)
+    for i in np.flatnonzero(missing.any(axis=1) & ~missing.all(axis=1))[:1].tolist():
+        raise InvalidValue(
+            "a trial's constraints must be numbers, at most 0 where they are kept, or all of them NaN for a trial that "
+            f"is told none, got constraints[{i}]={found[i].tolist()}"
+        )
+    _check_count_of_constraints(found.shape[1], count)
+    return found
+
+
+def _check_count_of_constraints(given: int, count: int) -> None:
+    if count and given != count:
+        raise InvalidValue(f"all trials of a study have the same constraints: there were {count} so far, got {given}")
+    if given > MOST_CONSTRAINTS:
+        raise InvalidValue(f"a trial may have at most {MOST_CONSTRAINTS} constraints, got {given}")
+
+
+def _rows(what: str, table: Any, trials: int, width: int | None, each: str) -> FloatArray:
+    """Numbers (trials, width), one for `each` of something."""
+    shape = f"({trials}, {'k' if width is None else width})"
+    rule = f"{what} must be an array of shape {shape}, a row a trial, a number for each {each}"
+    try:
+        found = table_elements(table)
+        rows = [] if isinstance(found, np.ndarray) else [_numbers(f"{what}[{i}]", row) for i, row in enumerate(found)]
+    except TypeError as error:
+        raise InvalidValue(f"{rule}; {what} {error}") from None
+    except InvalidValue as error:
+        raise InvalidValue(f"{rule}; {error}") from None
+    if not isinstance(found, np.ndarray):
+        lengths = {len(row) for row in rows}
+        if len(lengths) > 1:
+            raise InvalidValue(f"{rule}, got rows of {min(lengths)} to {max(lengths)} numbers")
+        found = np.array(rows, np.float64) if rows else np.empty((0, width or 0))
+    if len(found) != trials or (width is not None and found.shape[1] != width):
+        raise InvalidValue(f"{rule}, got one of shape {found.shape}")
+    return found.astype(np.float64)
 
 
 def _elements(what: str, column: Any) -> npt.NDArray[Any] | list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from fasthpo.trials.trial import TrialState
 
 def rebuild(
     space: SearchSpace,
-    direction: Direction,
+    directions: Sequence[Direction],
     columns: Columns,
     waiting: Iterable[int] = (),
     open_segments: Iterable[tuple[int, float, int]] = (),
@@ -29,12 +29,12 @@ def rebuild(
     """The history that columns describe, which the caller has checked.
 
     Args:
-        space, direction: of the study.
+        space, directions: of the study.
         columns: the trials.
         waiting: the numbers of those that wait, in the order in which they will be asked.
         open_segments: (number, start, reports) of the running ones under a multi-fidelity strategy, see `OpenSegment`.
     """
-    table = TrialTable(space, direction)
+    table = TrialTable(space, directions)
     table.restore({"params": columns.params, **columns.trials, "tell_order": columns.tell_order})
     table.reports.fill(columns.reports["trial"], columns.reports["step"], columns.reports["value"])
     table.reports.failures = dict(columns.failures)
@@ -59,6 +59,9 @@ def settled(history: History) -> History:
     table, savepoint = history.table, history.table.savepoint
     n, told, reported, ended, draws = savepoint.extent or history.extent
     trials = {name: getattr(table, f"_{name}")[:n].copy() for name in TRIAL_COLUMNS}
+    constraints = table._constraints.column
+    if constraints is not None:
+        trials["constraints"] = constraints[:n].copy()
     params, segments = table._params[:, :n].copy(), dict(table.segments.open)
     metrics = table.metrics.frozen()
     waiting = list(history.waiting)
@@ -67,6 +70,12 @@ def settled(history: History) -> History:
             earlier = numbers < n
             for name, old in columns.items():
                 trials[name][numbers[earlier]] = old[earlier]
+        for numbers, told_before in reversed(savepoint.constraints):
+            if not told_before.shape[1]:
+                trials.pop("constraints", None)
+            elif constraints is not None:
+                earlier = numbers < n
+                trials["constraints"][numbers[earlier]] = told_before[earlier]
         for number, (entries, row, leg) in savepoint.entries.items():
             for name, entry in zip(TRIAL_COLUMNS, entries, strict=True):
                 trials[name][number] = entry
@@ -97,7 +106,7 @@ def settled(history: History) -> History:
         failures,
     )
     open_segments = [(number, leg.start, leg.reports) for number, leg in sorted(segments.items()) if number < n]
-    same = rebuild(table.space, table.direction, columns, waiting, open_segments)
+    same = rebuild(table.space, table.directions, columns, waiting, open_segments)
     same.next_draw, same.attributes = draws, dict(history.attributes)
     return same
 
@@ -136,7 +145,7 @@ def fitted(history: History, space: SearchSpace) -> History:
             f"the study's space is {old!r}, the new one {space!r}"
         ) from error
     changed = rebuild(
-        space, history.table.direction, columns._replace(params=params), history.waiting, frozen.open_segments
+        space, history.table.directions, columns._replace(params=params), history.waiting, frozen.open_segments
     )
     changed.next_draw, changed.attributes = history.next_draw, history.attributes
     return changed

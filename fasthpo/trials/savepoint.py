@@ -27,6 +27,7 @@ class Savepoint:
         extent: how much there was; None while nothing changes, or once the change is complete and stands.
         entries: by number, what the table had of trials that the call has changed.
         columns: the same of many trials at once: their numbers, and by name what these columns had.
+        constraints: numbers of trials, and what they were told of the constraints, (n, k), in the order of the changes.
         metrics: (number, where its metrics stood, how many names there were) in the order of the changes.
         started: numbers taken from the queue of those that wait, in the order of the queue.
     """
@@ -35,6 +36,7 @@ class Savepoint:
         self.extent: Extent | None = None
         self.entries: dict[int, Entries] = {}
         self.columns: list[tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[Any]]]] = []
+        self.constraints: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = []
         self.metrics: list[tuple[int, int, int]] = []
         self.started: list[int] = []
 
@@ -42,10 +44,10 @@ class Savepoint:
         """A call begins to change the history."""
         if not self.is_empty:
             self.extent = None
-            self.entries, self.columns, self.metrics, self.started = {}, [], [], []
+            self.entries, self.columns, self.constraints, self.metrics, self.started = {}, [], [], [], []
         self.extent = extent
 
     @property
     def is_empty(self) -> bool:
         """Whether no entry of an earlier trial was changed."""
-        return not (self.entries or self.columns or self.metrics or self.started)
+        return not (self.entries or self.columns or self.constraints or self.metrics or self.started)

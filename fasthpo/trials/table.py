@@ -7,20 +7,22 @@ table: it also stores the order of the tells, so that it can be rebuilt exactly.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.constraints import Constraints
+from fasthpo.trials.front import Front
 from fasthpo.trials.metrics import Metrics
-from fasthpo.trials.objectives import Direction, Objectives
+from fasthpo.trials.objectives import Direction, Objectives, Values
 from fasthpo.trials.reports import Reports
 from fasthpo.trials.savepoint import Savepoint
 from fasthpo.trials.segments import OpenSegment, Segments
 from fasthpo.trials.trial import TrialState
 from fasthpo.trials.tried import tried_points
-from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow
+from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow, grow_rows
 
 NO_DRAW = -1  # of a trial whose parameters no sampler drew
 NO_BRACKET = -1  # of a trial that no multi-fidelity strategy has started
@@ -42,15 +44,16 @@ class TrialTable:
 
     Args:
         space: the search space; parameter j is row j of `params`.
-        direction: "minimize" or "maximize".
+        directions: "minimize" or "maximize" for each of the m objectives; a direction alone is that of one.
     """
 
-    def __init__(self, space: SearchSpace, direction: Direction) -> None:
+    def __init__(self, space: SearchSpace, directions: Direction | Sequence[Direction]) -> None:
         self.space = space
-        self.objectives = Objectives(direction)
+        self.objectives = Objectives(directions)
         self.reports = Reports()
         self.segments = Segments()
         self.metrics = Metrics()
+        self.front = Front(self)
         self.errors: dict[int, str] = {}
         self.tried = tried_points(space)
         self.counts = dict.fromkeys(TrialState, 0)
@@ -59,7 +62,9 @@ class TrialTable:
         self._length = 0
         self._told = 0
         self._params: FloatArray = np.full((len(space), FIRST_CAPACITY), np.nan)
-        self._values: FloatArray = np.full(FIRST_CAPACITY, np.nan)
+        several = () if self.objectives.count == 1 else (self.objectives.count,)
+        self._values: FloatArray = np.full((FIRST_CAPACITY, *several), np.nan)
+        self._constraints = Constraints()
         self._states: npt.NDArray[np.int8] = np.zeros(FIRST_CAPACITY, np.int8)
         self._starts: FloatArray = np.full(FIRST_CAPACITY, np.nan)
         self._ends: FloatArray = np.full(FIRST_CAPACITY, np.nan)
@@ -77,25 +82,59 @@ class TrialTable:
 
     @property
     def direction(self) -> Direction:
-        """ "minimize" or "maximize"."""
+        """ "minimize" or "maximize"; of several objectives `directions` tells."""
         return self.objectives.direction
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """ "minimize" or "maximize" for each objective, (m,)."""
+        return self.objectives.directions
 
     # --- views
 
     def _view(self, array: npt.NDArray[np.generic], length: int) -> npt.NDArray[np.generic]:
-        view = array[..., :length]
+        view = array[:length]
         view.flags.writeable = False
         return view
 
     @property
     def params(self) -> FloatArray:
         """Parameters, shape (d, n); NaN where inactive."""
-        return self._view(self._params, self._length)  # type: ignore[return-value]
+        view = self._params[:, : self._length]
+        view.flags.writeable = False
+        return view
 
     @property
     def values(self) -> FloatArray:
-        """Objective values, shape (n,), NaN where there is none."""
+        """Objective values, shape (n,), under several objectives (n, m); NaN where there is none."""
         return self._view(self._values, self._length)  # type: ignore[return-value]
+
+    @property
+    def constraints(self) -> FloatArray:
+        """What trials were told of the k constraints, shape (n, k); NaN where none were told, and k = 0 before any."""
+        return self._constraints.values(self._length)
+
+    @property
+    def violations(self) -> FloatArray:
+        """By how much each trial breaks its constraints in all, the sum of those above 0, shape (n,).
+
+        0 is feasible; NaN where no constraints were told, which counts as feasible, too.
+        """
+        return self._constraints.violations(self._length)
+
+    @property
+    def has_constraints(self) -> bool:
+        """Whether any trial was told constraints."""
+        return self._constraints.count > 0
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether trials have several values, or constraints."""
+        return self.objectives.count > 1 or self._constraints.count > 0
+
+    def violation(self, number: int) -> float:
+        """By how much one trial breaks its constraints; 0 if it was told none."""
+        return self._constraints.violation(number)
 
     @property
     def states(self) -> npt.NDArray[np.int8]:
@@ -182,7 +221,7 @@ class TrialTable:
         if extent is None or number >= extent[0] or number in savepoint.entries:
             return
         columns = (  # in the order of TRIAL_COLUMNS
-            self._values.item(number),
+            self._values.item(number) if self.objectives.count == 1 else self._values[number].copy(),
             self._states.item(number),
             self._starts.item(number),
             self._ends.item(number),
@@ -202,7 +241,8 @@ class TrialTable:
             capacity *= 2
         self._params = grow(self._params, capacity, np.nan)  # type: ignore[assignment]
         for name in ("values", "states", "starts", "ends", "resources", "draws", "brackets", "tell_order", "running"):
-            setattr(self, f"_{name}", grow(getattr(self, f"_{name}"), capacity, _FILL.get(name, 0)))
+            setattr(self, f"_{name}", grow_rows(getattr(self, f"_{name}"), capacity, _FILL.get(name, 0)))
+        self._constraints.make_room(capacity)
         self._running_place = grow(self._running_place, capacity)  # type: ignore[assignment]
 
     def append(self, rows: FloatArray, draws: IntArray | int, state: TrialState, start: float) -> int:
@@ -250,12 +290,12 @@ class TrialTable:
             self._move(number, TrialState.RUNNING)
             self._list_one(number)
 
-    def close_segment(self, number: int, state: TrialState, value: float, charge: int, end: float) -> None:
+    def close_segment(self, number: int, state: TrialState, value: Values, charge: int, end: float) -> None:
         """The leg of a RUNNING trial has ended and left it in `state`; of PAUSED trials this is all, see `finish`."""
         self._note(number)
         resource = self.resource(number)
         start = self.segments.open.pop(number).start
-        self.segments.append(number, resource, value, charge, state, start, end)
+        self.segments.append(number, resource, float(value), charge, state, start, end)
         if state == TrialState.PAUSED:
             self._leave_running(number)
             self._move(number, state)
@@ -305,8 +345,8 @@ class TrialTable:
         self.counts[state] += 1
         self._states[number] = state
 
-    def finish(self, number: int, state: TrialState, value: float, end: float) -> None:
-        """A RUNNING trial ends; `value` is NaN if it has none."""
+    def finish(self, number: int, state: TrialState, value: Values, end: float) -> None:
+        """A RUNNING trial ends; `value` is NaN if it has none, and (m,) under several objectives."""
         self._note(number)
         self._leave_running(number)
         self._move(number, state)
@@ -320,6 +360,8 @@ class TrialTable:
             self.best_number = number
 
     def _is_better(self, number: int) -> bool:
+        if self.objectives.count > 1 or self._constraints.violation(number) > 0:
+            return False
         best = self.best_number
         value = float(self._values[number])
         if best is None:
@@ -331,6 +373,13 @@ class TrialTable:
         if self.savepoint.extent is not None:
             self.savepoint.metrics.append((number, self.metrics.place_of(number), len(self.metrics)))
         self.metrics.set(number, metrics)
+
+    def set_constraints(self, numbers: IntArray, rows: FloatArray) -> None:
+        """Keep what trials were told of the constraints, (k,) each; a row of NaN says that one was told none."""
+        savepoint = self.savepoint
+        if savepoint.extent is not None:
+            savepoint.constraints.append((numbers, self.constraints[numbers]))
+        self._constraints.set(numbers, rows, len(self._values))
 
     def finish_many(self, numbers: IntArray, states: npt.NDArray[np.int8], values: FloatArray, end: float) -> None:
         """RUNNING trials end together, as `finish` would end them one after the other."""
@@ -357,7 +406,11 @@ class TrialTable:
         self._running_length = len(numbers)
 
     def _improve_best(self, numbers: IntArray) -> None:
+        if self.objectives.count > 1:
+            return
         complete = numbers[self._states[numbers] == TrialState.COMPLETE]
+        if self.has_constraints:
+            complete = complete[self._constraints.are_feasible(complete)]
         best = self.objectives.best(self._values, complete)
         if best is not None and self._is_better(best):
             self.best_number = best
@@ -373,7 +426,12 @@ class TrialTable:
         self._length = len(states)
         self._told = len(columns["tell_order"])
         for name, column in columns.items():
-            getattr(self, f"_{name}")[..., : column.shape[-1]] = column
+            if name == "params":
+                self._params[:, : self._length] = column
+            elif name == "constraints":
+                self._constraints = Constraints.of(grow_rows(column, len(self._values), np.nan))  # type: ignore[arg-type]
+            else:
+                getattr(self, f"_{name}")[: len(column)] = column
         asked = (states != TrialState.WAITING) | ~np.isnan(columns["starts"])
         if self.tried is not None and asked.any():
             self.tried.add(np.ascontiguousarray(self._params[:, : self._length].T[asked]))

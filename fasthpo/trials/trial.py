@@ -10,7 +10,7 @@ from typing import Any, Protocol, overload
 
 from fasthpo.errors import InvalidValue
 from fasthpo.space.parameter import Value
-from fasthpo.values import as_number, check_index, check_text, shown
+from fasthpo.values import IntArray, as_number, check_index, check_text, elements, shown
 
 
 class TrialState(IntEnum):
@@ -36,6 +36,8 @@ class TrialSource(Protocol):
     def trial_params(self, number: int) -> dict[str, Value]: ...
     def trial_state(self, number: int) -> TrialState: ...
     def trial_value(self, number: int) -> float | None: ...
+    def trial_values(self, number: int) -> tuple[float, ...] | None: ...
+    def trial_constraints(self, number: int) -> tuple[float, ...] | None: ...
     def trial_reports(self, number: int) -> dict[int, float]: ...
     def trial_metrics(self, number: int) -> dict[str, float]: ...
     def trial_error(self, number: int) -> str | None: ...
@@ -102,7 +104,11 @@ class Trial(Mapping[str, Value]):
         return dict, (self.params,)
 
     def __repr__(self) -> str:
-        return f"Trial(number={self.number}, state={self.state.name}, value={self.value}, params={self._mapping()})"
+        values = self.objective_values()
+        reached = f"value={values if values is None else values[0]}"
+        if values is not None and len(values) > 1:
+            reached = f"values={list(values)}"
+        return f"Trial(number={self.number}, state={self.state.name}, {reached}, params={self._mapping()})"
 
     # --- what the objective uses
 
@@ -114,7 +120,8 @@ class Trial(Mapping[str, Value]):
             step: how far the trial is (an epoch, a fold), not negative. The first value at a step stands.
 
         Raises:
-            InvalidValue: not a number, or no such step.
+            InvalidValue: not a number, or no such step; or the study has several objectives, under which no trial can
+                report yet.
             TrialStateError: the trial has ended.
         """
         self._source.report(self.number, value, step)
@@ -132,12 +139,25 @@ class Trial(Mapping[str, Value]):
 
     @property
     def value(self) -> float | None:
-        """The objective's value: the one told, or of a pruned trial the last valid one; None if there is none."""
+        """The objective's value: the one told, or of a pruned trial the last valid one; None if there is none.
+
+        Raises:
+            InvalidValue: the study has several objectives; see `objective_values`.
+        """
         return self._source.trial_value(self.number)
+
+    @property
+    def constraints(self) -> tuple[float, ...] | None:
+        """What the trial was told of its constraints: at most 0 where one is kept; None if it was told none."""
+        return self._source.trial_constraints(self.number)
 
     def objective_value(self) -> float | None:
         """The same as `value`."""
         return self.value
+
+    def objective_values(self) -> tuple[float, ...] | None:
+        """The values of the objectives, one for each; None if there are none."""
+        return self._source.trial_values(self.number)
 
     @property
     def reports(self) -> dict[int, float]:
@@ -205,13 +225,22 @@ class Trial(Mapping[str, Value]):
 
 
 class TrialSequence(Sequence[Trial]):
-    """The trials of a study as a sequence; a handle is made only for an entry that is looked at."""
+    """Trials of a study as a sequence; a handle is made only for an entry that is looked at.
 
-    def __init__(self, source: TrialSource) -> None:
+    Args:
+        source: the study.
+        numbers: of the trials, int64 (n,); None for all that the study has, also later.
+    """
+
+    def __init__(self, source: TrialSource, numbers: IntArray | None = None) -> None:
         self._source = source
+        self._numbers = numbers
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self._source) if self._numbers is None else len(self._numbers)
+
+    def _at(self, place: int) -> Trial:
+        return Trial(place if self._numbers is None else int(self._numbers[place]), self._source)
 
     @overload
     def __getitem__(self, index: int) -> Trial: ...
@@ -219,11 +248,11 @@ class TrialSequence(Sequence[Trial]):
     def __getitem__(self, index: slice) -> list[Trial]: ...
     def __getitem__(self, index: int | slice) -> Trial | list[Trial]:
         if isinstance(index, slice):
-            return [Trial(i, self._source) for i in range(*index.indices(len(self)))]
-        return Trial(check_index("the study", index, len(self)), self._source)
+            return [self._at(i) for i in range(*index.indices(len(self)))]
+        return self._at(check_index("the study" if self._numbers is None else "the front", index, len(self)))
 
     def __iter__(self) -> Iterator[Trial]:
-        return (Trial(i, self._source) for i in range(len(self)))
+        return (self._at(i) for i in range(len(self)))
 
     def __repr__(self) -> str:
         return f"<{len(self)} trials>"
@@ -234,32 +263,68 @@ class TrialMetrics:
     """The value an objective reached, and further metrics.
 
     Args:
-        value: the objective's value.
+        value: the objective's value; of several objectives a list of them, which is kept as a tuple.
         metrics: further numbers by name.
 
     Raises:
-        InvalidValue: the value is no number, or the metrics are no mapping.
+        InvalidValue: the value is no number and no list of numbers, or the metrics are no mapping.
     """
 
-    value: float
+    value: float | Sequence[float]
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", as_number("value", self.value))  # not the tensor, which may hold a graph
+        # not the tensor, which may hold a graph
+        object.__setattr__(self, "value", number_or_numbers("value", self.value))
         if not isinstance(self.metrics, Mapping):
             raise InvalidValue(f"metrics must map names to numbers, got metrics={shown(self.metrics)}")
 
-    def objective_value(self) -> float:
+    def objective_value(self) -> float | Sequence[float]:
         """The same as `value`."""
         return self.value
 
 
+def number_or_numbers(what: str, value: Any) -> float | tuple[float, ...]:
+    """A number, or each of two or more in a list, as plain floats.
+
+    Raises:
+        InvalidValue: it is neither.
+    """
+    try:
+        return as_number(what, value)
+    except InvalidValue as error:
+        try:
+            found = numbers_of(what, value)
+        except InvalidValue:
+            found = ()
+        if len(found) < 2:
+            raise error from None
+        return found
+
+
+def numbers_of(what: str, values: Any) -> tuple[float, ...]:
+    """A list of numbers as plain floats.
+
+    Raises:
+        InvalidValue: it is no list of numbers.
+    """
+    try:
+        listed = elements(values)
+    except TypeError as error:
+        raise InvalidValue(f"{what} {error}") from None
+    return tuple(as_number(f"{what}[{i}]", one) for i, one in enumerate(listed))
+
+
 @dataclass(frozen=True)
 class TrialResult:
-    """What an objective may return: `TrialResult.success(...)` or `TrialResult.failure(...)`."""
+    """What an objective may return: `TrialResult.success(...)` or `TrialResult.failure(...)`.
+
+    `constraints` are at most 0 where they are kept, as those of `Study.tell`.
+    """
 
     metrics: TrialMetrics | None = None
     error: str | None = None
+    constraints: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if self.metrics is not None and not isinstance(self.metrics, TrialMetrics):
@@ -267,16 +332,30 @@ class TrialResult:
                 f"metrics must be TrialMetrics, got metrics={shown(self.metrics)}; see TrialResult.success"
             )
         object.__setattr__(self, "error", None if self.error is None else check_text("error", self.error))
+        if self.constraints is not None:
+            told = numbers_of("constraints", self.constraints)
+            if any(one != one for one in told):
+                raise InvalidValue(f"a constraint must not be NaN, got constraints={shown(self.constraints)}")
+            object.__setattr__(self, "constraints", told)
 
     @classmethod
-    def success(cls, metrics: TrialMetrics | float) -> TrialResult:
-        """The trial reached `metrics` (or a bare value).
+    def success(
+        cls, metrics: TrialMetrics | float | Sequence[float], constraints: Sequence[float] | None = None
+    ) -> TrialResult:
+        """The trial reached `metrics` (or a bare value, or one for each objective).
+
+        Args:
+            metrics: what was reached.
+            constraints: numbers that are at most 0 where a constraint is kept; all trials of a study have as many.
 
         Example:
             >>> TrialResult.success(TrialMetrics(0.9, metrics={"loss": 0.3})).is_success
             True
+            >>> TrialResult.success(0.9, constraints=[9.5 - 8.0]).constraints  # uses 9.5 GB, and 8 are allowed
+            (1.5,)
         """
-        return cls(metrics=metrics if isinstance(metrics, TrialMetrics) else TrialMetrics(metrics))
+        made = metrics if isinstance(metrics, TrialMetrics) else TrialMetrics(metrics)
+        return cls(metrics=made, constraints=constraints)
 
     @classmethod
     def failure(cls, error: str) -> TrialResult:

@@ -38,7 +38,11 @@ class HyperparameterCallback:
         """The objective is about to be called with `trial`, for the first time or to go on (`trial.start_resource`)."""
 
     def on_new_best(self, trial: Trial, improvement: float) -> None:
-        """`trial` is better than all before it, by `improvement` (positive; infinite for the first value)."""
+        """`trial` is better than all before it, by `improvement` (positive; infinite for the first value).
+
+        With several objectives: no trial before it is as good in all, so that it is on the front; `improvement` is
+        infinite, as no number says by how much.
+        """
 
     def on_trial_complete(self, trial: Trial) -> None:
         """`trial` has its value."""
@@ -73,7 +77,7 @@ class LoggingCallback(HyperparameterCallback):
     """
 
     def on_study_start(self, config: TunerConfig) -> None:
-        logger.info("study %s begins: %s, at most %s trials", config.study_name, config.direction,
+        logger.info("study %s begins: %s, at most %s trials", config.study_name, ", ".join(config.directions),
                     "any number of" if config.max_trials is None else config.max_trials)  # fmt: skip
 
     def on_trial_start(self, trial: Trial) -> None:
@@ -83,11 +87,11 @@ class LoggingCallback(HyperparameterCallback):
     def on_new_best(self, trial: Trial, improvement: float) -> None:
         if logger.isEnabledFor(logging.INFO):
             better = "" if improvement == float("inf") else f", better by {improvement:.6g}"
-            logger.info("new best: trial %d with value %.6g%s: %s", trial.number, trial.value, better, trial.params)
+            logger.info("new best: trial %d with %s%s: %s", trial.number, _reached(trial), better, trial.params)
 
     def on_trial_complete(self, trial: Trial) -> None:
         if logger.isEnabledFor(logging.INFO):
-            logger.info("trial %d completed with value %.6g in %.3g s", trial.number, trial.value, trial.duration)
+            logger.info("trial %d completed with %s in %.3g s", trial.number, _reached(trial), trial.duration)
 
     def on_trial_paused(self, trial: Trial) -> None:
         if logger.isEnabledFor(logging.INFO):
@@ -109,9 +113,18 @@ class LoggingCallback(HyperparameterCallback):
         logger.warning("trial %d failed: %s%s", trial.number, line or "no reason given", more)
 
     def on_study_end(self, config: TunerConfig, statistics: StudyStatistics) -> None:
-        best = "none" if statistics.best_value is None else f"{statistics.best_value:.6g}"
+        best = "best value none" if statistics.best_value is None else f"best value {statistics.best_value:.6g}"
+        if statistics.front_trials is not None:
+            best = f"{len(statistics.front_trials)} on the front"
         logger.info(
-            "study %s ends: %d trials (%d complete, %d pruned, %d failed) in %.3g s, best value %s",
+            "study %s ends: %d trials (%d complete, %d pruned, %d failed) in %.3g s, %s",
             config.study_name, statistics.total_trials, statistics.completed_trials, statistics.pruned_trials,
             statistics.failed_trials, statistics.total_duration, best,
         )  # fmt: skip
+
+
+def _reached(trial: Trial) -> str:
+    """A trial's value or values, and whether it breaks a constraint, as text."""
+    values = [f"{value:.6g}" for value in trial.objective_values() or ()]
+    breaks = any(one > 0 for one in trial.constraints or ())
+    return f"value{'s' if len(values) > 1 else ''} {', '.join(values)}{', which breaks a constraint' if breaks else ''}"

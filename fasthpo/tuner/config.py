@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +16,9 @@ from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import check_seed
 from fasthpo.storage.weights import Keep, check_keep
 from fasthpo.system.paths import given_path
-from fasthpo.trials.objectives import check_direction
+from fasthpo.trials.constraints import MOST_CONSTRAINTS
+from fasthpo.trials.limits import MetricLimit
+from fasthpo.trials.objectives import Direction, check_direction, check_directions
 from fasthpo.values import as_number, check_count, check_flag, plain, shown
 
 # by strategy, which is also the pruner's name: the fields that it uses, which are arguments of the pruner
@@ -51,6 +53,48 @@ def _checked_name(given: Any) -> str:
     if why is not None:
         raise InvalidValue(f"study_name names a directory: {why}, got study_name={shown(name)}")
     return name
+
+
+def _listed(given: Any) -> list[Any] | None:
+    """The entries of a list or another sequence; None of anything else."""
+    if isinstance(given, (str, bytes, bytearray)) or not isinstance(given, Sequence):
+        return None
+    try:
+        return [plain(one) for one in given]
+    except Exception:  # whatever a sequence of the user's own raises
+        return None
+
+
+def _checked_directions(given: Any) -> tuple[Direction, ...]:
+    return (check_direction(given),) if _listed(given) is None else check_directions(given)
+
+
+def _checked_metrics(given: Any, count: int) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    names = [plain(given)] if isinstance(plain(given), str) else _listed(given)
+    if names is None or any(not isinstance(name, str) or not name for name in names) or not names:
+        raise InvalidValue(
+            "objective_metric must be None, a metric's name, or a list of names for several objectives, got "
+            f"objective_metric={shown(given)}"
+        )
+    if len(names) != count or len(set(names)) != count:
+        raise InvalidValue(
+            "direction and objective_metric must name each objective once, and as many of them, such as "
+            "direction=['maximize', 'minimize'], objective_metric=['accuracy', 'latency'], got "
+            f"{count} directions and objective_metric={shown(given)}"
+        )
+    return tuple(names)
+
+
+def _checked_constraints(given: Any) -> tuple[str, ...]:
+    listed = _listed(given)
+    if listed is None or len(listed) > MOST_CONSTRAINTS:
+        raise InvalidValue(
+            f"constraints must be a list of at most {MOST_CONSTRAINTS} texts such as 'memory_gb <= 8', got "
+            f"constraints={shown(given)}"
+        )
+    return tuple(text for text in listed if MetricLimit.of(text))
 
 
 def _checked_duration(duration: Any) -> float:
@@ -211,8 +255,12 @@ class TunerConfig(_Config):
 
     Args:
         study_name: names the study and its directory `output_dir/study_name`.
-        direction: "minimize" or "maximize".
-        objective_metric: which metric is the objective, when the objective function returns a mapping of metrics.
+        direction: "minimize" or "maximize"; of several objectives a list with one of these for each.
+        objective_metric: which metric is the objective, when the objective function returns a mapping of metrics; of
+            several objectives a list of as many names as there are directions.
+        constraints: limits that a trial's metrics must keep, such as ["memory_gb <= 8", "accuracy >= 0.9"], so that the
+            trial may be the best or on the front: a metric that the objective function returns, or an objective by its
+            name; <= or >=; and a number. A trial without the metric fails. See `Study.tell` for what they do.
         max_trials: how many trials the study may have in all, resumed ones included. Under a multi-fidelity strategy
             those that are paused then still go on, so that the best is trained to the end.
         max_duration: seconds (or a `timedelta`) after which `optimize` starts no new trial, counted for each call
@@ -249,8 +297,9 @@ class TunerConfig(_Config):
 
     study_name: str
     _: KW_ONLY
-    direction: str = "minimize"
-    objective_metric: str | None = None
+    direction: str | Sequence[str] = "minimize"
+    objective_metric: str | Sequence[str] | None = None
+    constraints: Sequence[str] = ()
     max_trials: int | None = None
     max_duration: float | timedelta | None = None
     max_total_resource: int | None = None
@@ -266,19 +315,17 @@ class TunerConfig(_Config):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        metric = plain(self.objective_metric)
-        if metric is not None and (not isinstance(metric, str) or not metric):
-            raise InvalidValue(
-                f"objective_metric must be None or a metric's name, got objective_metric={shown(metric)}"
-            )
+        directions = _checked_directions(self.direction)
+        metrics = _checked_metrics(self.objective_metric, len(directions))
         for name, kind in (("pruning", PruningConfig), ("early_stopping", EarlyStoppingConfig)):
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise InvalidValue(f"{name} must be None or a {kind.__name__}, got {name}={shown(value)}")
         self._set(
             study_name=_checked_name(self.study_name),
-            objective_metric=metric,
-            direction=check_direction(self.direction),
+            objective_metric=metrics if metrics is None or len(metrics) > 1 else metrics[0],
+            direction=directions if len(directions) > 1 else directions[0],
+            constraints=_checked_constraints(self.constraints),
             max_duration=None if self.max_duration is None else _checked_duration(self.max_duration),
             output_dir=given_path("output_dir", self.output_dir, "the path of a directory"),
             keep_checkpoints=check_keep(self.keep_checkpoints),
@@ -289,6 +336,37 @@ class TunerConfig(_Config):
             self._set(**{name: None if value is None else check_count(name, value, 1)})
         for name in ("save_checkpoints", "compress_history", "overwrite"):
             self._set(**{name: check_flag(name, getattr(self, name))})
+        if len(directions) > 1:
+            self._refuse_what_needs_one_objective(len(directions))
+
+    def _refuse_what_needs_one_objective(self, count: int) -> None:
+        for name, hint in (
+            ("pruning", "leave it out"),
+            ("early_stopping", "give a training loop an EarlyStopping(config, direction) of its own"),
+        ):
+            if getattr(self, name) is not None:
+                raise InvalidValue(f"{name} needs one objective, got {count} directions: {hint}")
+        if self.keep_checkpoints not in ("all", "best"):
+            raise InvalidValue(
+                f"with {count} objectives keep_checkpoints must be 'all', or 'best' for the trials on the front, got "
+                f"keep_checkpoints={self.keep_checkpoints!r}"
+            )
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """The direction of each objective, (m,)."""
+        return (self.direction,) if isinstance(self.direction, str) else tuple(self.direction)  # type: ignore[return-value,arg-type]
+
+    @property
+    def objective_metrics(self) -> tuple[str, ...] | None:
+        """The metrics that are the objectives, (m,); None if none was named."""
+        names = self.objective_metric
+        return None if names is None else (names,) if isinstance(names, str) else tuple(names)
+
+    @property
+    def limits(self) -> tuple[MetricLimit, ...]:
+        """The constraints, read."""
+        return tuple(MetricLimit.of(text) for text in self.constraints)
 
     @property
     def study_dir(self) -> Path:
@@ -305,7 +383,8 @@ class TunerConfig(_Config):
 
     def to_dict(self) -> dict[str, Any]:
         """The config in plain values; `from_dict` reads it."""
-        return {**asdict(self), "output_dir": str(self.output_dir)}
+        fields = {**asdict(self), "output_dir": str(self.output_dir)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:

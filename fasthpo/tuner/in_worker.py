@@ -19,7 +19,7 @@ def early_stopping(config: TunerConfig) -> EarlyStopping:
     """
     if config.early_stopping is None:
         raise InvalidValue("no early stopping was configured: TunerConfig(..., early_stopping=EarlyStoppingConfig())")
-    return EarlyStopping(config.early_stopping, config.direction)
+    return EarlyStopping(config.early_stopping, config.directions[0])  # there is no other one
 
 
 def reduced_tuner(config: TunerConfig) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ _WITHOUT = "{desc}: {n_fmt} trials{postfix}"
 
 
 class Progress:
-    """A line with the trials done, pruned and failed, the best value, trials per second and the time left.
+    """A line with the trials done, pruned and failed, the best value or size of the front, the speed and the time left.
 
     It is drawn on stderr if that is a terminal; else nothing happens, and tqdm is not even imported. If it can't be
     drawn any more, on a terminal that was closed for instance, the run goes on without it.
@@ -113,7 +113,10 @@ class Progress:
         parts = [f"{counts[TrialState.PRUNED]} pruned", f"{counts[TrialState.FAILED]} failed"]
         if len(self._study.table.segments):
             parts.insert(0, f"{counts[TrialState.COMPLETE]} to the end")
-        parts.append("no best yet" if best is None else f"best {self._study.table.values[best]:.5g}")
+        if self._study.table.objectives.count > 1:
+            parts.append(f"front of {len(self._study.best_trials)}")
+        else:
+            parts.append("no best yet" if best is None else f"best {self._study.table.values[best]:.5g}")
         drawn = self._bar.format_dict
         if drawn["n"] > drawn["initial"] and drawn["elapsed"] > 0:
             rate = (drawn["n"] - drawn["initial"]) / drawn["elapsed"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,14 +16,17 @@ from fasthpo.errors import NotCopyable, StudyReadOnly
 from fasthpo.space.parameter import Value
 from fasthpo.storage.snapshot_reader import read_snapshot
 from fasthpo.strategies.multi_fidelity import MultiFidelity
-from fasthpo.strategies.summary import RungStatistics
+from fasthpo.strategies.summary import RungStatistics, aligned
 from fasthpo.study.reader import StudyReader
 from fasthpo.study.study import Study
 from fasthpo.system.forked import renew_in_forked
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import Trial, TrialSequence, TrialState
-from fasthpo.values import IntArray
+from fasthpo.values import FloatArray, IntArray
+
+_MOST_ROWS = 20  # of the front, as it is printed
+_WIDEST = 118  # characters of such a row
 
 
 class StopReason(StrEnum):
@@ -47,7 +51,7 @@ class StudyStatistics:
         paused_trials: how many a multi-fidelity strategy has left at a rung below the last.
         success_rate: 100 * completed / finished, in percent; 0 if none has finished.
         pruning_rate: 100 * pruned / finished, in percent; 0 if none has finished.
-        best_value: the best finite value; None if there is none.
+        best_value: the best finite value; None if there is none, or if there are several objectives.
         best_trial_number: the trial that reached it.
         total_duration: seconds that `optimize` has run, over all calls. For the part before a checkpoint was loaded,
             the seconds during which at least one trial was running.
@@ -58,6 +62,8 @@ class StudyStatistics:
         resource_saved: what pruned trials would have cost beyond that, had they gone on: to the end of their rung;
             without a multi-fidelity strategy to as many reports as the completed trials made on average.
         rungs: what has happened at each rung of a multi-fidelity strategy (`RungStatistics`); else empty.
+        front_trials: with several objectives the numbers of the trials on the front; else None.
+        infeasible_trials: how many of the completed trials break a constraint.
     """
 
     total_trials: int
@@ -74,6 +80,8 @@ class StudyStatistics:
     resource_spent: int = 0
     resource_saved: float = 0.0
     rungs: tuple[RungStatistics, ...] = ()
+    front_trials: tuple[int, ...] | None = None
+    infeasible_trials: int = 0
 
     @classmethod
     def of(cls, study: Study, total_duration: float) -> StudyStatistics:
@@ -105,11 +113,15 @@ class StudyStatistics:
             resource_spent=table.segments.spent if len(table.segments) else len(table.reports),
             resource_saved=_saved(table),
             rungs=tuple(strategy.rung_statistics()) if isinstance(strategy, MultiFidelity) else (),
+            front_trials=tuple(table.front.numbers.tolist()) if table.objectives.count > 1 else None,
+            infeasible_trials=int(((table.states == TrialState.COMPLETE) & (table.violations > 0)).sum()),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The statistics in plain values."""
-        return {**asdict(self), "rungs": [rung._asdict() for rung in self.rungs]}
+        """The statistics in plain values; without the front where there is one objective."""
+        found = {**asdict(self), "rungs": [rung._asdict() for rung in self.rungs]}
+        front = found.pop("front_trials")
+        return found if front is None else {**found, "front_trials": list(front)}
 
 
 def _busy(table: TrialTable, numbers: IntArray) -> float:
@@ -208,7 +220,7 @@ def _packed(study: Study) -> tuple[bytes, str | None, bool]:
 
 
 class TuningResult:
-    """What `optimize` returns. `print(result)` shows the best parameters as a table.
+    """What `optimize` returns. `print(result)` shows the best parameters as a table, or the trials on the front.
 
     It can be pickled and deep-copied. What comes of that has the trials as they are then, to be read, and no study.
 
@@ -216,23 +228,34 @@ class TuningResult:
         study_name: the study's name.
         statistics: `StudyStatistics` at the end of the run.
         stop_reason: `StopReason`, what ended the run.
+        objective_metrics: what the objectives are called, one name for each; None if nobody has named them.
     """
 
     def __init__(
-        self, study: Study | SavedTrials, study_name: str, statistics: StudyStatistics, stop_reason: StopReason
+        self,
+        study: Study | SavedTrials,
+        study_name: str,
+        statistics: StudyStatistics,
+        stop_reason: StopReason,
+        objective_metrics: Sequence[str] | None = None,
     ) -> None:
         self._trials = study
         self.study_name = study_name
         self.statistics = statistics
         self.stop_reason = stop_reason
+        self.objective_metrics = objective_metrics
 
     def __copy__(self) -> Self:
-        return type(self)(self._trials, self.study_name, self.statistics, self.stop_reason)
+        return type(self)(self._trials, *self._said)
+
+    @property
+    def _said(self) -> tuple[str, StudyStatistics, StopReason, Sequence[str] | None]:
+        return self.study_name, self.statistics, self.stop_reason, self.objective_metrics
 
     def __reduce__(self) -> tuple[Any, ...]:
         trials = self._trials
         made_of = trials.made_of if isinstance(trials, SavedTrials) else _packed(trials)
-        return _unpacked, (type(self), made_of, self.study_name, self.statistics, self.stop_reason)
+        return _unpacked, (type(self), made_of, *self._said)
 
     @property
     def study(self) -> Study:
@@ -256,8 +279,22 @@ class TuningResult:
 
         Raises:
             NoCompletedTrials: there is none.
+            InvalidValue: there are several objectives; see `best_trials`.
         """
         return self._trials.best_trial
+
+    @property
+    def best_trials(self) -> TrialSequence:
+        """The trials on the front of several objectives; see `Study.best_trials`."""
+        return self._trials.best_trials
+
+    def front(self) -> tuple[IntArray, FloatArray]:
+        """The front as arrays of numbers (f,) and values (f, m); see `Study.front`."""
+        return self._trials.front()
+
+    def hypervolume(self, reference: Any) -> float:
+        """How much the front dominates; see `Study.hypervolume`."""
+        return self._trials.hypervolume(reference)
 
     @property
     def best_value(self) -> float:
@@ -276,16 +313,18 @@ class TuningResult:
 
     def __str__(self) -> str:
         of = self.statistics
+        infeasible = f" ({of.infeasible_trials} of them break a constraint)" if of.infeasible_trials else ""
         lines = [
             f"Study {self.study_name}: {of.total_trials} trials in {of.total_duration:.1f} s "
-            f"({of.completed_trials} complete, {of.pruned_trials} pruned, {of.failed_trials} failed"
+            f"({of.completed_trials} complete{infeasible}, {of.pruned_trials} pruned, {of.failed_trials} failed"
             f"{f', {of.paused_trials} paused' if of.rungs else ''}), ended by {self.stop_reason}"
         ]
         if of.resource_saved or of.rungs:
             saved = f", {of.resource_saved:.0f} saved by pruning" if of.resource_saved else ""
             lines.append(f"Resource spent: {of.resource_spent}{saved}")
-        if self._trials.table.best_number is None:
-            lines.append("No trial has completed with a finite value.")
+        if not len(self._trials.best_trials):
+            kept = " and kept its constraints" if of.infeasible_trials else ""
+            lines.append(f"No trial has completed with a finite value{kept}.")
             if rungs := [rung for rung in of.rungs if rung.best_value is not None]:
                 highest = max(rungs, key=lambda rung: rung.resource)
                 lines.append(
@@ -293,12 +332,47 @@ class TuningResult:
                     "for longer to train it to the end."
                 )
             return "\n".join(lines)
+        if of.front_trials is not None:
+            return "\n".join([*lines, *self._front_as_text()])
         best = self.best_trial
         rows = [("value", _shown(best.value)), *((name, _shown(value)) for name, value in best.params.items())]
         width = max(len(name) for name, _ in rows)
         lines.append(f"Best trial: {best.number}")
         lines += [f"  {name:<{width}}  {value}" for name, value in rows]
         return "\n".join(lines)
+
+    def _front_as_text(self) -> list[str]:
+        """The front, a line a trial, the best of the first objective first; the knee is marked."""
+        table = self._trials.table
+        with self._trials._lock:
+            numbers, losses, knee = table.front.numbers, table.front.losses, table.front.knee()
+        numbers = numbers[np.lexsort((*losses.T[::-1],))]
+        m = table.objectives.count
+        names = list(self.objective_metrics or (f"values_{j}" for j in range(m)))
+        lines = [f"On the front: {len(numbers)} trials, none of which is better than another in every objective"]
+        if len(numbers) > _MOST_ROWS:  # some, evenly spaced, with both ends and the knee
+            some = {int(numbers[i]) for i in np.linspace(0, len(numbers) - 1, _MOST_ROWS - 1).round().astype(int)}
+            numbers = numbers[[number == knee or number in some for number in numbers.tolist()]]
+            lines[0] += f"; {len(numbers)} of them:"
+        trials = [Trial(number, self._trials) for number in numbers.tolist()]
+        columns = [["trial", *(str(trial.number) for trial in trials)]]
+        columns += [
+            [name, *(_shown((trial.objective_values() or ())[j]) for trial in trials)] for j, name in enumerate(names)
+        ]
+        params = [trial.params for trial in trials]
+        left: list[str] = []
+        for name in table.space.names:
+            column = [name, *(_shown(one[name]) if name in one else "-" for one in params)]
+            width = sum(2 + max(map(len, one)) for one in [*columns, column])
+            if width <= _WIDEST and not left:
+                columns.append(column)
+            else:
+                left.append(name)
+        columns.append(["", *("<- knee" if trial.number == knee else "" for trial in trials)])
+        lines += [f"  {line}" for line in aligned([list(row) for row in zip(*columns, strict=True)])]
+        if left:
+            lines.append(f"  Further parameters, see result.best_trials: {', '.join(left)}")
+        return lines
 
     def __repr__(self) -> str:
         shown = f"{len(self._trials)} trials" if isinstance(self._trials, SavedTrials) else repr(self._trials)

@@ -77,8 +77,9 @@ def _shown(strategy: Strategy | None) -> str:
 def _differences(new: Study, loaded: Study) -> list[str]:
     """In what the saved study differs from the new one, in words."""
     found = []
-    if new.direction != loaded.direction:
-        found.append(f"its direction is {loaded.direction!r}, this tuner's {new.direction!r}")
+    if new.directions != loaded.directions:
+        mine, theirs = (one[0] if len(one) == 1 else list(one) for one in (new.directions, loaded.directions))
+        found.append(f"its direction is {theirs!r}, this tuner's {mine!r}")
     if new.space != loaded.space:
         names = dict.fromkeys([*new.space, *loaded.space])
         for name in names:

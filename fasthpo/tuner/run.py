@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 
-from fasthpo.errors import AllTrialsFailed, SpaceExhausted
+from fasthpo.errors import AllTrialsFailed, InvalidValue, SpaceExhausted
 from fasthpo.execution.backends.base import Backend, Ended, FailureKind
 from fasthpo.execution.interrupts import Interrupts, interruption_behind
 from fasthpo.execution.study_server import StudyServer
@@ -18,6 +18,7 @@ from fasthpo.system.log import logger
 from fasthpo.trials.trial import Trial, TrialState
 from fasthpo.tuner.config import TunerConfig
 from fasthpo.tuner.results import StopReason
+from fasthpo.values import FloatArray
 
 _WAIT = 0.5  # seconds that a backend is waited for at a time: on Windows, Ctrl-C is not noticed meanwhile
 _MOST_KINDS = 10  # of failures, that are named when all trials have failed
@@ -185,8 +186,7 @@ class Run:
         self._nothing = None
         if self._is_running(trial.number) and self._is_tried_again(trial, ended):
             return
-        best = self._study.table.best_number
-        best_value = None if best is None else float(self._study.table.values[best])
+        before = self._study.table.front.losses
         state = self._tell(ended)
         self._count_in_a_row(trial, state)
         self._interrupts.allow()
@@ -198,7 +198,7 @@ class Run:
             elif state == TrialState.PAUSED:
                 self._notify("on_trial_paused", trial)
             else:
-                self._notify_complete(trial, best_value)
+                self._notify_complete(trial, before)
         finally:
             self._interrupts.hold()
 
@@ -222,7 +222,11 @@ class Run:
             if self._is_hopeless():  # else the exception would keep alive what the objective had in its frames
                 self._last_failure = (ended.error, ended.cause)
         else:
-            state = study.tell(trial, ended.value, metrics=ended.metrics)
+            try:
+                state = study.tell(trial, ended.value, metrics=ended.metrics, constraints=ended.constraints)
+            except InvalidValue as error:  # the constraints are others than those of the trials before
+                self._last_failure = (str(error), error)
+                state = study.tell(trial, state=TrialState.FAILED, metrics=ended.metrics, error=str(error))
         del self._running[ended.number]
         self._failures.pop(ended.number, None)
         return state
@@ -237,12 +241,14 @@ class Run:
                 self._failures_in_a_row, headline(trial.error or ""),
             )  # fmt: skip
 
-    def _notify_complete(self, trial: Trial, best_before: float | None) -> None:
-        table = self._study.table
-        if table.best_number == trial.number:
-            improvement = math.inf if best_before is None else abs(float(table.values[trial.number]) - best_before)
-            if improvement > 0:  # of equal values the lower number is best, which a resumed trial may have
-                self._notify("on_new_best", trial, improvement)
+    def _notify_complete(self, trial: Trial, before: FloatArray) -> None:
+        """Call the hooks of a trial that has completed; `before` are the losses (f, m) of the front, or of the best."""
+        front = self._study.table.front
+        own = front.losses[front.numbers == trial.number]
+        # of equal values the lower number is best, which a resumed trial may have
+        if len(own) and not (before == own).all(axis=1).any():
+            is_known = len(before) > 0 and before.shape[1] == 1
+            self._notify("on_new_best", trial, abs(float(own[0, 0] - before[0, 0])) if is_known else math.inf)
         self._notify("on_trial_complete", trial)
 
     def _is_tried_again(self, trial: Trial, ended: Ended) -> bool:

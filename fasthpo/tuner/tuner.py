@@ -13,7 +13,7 @@ from typing import Any, Self
 from fasthpo.errors import InvalidValue, TrialStateError
 from fasthpo.execution.forks import forks_end
 from fasthpo.execution.interrupts import Interrupts
-from fasthpo.execution.objective import Objective
+from fasthpo.execution.objective import Objective, OutcomeSpec
 from fasthpo.execution.options import Execution
 from fasthpo.execution.study_server import StudyServer
 from fasthpo.samplers.base import Sampler
@@ -89,7 +89,7 @@ class HyperparameterTuner:
             )
         pruner = None if config.pruning is None else config.pruning.make_pruner()
         self._config = config
-        self._study = Study(space, strategy=strategy, direction=config.direction, pruner=pruner)
+        self._study = Study(space, strategy=strategy, directions=config.directions, pruner=pruner)
         self._logging = LoggingCallback()
         self._callbacks: list[HyperparameterCallback] = [self._logging]
         self._stop = threading.Event()
@@ -274,8 +274,9 @@ class HyperparameterTuner:
         forkserver. Workers of Ray, Dask and MPI belong to these: there a trial ends at its next report.
 
         Args:
-            objective: called with a `Trial`, which is also a mapping of its parameters. Returns a number, a mapping
-                of metrics (`config.objective_metric` names the objective), or a `TrialResult`.
+            objective: called with a `Trial`, which is also a mapping of its parameters. Returns a number (with several
+                objectives a list of numbers), a mapping of metrics (`config.objective_metric` names the objective or
+                the objectives), or a `TrialResult`.
             workers: how many trials run at the same time; by default 1, or as many as there are slots on GPUs, or as an
                 executor or a Ray cluster has room for.
             devices: binds each worker to a device, which is the only one that it sees: "auto" for all GPUs, "cpu",
@@ -381,18 +382,19 @@ class HyperparameterTuner:
             finally:
                 del failure  # it refers to this frame
         assert reason is not None
-        return TuningResult(self._study, config.study_name, statistics, reason)
+        return TuningResult(self._study, config.study_name, statistics, reason, config.objective_metrics)
 
     def _run_trials(
         self, objective: Objective, execution: Execution, interrupts: Interrupts, progress: Progress
     ) -> StopReason:
         server = StudyServer(self._study, self.stop)
-        metric = self._config.objective_metric
-        with execution.make_backend(objective, metric, server, interrupts) as made:
+        config = self._config
+        spec = OutcomeSpec(config.objective_metrics, len(config.directions), config.limits)
+        with execution.make_backend(objective, spec, server, interrupts) as made:
             if not made.breaks_off:
                 interrupts.count_first(2, made.wake)
             run = Run(
-                self._study, self._config, made, server, execution.retries, self._notify, interrupts,
+                self._study, config, made, server, execution.retries, self._notify, interrupts,
                 self._stop.is_set, progress.update, self._left,
             )  # fmt: skip
             return run.to_the_end()
@@ -434,7 +436,7 @@ class HyperparameterTuner:
         Raises:
             TrialStateError: this tuner has trials already, or is running.
             FileNotFoundError: there is no study.
-            CorruptCheckpoint: the file is damaged, or its search space or direction differs from this tuner's.
+            CorruptCheckpoint: the file is damaged, or its search space or directions differ from this tuner's.
             InvalidSearchSpace: with `widen`, a trial does not lie in this tuner's search space.
         """
         if self._busy.locked():

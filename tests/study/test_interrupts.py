@@ -24,8 +24,18 @@ from fasthpo import Study, TrialState
 from fasthpo.study.state import CHANGING
 from tests.support.attack_interrupts import CALLS as ALL_CALLS
 from tests.support.attack_interrupts import HANDLERS, KINDS, Case
-from tests.support.interrupting import CALLS, Interrupted, broken_off, counted, finish, handled, prepared_report, traced
-from tests.support.studies import content, load, make, run
+from tests.support.interrupting import (
+    CALLS,
+    CALLS_WITH_VECTORS,
+    Interrupted,
+    broken_off,
+    counted,
+    finish,
+    handled,
+    prepared_report,
+    traced,
+)
+from tests.support.studies import VECTORS, content, load, make, make_vectors, run, step_vectors
 
 # an interrupt in a callback of the interpreter's own, such as a weak reference's, goes nowhere
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -109,6 +119,48 @@ def test_what_is_kept_is_what_the_study_has_after_a_call_was_broken_off(
         assert content(load(tmp_path)) == content(study), f"{name} was broken off at step {step}"
     study.close()
     assert content(load(tmp_path)) == content(study)
+
+
+@pytest.mark.parametrize("name", CALLS_WITH_VECTORS)
+@pytest.mark.parametrize("kind", VECTORS)
+@pytest.mark.parametrize("has_told", [False, True])
+def test_a_call_with_vectors_that_is_broken_off_was_done_wholly_or_not_at_all(
+    kind: str, name: str, has_told: bool
+) -> None:
+    prepare, call = CALLS_WITH_VECTORS[name]
+    study, twin = (make_vectors(kind) for _ in range(2))
+    for one in (study, twin):
+        if has_told:  # else these are the first constraints
+            step_vectors(one, 3)
+        for _ in range(3):
+            finish_one(one)
+    given = prepare(twin)
+    steps = counted(lambda: call(twin, given))
+    for step in range(1, steps, max(1, steps // _MOST)):
+        study, twin = (make_vectors(kind) for _ in range(2))
+        for one in (study, twin):
+            if has_told:
+                step_vectors(one, 3)
+            for _ in range(3):
+                finish_one(one)
+        given = prepare(study)
+        prepare(twin)
+        before = content(study)
+        assert before == content(twin)
+        was_broken_off = broken_off(lambda given=given, study=study: call(study, given), step)
+        after = content(study)
+        if after != before or not was_broken_off:
+            call(twin, given)
+        assert after == content(twin), f"{name} was broken off at step {step}"
+        for one in (study, twin):
+            step_vectors(one, 0)
+        assert content(study) == content(twin), f"{name} was broken off at step {step}"
+
+
+def finish_one(study: Study) -> None:
+    """A trial without constraints."""
+    study.ask()
+    finish(study)
 
 
 @pytest.mark.parametrize("call", ["sync", "compact", "close"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import fasthpo
 from fasthpo.storage import directory_store
-from tests.support.studies import content, make, run
+from tests.support.studies import content, make, make_vectors, run, run_vectors
 
 
 def go_on_for_ever(directory: Path, durability: str, connection: Connection) -> None:
@@ -23,6 +23,17 @@ def go_on_for_ever(directory: Path, durability: str, connection: Connection) -> 
     while True:
         run(study, study.ask())
         connection.send(len(study.table.segments))
+
+
+def go_on_with_vectors(directory: Path, kind: str, connection: Connection) -> None:
+    """The same with vectors (`make_vectors`); sends how many trials were told."""
+    directory_store._LEAST = 2000
+    exists = directory.exists()
+    study = fasthpo.Study.load(directory) if exists else make_vectors(kind, storage=directory)
+    connection.send(len(study.table.tell_order))
+    while True:
+        run_vectors(study, study.ask())
+        connection.send(len(study.table.tell_order))
 
 
 def hold_open(directory: Path, connection: Connection) -> None:

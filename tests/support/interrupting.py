@@ -142,10 +142,43 @@ CALLS: dict[str, tuple[Prepare, Call]] = {
 }
 
 
+def _asked(study: Study) -> int:
+    return study.ask().number
+
+
+def _values(study: Study, count: int) -> Any:
+    return [[0.5, 2.0 * i, -1.0][: len(study.directions)] if len(study.directions) > 1 else 0.5 for i in range(count)]
+
+
+_CONSTRAINTS = [[0.5, -1.0], [math.nan, math.nan], [-1.0, -1.0]]
+
+
+def _known_vectors(study: Study, _: None) -> None:
+    points = [study.space.decode(row) for row in study.table.params[:, :3].T]
+    columns = {name: [point.get(name) for point in points] for name in study.space}
+    study.add_trials(columns, _values(study, 3), constraints=_CONSTRAINTS)
+
+
+# calls that tell values and constraints, of studies of several objectives, or of one
+CALLS_WITH_VECTORS: dict[str, tuple[Prepare, Call]] = {
+    "tell": (_asked, lambda study, number: study.tell(number, _values(study, 1)[0], constraints=[1.0, -1.0])),
+    "tell-failed": (_asked, lambda study, number: study.tell(number, state=TrialState.FAILED, constraints=[1.0, 2.0])),
+    "tell_batch": (
+        lambda study: study.ask_batch(3).numbers,
+        lambda study, numbers: study.tell_batch(numbers, _values(study, 3), constraints=_CONSTRAINTS),
+    ),
+    "add_trials": (lambda study: None, _known_vectors),
+    "best_trials": (lambda study: None, lambda study, _: len(study.best_trials)),
+}
+
+
 def finish(study: Study) -> None:
     """No trial runs or waits any more, so that histories stay short."""
     while study.table.counts[TrialState.WAITING]:
         study.ask()
     for number in study.table.running.tolist():
-        study.report(number, 1.0, 5)
-        study.tell(number, number % 7 / 7)
+        if len(study.directions) > 1:
+            study.tell(number, [number % 7 / 7] * len(study.directions))
+        else:
+            study.report(number, 1.0, 5)
+            study.tell(number, number % 7 / 7)

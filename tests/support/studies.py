@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import fasthpo
 from fasthpo import TrialState
 
@@ -76,6 +78,48 @@ def make(sampler: str, pruner: str = "none", strategy: str = "in-full", **option
     return fasthpo.Study(space, pruner=PRUNERS[pruner](), direction="maximize", **options)
 
 
+def make_vectors(kind: str, **options: Any) -> fasthpo.Study:
+    """A new study of several objectives, or of one with constraints; see `run_vectors`."""
+    if kind == "constrained":
+        return make("random", "median", "halving", **options)
+    return fasthpo.Study(
+        SPACE, fasthpo.RandomSampler(seed=5), directions=["minimize", "maximize", "minimize"], **options
+    )
+
+
+VECTORS = ("several", "constrained")
+
+
+def run_vectors(study: fasthpo.Study, trial: fasthpo.Trial) -> None:
+    """A leg of a deterministic objective with vectors: values, constraints of some, failures, NaN and infinities."""
+    x, n, several = trial["x"], trial["n"], len(study.directions) > 1
+    kind = trial.number % 9
+    if not several:
+        trial.report(x, trial.resource)
+    value = math.nan if kind == 4 else -math.inf if kind == 5 else x
+    constraints = None if kind in (0, 3) else [x, n - 50.0]
+    if kind == 7:
+        study.tell(trial, state=TrialState.PRUNED, constraints=constraints)
+    else:
+        study.tell(trial, [value, n, x * n] if several else value, constraints=constraints, metrics={"n": n})
+
+
+def step_vectors(study: fasthpo.Study, i: int) -> None:
+    """The i-th thing that happens to a study with vectors: mostly a trial, sometimes several at once."""
+    m = len(study.directions)
+    rows = np.array([[0.25, 1.0, 2.0], [math.nan, 1.0, 2.0], [0.5, 7.0, 1.0]])[:, :m]
+    constraints = [[0.5, -1.0], [math.nan, math.nan], [-1.0, -1.0]]
+    values = rows if m > 1 else rows[:, 0]
+    if i % 7 == 3:
+        batch = study.ask_batch(3)
+        study.tell_batch(batch.numbers, values, constraints=constraints)
+    elif i % 7 == 5:
+        columns = {"x": [0.1, 0.2, 0.3], "n": [1, 2, 3], "c": [True, 1.5, None], "m": [None] * 3}
+        study.add_trials(columns, values, constraints=constraints if i % 2 else None)
+    else:
+        run_vectors(study, study.ask())
+
+
 def run(study: fasthpo.Study, trial: fasthpo.Trial) -> None:
     """One leg of a deterministic objective with reports, metrics, failures, NaN and infinities."""
     x, n = trial["x"], trial["n"]
@@ -139,6 +183,7 @@ def content(study: fasthpo.Study) -> str:
             [trial.metrics for trial in study.trials],
             {number: leg.reports for number, leg in sorted(t.segments.open.items())},
         ]
+        + [t.constraints.tolist(), t.violations.tolist(), t.front.numbers.tolist()]
         + [list(study._state.history.waiting), study._state.history.next_draw, study.attributes]
     )
 

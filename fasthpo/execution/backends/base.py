@@ -28,22 +28,24 @@ class Ended:
 
     Attributes:
         number: the trial's.
-        value: what the objective returned, if it completed.
+        value: what the objective returned, if it completed; of several objectives one for each.
         metrics: further metrics.
         pruned: why it was pruned; "" if it did not say, None if it was not.
         failure: what made it fail, if it did; `error` then says why.
         cause: the exception behind a failure, if it is at hand.
         shared: whether other trials may have used the same GPU meanwhile.
+        constraints: what it came to of its constraints, if it completed and has any.
     """
 
     number: int
-    value: float | None = None
+    value: float | tuple[float, ...] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     pruned: str | None = None
     failure: FailureKind | None = None
     error: str = ""
     cause: BaseException | None = None
     shared: bool = False
+    constraints: tuple[float, ...] | None = None
 
 
 class Job(NamedTuple):

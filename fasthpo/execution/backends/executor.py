@@ -30,6 +30,7 @@ from fasthpo.execution.following import follow_starter
 from fasthpo.execution.gpu_memory import MemoryCleaner
 from fasthpo.execution.main_module import Source, own_main, remove_files, use_main
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
+from fasthpo.execution.objective import OutcomeSpec
 from fasthpo.execution.pool import Given, Pool, in_a_line, is_local, workers_of
 from fasthpo.execution.study_server import StudyServer
 from fasthpo.execution.unpickling import Unloadable, load
@@ -49,7 +50,7 @@ class Task(NamedTuple):
     key: bytes
     size: int  # bytes of the pickled objective
     objective: bytes | None  # the same, if it is small
-    metric: str | None
+    spec: OutcomeSpec
     limits: Limits
     job: Job
     is_local: bool  # whether it runs in a process that the run's has started
@@ -107,7 +108,7 @@ def run_task(packed: bytes) -> None:
         except Unloadable as error:
             line.request([Says.UNLOADABLE, str(error)])
             return
-        ended = _in_own_process(task, objective, line) if task.limits else work(objective, job, line, task.metric)
+        ended = _in_own_process(task, objective, line) if task.limits else work(objective, job, line, task.spec)
     line.request([Says.DONE, pack_ended(ended)])
     if not task.limits:
         _tidier.tidy()
@@ -149,7 +150,7 @@ class _Relay:
 
 def _in_own_process(task: Task, objective: bytes, line: ConnectionChannel) -> Ended:
     """As `work`, in a process that can be ended."""
-    pool = Processes(objective, task.metric, _Relay(line), [Slot()], task.limits)
+    pool = Processes(objective, task.spec, _Relay(line), [Slot()], task.limits)
     with pool:
         pool.submit_job(task.job)
         while not (ended := pool.wait(_LOOK)):
@@ -180,7 +181,7 @@ class Tasks(Backend):
 
     Args:
         objective: pickled by cloudpickle.
-        metric: which entry of a mapping is the objective's value.
+        spec: what is to be made of that which the objective returns.
         server: the study's.
         executor: stays the caller's, and is not shut down; or a function without arguments that makes one, which is
             replaced when it breaks.
@@ -191,7 +192,7 @@ class Tasks(Backend):
     def __init__(
         self,
         objective: bytes,
-        metric: str | None,
+        spec: OutcomeSpec,
         server: StudyServer,
         executor: Given,
         workers: int | None,
@@ -214,7 +215,7 @@ class Tasks(Backend):
             self._board.key,
             len(objective),
             objective if len(objective) <= _SMALL else None,
-            metric,
+            spec,
             limits,
             Job(0, 0, {}, None, 0),
             self._local,

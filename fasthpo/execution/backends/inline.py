@@ -11,7 +11,7 @@ from fasthpo.execution.backends.base import Backend, Ended
 from fasthpo.execution.gpu_memory import free_gpu_memory
 from fasthpo.execution.initializing import Initializer
 from fasthpo.execution.interrupts import Interrupts, interruption_behind
-from fasthpo.execution.objective import Objective
+from fasthpo.execution.objective import Objective, OutcomeSpec
 from fasthpo.execution.study_server import StudyServer
 from fasthpo.trials.trial import Trial
 
@@ -22,7 +22,7 @@ class Inline(Backend):
 
     Args:
         objective: what to call.
-        metric: which entry of a mapping is the objective's value.
+        spec: what is to be made of that which the objective returns.
         server: the study's.
         interrupts: says when Ctrl-C may be raised.
         initializer: called before the first trial.
@@ -33,13 +33,13 @@ class Inline(Backend):
     def __init__(
         self,
         objective: Objective,
-        metric: str | None,
+        spec: OutcomeSpec,
         server: StudyServer,
         interrupts: Interrupts,
         initializer: Initializer | None = None,
     ) -> None:
         self._objective = objective
-        self._metric = metric
+        self._spec = spec
         self._server = server
         self._interrupts = interrupts
         self._initializer = initializer
@@ -68,7 +68,7 @@ class Inline(Backend):
         try:
             self._interrupts.allow()
             # in no variable, as this frame is one of those that a failed trial's exception keeps alive
-            return [_unless_interrupted(run_attempt(self._objective, self._waiting.popleft(), self._metric), handled)]
+            return [_unless_interrupted(run_attempt(self._objective, self._waiting.popleft(), self._spec), handled)]
         finally:
             self._interrupts.hold()
 

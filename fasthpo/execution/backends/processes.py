@@ -21,6 +21,7 @@ from fasthpo.execution.following import Watchdog
 from fasthpo.execution.limits import LimitWatcher, Worker
 from fasthpo.execution.main_module import remove_files
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, outline, unpack_ended
+from fasthpo.execution.objective import OutcomeSpec
 from fasthpo.execution.worker_main import Order
 from fasthpo.execution.worker_process import WorkerProcess
 from fasthpo.trials.trial import Trial
@@ -46,17 +47,17 @@ class Processes(Backend):
 
     Args:
         objective: pickled by cloudpickle.
-        metric: which entry of a mapping is the objective's value.
+        spec: what is to be made of that which the objective returns.
         server: takes the trials' messages.
         slots: where workers run, one each.
         limits: what a trial may take.
     """
 
     def __init__(
-        self, objective: bytes, metric: str | None, server: TakesMessages, slots: Sequence[Slot], limits: Limits
+        self, objective: bytes, spec: OutcomeSpec, server: TakesMessages, slots: Sequence[Slot], limits: Limits
     ) -> None:
         self._objective = objective
-        self._metric = metric
+        self._spec = spec
         self._server = server
         self._slots = slots
         self._watch = LimitWatcher(limits)
@@ -148,7 +149,7 @@ class Processes(Backend):
             self._board.port,
             self._board.key,
             worker.name,
-            self._metric,
+            self._spec,
             len(self._objective),
             authentication,
             os.getpid(),

@@ -27,6 +27,7 @@ from fasthpo.execution.gpu_memory import MemoryCleaner
 from fasthpo.execution.limits import over_memory
 from fasthpo.execution.main_module import Source, own_main, remove_files, use_main
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
+from fasthpo.execution.objective import OutcomeSpec
 from fasthpo.execution.remote_trial import read_reply
 from fasthpo.execution.study_server import StudyServer
 from fasthpo.execution.unpickling import Unloadable, load
@@ -81,7 +82,7 @@ class Order(NamedTuple):
 
     mailbox: Any
     objective: bytes
-    metric: str | None
+    spec: OutcomeSpec
     limits: Limits
 
 
@@ -169,7 +170,7 @@ def _run(run: bytes, reference: Any, job: Job) -> Message:
     if order.limits.bytes is not None:
         threading.Thread(target=_watch_memory, args=(order, job, over), daemon=True).start()
     try:
-        ended = work(_loaded.objective, job, line, order.metric)
+        ended = work(_loaded.objective, job, line, order.spec)
         line.flush()
     finally:
         over.set()
@@ -200,7 +201,7 @@ class RayTasks(Backend):
 
     Args:
         objective: pickled by cloudpickle.
-        metric: which entry of a mapping is the objective's value.
+        spec: what is to be made of that which the objective returns.
         server: the study's.
         workers: how many tasks Ray is given at the same time; None for as many as fit into the cluster.
         needs: what a trial needs, by Ray's names: "CPU", "GPU", "memory" in bytes, or the cluster's own.
@@ -213,7 +214,7 @@ class RayTasks(Backend):
     def __init__(
         self,
         objective: bytes,
-        metric: str | None,
+        spec: OutcomeSpec,
         server: StudyServer,
         workers: int | None,
         needs: Mapping[str, float],
@@ -245,7 +246,7 @@ class RayTasks(Backend):
             )
             self._mailbox = actor.remote()
             self._run = secrets.token_bytes(16)
-            self._order = ray.put(Order(self._mailbox, objective, metric, limits))
+            self._order = ray.put(Order(self._mailbox, objective, spec, limits))
             self._task = ray.remote(run_task).options(max_retries=0, **_options(self._needs))
             self._mail = self._mailbox.collect.remote([])
         except BaseException:

@@ -14,7 +14,7 @@ from fasthpo.execution.backends.base import Backend, Ended
 from fasthpo.execution.exclusive_queue import ExclusiveQueue
 from fasthpo.execution.gpu_memory import free_gpu_memory
 from fasthpo.execution.initializing import Initializer
-from fasthpo.execution.objective import Objective
+from fasthpo.execution.objective import Objective, OutcomeSpec
 from fasthpo.execution.study_server import StudyServer
 from fasthpo.trials.trial import Trial
 
@@ -34,7 +34,7 @@ class Threads(Backend):
 
     Args:
         objective: what to call.
-        metric: which entry of a mapping is the objective's value.
+        spec: what is to be made of that which the objective returns.
         server: the study's.
         workers: how many threads.
         initializer: called in each of them.
@@ -43,13 +43,13 @@ class Threads(Backend):
     def __init__(
         self,
         objective: Objective,
-        metric: str | None,
+        spec: OutcomeSpec,
         server: StudyServer,
         workers: int,
         initializer: Initializer | None = None,
     ) -> None:
         self._objective = objective
-        self._metric = metric
+        self._spec = spec
         self._server = server
         self._workers = workers
         self._initializer = initializer
@@ -88,7 +88,7 @@ class Threads(Backend):
         while (attempt := self._jobs.get()) is not None:
             trial, shared = attempt
             try:
-                ended = run_attempt(self._objective, trial, self._metric)
+                ended = run_attempt(self._objective, trial, self._spec)
             except BaseException as raised:  # whatever it is, it ends the trial, not the thread
                 ended = failed(trial.number, raised)
             self._done.put(replace(ended, shared=shared))

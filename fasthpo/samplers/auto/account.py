@@ -32,7 +32,8 @@ def account(table: TrialTable, arms: list[Arm]) -> str:
         return lines[0]
     order = table.tell_order
     losses = table.objectives.losses(table.values[order])
-    losses = np.where(np.isfinite(losses) & (table.states[order] == TrialState.COMPLETE), losses, np.inf)
+    counts = np.isfinite(losses) & (table.states[order] == TrialState.COMPLETE) & ~(table.violations[order] > 0)
+    losses = np.where(counts, losses, np.inf)
     before = np.concatenate([[np.inf], np.minimum.accumulate(losses)[:-1]]) if len(order) else losses
     improvements = order[losses < before]
     of = np.array([arm.value for arm in arms])

@@ -55,6 +55,7 @@ class Columns:
         study: whose trials.
 
     Attributes:
+        values: the names of the objectives' columns.
         all: every column.
         usual: those that a table shows if nobody says which.
         by_name: the columns by each name that they can be called by.
@@ -63,12 +64,15 @@ class Columns:
     def __init__(self, study: StudyReader) -> None:
         self.study = study
         self.table = study.table
+        several = self.table.objectives.count
+        self.values = ["value"] if several == 1 else [f"values_{j}" for j in range(several)]
         own = {column.name: column for column in self._own()}
         self.params = [self._parameter(name, parameter) for name, parameter in self.table.space.items()]
         full = [*self.params, *(self._metric(name) for name in self.table.metrics.names)]
         self.by_name = {**{c.name.partition(".")[2]: c for c in reversed(full)}, **{c.name: c for c in full}, **own}
         self.all = [*own.values(), *full]
-        self.usual = [own[name] for name in ("number", "state", "value", "duration", "resource") if name in own]
+        usual = ("number", "state", *self.values, "violation", "duration", "resource")
+        self.usual = [own[name] for name in usual if name in own]
         self.usual += self.params
 
     def named(self, names: Iterable[str]) -> list[Column]:
@@ -141,7 +145,10 @@ class Columns:
             Wrong: there is no such column, or it has texts.
         """
         if by == BEST and BEST not in self.by_name:
+            if len(self.values) > 1:
+                raise Wrong(f"of several objectives no trial is the best: sort by {' or '.join(self.values)}")
             counts = (self.table.states == TrialState.COMPLETE) & np.isfinite(self.table.values)
+            counts &= ~(self.table.violations > 0)
             keys = np.where(counts, self.table.objectives.losses(self.table.values), np.nan)[numbers]
         else:
             column = self._one(by)
@@ -161,7 +168,12 @@ class Columns:
         yield Column(
             "state", lambda: states.astype(float), lambda i: names[states[i]], lambda i: names[states[i]], _read_state
         )
-        yield _numeric("value", lambda: table.values)
+        for name, values in zip(self.values, table.values.reshape(len(table), len(self.values)).T, strict=True):
+            yield _numeric(name, lambda values=values: values)  # type: ignore[misc]
+        for j in range(table.constraints.shape[1]):
+            yield _numeric(f"constraints_{j}", lambda j=j: table.constraints[:, j])  # type: ignore[misc]
+        if table.has_constraints:
+            yield _numeric("violation", lambda: table.violations)
         yield _numeric("duration", lambda: _durations(table), lambda i: table.times(i)[2])
         for name, column in (("start", table.starts), ("end", table.ends)):
             times = _numeric(name, lambda column=column: column)  # type: ignore[misc]

@@ -49,9 +49,11 @@ def picture(looked: Looked, moment: Moment, width: int) -> RenderableType:
         best.append(f"  trial {moment.best['number']}  ", style="dim")
         best.append(best_so_far(table, max(10, width - 50)), style="green")
         parts += [best, _parameters(looked, moment)]
+    if moment.front is not None:
+        parts.append(Text(f"{moment.front} trials on the front", style="bold"))
     parts.append(_latest(table))
     state = "running" if moment.is_open else "no process has it open"
-    title = Text(f"{printable(looked.name)} ({table.direction})")
+    title = Text(f"{printable(looked.name)} ({', '.join(table.directions)})")
     return Panel(Group(*parts), title=title, subtitle=Text(f"{moment.clock}, {state}"), padding=(0, 1))
 
 
@@ -90,8 +92,9 @@ def _latest(table: TrialTable) -> Table:
     for number in table.tell_order[-_LATEST:][::-1].tolist():
         state = table.state(number).name
         error = shorter(printable(headline(table.error(number) or "")), 60)
+        values = np.atleast_1d(table.values[number]).tolist()
         listed.add_row(
-            str(number), Text(state.lower(), style=_COLOURS[state]), Text(shown(float(table.values[number]))),
+            str(number), Text(state.lower(), style=_COLOURS[state]), Text(", ".join(map(shown, values))),
             Text(duration(table.times(number)[2])), Text(error, style="dim"),
         )  # fmt: skip
     return listed

@@ -24,7 +24,8 @@ class Moment(NamedTuple):
         clock: the time of day.
         trials: how many there are.
         counts: by state.
-        best: see `best_record`.
+        best: see `best_record`; None for several objectives.
+        front: how many trials are on the front of several objectives; None for one.
         rate: trials that have ended a second, over the last ten; None at first.
         is_open: whether a process writes the study.
     """
@@ -33,6 +34,7 @@ class Moment(NamedTuple):
     trials: int
     counts: dict[str, int]
     best: dict[str, Any] | None
+    front: int | None
     rate: float | None
     is_open: bool
 
@@ -66,7 +68,8 @@ def follow(looked: Looked, interval: float, seconds: float | None) -> Iterator[M
             datetime.now().astimezone().strftime("%H:%M:%S"),
             len(table),
             {state.name: count for state, count in table.counts.items() if count},
-            best_record(study),
+            best_record(study) if len(study.directions) == 1 else None,
+            len(study.best_trials) if len(study.directions) > 1 else None,
             (after - before) / (last - first) if last > first else None,
             is_open,
         )
@@ -83,7 +86,10 @@ def line(moment: Moment) -> str:
     """A moment in a line, without the time of day."""
     parts = [f"{moment.trials} trials", *(f"{count} {name.lower()}" for name, count in moment.counts.items())]
     best = moment.best
-    parts.append("no best yet" if best is None else f"best {shown(best['value'])} (trial {best['number']})")
+    if moment.front is not None:
+        parts.append(f"{moment.front} on the front")
+    else:
+        parts.append("no best yet" if best is None else f"best {shown(best['value'])} (trial {best['number']})")
     if moment.rate:
         parts.append(f"{moment.rate:.3g}/s" if moment.rate >= 1 else f"{1 / moment.rate:.3g} s each")
     parts += [] if moment.is_open else ["no process has it open"]

@@ -58,14 +58,8 @@ def look_at(given: Path) -> Looked:
         OSError: a file can't be read.
     """
     path = given_path("STUDY", given)
-    # how a study is searched does not matter, but for the strategy, which knows its rungs
-    parts: dict[str, Any] = {"sampler": RandomSampler(seed=0), "pruner": _Unheard()}
     try:
-        try:
-            study = Study.load(path, read_only=True, **parts)
-        except InvalidValue:  # a strategy of the user's own
-            parts = {"strategy": Strategy(RandomSampler(seed=0)), "pruner": _Unheard()}
-            study = Study.load(path, read_only=True, **parts)
+        study = _loaded(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}{_hint(path)}") from None
     except CorruptCheckpoint as error:
@@ -73,6 +67,27 @@ def look_at(given: Path) -> Looked:
     assert study._loaded is not None
     path = path.parent if not path.is_dir() and study._loaded.directory is not None else path
     return Looked(study, study_name(path), path, json.loads(study._loaded.replayer.definition))
+
+
+def _loaded(path: Path) -> Study:
+    """The study with parts that take up nothing: how it is searched does not matter here.
+
+    Only its strategy does, which knows its rungs, unless that is one of the user's own. Under several objectives there
+    is no pruner, and none may be given.
+    """
+    sampler = RandomSampler(seed=0)
+    choices: list[dict[str, Any]] = [
+        {"sampler": sampler, "pruner": _Unheard()},
+        {"sampler": sampler},
+        {"strategy": Strategy(sampler), "pruner": _Unheard()},
+        {"strategy": Strategy(sampler)},
+    ]
+    for parts in choices[:-1]:
+        try:
+            return Study.load(path, read_only=True, **parts)
+        except InvalidValue:
+            continue
+    return Study.load(path, read_only=True, **choices[-1])
 
 
 def study_name(path: Path) -> str:

@@ -8,11 +8,13 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import numpy as np
+
 from fasthpo import __version__
 from fasthpo.analysis.failed import failures
 from fasthpo.analysis.progress import gains
-from fasthpo.analysis.trial_data import directions_of, study_title
-from fasthpo.report.pictures import pictures_of
+from fasthpo.analysis.trial_data import study_title
+from fasthpo.report.pictures import pictures_of, value_names
 from fasthpo.report.rows import trial_rows
 from fasthpo.space.parameter import Parameter
 from fasthpo.study.study import Study
@@ -20,6 +22,7 @@ from fasthpo.trials.trial import TrialState
 from fasthpo.tuner.results import StudyStatistics, busy_seconds
 
 _MOST_GROUPS = 50  # of failures
+_MOST_ON_FRONT = 200  # rows of its table
 _LONGEST_ERROR = 8_000  # characters
 _LONGEST_TEXT = 2_000  # of an attribute, or of a parameter's choices
 _PACKAGES = ("numpy", "numba", "scipy", "torch")
@@ -37,9 +40,10 @@ def report_content(study: Study, name: str | None = None) -> dict[str, Any]:
             "about": _about(study),
             "version": __version__,
             "tiles": _tiles(statistics, study),
-            "gains": str(gains(study)) if study.table.best_number is not None else "",
+            "gains": str(gains(study)) if len(study.directions) == 1 and len(study.best_trials) else "",
             "best": _best(study),
-            "nothing": "No trial has completed with a finite value yet.",
+            "front": _front(study),
+            "nothing": _nothing(study),
             "trials": trial_rows(study, pictures),
             "pictures": pictures,
             "failures": _failures(study),
@@ -49,8 +53,14 @@ def report_content(study: Study, name: str | None = None) -> dict[str, Any]:
 
 
 def _about(study: Study) -> str:
-    goal = " and ".join({"minimize": "smallest", "maximize": "largest"}[one] for one in directions_of(study))
-    return f"{len(study):,} trials in search of the {goal} value, over {len(study.space)} parameters"
+    goals = [{"minimize": "smallest", "maximize": "largest"}[one] for one in study.directions]
+    goal = f"{goals[0]} value" if len(goals) == 1 else f"{', '.join(goals[:-1])} and {goals[-1]} values"
+    return f"{len(study):,} trials in search of the {goal}, over {len(study.space)} parameters"
+
+
+def _nothing(study: Study) -> str:
+    kept = " and kept its constraints" if study.table.has_constraints else ""
+    return f"No trial has completed with a finite value{kept} yet."
 
 
 def _tiles(statistics: StudyStatistics, study: Study) -> list[tuple[str, str, str | None]]:
@@ -59,10 +69,14 @@ def _tiles(statistics: StudyStatistics, study: Study) -> list[tuple[str, str, st
     tiles: list[tuple[str, str, str | None]] = []
     if statistics.best_value is not None:
         tiles.append(("best value", f"{statistics.best_value:.6g}", None))
+    if statistics.front_trials is not None:
+        tiles.append(("on the front", f"{len(statistics.front_trials):,}", None))
     tiles.append(("trials", f"{len(table):,}", None))
     for state, count in table.counts.items():
         if count or state in _SHOWN_ALWAYS:
             tiles.append((state.name.lower(), f"{count:,}", state.name.lower()))
+    if table.has_constraints:
+        tiles.append(("infeasible", f"{statistics.infeasible_trials:,}", None))
     if statistics.average_trial_duration is not None:
         tiles.append(("busy", _duration(statistics.total_duration), None))
         tiles.append(("average trial", _duration(statistics.average_trial_duration), None))
@@ -85,12 +99,26 @@ def _duration(seconds: float) -> str:
 
 
 def _best(study: Study) -> list[dict[str, Any]]:
-    if study.table.best_number is None:
+    if len(study.directions) > 1 or not len(study.best_trials):
         return []
     trial = study.best_trial
     pairs = [("value", repr(trial.value)), *((name, _text(value)) for name, value in trial.params.items())]
     pairs += [(f"metric {name}", f"{value:.6g}") for name, value in trial.metrics.items()]
     return [{"number": trial.number, "title": f"Best trial: {trial.number}", "pairs": pairs}]
+
+
+def _front(study: Study) -> dict[str, Any] | None:
+    """The trials on the front of several objectives, in the order of the first of them."""
+    if len(study.directions) == 1:
+        return None
+    numbers, values = study.front()
+    order = np.argsort(values[:, 0], kind="stable")[:_MOST_ON_FRONT]
+    note = f"{len(numbers):,} trials, none of which is better than another in every objective"
+    return {
+        "note": note if len(order) == len(numbers) else f"{note}; {len(order)} of them are here",
+        "head": [f"{name} ({way})" for name, way in zip(value_names(study), study.directions, strict=True)],
+        "rows": [[int(numbers[i]), *values[i].tolist()] for i in order],
+    }
 
 
 def _text(value: object, most: int = _LONGEST_TEXT) -> str:
@@ -99,9 +127,9 @@ def _text(value: object, most: int = _LONGEST_TEXT) -> str:
 
 
 def _failures(study: Study) -> dict[str, Any]:
-    found = failures(study)
-    rest = sum(group.count for group in found[_MOST_GROUPS:])
-    count = sum(group.count for group in found)
+    found = [group._asdict() for group in failures(study)]
+    rest = sum(group["trials"] for group in found[_MOST_GROUPS:])
+    count = sum(group["trials"] for group in found)
     note = f"{count} trials failed, for {len(found)} reasons; errors that differ in numbers only are one."
     if rest:
         note += f" The {_MOST_GROUPS} most frequent are here; {rest} trials failed for others."
@@ -109,16 +137,20 @@ def _failures(study: Study) -> dict[str, Any]:
         "note": note,
         "groups": [
             {
-                "count": group.count,
-                "reason": group.reason,
-                "words": (f"Trial {group.first}" if group.count == 1 else f"Trials {group.first} to {group.last}")
-                + ("; what they ran on was to blame" if group.infrastructure else "")
-                + ("" if group.count == 1 else "; the last one's error:"),
-                "error": _middle_out(group.error),
+                "count": group["trials"],
+                "reason": group["reason"],
+                "words": _words(**group),
+                "error": _middle_out(group["error"]),
             }
             for group in found[:_MOST_GROUPS]
         ],
     }
+
+
+def _words(trials: int, first: int, last: int, infrastructure: bool, **_: Any) -> str:
+    which = f"Trial {first}" if trials == 1 else f"Trials {first} to {last}"
+    blame = "; what it ran on was to blame" if infrastructure else ""
+    return f"{which}{blame}" if trials == 1 else f"{which}{blame}; the last one's error:"
 
 
 def _middle_out(error: str) -> str:
@@ -143,7 +175,7 @@ def _parameter(name: str, parameter: Parameter) -> tuple[str, str, str, str]:
 def _configuration(study: Study) -> list[tuple[str, list[tuple[str, str]]]]:
     """Titles and pairs: what the study is made of, what was noted down, and what made the page."""
     parts = study_definition(study)
-    made = [("direction", parts["direction"])]
+    made = [("directions" if "directions" in parts else "direction", ", ".join(study.directions))]
     for what in ("sampler", "pruner", "strategy"):
         part = parts[what]
         if part is None:

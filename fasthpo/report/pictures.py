@@ -11,36 +11,52 @@ from fasthpo import analysis
 from fasthpo.analysis.clouds import Cloud
 from fasthpo.analysis.parameters import Slices
 from fasthpo.analysis.scales import Scale
-from fasthpo.errors import NoCompletedTrials
 from fasthpo.strategies.multi_fidelity import MultiFidelity
 from fasthpo.study.study import Study
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray
 
 _DIGITS = 5  # of what is drawn; the table has all
-_MOST_TOGETHER = 4  # parameters of which two each are shown together
-_PANELS_WITH_POINTS = 400  # points of a panel in which single ones can be told apart
+_MOST_OBJECTIVES = 3  # that have pictures of their own
+_MOST_TOGETHER = {1: 4}  # parameters of which two each are shown together, by how many objectives there are; else 3
 
 
-def pictures_of(study: Study) -> dict[str, dict[str, Any]]:
-    """All pictures that a study has something for, by name; empty ones are left out."""
+def value_names(study: Study) -> list[str]:
+    """What the columns of the objectives' values are called."""
+    several = len(study.directions)
+    return ["value"] if several == 1 else [f"values_{k}" for k in range(several)]
+
+
+def pictures_of(study: Study) -> dict[str, Any]:
+    """All pictures that a study has something for, by name; empty ones are left out.
+
+    Returns:
+        "study": those of the study as a whole; "objectives": for each objective its name, its direction, and its own.
+    """
     table = study.table
-    pictures: dict[str, dict[str, Any]] = {}
-    complete = table.counts[TrialState.COMPLETE]
+    names = value_names(study)[:_MOST_OBJECTIVES]
     if not len(table):
-        return pictures
-    pictures["history"] = _history(study)
-    if len(table.reports):
-        pictures["curves"] = _curves(study)
-    if complete >= 2:
-        importances = _importance(study)
-        if importances["methods"]:
-            pictures["importance"] = importances
-            if len(table.space) > 1:
-                pictures["contour"] = _contours(study, importances["methods"][0]["names"])
-        pictures["slices"] = _panels(analysis.slices(study), "value")
-        pictures["parallel"] = _parallel(study)
-        pictures["edf"] = _edf(study)
+        return {"study": {}, "objectives": []}
+    several = len(study.directions)
+    return {
+        "study": _of_the_study(study),
+        "objectives": [
+            {
+                "name": "value" if several == 1 else f"objective {k}",
+                "direction": study.directions[k],
+                "pictures": _of_an_objective(study, k, name),
+            }
+            for k, name in enumerate(names)
+        ],
+    }
+
+
+def _of_the_study(study: Study) -> dict[str, Any]:
+    pictures: dict[str, Any] = {}
+    table = study.table
+    if len(study.directions) > 1 and table.counts[TrialState.COMPLETE]:
+        pictures["front"] = _front(study)
+        pictures["hypervolume"] = _hypervolume(study)
     if isinstance(study.strategy, MultiFidelity):
         pictures["rungs"] = _rungs(study)
     timeline = _timeline(study)
@@ -49,6 +65,22 @@ def pictures_of(study: Study) -> dict[str, dict[str, Any]]:
         durations = _panels(analysis.durations(study), "duration")
         durations["y"]["seconds"] = True
         pictures["durations"] = durations
+    return pictures
+
+
+def _of_an_objective(study: Study, k: int, column: str) -> dict[str, Any]:
+    pictures: dict[str, Any] = {"history": _history(study, k, column)}
+    if len(study.table.reports) and len(study.directions) == 1:
+        pictures["curves"] = _curves(study)
+    if study.table.counts[TrialState.COMPLETE] < 2:
+        return pictures
+    pictures["importance"] = _importance(study, k)
+    if len(study.table.space) > 1:
+        most = _MOST_TOGETHER.get(len(study.directions), 3)
+        pictures["contour"] = _contours(study, k, pictures["importance"]["methods"][0]["names"][:most])
+    pictures["slices"] = _panels(analysis.slices(study, objective=k), column)
+    pictures["parallel"] = _parallel(study, k)
+    pictures["edf"] = _edf(study, k)
     return pictures
 
 
@@ -75,22 +107,23 @@ def _scale(scale: Scale, name: str | None = None) -> dict[str, Any]:
 
 
 def _cloud(cloud: Cloud) -> dict[str, Any]:
-    if cloud.count is None:
-        return {"size": len(cloud), "x": rounded(cloud.x), "y": rounded(cloud.y), "number": cloud.number.tolist()}
-    assert cloud.x_edges is not None and cloud.y_edges is not None and cloud.best is not None
-    row, column = np.nonzero(cloud.count)
-    cells = np.stack([row, column, cloud.count[row, column], cloud.best[row, column]], axis=1).tolist()
+    x, y, number, x_edges, y_edges, count, best = cloud
+    if count is None:
+        return {"size": len(x), "x": rounded(x), "y": rounded(y), "number": number.tolist()}
+    assert best is not None
+    row, column = np.nonzero(count)
+    cells = np.stack([row, column, count[row, column], best[row, column]], axis=1).tolist()
     return {
-        "size": len(cloud), "count": True, "cells": cells, "x": [], "y": [],
-        "xe": rounded(cloud.x_edges), "ye": rounded(cloud.y_edges),
+        "size": int(count.sum()), "count": True, "cells": cells, "x": [], "y": [],
+        "xe": rounded(x_edges), "ye": rounded(y_edges),
     }  # fmt: skip
 
 
-def _history(study: Study) -> dict[str, Any]:
-    found = analysis.history(study)
+def _history(study: Study, k: int, column: str) -> dict[str, Any]:
+    found = analysis.history(study, k)
     best = [[n, value] for n, value in zip(found.best_number.tolist(), rounded(found.best_value), strict=True)]
     return {
-        "column": "value",
+        "column": column,
         "direction": found.direction,
         "x": _scale(found.number_scale),
         "y": _scale(found.value_scale, ""),
@@ -118,25 +151,20 @@ def _curves(study: Study) -> dict[str, Any]:
     }
 
 
-def _importance(study: Study) -> dict[str, Any]:
-    methods = []
-    for method in ("fanova", "ped_anova"):
-        try:
-            found = analysis.importance(study, method)
-        except NoCompletedTrials:
-            continue
-        methods.append(
-            {"method": method, "trials": found.trials, "names": list(found.names), "shares": rounded(found.shares)}
-        )
+def _importance(study: Study, k: int) -> dict[str, Any]:
+    found = [analysis.importance(study, method, k) for method in ("fanova", "ped_anova")]
+    methods = [
+        {"method": one.method, "trials": one.trials, "names": list(one.names), "shares": rounded(one.shares)}
+        for one in found
+    ]
     return {"methods": methods}
 
 
-def _contours(study: Study, names: list[str]) -> dict[str, Any]:
-    """Pairs of the parameters that matter most."""
+def _contours(study: Study, k: int, names: list[str]) -> dict[str, Any]:
+    """Each pair of these parameters."""
     pairs = []
-    direction = study.direction
-    for x, y in combinations(names[:_MOST_TOGETHER], 2):
-        found = analysis.contour(study, x, y)
+    for x, y in combinations(names, 2):
+        found = analysis.contour(study, x, y, k)
         pairs.append(
             {
                 "x": _scale(found.x_scale),
@@ -151,7 +179,7 @@ def _contours(study: Study, names: list[str]) -> dict[str, Any]:
                 "best": None if found.best is None else list(found.best[:2]),
             }
         )
-    return {"direction": direction, "pairs": pairs}
+    return {"direction": study.directions[k], "pairs": pairs}
 
 
 def _panels(found: Slices, column: str) -> dict[str, Any]:
@@ -173,8 +201,8 @@ def _panels(found: Slices, column: str) -> dict[str, Any]:
     }
 
 
-def _parallel(study: Study) -> dict[str, Any]:
-    found = analysis.parallel_coordinates(study)
+def _parallel(study: Study, k: int) -> dict[str, Any]:
+    found = analysis.parallel_coordinates(study, objective=k)
     return {
         "direction": found.direction,
         "trials": found.trials,
@@ -186,10 +214,37 @@ def _parallel(study: Study) -> dict[str, Any]:
     }
 
 
-def _edf(study: Study) -> dict[str, Any]:
-    found = analysis.edf(study)
+def _edf(study: Study, k: int) -> dict[str, Any]:
+    found = analysis.edf(study, k)
     (one,) = found.studies
     return {"x": _scale(found.scale), "value": rounded(one.value), "share": rounded(one.share)}
+
+
+def _front(study: Study) -> dict[str, Any]:
+    found = analysis.pareto_front(study)
+    names = value_names(study)
+    return {
+        "onFront": found.on_front,
+        "infeasible": found.infeasible,
+        "directions": list(found.directions),
+        "number": found.number.tolist(),
+        "values": _rows(found.values.T),
+        "pairs": [
+            {"a": a, "b": b, "x": _scale(found.scales[a]), "y": _scale(found.scales[b]), "xColumn": names[a],
+             "yColumn": names[b], "cloud": _cloud(cloud)}
+            for (a, b), cloud in zip(found.pairs, found.clouds, strict=True)
+        ],
+    }  # fmt: skip
+
+
+def _hypervolume(study: Study) -> dict[str, Any]:
+    found = analysis.hypervolume_history(study)
+    return {
+        "reference": rounded(found.reference),
+        "trials": found.trials,
+        "n": found.number.tolist(),
+        "volume": rounded(found.hypervolume),
+    }
 
 
 def _rungs(study: Study) -> dict[str, Any]:

@@ -653,6 +653,59 @@
         && [STATES[kind].toLowerCase(), STATES[kind].toLowerCase()])));
     },
 
+    front(host, p) {
+      for (const pair of p.pairs) {
+        const broken = p.infeasible ? ` ${p.infeasible} trials break a constraint and can't be on it.` : "";
+        const { body } = figure(host, p.pairs.length > 1 ? `Front: objectives ${pair.a} and ${pair.b}` : "Front",
+          `${p.onFront} trials, none of which is better than another in every objective.${broken}${beyond(pair.x)}`);
+        const clouds = [{ cloud: pair.cloud, name: "complete" }];
+        const spots = (s) => p.number.map((n, i) => [s.X(p.values[pair.a][i]), s.Y(p.values[pair.b][i])]);
+        chart(body, {
+          label: "Front", height: 320, x: pair.x, y: pair.y,
+          draw(s) {
+            paintCloud(pair.cloud, s, s.ink, { colour: colour("complete"), hollow: !pair.cloud.count });
+            const found = spots(s);
+            if (p.pairs.length === 1) line(s.ink, found, colour("mark"), 1.2, [3, 3]);
+            for (const [x, y] of found) {
+              s.ink.fillStyle = colour("mark"); s.ink.strokeStyle = colour("card"); s.ink.lineWidth = 1;
+              s.ink.beginPath(); s.ink.arc(x, y, 4, 0, 2 * Math.PI); s.ink.fill(); s.ink.stroke();
+            }
+          },
+          near(px, py, s) {
+            let hit = null, distance = 12 ** 2;
+            spots(s).forEach(([x, y], i) => {
+              const d = (x - px) ** 2 + (y - py) ** 2;
+              if (d < distance) { distance = d; hit = p.number[i]; }
+            });
+            return hit === null ? nearest(clouds, px, py, s) : { number: hit, lines: trialLines(hit) };
+          },
+          at: (n, s) => {
+            const row = rowOf.get(n);
+            return row === undefined ? null : [s.X(byName.get(pair.xColumn).values[row]), s.Y(byName.get(pair.yColumn).values[row])];
+          },
+        });
+        const way = (k) => p.directions[k] === "maximize" ? "larger" : "smaller";
+        body.append(legend([["on the front", "mark"], ["complete", "complete", pair.cloud.count ? "" : "hollow"],
+          [`across ${way(pair.a)}, up ${way(pair.b)} is better`, "card"]]));
+      }
+    },
+
+    hypervolume(host, p) {
+      const { body } = figure(host, "Hypervolume", `How much of the space that is better than (${p.reference.map(number).join(", ")}) `
+        + "the front dominates.");
+      const high = Math.max(1e-300, ...p.volume);
+      const x = { name: "trial", low: 0, high: Math.max(1, p.trials - 1), whole: true }, y = { name: "", low: 0, high };
+      chart(body, {
+        label: "Hypervolume", height: 320, x, y,
+        draw(s) { line(s.ink, p.n.map((n, i) => [s.X(n), s.Y(p.volume[i])]), colour("best"), 2); },
+        near(px, py, s) {
+          let hit = null, distance = 20;
+          p.n.forEach((n, i) => { const d = Math.abs(s.X(n) - px); if (d < distance) { distance = d; hit = i; } });
+          return hit === null ? null : { lines: [`after trial ${p.n[hit]}: ${number(p.volume[hit])}`] };
+        },
+      });
+    },
+
     rungs(host, p) {
       const { body } = figure(host, "Rungs", `${p.strategy}: ${p.spent} of resource spent, as much as ${number(+p.full.toPrecision(3))} `
         + "trainings to the end.", true);
@@ -837,18 +890,49 @@
       el("button", { onclick: () => choose(best.number) }, `show trial ${best.number}`)), pairs(best.pairs));
     results.append(box);
   }
-  if (!data.best.length) results.append(el("div", { class: "card" }, el("p", {}, data.nothing)));
-  const pictures = Object.entries(data.pictures);
-  const show = (names, host) => { for (const [name, picture] of pictures) if (names.includes(name)) draw[name](host, picture); };
-  show(["importance"], results);
-  if (pictures.some(([name]) => name !== "importance")) {
-    const place = section("pictures", "Pictures");
-    for (const names of [["history"], ["curves", "contour", "edf"], ["slices", "parallel", "rungs", "timeline", "durations"]]) {
+  if (data.front && data.front.rows.length) {
+    const box = el("div", { class: "card" }, el("h3", {}, "On the front"), el("p", { class: "note" }, data.front.note));
+    box.append(el("div", { class: "trials", css: { maxHeight: "330px", overflow: "auto" } }, el("table", {},
+      el("thead", {}, el("tr", {}, ...["trial", ...data.front.head].map((name) => el("th", { css: { padding: "5px 12px" } }, name)))),
+      el("tbody", {}, ...data.front.rows.map((row) => el("tr", { tabindex: "0", onclick: () => choose(row[0]),
+        onkeydown: (event) => { if (event.key === "Enter") choose(row[0]); } },
+        ...row.map((value) => el("td", {}, number(value)))))))));
+    results.append(box);
+  } else if (!data.best.length) results.append(el("div", { class: "card" }, el("p", {}, data.nothing)));
+  const objectives = data.pictures.objectives;
+  function show(pictures, groups, place) {
+    for (const names of groups) {
       const host = el("div", { class: "grid" });
       place.append(host);
-      show(names, host);
+      for (const name of names) if (pictures[name]) draw[name](host, pictures[name]);
       if (!host.children.length) host.remove();
     }
+  }
+  if (objectives.length === 1 && objectives[0].pictures.importance)
+    draw.importance(results, objectives[0].pictures.importance);
+  if (objectives.length) {
+    const place = section("pictures", "Pictures"), own = el("div");
+    show(data.pictures.study, [["front", "hypervolume"]], place);
+    const groups = [["history"], objectives.length > 1 ? ["importance", "contour", "edf"] : ["curves", "contour", "edf"],
+      ["slices", "parallel"]];
+    const first = charts.length;
+    let drawn = 0;
+    const pick = el("select", { "aria-label": "objective", onchange: which }, ...objectives.map((one, k) =>
+      el("option", { value: k }, `${one.name} (${one.direction})`)));
+    function which() { // the charts of the objective before make room for those of this one
+      charts.splice(first, drawn);
+      const later = charts.splice(first);
+      own.replaceChildren();
+      show(objectives[+pick.value].pictures, groups, own);
+      drawn = charts.length - first;
+      charts.push(...later);
+    }
+    if (objectives.length > 1) place.append(el("p", { css: { marginTop: "18px" } }, "Pictures of ", pick));
+    place.append(own);
+    which();
+    const rest = el("div", { css: { marginTop: "14px" } });
+    place.append(rest);
+    show(data.pictures.study, [["rungs", "timeline", "durations"]], rest);
   }
   if (columns[0].values.length) table(section("all", "Trials"));
   if (data.failures.groups.length) {

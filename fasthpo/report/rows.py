@@ -1,4 +1,4 @@
-"""The trials that stand in the page in full: all of a small study; of a large one the best, and those in its pictures."""
+"""The trials that stand in the page in full: all of a small study, of a large one the best and those in pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from fasthpo.analysis.parameters import trial_seconds
 from fasthpo.analysis.scales import label
+from fasthpo.report.pictures import value_names
 from fasthpo.study.study import Study
 from fasthpo.system.headline import headline
 from fasthpo.trials.trial import TrialState
@@ -19,6 +20,7 @@ _MOST_CELLS = 100_000
 _MOST_METRICS = 20  # columns
 _LATEST = 100
 _LONGEST = 160  # characters of an error
+_VALUES_AT = 2  # the first column of values
 _NAMES = [state.name for state in TrialState]
 
 
@@ -39,26 +41,32 @@ def trial_rows(study: Study, pictures: dict[str, Any]) -> dict[str, Any]:
         latest = np.arange(max(0, n - _LATEST), n)
         numbers = np.unique(_first([best, latest, _shown(pictures)], most))
         note = (
-            f"{len(numbers):,} of {n:,} trials are in this page: the {len(best):,} best, the last {len(latest)}, and of "
-            "those in the pictures as many as there is room for. All of them: fasthpo export STUDY --format csv"
+            f"{len(numbers):,} of {n:,} trials are in this page: the {len(best):,} best, the last {len(latest)}, and "
+            "those in the pictures, as far as there is room. All of them: fasthpo export STUDY --format csv"
         )
-    value_column = 2
+    sorts = len(table.directions) == 1 and table.best_number is not None
     return {
         "note": note,
-        "sort": value_column if table.best_number is not None else 0,
-        "down": table.best_number is not None and table.direction == "maximize",
+        "sort": _VALUES_AT if sorts else 0,
+        "down": sorts and table.directions[0] == "maximize",
         "columns": _columns(study, numbers, metrics),
     }
 
 
 def _columns(study: Study, numbers: IntArray, metrics: list[str]) -> list[dict[str, Any]]:
-    table = study.table
+    table, names = study.table, value_names(study)
+    reached = table.values[numbers].reshape(len(numbers), len(names))
     columns = [
         _column("number", "trial", numbers.tolist()),
         _column("state", "state", table.states[numbers].tolist(), _NAMES),
-        _column("value", "value", _plain(table.values[numbers])),
+        *(_column(name, name, _plain(values)) for name, values in zip(names, reached.T, strict=True)),
         {**_column("duration", "duration", _plain(trial_seconds(study, len(table))[numbers])), "seconds": True},
     ]
+    if len(names) > 1:
+        front = np.isin(numbers, study.front()[0])
+        columns.append(_column("front", "on the front", np.where(front, 0, 1).tolist(), ["yes", "no"]))
+    if table.has_constraints:
+        columns.append(_column("violation", "violation", _plain(table.violations[numbers])))
     if len(table.segments):
         columns.append(_column("resource", "resource", _whole(table.resources[numbers])))
     for j, (name, parameter) in enumerate(table.space.items()):
@@ -97,9 +105,13 @@ def _line(error: str | None) -> str | None:
 
 
 def _best_first(study: Study) -> IntArray:
+    """The completed trials: those on a front, then the others by the first objective; what breaks a constraint last."""
     table = study.table
-    complete = np.flatnonzero((table.states == TrialState.COMPLETE) & ~np.isnan(table.values))
-    order = np.argsort(table.objectives.losses(table.values[complete]), kind="stable")
+    values = table.values.reshape(len(table), -1)
+    complete = np.flatnonzero((table.states == TrialState.COMPLETE) & ~np.isnan(values).any(axis=1))
+    losses = table.objectives.losses(table.values[complete]).reshape(len(complete), -1)[:, 0]
+    behind = ~np.isin(complete, study.front()[0])
+    order = np.lexsort((losses, behind, table.violations[complete] > 0))
     found: IntArray = complete[order]
     return found
 

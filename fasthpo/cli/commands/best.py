@@ -13,7 +13,9 @@ from fasthpo.cli.options import json_option, study_argument
 @study_argument
 @json_option
 def command(study: Path, as_json: bool) -> int:
-    """Print the best trial and its parameters; the exit code is 1 if there is none.
+    """Print the best trial and its parameters; of several objectives the trials on the front.
+
+    The exit code is 1 if there is none.
 
     \b
     Example:
@@ -29,4 +31,4 @@ def command(study: Path, as_json: bool) -> int:
         print_json(best_record(found))
     else:
         print_best(found)
-    return NO if found.table.best_number is None else DONE
+    return DONE if len(found.best_trials) else NO

@@ -23,8 +23,18 @@ PRUNERS = ("median", "patient", "percentile", "successive_halving", "threshold",
 @click.option("--trials", type=click.IntRange(1), help="How many, those of earlier runs included.")
 @click.option("--max-duration", type=click.FloatRange(0, min_open=True), help="Seconds after which none starts.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="How many run at a time.")
-@click.option("--direction", type=click.Choice(["minimize", "maximize"]), default="minimize", show_default=True)
-@click.option("--metric", help="Which one is the objective, where that returns a mapping.")
+@click.option(
+    "--direction",
+    type=click.Choice(["minimize", "maximize"]),
+    multiple=True,
+    default=["minimize"],
+    show_default=True,
+    help="Of several objectives once for each.",
+)
+@click.option(
+    "--metric", multiple=True, help="Which one is the objective, where that returns a mapping; once for each objective."
+)
+@click.option("--constraint", multiple=True, help="What a metric has to keep, such as 'memory_gb <= 8'; for each once.")
 @click.option("--sampler", type=click.Choice(SAMPLERS), help="Where to look.  [default: tpe; random for a strategy]")
 @click.option("--strategy", type=click.Choice(STRATEGIES), help="Train the best trials further; needs --max-resource.")
 @click.option("--max-resource", type=click.IntRange(1), help="How far the best are trained.")
@@ -101,7 +111,7 @@ def command(objective: str, space_file: Path, as_json: bool, **options: Any) -> 
     else:
         click.echo("\n".join(printable(line) for line in str(result).splitlines()))
         click.echo(f"files: {printable(str(directory))}")
-    return NO if result.statistics.best_value is None else DONE
+    return DONE if len(result.best_trials) else NO
 
 
 def _tuner(space: Any, name: str, options: dict[str, Any]) -> HyperparameterTuner:
@@ -118,7 +128,8 @@ def _tuner(space: Any, name: str, options: dict[str, Any]) -> HyperparameterTune
     config = TunerConfig(
         name,
         direction=options["direction"],
-        objective_metric=options["metric"],
+        objective_metric=options["metric"] or None,
+        constraints=options["constraint"],
         max_trials=options["trials"],
         max_duration=options["max_duration"],
         pruning=None if options["pruner"] is None else PruningConfig(strategy=options["pruner"]),

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from fasthpo.tuner.results import StudyStatistics
 
 
+_MOST = 10  # trials of a front, and reasons of failures
+
+
 @click.command("show", short_help="Sum a study up.")
 @study_argument
 @json_option
@@ -37,17 +40,20 @@ def command(study: Path, as_json: bool) -> None:
 
 
 def _record(looked: Looked, statistics: StudyStatistics) -> dict[str, Any]:
+    from fasthpo.analysis import failures
     from fasthpo.cli.best import best_record
+    from fasthpo.exchange.json_files import about_directions
 
     table, writer = looked.study.table, looked.writer
     return {
         "study": looked.name,
         "path": str(looked.path),
-        "direction": table.direction,
+        **about_directions(table),
         "writer": None if writer is None else writer._asdict(),
         "trials": {state.name: count for state, count in table.counts.items()},
         "statistics": statistics.to_dict(),
         "best": best_record(looked.study),
+        "failures": [group._asdict() for group in failures(looked.study)],
         "definition": looked.definition,
         "attributes": looked.study.attributes,
     }
@@ -56,9 +62,11 @@ def _record(looked: Looked, statistics: StudyStatistics) -> dict[str, Any]:
 def _print(looked: Looked, statistics: StudyStatistics) -> None:
     import numpy as np
 
+    from fasthpo.analysis import failures
     from fasthpo.cli.best import print_best
     from fasthpo.cli.studies import described
-    from fasthpo.cli.text import duration, moment, print_pairs, print_table, printable, shown
+    from fasthpo.cli.text import duration, moment, print_pairs, print_table, printable, shorter, shown
+    from fasthpo.trials.trial import TrialState
 
     table, of, writer = looked.study.table, statistics, looked.writer
     made = looked.definition
@@ -68,8 +76,9 @@ def _print(looked: Looked, statistics: StudyStatistics) -> None:
     pairs = [
         ("study", click.style(printable(looked.name), bold=True)),
         ("path", printable(str(looked.path))),
-        ("direction", table.direction),
+        ("direction" if len(table.directions) == 1 else "directions", ", ".join(table.directions)),
         ("trials", f"{len(table)}" + (f" ({', '.join(counts)})" if counts else "")),
+        ("infeasible", str(of.infeasible_trials) if table.has_constraints else ""),
         ("first, last", f"{moment(first)}, {moment(last)}" if np.isfinite(first) and last == last else ""),
         ("busy", duration(of.total_duration) if of.total_duration else ""),
         ("average trial", "" if of.average_trial_duration is None else duration(of.average_trial_duration)),
@@ -82,7 +91,7 @@ def _print(looked: Looked, statistics: StudyStatistics) -> None:
     ]  # fmt: skip
     print_pairs(pairs)
     click.echo()
-    print_best(looked.study)
+    print_best(looked.study, _MOST)
     if of.rungs:
         click.echo()
         head = ("bracket", "resource", "told", "promoted", "pruned", "failed", "running", "best")
@@ -91,3 +100,11 @@ def _print(looked: Looked, statistics: StudyStatistics) -> None:
              str(r.running), "" if r.best_value is None else shown(r.best_value)] for r in of.rungs
         ]  # fmt: skip
         print_table(head, rows)
+    groups = failures(looked.study)
+    if groups:
+        click.echo()
+        click.echo(click.style(f"Failures: {table.counts[TrialState.FAILED]}", bold=True))
+        rows = [[f"{group.trials}x", shorter(printable(group.reason), 100), str(group.last)] for group in groups[:_MOST]]
+        print_table(("", "reason", "last"), rows, left=[1])
+        if len(groups) > _MOST:
+            click.echo(f"and {len(groups) - _MOST} more reasons")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from fasthpo.compat.former_modules import find_former_modules
 
 if TYPE_CHECKING:
+    from fasthpo import analysis as analysis
+    from fasthpo import plots as plots
     from fasthpo.errors import AllTrialsFailed as AllTrialsFailed
     from fasthpo.errors import CorruptCheckpoint as CorruptCheckpoint
     from fasthpo.errors import FastHPOError as FastHPOError
@@ -138,6 +140,7 @@ _HOMES = {
     "tuner.tuner": ["HyperparameterTuner"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("analysis", "plots")  # found as attributes without an import of their own
 
 __all__ = sorted(_HOME)  # noqa: PLE0605  (a list of str, though not a literal)
 
@@ -145,6 +148,8 @@ __all__ = sorted(_HOME)  # noqa: PLE0605  (a list of str, though not a literal)
 if not TYPE_CHECKING:  # or type checkers would take every misspelt name for a known one
 
     def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return importlib.import_module(f"fasthpo.{name}")
         if name not in _HOME:
             raise AttributeError(f"module 'fasthpo' has no attribute {name!r}")
         value = getattr(importlib.import_module(f"fasthpo.{_HOME[name]}"), name)
@@ -153,4 +158,4 @@ if not TYPE_CHECKING:  # or type checkers would take every misspelt name for a k
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, *_MODULES, "__version__"]

@@ -89,14 +89,12 @@ def learning_curves(study: StudyReader, objective: int = 0) -> LearningCurves:
         some = reports.trial % -(-len(reports) // _MOST_REPORTS) == 0
         step, value = step[some], value[some]
     sign = 1.0 if data.directions[objective] == "minimize" else -1.0
-    step_scale = plain_scale("step", step, log=False)
+    step_scale = plain_scale("step", step, log=False)._replace(is_whole=True, step=1.0)
     scale = value_scale("reported value", value, sign * value)
     curves = tuple(_curve(data, number, values, objective) for number, values in kept)
     losses = np.where(data.feasible, data.losses(objective), np.inf)
     best = int(losses.argmin()) if len(data) and np.isfinite(losses.min()) else None
     edges = step_scale.edges(_MOST_BINS)
-    if step_scale.high - step_scale.low < _MOST_BINS and len(step):  # steps are integers
-        edges = np.arange(step.min(), step.max() + 2) - 0.5
     reported = np.flatnonzero(reports.last[: len(data)] != NONE)
     pruned = reported[data.states[reported] == TrialState.PRUNED]
     band_step, band = _bands(step, value, edges)

@@ -25,6 +25,7 @@ _CELLS = 50  # of PED-ANOVA's grid at most
 _LEAST_IN_REGIME = 2  # trials in which a conditional parameter was active
 _TREES = 64  # for few trials; for many half of them differ less
 _FEW_TRIALS = 2_500
+_ENOUGH_TREES, _ENOUGH_TRIALS = 16, 1_000  # to tell which parameters to show
 _MOST_TRIALS = 10_000  # that a forest is fitted to
 _BINS = 64  # of a number's axis at most, for a forest
 _LEAST_MASS = 1e-12  # of such a bin
@@ -121,7 +122,7 @@ def importance(
 
 
 def most_important(data: TrialData, positions: Sequence[int], some: IntArray, losses: FloatArray) -> list[int]:
-    """Parameters in the order of what PED-ANOVA says of them; as given if there are too few trials.
+    """Parameters in the order of what a small forest says of them; as given if there are too few trials.
 
     Args:
         data: the trials.
@@ -131,7 +132,8 @@ def most_important(data: TrialData, positions: Sequence[int], some: IntArray, lo
     """
     if len(some) < 2:
         return list(positions)
-    found = ped_anova(data.space, data.params[:, some], losses)
+    kept = np.argsort(losses, kind="stable")[thinned(len(losses), _ENOUGH_TRIALS)]
+    found, _ = fanova(data.space, data.params[:, some[kept]], losses[kept], _ENOUGH_TREES)
     return sorted(positions, key=lambda j: -found[j])
 
 
@@ -212,13 +214,16 @@ def bounded(losses: FloatArray) -> FloatArray:
     return np.where(np.isposinf(losses), worst, np.clip(scaled, 0.0, worst))
 
 
-def fanova(space: SearchSpace, params: FloatArray, losses: FloatArray) -> tuple[FloatArray, FloatArray]:
+def fanova(
+    space: SearchSpace, params: FloatArray, losses: FloatArray, trees: int | None = None
+) -> tuple[FloatArray, FloatArray]:
     """The share of the variance that each parameter explains alone, (d,), and how much it differs between trees, (d,).
 
     Args:
         space: the search space.
         params: column values of the trials, (d, n), n at least 1.
         losses: of the trials, no NaN, (n,).
+        trees: how many; None: as many as are needed.
     """
     from fasthpo.kernels.importance.fanova import forest_shares  # imports numba
 
@@ -228,7 +233,7 @@ def fanova(space: SearchSpace, params: FloatArray, losses: FloatArray) -> tuple[
     values = bounded(losses)
     coded = code(space, params, values)
     n = len(values)
-    trees = _TREES if n <= _FEW_TRIALS else _TREES // 2
+    trees = trees or (_TREES if n <= _FEW_TRIALS else _TREES // 2)
     chosen = (uniforms(0, np.arange(trees), 0, n) * n).astype(np.int64)
     has_variance, shares = np.zeros(trees, np.bool_), np.zeros((trees, len(space)))
     forest_shares(

@@ -33,7 +33,7 @@ _JITTER = 0.3  # of the distance between two choices, to each side
 _GOLDEN = 0.6180339887498949
 _GRID = 48  # cells of a contour along an axis
 _WIDTH = 0.06  # of the axis: how far a trial's value says something of its neighbourhood
-_LEAST_WEIGHT = 0.02  # of a trial, below which nothing is known of a place
+_LEAST_WEIGHT = 0.1  # of a trial, below which nothing is known of a place
 
 
 class Panel(NamedTuple):

@@ -27,7 +27,7 @@ class History(NamedTuple):
         trials: how many there are.
         number_scale, value_scale: of both axes.
         complete: the trials that completed.
-        partial: those pruned or paused, at the last value they had.
+        partial: those pruned or paused, at the last value they had, where that is within the scale.
         best_number, best_value: each trial that was better than all completed ones before it, (k,).
         failed_edges: of bins of trial numbers (b + 1,).
         failed: how many trials of each bin failed, int64 (b,).
@@ -74,8 +74,9 @@ def history(study: StudyReader, objective: int = 0) -> History:
     edges = np.linspace(-0.5, max(len(data), 1) - 0.5, min(max(len(data), 1), _MOST_BINS) + 1)
     failed = np.histogram(numbers[data.in_state(TrialState.FAILED)], edges)[0].astype(np.int64)
     kept = best[thinned(len(best), _MOST_STEPS)]
+    seen = partial & (values >= scale.low) & (values <= scale.high)
     return History(
-        data.title, data.directions[objective], len(data), number_scale, scale, points(complete), points(partial),
+        data.title, data.directions[objective], len(data), number_scale, scale, points(complete), points(seen),
         kept, values[kept], edges, failed,
     )  # fmt: skip
 

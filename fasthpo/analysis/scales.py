@@ -29,6 +29,7 @@ class Scale(NamedTuple):
         labels: of choices, by index; None for numbers.
         beyond: how many values lie outside the bounds, and are drawn at them.
         is_whole: whether all values are integers.
+        step: between neighbouring values; 0 for a continuum.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Scale(NamedTuple):
     labels: tuple[str, ...] | None = None
     beyond: int = 0
     is_whole: bool = False
+    step: float = 0.0
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -62,14 +64,18 @@ class Scale(NamedTuple):
         """Where values stand between the bounds, from 0 to 1; NaN stays NaN."""
         low, high = self.bounds
         places: FloatArray = self.places(values) / 2 - low / 2  # halves: the bounds may be 1e308 apart, both ways
-        return places / (high / 2 - low / 2)
+        found: FloatArray = places / (high / 2 - low / 2)
+        return found
 
     def edges(self, count: int) -> FloatArray:
-        """The edges, as places, of `count` bins; one a choice, or an integer, where there are fewer."""
+        """The edges, as places, of at most `count` bins; one a choice, and as many values of a step in each."""
         if self.labels is not None:
-            return np.arange(len(self.labels) + 1) - 0.5
-        if self.is_whole and not self.log and self.high - self.low < count:
-            return np.arange(self.low, self.high + 2) - 0.5
+            return np.arange(len(self.labels) + 1.0) - 0.5
+        if self.step and not self.log:
+            values = round((self.high - self.low) / self.step) + 1
+            together = -(-values // count)
+            edges: FloatArray = self.low + (np.arange(0.0, values + together, together) - 0.5) * self.step
+            return edges[: -(-values // together) + 1]
         return np.linspace(*self.bounds, count + 1)
 
 
@@ -89,7 +95,8 @@ def parameter_scale(name: str, parameter: Parameter) -> Scale:
     log = bool(parameter.log)  # type: ignore[attr-defined]
     if low == high:
         low, high = (low / 2, high * 2) if log else widened(low, high)
-    return Scale(name, low, high, log, is_whole=parameter.is_whole)
+    step = 0.0 if parameter.count is None else float(parameter.step or 0.0)  # type: ignore[attr-defined]
+    return Scale(name, low, high, log, is_whole=parameter.is_whole, step=step)
 
 
 def widened(low: float, high: float) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from fasthpo.cli.exits import WRONG, one_line
 from fasthpo.errors import FastHPOError
 
 COMMANDS = (
-    "show", "best", "trials", "watch",
+    "show", "best", "trials", "importance", "plot", "report", "watch",
     "export", "check", "compact",
     "run", "bench", "warmup",
 )  # fmt: skip

@@ -657,7 +657,9 @@
       for (const pair of p.pairs) {
         const broken = p.infeasible ? ` ${p.infeasible} trials break a constraint and can't be on it.` : "";
         const { body } = figure(host, p.pairs.length > 1 ? `Front: objectives ${pair.a} and ${pair.b}` : "Front",
-          `${p.onFront} trials, none of which is better than another in every objective.${broken}${beyond(pair.x)}`);
+          `${p.onFront} trials, none of which is better than another in every objective; `
+          + `${p.directions[pair.a] === "maximize" ? "right" : "left"} and ${p.directions[pair.b] === "maximize" ? "up" : "down"} `
+          + `is better.${broken}${beyond(pair.x)}`);
         const clouds = [{ cloud: pair.cloud, name: "complete" }];
         const spots = (s) => p.number.map((n, i) => [s.X(p.values[pair.a][i]), s.Y(p.values[pair.b][i])]);
         chart(body, {
@@ -684,9 +686,7 @@
             return row === undefined ? null : [s.X(byName.get(pair.xColumn).values[row]), s.Y(byName.get(pair.yColumn).values[row])];
           },
         });
-        const way = (k) => p.directions[k] === "maximize" ? "larger" : "smaller";
-        body.append(legend([["on the front", "mark"], ["complete", "complete", pair.cloud.count ? "" : "hollow"],
-          [`across ${way(pair.a)}, up ${way(pair.b)} is better`, "card"]]));
+        body.append(legend([["on the front", "mark"], ["complete", "complete", pair.cloud.count ? "" : "hollow"]]));
       }
     },
 

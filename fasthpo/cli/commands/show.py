@@ -104,7 +104,9 @@ def _print(looked: Looked, statistics: StudyStatistics) -> None:
     if groups:
         click.echo()
         click.echo(click.style(f"Failures: {table.counts[TrialState.FAILED]}", bold=True))
-        rows = [[f"{group.trials}x", shorter(printable(group.reason), 100), str(group.last)] for group in groups[:_MOST]]
+        rows = [
+            [f"{group.trials}x", shorter(printable(group.reason), 100), str(group.last)] for group in groups[:_MOST]
+        ]
         print_table(("", "reason", "last"), rows, left=[1])
         if len(groups) > _MOST:
             click.echo(f"and {len(groups) - _MOST} more reasons")

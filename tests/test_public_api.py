@@ -87,17 +87,19 @@ def public_api(*modules: ModuleType) -> list[str]:
 
 def test_the_public_names_keep_their_signatures() -> None:
     pytest.importorskip("torch")
+    import fasthpo.report
     import fasthpo.torch
 
     kept = FILE.read_text(encoding="utf-8").splitlines()
-    now = public_api(fasthpo, fasthpo.torch)
+    now = public_api(fasthpo, fasthpo.torch, fasthpo.report)
     changed = [line for line in difflib.ndiff(kept, now) if line[0] in "-+"]
     assert not changed, "\n".join(["the public API has changed:", *changed, AGAIN])
 
 
 if __name__ == "__main__":
+    import fasthpo.report
     import fasthpo.torch
 
-    text = "".join(f"{line}\n" for line in public_api(fasthpo, fasthpo.torch))
+    text = "".join(f"{line}\n" for line in public_api(fasthpo, fasthpo.torch, fasthpo.report))
     FILE.write_text(text, encoding="utf-8", newline="\n")
     print(f"{FILE} written from {Path(fasthpo.__file__).parent}", file=sys.stderr)

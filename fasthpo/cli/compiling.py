@@ -1,4 +1,4 @@
-"""Having every kernel compiled: small studies that use each sampler, pruner and strategy once, in all their ways.
+"""Having every kernel compiled: small studies that use each sampler, pruner, strategy and picture, in all their ways.
 
 A kernel is compiled for the types it is called with, so nothing but real calls says what is needed.
 """
@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fasthpo import pruners, samplers, strategies
 from fasthpo.errors import SpaceExhausted
 from fasthpo.pruners.base import Pruner
 from fasthpo.pruners.median import MedianPruner
 from fasthpo.pruners.patient import PatientPruner
+from fasthpo.report.pictures import pictures_of
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.random import RandomSampler
 from fasthpo.samplers.tpe import TPESampler
@@ -28,6 +31,7 @@ from fasthpo.trials.trial import TrialState
 
 _TRIALS = 40
 _BATCH = 24
+_MANY = 2_500  # trials, more than are drawn one by one
 MIXED = SearchSpace(
     {
         "x": Continuous(-1.0, 1.0),
@@ -73,6 +77,12 @@ def compile_all() -> Compiled:
         _search(Study(MIXED, sampler=RandomSampler(seed=0), pruner=pruner(), direction="maximize"))
     for strategy in _strategies():
         _search(Study(MIXED, strategy=strategy(), direction="maximize"))
+    for sampler, spaces in _samplers():
+        if sampler().has_several_objectives:
+            for space in spaces:
+                _search_several(Study(space, sampler=sampler(), directions=["minimize", "maximize"]))
+    for directions in (["minimize"], ["minimize", "maximize"]):
+        _look_at(Study(MIXED, sampler=RandomSampler(seed=0), directions=directions))
     used = [dispatcher for dispatcher in dispatchers() if dispatcher.signatures]
     return Compiled(
         len(used),
@@ -136,6 +146,31 @@ def _search(study: Study) -> None:
         study.ask()
     except SpaceExhausted:
         pass
+
+
+def _search_several(study: Study) -> None:
+    """Trials of two objectives with a constraint, and the front that they form."""
+    try:
+        for i in range(_TRIALS):
+            trial = study.ask()
+            x = float(trial.params["x"] or 0.0)
+            study.tell(trial, [x + math.sin(i), x - math.cos(i)], constraints=[math.sin(2 * i)])
+        batch = study.ask_batch(_BATCH)
+        study.tell_batch(batch.numbers, [[math.sin(n), math.cos(n)] for n in batch.numbers.tolist()])
+        study.ask()
+    except SpaceExhausted:
+        pass
+    study.hypervolume([3.0, -3.0])
+
+
+def _look_at(study: Study) -> None:
+    """All pictures of a study that is large enough for its trials to be counted in cells."""
+    batch = study.ask_batch(_MANY)
+    values = np.sin(np.arange(_MANY, dtype=float))
+    study.tell_batch(batch.numbers, values if len(study.directions) == 1 else np.stack([values, values[::-1]], axis=1))
+    if len(study.directions) == 1:
+        _search(study)
+    pictures_of(study)
 
 
 def _end(study: Study, number: int, turn: int) -> None:

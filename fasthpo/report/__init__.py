@@ -4,4 +4,6 @@ What the page says is put together as plain data; the script in it draws that. W
 numbers that other pictures are drawn from, too, belong to `analysis/`.
 """
 
-from fasthpo.report.page import write_report as write_report
+from fasthpo.report.page import write_report
+
+__all__ = ["write_report"]

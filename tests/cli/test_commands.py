@@ -12,17 +12,31 @@ import numpy as np
 import pytest
 
 import fasthpo
+from fasthpo.cli.commands.plot import KINDS
 from fasthpo.cli.group import COMMANDS
 from fasthpo.trials.trial import TrialState
 from tests.support.command_line import HOSTILE, SPACE, call, hostile, kept, printed, read
 
-READERS = [["show"], ["best"], ["trials"], ["watch", "--seconds", "0.1"], ["export", "--format", "csv"], ["check"]]
+READERS = [
+    ["show"],
+    ["best"],
+    ["trials"],
+    ["report"],
+    ["watch", "--seconds", "0.1"],
+    ["export", "--format", "csv"],
+    ["check"],
+]
 ON_A_STUDY = [*READERS, ["compact"]]
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return kept(tmp_path_factory.mktemp("studies") / "digits", pruner=fasthpo.MedianPruner())
+
+
+def output(arguments: list[str], tmp_path: Path) -> list[object]:
+    """Where a command is to write, if it writes."""
+    return {"export": ["-o", "-"], "report": ["-o", tmp_path / "report.html"]}.get(arguments[0], [])
 
 
 def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -155,7 +169,7 @@ def test_a_study_without_trials_or_with_one_is_no_special_case(tmp_path: Path, c
         for _ in range(count):
             study.tell(study.ask(), 0.5)
     for arguments in ON_A_STUDY:
-        result = call(*arguments, path, *(["-o", "-"] if arguments[0] == "export" else []))
+        result = call(*arguments, path, *output(arguments, tmp_path))
         assert result.exit_code == (1 if arguments[0] == "best" and not count else 0), result.output
     assert ("No trial has completed" in printed("show", path)) == (not count)
 
@@ -197,7 +211,7 @@ def test_a_file_of_a_studys_directory_stands_for_the_directory(study: Path) -> N
 def test_a_running_study_is_looked_at_without_being_touched(tmp_path: Path) -> None:
     with fasthpo.Study(SPACE, sampler=fasthpo.RandomSampler(seed=0), storage=tmp_path / "live") as study:
         for arguments in READERS:
-            call(*arguments, tmp_path / "live", *(["-o", "-"] if arguments[0] == "export" else []))
+            call(*arguments, tmp_path / "live", *output(arguments, tmp_path))
         record = read("show", tmp_path / "live")
         assert record["writer"]["process"] == os.getpid()
         assert f"process {os.getpid()} on" in printed("show", tmp_path / "live")
@@ -219,6 +233,100 @@ def test_nothing_that_a_user_wrote_reaches_the_terminal_as_it_is(tmp_path: Path)
         "state",
     ]
     assert list(read("trials", path, "--columns", "number,params.number")["trials"][0]) == ["number", "params.number"]
+
+
+def test_several_objectives_have_a_front_in_the_place_of_a_best_trial(tmp_path: Path) -> None:
+    path = tmp_path / "two"
+    sampler = fasthpo.RandomSampler(seed=0)
+    with fasthpo.Study(SPACE, sampler=sampler, directions=["minimize", "maximize"], storage=path) as study:
+        for i in range(40):
+            trial = study.ask()
+            study.tell(trial, [trial["lr"], trial["layers"]], constraints=[-1.0 if i % 4 else 1.0])
+        numbers, values = study.front()
+    found = read("best", path)
+    assert [one["number"] for one in found] == numbers.tolist()
+    assert [one["values"] for one in found] == values.tolist() and found[0]["constraints"] == [-1.0]
+    assert len(printed("best", path).splitlines()) == len(numbers) + 2
+    text = printed("show", path)
+    assert "directions" in text and "minimize, maximize" in text and f"On the front: {len(numbers)} trials" in text
+    record = read("show", path)
+    assert record["directions"] == ["minimize", "maximize"] and record["best"] == found
+    listed = read("trials", path, "--sort", "values_1", "--descending", "--head", "3", "--filter", "violation=0")
+    assert listed["matching"] == 30
+    tops = [trial["values_1"] for trial in listed["trials"]]
+    assert tops == sorted(tops, reverse=True)
+    assert f"{len(numbers)} on the front" in printed("watch", path, "--seconds", "0.1")
+    assert_one_line(["trials", path, "--sort", "best"], "no trial is the best: sort by values_0 or values_1")
+    assert_one_line(["trials", path, "--columns", "value2"], "no column 'value2'")
+    assert set(read("importance", path, "--objective", "1")["shares"]) == set(SPACE)
+    assert_one_line(["importance", path, "--objective", "2"], "objective must be an index from 0 to 1")
+    pytest.importorskip("matplotlib")
+    printed("plot", path, "front", "-o", tmp_path / "front.svg")
+    assert (tmp_path / "front.svg").read_text().startswith("<?xml")
+
+
+def test_a_trial_that_breaks_a_constraint_is_not_the_best(tmp_path: Path) -> None:
+    path = tmp_path / "bounded"
+    with fasthpo.Study({"x": fasthpo.Continuous(0, 1)}, sampler=fasthpo.RandomSampler(seed=0), storage=path) as study:
+        for value in (3.0, 1.0, 2.0):
+            study.tell(study.ask(), value, constraints=[1.0 if value == 1.0 else 0.0])
+    assert read("best", path)["number"] == 2
+    assert [trial["number"] for trial in read("trials", path, "--sort", "best")["trials"]] == [2, 0, 1]
+
+
+def test_failures_are_grouped_by_their_reason(study: Path, tmp_path: Path) -> None:
+    groups = read("show", study)["failures"]
+    assert sorted(group["trials"] for group in groups) == [4, 4]
+    lines = printed("show", study).splitlines()
+    assert any(line.split()[:2] == ["4x", "ValueError:"] for line in lines) and "Failures: 8" in lines
+
+
+# --- pictures
+
+
+def test_importance_is_that_of_the_library(study: Path) -> None:
+    from fasthpo.analysis import importance
+
+    found = fasthpo.Study.load(study, read_only=True)
+    for method in ("fanova", "ped-anova"):
+        record = read("importance", study, "--method", method)
+        assert record["shares"] == importance(found, method.replace("-", "_")).to_dict() and record["trials"] == 24
+    lines = printed("importance", study).splitlines()
+    assert lines[0].split() == ["parameter", "share"] and len(lines) == 1 + len(SPACE)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_every_kind_of_picture_is_drawn(study: Path, tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("matplotlib")
+    target = tmp_path / "picture.png"
+    result = call("plot", study, kind, "-o", target, "--dpi", "40")
+    if kind in ("front", "hypervolume", "rungs"):
+        assert result.exit_code == 2 and result.stderr.count("\n") == 1 and not target.exists()
+        return
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{target}\n" and target.read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_take_parameters_studies_and_formats(study: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    printed("plot", study, "contour", "--param", "layers", "--param", "lr", "-o", tmp_path / "a.pdf")
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    printed("plot", study, "edf", "--with", kept(tmp_path / "other", 9), "-o", tmp_path / "a.svg")
+    assert "other" in (tmp_path / "a.svg").read_text()
+    assert_one_line(["plot", study, "histroy"], "'histroy' is not one of 'history'")
+    assert_one_line(["plot", study, "history", "-o", tmp_path / "a.docx"], "a picture's name ends with", "a.docx")
+    assert_one_line(["plot", study, "history", "--param", "lr"], "--param has no effect for history")
+    assert_one_line(["plot", study, "contour", "--param", "lr"], "a contour is of two parameters, got 1")
+    assert_one_line(["plot", study, "slices", "--param", "nothing"], "nothing")
+    assert_one_line(["plot", study, "history", "-o", study / "checkpoint.msgpack" / "a.png"], "can't be written")
+    assert_one_line(["plot", tmp_path / "nothing", "history"], "there is no study at")
+
+
+def test_what_needs_completed_trials_says_that_there_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "empty"
+    fasthpo.Study(SPACE, sampler=fasthpo.RandomSampler(seed=0), storage=path).close()
+    result = call("importance", path)
+    assert result.exit_code == 1 and result.stderr == "fasthpo: importance needs at least 2 completed trials, got 0\n"
 
 
 # --- what is wrong

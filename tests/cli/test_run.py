@@ -94,6 +94,19 @@ def test_strategies_train_the_best_further(project: Path, strategy: str) -> None
     assert study.direction == "maximize" and isinstance(study.sampler, fasthpo.RandomSampler)
 
 
+def test_several_objectives_and_constraints_are_given_as_options(project: Path) -> None:
+    (project / "both.py").write_text("def objective(t): return {'a': t['x'], 'b': 1 - t['x'], 'c': t['x']}")
+    done = read(
+        "run", "both.py:objective", "--space", "space.toml", "--trials", "9", "--sampler", "random", "--seed", "0",
+        "--direction", "minimize", "--direction", "maximize", "--metric", "a", "--metric", "b", "--constraint", "c <= 0.5",
+    )  # fmt: skip
+    study = fasthpo.Study.load(done["path"], read_only=True)
+    assert study.directions == ("minimize", "maximize")
+    assert [one["number"] for one in done["best"]] == study.front()[0].tolist()
+    assert done["statistics"]["infeasible_trials"] == sum(trial["x"] > 0.5 for trial in study.trials)
+    sys.modules.pop("both")
+
+
 def test_the_names_that_options_take_are_those_of_the_library(project: Path) -> None:
     assert set(run_command.SAMPLERS) == set(samplers.builtin())
     assert set(run_command.STRATEGIES) == set(strategies.builtin())
@@ -187,6 +200,7 @@ def test_after_warmup_nothing_is_left_to_compile() -> None:
     program = """
 import sys
 from fasthpo.cli.compiling import compile_all, dispatchers
+from fasthpo.report.pictures import pictures_of
 from tests.support import studies
 def signatures():
     return {(d.py_func.__module__, d.py_func.__name__, str(s)) for d in dispatchers() for s in d.signatures}
@@ -200,6 +214,7 @@ for sampler, pruner, strategy in (
     study = studies.make(sampler, pruner, strategy)
     for i in range(60):
         studies.step(study, i)
+    pictures_of(study)
 print(sorted(signatures() - before), done.kernels >= 30, done.compiled + done.found >= done.kernels)
 """
     done = subprocess.run(

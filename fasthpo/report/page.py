@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fasthpo.study.study import Study
 from fasthpo.system.paths import absolute, given_path
 
 _PARTS = Path(__file__).parent
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def write_report(study: Study, path: str | Path, name: str | None = None) -> Path:
@@ -78,7 +80,9 @@ def make_page(content: dict[str, Any]) -> str:
 
 def _embedded(content: dict[str, Any]) -> str:
     """JSON that can stand within a script element, whatever is in it."""
-    text = json.dumps(plain_json(content), allow_nan=False, separators=(",", ":"))  # ASCII, as json.dumps has it
+    text = json.dumps(plain_json(content), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    # half a pair, from a file name for instance, is no text: browsers break at it
+    text = _SURROGATE.sub(lambda found: f"\\\\u{ord(found.group()):04x}", text)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

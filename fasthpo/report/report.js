@@ -598,7 +598,7 @@
     },
 
     timeline(host, p) {
-      const { body } = figure(host, "Timeline", `At most ${p.lanes} trials at a time; ${(100 * p.idle).toFixed(0)} % of their `
+      const { body } = figure(host, "Timeline", `At most ${p.lanes} ${p.lanes === 1 ? "trial" : "trials"} at a time; ${(100 * p.idle).toFixed(0)} % of their `
         + "lanes' time was idle.", true);
       const x = { name: "time since the first start", low: 0, high: p.seconds || 1, seconds: true };
       const kinds = [1, 2, 3, 0];

@@ -125,16 +125,17 @@ def _first(groups: Iterable[IntArray], most: int) -> IntArray:
 
 
 def _shown(pictures: Any) -> IntArray:
-    """The trials that pictures show, wherever they have their numbers."""
-    found: list[int] = []
+    """The trials that pictures show, wherever they have their numbers: single ones first, then the best of cells."""
+    single: list[int] = []
+    of_cells: list[int] = []
 
     def look(part: Any) -> None:
         if isinstance(part, dict):
             for name, value in part.items():
                 if name == "number":
-                    found.extend([value] if isinstance(value, int) else value)
+                    single.extend([value] if isinstance(value, int) else value)
                 elif name == "cells":
-                    found.extend(cell[3] for cell in value)
+                    of_cells.extend(cell[3] for cell in value)
                 else:
                     look(value)
         elif isinstance(part, list) and part and isinstance(part[0], dict):
@@ -142,4 +143,4 @@ def _shown(pictures: Any) -> IntArray:
                 look(one)
 
     look(pictures)
-    return np.array(found, np.int64)
+    return np.array([*single, *of_cells], np.int64)

@@ -93,9 +93,9 @@ def _loaded(path: Path) -> Study:
 def study_name(path: Path) -> str:
     """What a study is called: as its directory, or its file."""
     resolved = Path(os.path.abspath(path))
-    return resolved.stem if resolved.is_file() and resolved.name not in STUDY_FILES else (
-        resolved.parent.name if resolved.is_file() else resolved.name
-    )  # fmt: skip
+    if not resolved.is_file():
+        return resolved.name
+    return resolved.parent.name if resolved.name in STUDY_FILES else resolved.stem
 
 
 def _hint(path: Path) -> str:

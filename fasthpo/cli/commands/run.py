@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,21 @@ from fasthpo.cli.options import json_option
 if TYPE_CHECKING:
     from fasthpo.tuner.tuner import HyperparameterTuner
 
-SAMPLERS = ("tpe", "auto", "cma_es", "qmc", "random", "grid")
-STRATEGIES = ("asha", "hyperband", "successive_halving")
-PRUNERS = ("median", "patient", "percentile", "successive_halving", "threshold", "wilcoxon")
+
+class BuiltIn(click.Choice[str]):
+    """The names of the built-in samplers, pruners or strategies, which are looked up when they are needed.
+
+    Args:
+        room: the module that has them.
+    """
+
+    def __init__(self, room: str) -> None:
+        self._room = room
+        self.case_sensitive = True
+
+    @property
+    def choices(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(importlib.import_module(f"fasthpo.{self._room}").builtin())
 
 
 @click.command("run", short_help="Search the parameters of a function.")
@@ -35,10 +48,10 @@ PRUNERS = ("median", "patient", "percentile", "successive_halving", "threshold",
     "--metric", multiple=True, help="Which one is the objective, where that returns a mapping; once for each objective."
 )
 @click.option("--constraint", multiple=True, help="What a metric has to keep, such as 'memory_gb <= 8'; for each once.")
-@click.option("--sampler", type=click.Choice(SAMPLERS), help="Where to look.  [default: tpe; random for a strategy]")
-@click.option("--strategy", type=click.Choice(STRATEGIES), help="Train the best trials further; needs --max-resource.")
+@click.option("--sampler", type=BuiltIn("samplers"), help="Where to look.  [default: auto; random for a strategy]")
+@click.option("--strategy", type=BuiltIn("strategies"), help="Train the best trials further; needs --max-resource.")
 @click.option("--max-resource", type=click.IntRange(1), help="How far the best are trained.")
-@click.option("--pruner", type=click.Choice(PRUNERS), help="Give trials up that do badly; with its defaults.")
+@click.option("--pruner", type=BuiltIn("pruners"), help="Give trials up that do badly; with its defaults.")
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="Makes it repeatable.  [default: one is drawn]")
 @click.option("--trial-timeout", type=click.FloatRange(0, min_open=True), help="Seconds after which a trial fails.")
 @click.option("--name", help="The study's.  [default: the objective's]")
@@ -136,7 +149,7 @@ def _tuner(space: Any, name: str, options: dict[str, Any]) -> HyperparameterTune
         output_dir=options["output_dir"],
         save_checkpoints=True,
     )
-    kind: Any = builtin()[options["sampler"] or ("tpe" if strategy is None else "random")]
+    kind: Any = builtin()[options["sampler"] or ("auto" if strategy is None else "random")]
     sampler = kind(seed=seed)
     if strategy is None:
         return HyperparameterTuner(config, space, Strategy(sampler))

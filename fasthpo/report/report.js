@@ -165,6 +165,7 @@
       const left = options.left ?? Math.min(110, 14 + 7 * longest), right = options.right ?? 10;
       const top = options.top ?? (options.y && options.y.name ? 24 : 8);
       const bottom = options.bottom ?? (options.x ? 36 : 8);
+      const pad = options.bare ? 0 : 5; // so that marks at the bounds are seen whole
       const strip = options.strip ?? 0; // below the axis, for what has no value
       const w = width - left - right, h = height - top - bottom - strip;
       layer.setAttribute("width", width); layer.setAttribute("height", height);
@@ -175,8 +176,8 @@
       const ink = canvas.getContext("2d");
       ink.scale(ratio, ratio);
       ink.clearRect(0, 0, width, height);
-      const X = (value) => { const f = fraction(options.x, value); return f === null ? null : left + f * w; };
-      const Y = (value) => { const f = fraction(options.y, value); return f === null ? null : top + (1 - f) * h; };
+      const X = (value) => { const f = fraction(options.x, value); return f === null ? null : left + pad + f * (w - 2 * pad); };
+      const Y = (value) => { const f = fraction(options.y, value); return f === null ? null : top + pad + (1 - f) * (h - 2 * pad); };
       ink.fillStyle = colour("grid"); // the grid lies below all marks
       for (const [value, text] of yTicks) {
         const y = Y(value);

@@ -54,7 +54,9 @@ def content(page: Path) -> dict[str, Any]:
 def rows_of(data: dict[str, Any]) -> dict[str, list[Any]]:
     """The table's columns, choices as words."""
     return {
-        one["name"]: [None if v is None else one["labels"][v] for v in one["values"]] if "labels" in one else one["values"]
+        one["name"]: [None if v is None else one["labels"][v] for v in one["values"]]
+        if "labels" in one
+        else one["values"]
         for one in data["trials"]["columns"]
     }
 
@@ -185,7 +187,9 @@ def test_many_parameters_metrics_and_failures_stay_below_5_mb(tmp_path: Path) ->
     for i in range(800):
         trial = study.ask()
         if i % 5 == 4:
-            study.tell(trial, state=TrialState.FAILED, error=f"Error{'abcdefghij'[i % 10]}{'x' * (i % 97)}\n" + "y" * 50_000)
+            study.tell(
+                trial, state=TrialState.FAILED, error=f"Error{'abcdefghij'[i % 10]}{'x' * (i % 97)}\n" + "y" * 50_000
+            )
         else:
             study.tell(trial, float(i), metrics={f"m{k}": float(i) for k in range(40)})
     page = write_report(study, tmp_path / "report.html")
@@ -221,7 +225,9 @@ def test_the_page_loads_nothing(tmp_path: Path) -> None:
     (policy,) = [a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy is not None and policy.startswith("default-src 'none'; script-src 'sha256-")
     script = page.words["script"]
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|Function\(|fetch\(|import\(", script)
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|Function\(|fetch\(|import\(", script
+    )
 
 
 def test_wrong_arguments_get_an_error_that_says_what_is_wrong(tmp_path: Path) -> None:

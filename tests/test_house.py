@@ -15,7 +15,7 @@ import fasthpo
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "fasthpo"
-AT_THE_TOP = {"__init__", "errors", "values", "cli"}
+AT_THE_TOP = {"__init__", "errors", "values"}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -64,7 +64,7 @@ def test_the_contract_names_every_room_and_has_no_exceptions() -> None:
     named = {name for layer in layers["layers"] for name in layer.split(" | ")}
     rooms = {f"fasthpo.{path.name}" for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
     assert rooms - named <= {"fasthpo.compat"}  # which `fasthpo` itself imports, and nobody else
-    assert len(layers["layers"]) <= 18
+    assert len(layers["layers"]) <= 20
     assert not any("ignore_imports" in contract for contract in (layers, *others))
 
 

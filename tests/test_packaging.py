@@ -99,13 +99,13 @@ def wheel(built: Path) -> Path:
 
 
 def test_wheel_contents(repository: Path, wheel: Path) -> None:
-    """Every module once, the kernels as fasthpo.kernels, the typing markers, and nothing else."""
+    """Every module once, the kernels as fasthpo.kernels, the typing markers, the report's parts, and nothing else."""
     link = repository / "fasthpo" / "kernels"
     own = [path for path in (repository / "fasthpo").rglob("*") if link != path and link not in path.parents]
     names = {f"fasthpo/{path.relative_to(repository / 'fasthpo').as_posix()}" for path in own}
     kernels = (repository / "kernels").rglob("*")
     names |= {f"fasthpo/kernels/{path.relative_to(repository / 'kernels').as_posix()}" for path in kernels}
-    expected = {name for name in names if name.endswith((".py", "py.typed"))}
+    expected = {name for name in names if name.endswith((".py", "py.typed", ".html", ".css", ".js"))}
     with zipfile.ZipFile(wheel) as archive:
         listed = archive.namelist()
     contents = [name for name in listed if ".dist-info/" not in name]

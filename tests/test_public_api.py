@@ -89,10 +89,11 @@ def test_the_public_names_keep_their_signatures() -> None:
     pytest.importorskip("torch")
     import fasthpo.analysis
     import fasthpo.plots
+    import fasthpo.report
     import fasthpo.torch
 
     kept = FILE.read_text(encoding="utf-8").splitlines()
-    now = public_api(fasthpo, fasthpo.analysis, fasthpo.plots, fasthpo.torch)
+    now = public_api(fasthpo, fasthpo.analysis, fasthpo.plots, fasthpo.report, fasthpo.torch)
     changed = [line for line in difflib.ndiff(kept, now) if line[0] in "-+"]
     assert not changed, "\n".join(["the public API has changed:", *changed, AGAIN])
 
@@ -100,8 +101,9 @@ def test_the_public_names_keep_their_signatures() -> None:
 if __name__ == "__main__":
     import fasthpo.analysis
     import fasthpo.plots
+    import fasthpo.report
     import fasthpo.torch
 
-    text = "".join(f"{line}\n" for line in public_api(fasthpo, fasthpo.analysis, fasthpo.plots, fasthpo.torch))
+    text = "".join(f"{line}\n" for line in public_api(fasthpo, fasthpo.analysis, fasthpo.plots, fasthpo.report, fasthpo.torch))
     FILE.write_text(text, encoding="utf-8", newline="\n")
     print(f"{FILE} written from {Path(fasthpo.__file__).parent}", file=sys.stderr)

@@ -147,8 +147,8 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
                 "reports": reports.get(number, {}),
                 "metrics": table.metrics.of(number),
                 "error": table.error(number),
-                "start_time": _moment(start),
-                "end_time": _moment(end),
+                "start_time": iso_time(start),
+                "end_time": iso_time(end),
                 "duration": None if duration != duration else duration,
             }
             if table.has_constraints:
@@ -165,7 +165,8 @@ def _params(space: Any, row: list[float]) -> dict[str, Any]:
     return {name: space[name].decode(x) for name, x in zip(space.names, row, strict=True) if x == x}
 
 
-def _moment(seconds: float) -> str | None:
+def iso_time(seconds: float) -> str | None:
+    """A time as ISO 8601, UTC; None of NaN."""
     return None if seconds != seconds else datetime.fromtimestamp(seconds, UTC).isoformat()
 
 

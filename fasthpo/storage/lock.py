@@ -9,12 +9,48 @@ import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from fasthpo.errors import StorageError, StudyInUse
 from fasthpo.storage.regular import open_regular, read_regular, refuse_irregular
 
 LOCK_FILE = ".lock"
 OWNER_FILE = ".owner.json"
+
+
+class Owner(NamedTuple):
+    """Who has a study open for writing, as its directory says.
+
+    Attributes:
+        process: its number.
+        host: the machine's name.
+        since: when it was opened, ISO 8601, UTC.
+    """
+
+    process: int
+    host: str
+    since: str
+
+    @property
+    def may_live(self) -> bool:
+        """Whether the process may still be there; of another machine's that can't be known."""
+        import psutil
+
+        return self.host != platform.node() or bool(psutil.pid_exists(self.process))
+
+
+def read_owner(directory: Path) -> Owner | None:
+    """Who has a study open for writing, or has left it so when it was killed; None if nobody has, as far as is known.
+
+    Only `WriterLock` knows for certain: this is for messages, and takes no lock from anybody.
+    """
+    try:
+        owner = json.loads(read_regular(directory / OWNER_FILE))
+        found = Owner(owner["pid"], owner["host"], owner["since"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # it is just being written
+        return None
+    is_one = type(found.process) is int and isinstance(found.host, str) and isinstance(found.since, str)
+    return found if is_one and 0 < found.process < 2**31 else None
 
 
 class WriterLock:
@@ -92,13 +128,11 @@ class WriterLock:
             return True
 
     def _owner(self) -> str:
-        try:
-            owner = json.loads(read_regular(self._owner_file))
-            process, host, since = owner["pid"], owner["host"], owner["since"]
-        except (OSError, ValueError, KeyError, TypeError):  # it is just being written
+        owner = read_owner(self._owner_file.parent)
+        if owner is None:
             return "somewhere else"
-        here = " (this very process)" if (process, host) == (os.getpid(), platform.node()) else ""
-        return f"in process {process}{here} on {host} since {since}"
+        here = " (this very process)" if (owner.process, owner.host) == (os.getpid(), platform.node()) else ""
+        return f"in process {owner.process}{here} on {owner.host} since {owner.since}"
 
     def release(self, unused: bool = False) -> None:
         """Let others have it; once is enough. In a process that was forked off, does nothing.

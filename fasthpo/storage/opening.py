@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from fasthpo.errors import CorruptCheckpoint, FastHPOError
+from fasthpo.errors import CorruptCheckpoint, FastHPOError, InvalidValue
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.storage.atomic import atomic_file
 from fasthpo.storage.definition import Definition, Given, Parts
@@ -153,6 +153,40 @@ def _keep_aside(file: Path) -> None:
     with atomic_file(copy) as target, open(file, "rb", opener=regular_opener) as source:
         shutil.copyfileobj(source, target)
     logger.warning("the damaged %s is kept as %s", file, copy)
+
+
+def compact_study(directory: Path) -> tuple[int, int]:
+    """Make a checkpoint of all of a study that nobody has open, and change nothing of it; its files' bytes before and
+    after.
+
+    Raises:
+        FileNotFoundError: there is no study.
+        StudyInUse: another process, or this one, has it open.
+        CorruptCheckpoint: a file is damaged.
+        StorageError: the checkpoint can't be written; what was there is still there.
+    """
+    if not directory.is_dir() or not holds_study(directory):
+        read_study(directory)  # has an error of its own where there is none
+        raise InvalidValue(
+            f"only a study's directory can be made smaller, and {directory} is a file, which is as small"
+        )
+    lock = WriterLock(directory)
+    try:
+        loaded = read_study(directory)
+        before = _bytes_of(directory)
+        head = loaded.head._replace(definition=loaded.replayer.definition)
+        store = DirectoryStore(directory, lock, loaded.history, threading.RLock(), None, head)
+        remove_leftovers(directory)
+        store.begin_with_all(loaded.journal)
+        store.release()
+    except BaseException:
+        lock.release()
+        raise
+    return before, _bytes_of(directory)
+
+
+def _bytes_of(directory: Path) -> int:
+    return sum(path.stat().st_size for path in (directory / name for name in STUDY_FILES) if exists(path))
 
 
 def follow(loaded: Loaded) -> Loaded | None:

@@ -104,6 +104,8 @@ if __name__ == "__main__":
     import fasthpo.report
     import fasthpo.torch
 
-    text = "".join(f"{line}\n" for line in public_api(fasthpo, fasthpo.analysis, fasthpo.plots, fasthpo.report, fasthpo.torch))
+    text = "".join(
+        f"{line}\n" for line in public_api(fasthpo, fasthpo.analysis, fasthpo.plots, fasthpo.report, fasthpo.torch)
+    )
     FILE.write_text(text, encoding="utf-8", newline="\n")
     print(f"{FILE} written from {Path(fasthpo.__file__).parent}", file=sys.stderr)

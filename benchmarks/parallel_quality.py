@@ -81,7 +81,7 @@ def measure(job: tuple[str, str, int, int, int]) -> float:
     task = tasks.load(name)
     if budget == _BASE_TRIALS and running == 0:  # what others are divided by
         return best_loss(task, fasthpo.RandomSampler(seed), budget, 1, seed) - task.best
-    return max(0.0, best_loss(task, fasthpo.TPESampler(seed=seed), budget, running, seed) - task.best)
+    return max(0.0, best_loss(task, fasthpo.AutoSampler(seed), budget, running, seed) - task.best)
 
 
 def main() -> None:

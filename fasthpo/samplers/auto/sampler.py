@@ -34,7 +34,7 @@ class AutoSampler(Sampler):
     |---|---|---|---|
     | 1 | a multi-fidelity strategy; finitely many points | all | `TPESampler` |
     | 2 | any | the first 10 | `TPESampler`: a Latin hypercube |
-    | 3 | numbers, no conditions | from 20 d on, 100 to 200: seven of eight | CMA-ES, from the best trial |
+    | 3 | numbers, no conditions | from 20 d on (100 to 200) 7 of 8, from 1,000 on 63 of 64 | CMA-ES from the best |
     | 4 | also choices, no conditions | from 500 on: every second | CMA-ES, choices included |
     | 5 | choices that open branches | while one was tried less than twice: every second | a model of it |
     | 6 | the same | from 30 on: 1/8, rising to 1/2 in ten trials without a better one | a model of another branch |

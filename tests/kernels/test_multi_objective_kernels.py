@@ -82,6 +82,7 @@ def test_points_with_a_penalty_come_after_all_without(losses: np.ndarray, penalt
     assert count == max(layers.tolist(), default=-1) + 1
 
 
+@settings(max_examples=50)
 @given(tables(st.integers(-4, 4).map(float), most=7), st.integers(-2, 6))
 def test_hypervolumes_of_whole_numbers_are_those_counted_cell_by_cell(losses: np.ndarray, corner: int) -> None:
     reference = np.full(losses.shape[1], float(corner))
@@ -90,7 +91,7 @@ def test_hypervolumes_of_whole_numbers_are_those_counted_cell_by_cell(losses: np
     np.testing.assert_allclose(contributions_of(losses, reference), naive.contributions(losses, reference), atol=1e-9)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(tables(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), most=6), st.integers(0, 6))
 def test_a_choice_adds_as_much_each_time_as_the_best_would(losses: np.ndarray, count: int) -> None:
     reference = np.ones(losses.shape[1])

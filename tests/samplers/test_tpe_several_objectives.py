@@ -262,3 +262,14 @@ def test_auto_sampler_lets_tpe_suggest_and_says_who_is_on_the_front() -> None:
     assert lines[0] == "AutoSampler: 49 trials"
     assert lines[1].split() == ["trials", "on", "the", "front"]
     assert sum(int(line.split()[-1]) for line in lines[2:]) == len(studies[0].best_trials)
+
+
+def test_trials_whose_worker_was_lost_are_as_if_they_had_never_been_told() -> None:
+    study = run(Study(BOX, directions=BOTH, sampler=TPESampler(seed=0)), zdt1, 15)
+    lost = [study.ask() for _ in range(5)]
+    for trial in lost:
+        study.tell(trial, state=fasthpo.TrialState.FAILED, error="gone", infrastructure=True)
+    assert study.ask().params
+    search = study.sampler._model._front_search  # type: ignore[attr-defined]
+    assert search._count == 15
+    assert not {trial.number for trial in lost} & set(search._fitted().numbers.tolist())

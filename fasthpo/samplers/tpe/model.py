@@ -141,9 +141,11 @@ class Model:
         """Trials that were told, under several objectives."""
         table = self.table
         new = table.tell_order[self._told :]
-        for number in filter(table.is_lost, new.tolist()):
+        lost = list(filter(table.is_lost, new.tolist()))
+        for number in lost:
             self._count(number, -1)
-            new = new[new != number]
+        if lost:
+            new = new[~np.isin(new, lost)]
         told = Told(new, *losses_and_penalties(table, new))
         if self._front_search is None:
             split.keep(told)

@@ -109,6 +109,10 @@ class FrontSearch:
         done, total = 0, len(told.numbers)
         while done < total:
             due = 1 if self._count < MOST_POINTS else _BATCH - len(self._new_numbers)
+            if self._count >= MOST_POINTS and not self._new_numbers:
+                # of many, all are taken at once that lead to the next search for hyperparameters, or to the end
+                until_search = -(-(self._next_optimization - self._count) // _BATCH)
+                due = _BATCH * max(min(until_search, (total - done) // _BATCH), 1)
             some = told.at(slice(done, done + due))
             done += len(some.numbers)
             self._split.keep(some)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from fasthpo.samplers.base import Sampler as Sampler
     from fasthpo.samplers.cma_es import CmaEsSampler as CmaEsSampler
     from fasthpo.samplers.grid import GridSampler as GridSampler
+    from fasthpo.samplers.nsga_ii import NSGAIISampler as NSGAIISampler
     from fasthpo.samplers.qmc import QMCSampler as QMCSampler
     from fasthpo.samplers.random import RandomSampler as RandomSampler
     from fasthpo.samplers.tpe import TPESampler as TPESampler
@@ -123,6 +124,7 @@ _HOMES = {
     "samplers.base": ["Sampler"],
     "samplers.cma_es": ["CmaEsSampler"],
     "samplers.grid": ["GridSampler"],
+    "samplers.nsga_ii": ["NSGAIISampler"],
     "samplers.qmc": ["QMCSampler"],
     "samplers.random": ["RandomSampler"],
     "samplers.tpe": ["TPESampler"],

@@ -14,9 +14,18 @@ def builtin() -> dict[str, type[Sampler]]:
     from fasthpo.samplers.auto import AutoSampler
     from fasthpo.samplers.cma_es import CmaEsSampler
     from fasthpo.samplers.grid import GridSampler
+    from fasthpo.samplers.nsga_ii import NSGAIISampler
     from fasthpo.samplers.qmc import QMCSampler
     from fasthpo.samplers.random import RandomSampler
     from fasthpo.samplers.tpe import TPESampler
 
-    kinds: tuple[type[Sampler], ...] = (RandomSampler, GridSampler, QMCSampler, TPESampler, CmaEsSampler, AutoSampler)
+    kinds: tuple[type[Sampler], ...] = (
+        RandomSampler,
+        GridSampler,
+        QMCSampler,
+        TPESampler,
+        CmaEsSampler,
+        AutoSampler,
+        NSGAIISampler,
+    )
     return {str(kind.name): kind for kind in kinds}

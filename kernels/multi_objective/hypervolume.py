@@ -239,13 +239,77 @@ def contributions(losses: FloatArray, reference: FloatArray, exclusive: FloatArr
 
 
 @kernel
+def choose_of_two(units: FloatArray, order: IntArray, found: IntArray) -> int:
+    """As `choose_of_many`, of points with two objectives: what each adds is a rectangle between its chosen neighbours.
+
+    Args:
+        order: the candidates, in ascending order of their first losses.
+        (others): see `choose_of_many`.
+    """
+    size = len(order)
+    rights, tops = np.ones(size), np.ones(size)  # where the next chosen point on each side bounds the rectangle
+    is_free = np.ones(size, np.bool_)
+    for taken in range(len(found)):
+        best, most = -1, 0.0
+        for i in range(size):
+            gain = (rights[i] - units[order[i], 0]) * (tops[i] - units[order[i], 1])
+            if is_free[i] and (gain > most or (gain == most and best >= 0 and order[i] < order[best])):
+                best, most = i, gain
+        if best < 0:
+            return taken
+        found[taken] = order[best]
+        is_free[best] = False
+        for i in range(best):
+            rights[i] = min(rights[i], units[order[best], 0])
+        for i in range(best + 1, size):
+            tops[i] = min(tops[i], units[order[best], 1])
+    return len(found)
+
+
+@kernel
+def choose_of_many(units: FloatArray, candidates: IntArray, found: IntArray) -> int:
+    """Greedily choose points by the hypervolume that each adds, the reference being (1, ..., 1).
+
+    As what a point adds only shrinks, it is computed anew only for a point that added more than the best one when it
+    was last looked at.
+
+    Args:
+        units: (n, m).
+        candidates: which rows may be chosen, ascending, int64 (c,); none of them dominates another.
+        found: int64 (k,); the chosen ones are written to its beginning.
+
+    Returns:
+        how many were chosen; others add nothing.
+    """
+    size, m = len(candidates), units.shape[1]
+    gains = np.ones(size)
+    for i in range(size):
+        for j in range(m):
+            gains[i] *= 1.0 - units[candidates[i], j]
+    already = np.empty((len(found), m))
+    for taken in range(len(found)):
+        best, most = -1, 0.0
+        for i in range(size):
+            if gains[i] > most:
+                gains[i] = min(gain_of(units[candidates[i]], already[:taken], -1), gains[i])
+                if gains[i] > most:
+                    best, most = i, gains[i]
+        if best < 0:
+            return taken
+        found[taken] = candidates[best]
+        for j in range(m):
+            already[taken, j] = units[candidates[best], j]
+        gains[best] = 0.0
+    return len(found)
+
+
+@kernel
 def select_by_hypervolume(losses: FloatArray, reference: FloatArray, chosen: IntArray) -> int:
     """Choose points of the front one after the other, each the one that adds most hypervolume to those before it.
 
     So at least 1 - 1 / e of the hypervolume of the best such choice is reached (Guerreiro, Fonseca, Paquete: Greedy
-    hypervolume subset selection in low dimensions. Evolutionary Computation 24, 2016). As what a point adds only
-    shrinks, it is computed anew only for a point that added more than the best one when it was last looked at. Of equal
-    ones the first is taken; points that add nothing come last, in order.
+    hypervolume subset selection in low dimensions. Evolutionary Computation 24, 2016). Of equal ones the first is
+    taken; points that add nothing come last, in order.
 
     Args:
         losses: (n, m), m at least 1.
@@ -267,27 +331,13 @@ def select_by_hypervolume(losses: FloatArray, reference: FloatArray, chosen: Int
             units[:] = 0.0  # nothing can be told apart
         kept = np.empty(count, np.int64)
         size = front(units, kept)
-        candidates = np.sort(kept[:size])
-        gains = np.ones(size)
-        for i in range(size):
-            for j in range(m):
-                gains[i] *= 1.0 - units[candidates[i], j]
-        already = np.empty((len(chosen), m))
-        while taken < len(chosen):
-            best, most = -1, 0.0
-            for i in range(size):
-                if gains[i] > most:
-                    gains[i] = min(gain_of(units[candidates[i]], already[:taken], -1), gains[i])
-                    if gains[i] > most:
-                        best, most = i, gains[i]
-            if best < 0:
-                break
-            chosen[taken] = rows[candidates[best]]
-            is_chosen[chosen[taken]] = True
-            for j in range(m):
-                already[taken, j] = units[candidates[best], j]
-            gains[best] = 0.0
-            taken += 1
+        found = np.empty(len(chosen), np.int64)
+        taken = (
+            choose_of_two(units, kept[:size], found) if m == 2 else choose_of_many(units, np.sort(kept[:size]), found)
+        )
+        for k in range(taken):
+            chosen[k] = rows[found[k]]
+            is_chosen[chosen[k]] = True
     filled = taken
     for i in range(n):
         if filled == len(chosen):

@@ -53,6 +53,7 @@ SAMPLERS: dict[str, Callable[[], fasthpo.Sampler]] = {
     "tpe": lambda: fasthpo.TPESampler(5, seed=0),
     "tpe-univariate": lambda: fasthpo.TPESampler(5, seed=0, multivariate=False),
     "cma-es": lambda: fasthpo.CmaEsSampler(4, seed=0),
+    "nsga-ii": lambda: fasthpo.NSGAIISampler(4, seed=0),
     "random": lambda: fasthpo.RandomSampler(seed=0),
     "quasi-random": lambda: fasthpo.QMCSampler(seed=0),
     "grid": lambda: fasthpo.GridSampler(seed=0),

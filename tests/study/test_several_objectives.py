@@ -52,7 +52,6 @@ def test_direction_and_directions_together_are_refused() -> None:
     ("parts", "named"),
     [
         ({"sampler": fasthpo.CmaEsSampler(seed=0)}, "CmaEsSampler works on one objective, got 2 directions"),
-        ({"sampler": fasthpo.AutoSampler(seed=0)}, "AutoSampler works on one objective"),
         ({"strategy": fasthpo.Hyperband(9)}, "Hyperband works on one objective, got 2 directions; give a sampler"),
         ({"strategy": fasthpo.ASHA(9, sampler=fasthpo.RandomSampler(0))}, "ASHA works on one objective"),
         (

@@ -84,3 +84,30 @@ def crowding(losses: np.ndarray) -> list[float]:
                 gap = math.inf if at_end else losses[order[place + 1], j] - losses[order[place - 1], j]
                 distances[i] += gap / span
     return distances
+
+
+def first_by_layers(losses: np.ndarray, penalties: np.ndarray, count: int) -> list[int]:
+    """Whole layers, and of the last one the best by `select`, with a reference a tenth of the range beyond the worst."""
+    ranks = constrained_layers(losses, penalties)
+    chosen: list[int] = []
+    for layer in sorted(set(ranks)):
+        members = [i for i in range(len(losses)) if ranks[i] == layer]
+        missing = count - len(chosen)
+        if len(members) > missing and penalties[members[0]] == 0:
+            own = losses[members]
+            low, high = own.min(axis=0), own.max(axis=0)
+            reference = np.where(high > low, high + 0.1 * (high - low), high + np.maximum(abs(high), 1))
+            members = [members[i] for i in select(own, reference, missing)]
+        chosen += members[:missing]
+    return chosen
+
+
+def survivors(losses: np.ndarray, penalties: np.ndarray, count: int) -> list[int]:
+    """By layers, and in a layer by crowding distances."""
+    ranks = constrained_layers(losses, penalties)
+    order: list[int] = []
+    for layer in sorted(set(ranks)):
+        members = [i for i in range(len(losses)) if ranks[i] == layer]
+        distances = crowding(losses[members]) if penalties[members[0]] == 0 else [0.0] * len(members)
+        order += [members[i] for i in sorted(range(len(members)), key=lambda i: -distances[i])]
+    return order[:count]

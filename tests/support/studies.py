@@ -44,6 +44,8 @@ SAMPLERS: dict[str, tuple[fasthpo.SearchSpace, Callable[[], fasthpo.Sampler]]] =
     "tpe-finite": (FINITE, lambda: fasthpo.TPESampler(seed=5)),
     "cma-es": (SPACE, lambda: fasthpo.CmaEsSampler(4, seed=5)),
     "cma-es-finite": (FINITE, lambda: fasthpo.CmaEsSampler(4, seed=5)),
+    "nsga-ii": (SPACE, lambda: fasthpo.NSGAIISampler(4, seed=5)),
+    "nsga-ii-finite": (FINITE, lambda: fasthpo.NSGAIISampler(4, seed=5)),
     "auto": (SPACE, lambda: fasthpo.AutoSampler(seed=5)),
     "auto-finite": (FINITE, lambda: fasthpo.AutoSampler(seed=5)),
     "tpe-univariate": (SPACE, lambda: fasthpo.TPESampler(seed=5, multivariate=False)),

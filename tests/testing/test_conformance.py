@@ -29,6 +29,8 @@ SAMPLERS: dict[str, Callable[..., fasthpo.Sampler]] = {
     "tpe-exact": lambda seed: fasthpo.TPESampler(3, 5, seed=seed, exact=True),
     "auto": fasthpo.AutoSampler,
     "cma-es": fasthpo.CmaEsSampler,
+    "nsga-ii": fasthpo.NSGAIISampler,
+    "nsga-ii-small": lambda seed: fasthpo.NSGAIISampler(4, seed=seed),
     "cma-es-small": lambda seed: fasthpo.CmaEsSampler(4, 0.3, seed=seed),
 }
 PRUNERS: dict[str, Callable[[], fasthpo.Pruner]] = {

@@ -32,7 +32,7 @@ class AutoSampler(Sampler):
 
     |   | Space or study | Draws, from 0 on | Who suggests |
     |---|---|---|---|
-    | 1 | a multi-fidelity strategy; finitely many points | all | `TPESampler` |
+    | 1 | several objectives; a multi-fidelity strategy; finitely many points | all | `TPESampler` |
     | 2 | any | the first 10 | `TPESampler`: a Latin hypercube |
     | 3 | numbers, no conditions | from 20 d on (100 to 200) 7 of 8, from 1,000 on 63 of 64 | CMA-ES from the best |
     | 4 | also choices, no conditions | from 500 on: every second | CMA-ES, choices included |
@@ -81,6 +81,7 @@ class AutoSampler(Sampler):
 
     name: ClassVar[str] = "auto"
     has_batches = True
+    has_several_objectives = True
     _derived = ("_evolution", "_branch_search", "_table", "_share")
 
     def __init__(self, seed: int | None = None) -> None:
@@ -104,7 +105,7 @@ class AutoSampler(Sampler):
 
     def suggest(self, table: TrialTable, draw: int) -> FloatArray:
         self._table = table
-        if not len(table.segments) and draw >= self._model.n_startup_trials:
+        if not _is_models_own(table) and draw >= self._model.n_startup_trials:
             share = self._share_of(table.space)
             if share is not None and share.has(draw):
                 return self._caught_up(table, share).row(draw)
@@ -115,11 +116,13 @@ class AutoSampler(Sampler):
         return self._model.suggest(table, draw)
 
     def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
+        self._table = table
+        if table.objectives.count > 1:
+            return self._model.suggest_batch(table, draws)
         share = None if len(table.segments) else self._share_of(table.space)
         first = int(draws[0])
         if share is None:  # models of branches look at each trial that was asked for
             return self.suggest(table, first)[None]
-        self._table = table
         draws = draws[: share.alike(draws)]
         if first < self._model.n_startup_trials or not share.has(first):
             return self._model.suggest_batch(table, draws)
@@ -181,7 +184,7 @@ class AutoSampler(Sampler):
 
     def arms(self, table: TrialTable) -> list[Arm]:
         """Who suggested each trial."""
-        share = None if len(table.segments) else strategys_share(table.space)
+        share = None if _is_models_own(table) else strategys_share(table.space)
         in_branches = frozenset(_draws_in_branches(table, self.seed, self._model.n_startup_trials))
         arms = []
         for draw in table.draws.tolist():
@@ -196,6 +199,11 @@ class AutoSampler(Sampler):
             else:
                 arms.append(Arm.MODEL)
         return arms
+
+
+def _is_models_own(table: TrialTable) -> bool:
+    """Whether all suggestions are the model's, whatever the space."""
+    return len(table.segments) > 0 or table.objectives.count > 1
 
 
 def strategys_share(space: SearchSpace) -> Share | None:
@@ -249,7 +257,7 @@ class BranchSearch:
 
 def _draws_in_branches(table: TrialTable, seed: int, startup: int) -> Iterator[int]:
     """The draws that models of branches made, so far as the order of starts and ends tells."""
-    if not table.space.is_conditional or len(table.segments) or not branches_of(table.space):
+    if not table.space.is_conditional or _is_models_own(table) or not branches_of(table.space):
         return
     branches = Branches(table, seed)
     order = table.tell_order

@@ -8,9 +8,12 @@ from fasthpo.kernels.arrays import WordArray
 from fasthpo.kernels.tpe.densities import Above, Below, Tables
 from fasthpo.samplers.encoding import encode_space
 from fasthpo.samplers.gaussian_process import GaussianProcess
+from fasthpo.samplers.penalties import losses_and_penalties
 from fasthpo.samplers.ranks import sort_key
 from fasthpo.samplers.tpe.fidelities import Fidelities
+from fasthpo.samplers.tpe.front_split import FrontSplit, Told
 from fasthpo.samplers.tpe.observations import Observations
+from fasthpo.samplers.tpe.several_objectives import STREAMS, FrontSearch
 from fasthpo.samplers.tpe.split import Split
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import TrialTable
@@ -56,6 +59,12 @@ class Model:
             np.zeros(d, np.int64),
         )
         self._split = Split()
+        self._front_split: FrontSplit | None = None  # in its place under several objectives
+        self._front_search: FrontSearch | None = None  # and in that of the process
+        if table.objectives.count > 1:
+            self._front_split = FrontSplit(table.objectives.count)
+            if multivariate:
+                self._front_search = FrontSearch(encoded, table.objectives.count, self._front_split)
         self._fidelities = Fidelities(encoded, enough=d + 1)
         self._below_numbers: IntArray = np.empty(0, np.int64)
         self._below = Below(np.zeros((d, 6, 0)), np.zeros((d, 0, most_cells)), np.ones(1), np.ones(1))
@@ -77,8 +86,10 @@ class Model:
 
     def catch_up(self) -> None:
         """Take in the trials told since the last call."""
-        split = self._split
-        if len(self.table.segments):
+        split = self._split if self._front_split is None else self._front_split
+        if self._front_split is not None:
+            self._take_vectors(self._front_split)
+        elif len(self.table.segments):
             self._take_legs()
             split = self._fidelities.current
         else:
@@ -125,6 +136,23 @@ class Model:
                     self._gaussian_process.add(key)
                 self._move(*self._split.add(key))
         self._told = len(order)
+
+    def _take_vectors(self, split: FrontSplit) -> None:
+        """Trials that were told, under several objectives."""
+        table = self.table
+        new = table.tell_order[self._told :]
+        lost = list(filter(table.is_lost, new.tolist()))
+        for number in lost:
+            self._count(number, -1)
+        if lost:
+            new = new[~np.isin(new, lost)]
+        told = Told(new, *losses_and_penalties(table, new))
+        if self._front_search is None:
+            split.keep(told)
+        else:
+            self._front_search.add(told)
+        self._move(*split.settle())
+        self._told = len(table.tell_order)
 
     def _take_legs(self) -> None:
         """Legs that were told, under a multi-fidelity strategy."""
@@ -176,7 +204,7 @@ class Model:
             self._tables,
         )
 
-    def _fit(self, split: Split) -> None:
+    def _fit(self, split: Split | FrontSplit) -> None:
         numbers: IntArray = np.array(split.below, np.int64)
         weights = split.weights()
         points = np.zeros((len(self._cells), 6, len(numbers)))
@@ -222,6 +250,11 @@ class Model:
 
     def gaussian_process_candidates(self, seed: int, draw: int, count: int) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (3 count, d) of column values, and their upper confidence bounds (3 count,)."""
+        if self._front_search is not None:
+            self._front_search.catch_up(self.table)
+            streams = range(_CANDIDATE_STREAM, _CANDIDATE_STREAM + STREAMS)
+            keys = np.array([_key(seed, draw, stream) for stream in streams], np.uint64)
+            return self._front_search.candidates(self._below, keys, count)
         gaussian_process = self._current_gaussian_process()
         confidence, keys = self._confidence(gaussian_process), self._keys(seed, draw)
         values, bounds = np.empty((3 * count, len(self._cells))), np.empty(3 * count)

@@ -189,7 +189,7 @@ def test_the_commands_in_the_readme_name_what_exists(repository: Path) -> None:
         assert re.search(rf"^{extra} = \[", pyproject, flags=re.MULTILINE)
     assert (repository / "constraints.txt").exists()
     assert commands[0].rstrip().endswith("examples/tune_digits.py")
-    assert commands[1].rstrip().endswith("-m pytest")
+    assert commands[1].rstrip().endswith("-m pytest -n 2 --dist worksteal")
 
 
 def test_hyperband_goes_on_from_weights_on_disk(run_example, directory: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fasthpo.samplers.ranks import SortKey
+from fasthpo.samplers.ranks import WORST, SortKey
 from fasthpo.samplers.targets import logarithmic_targets, normal_targets
 from tests.support import naive_targets
 
@@ -24,7 +24,7 @@ def ranked(complete: list[float], pruned: list[float], worst: int) -> tuple[list
     """Keys in ascending order, and ranks; each pruned trial is given by its place among the complete ones, 0 to 1."""
     keys: list[SortKey] = [(0, 0.0, loss, i) for i, loss in enumerate(sorted(complete))]
     keys += [(1, 0.0, place, 1000 + i) for i, place in enumerate(sorted(pruned))]
-    keys += [(2, 0.0, math.inf, 2000 + i) for i in range(worst)]
+    keys += [(WORST, 0.0, math.inf, 2000 + i) for i in range(worst)]
     losses = sorted(complete)
     places = [(losses.index(loss) + len(losses) - losses[::-1].index(loss) - 1) / 2 for loss in losses]
     places += [0.5 + place * len(losses) for place in sorted(pruned)] + [math.inf] * worst

@@ -6,7 +6,7 @@ import math
 
 from scipy.stats import rankdata
 
-from fasthpo.samplers.ranks import SortKey
+from fasthpo.samplers.ranks import WORST, SortKey
 from fasthpo.trials.table import TrialTable
 
 
@@ -34,8 +34,8 @@ def count_better(table: TrialTable, keys: list[SortKey], key: SortKey) -> float:
 
 
 def ranks(table: TrialTable, keys: list[SortKey], pruned_by_rank: bool) -> list[float]:
-    """Ranks from 1/2 up, equal ones with the mean; of those without a finite value (keys that begin with 2) the last."""
-    behind, keys = [key for key in keys if key[0] == 2], [key for key in keys if key[0] != 2]
+    """Ranks from 1/2 up, equal ones with the mean; of those without a finite value (WORST) the last."""
+    behind, keys = [key for key in keys if key[0] == WORST], [key for key in keys if key[0] != WORST]
     complete = [key[2] for key in keys if key[0] == 0]
     scores = []
     for key in keys:

@@ -139,7 +139,10 @@ def pack_ended(ended: Ended) -> Message:
     """A worker's result as plain values; the exception behind a failure stays where it is."""
     error = error_text(ended.error)  # better short than that the worker is given up, and all of it is lost
     metrics = dict(islice(ended.metrics.items(), _MOST_METRICS))
-    return [ended.number, ended.value, metrics, ended.pruned, ended.failure, error, ended.constraints]
+    # lists, as msgpack would make them of tuples: Ray and executors carry the message as it is
+    value = list(ended.value) if isinstance(ended.value, tuple) else ended.value
+    constraints = None if ended.constraints is None else list(ended.constraints)
+    return [ended.number, value, metrics, ended.pruned, ended.failure, error, constraints]
 
 
 def unpack_ended(message: Any, number: int) -> Ended:

@@ -42,7 +42,11 @@ def logarithmic(keys: list[SortKey], ranks: list[float]) -> list[float]:
     known = [(rank, -math.log(1 + distance)) for (rank, _), distance in zip(complete, furthest, strict=True)]
     worst = min(target for _, target in known)
     targets = [
-        worst if key[0] == WORST else known[[r for r, _ in known].index(rank)][1] if key[0] == 0 else between(rank, known)
+        worst
+        if key[0] == WORST
+        else known[[r for r, _ in known].index(rank)][1]
+        if key[0] == 0
+        else between(rank, known)
         for key, rank in zip(keys, ranks, strict=True)
     ]
     centred = [target - fmean(targets) for target in targets]

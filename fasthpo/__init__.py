@@ -9,10 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from fasthpo.compat.former_modules import find_former_modules
+from fasthpo.system.lazy import lazy_attribute
 
 if TYPE_CHECKING:
     from fasthpo import analysis as analysis
     from fasthpo import plots as plots
+    from fasthpo import report as report
     from fasthpo.errors import AllTrialsFailed as AllTrialsFailed
     from fasthpo.errors import CorruptCheckpoint as CorruptCheckpoint
     from fasthpo.errors import FastHPOError as FastHPOError
@@ -142,7 +144,7 @@ _HOMES = {
     "tuner.tuner": ["HyperparameterTuner"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("analysis", "plots")  # found as attributes without an import of their own
+_MODULES = ("analysis", "plots", "report")  # found as attributes without an import of their own
 
 __all__ = sorted(_HOME)  # noqa: PLE0605  (a list of str, though not a literal)
 
@@ -152,11 +154,7 @@ if not TYPE_CHECKING:  # or type checkers would take every misspelt name for a k
     def __getattr__(name: str) -> Any:
         if name in _MODULES:
             return importlib.import_module(f"fasthpo.{name}")
-        if name not in _HOME:
-            raise AttributeError(f"module 'fasthpo' has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"fasthpo.{_HOME[name]}"), name)
-        globals()[name] = value  # found once: the next use is a plain attribute
-        return value
+        return lazy_attribute(__name__, _HOME, name)
 
 
 def __dir__() -> list[str]:

@@ -6,8 +6,9 @@ at most some thousand entries, however many trials there are. Names are looked u
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from fasthpo.system.lazy import lazy_attribute
 
 if TYPE_CHECKING:
     from fasthpo.analysis.curves import learning_curves as learning_curves
@@ -48,11 +49,7 @@ __all__ = sorted(_HOME)  # noqa: PLE0605  (a list of str, though not a literal)
 if not TYPE_CHECKING:  # or type checkers would take every misspelt name for a known one
 
     def __getattr__(name: str) -> Any:
-        if name not in _HOME:
-            raise AttributeError(f"module 'fasthpo.analysis' has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"fasthpo.analysis.{_HOME[name]}"), name)
-        globals()[name] = value
-        return value
+        return lazy_attribute(__name__, _HOME, name)
 
 
 def __dir__() -> list[str]:

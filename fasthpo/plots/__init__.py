@@ -9,8 +9,9 @@ A notebook shows it. matplotlib is imported when a function is first called.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from fasthpo.system.lazy import lazy_attribute
 
 if TYPE_CHECKING:
     from fasthpo.plots.comparing import edf as edf
@@ -47,11 +48,7 @@ __all__ = sorted(_HOME)  # noqa: PLE0605  (a list of str, though not a literal)
 if not TYPE_CHECKING:  # or type checkers would take every misspelt name for a known one
 
     def __getattr__(name: str) -> Any:
-        if name not in _HOME:
-            raise AttributeError(f"module 'fasthpo.plots' has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"fasthpo.plots.{_HOME[name]}"), name)
-        globals()[name] = value
-        return value
+        return lazy_attribute(__name__, _HOME, name)
 
 
 def __dir__() -> list[str]:

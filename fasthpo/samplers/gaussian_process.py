@@ -23,12 +23,37 @@ MOST_POINTS = 128  # trials whose values it is fitted to
 _MOST_BEST = MOST_POINTS // 2  # of these are the best so far; the rest are the latest
 _BATCH = MOST_POINTS // 16  # trials taken in at once, when there are more
 _PENDING = 8  # running trials that it holds as pending at least, if there are so many
-_MOST_PENDING = 2 * _PENDING  # and fewer than so many
+MOST_PENDING = 2 * _PENDING  # and fewer than so many
 _LOOK_BACK = 256  # trials among which running ones are looked for, at least
 _LEAST_DISTINCT = 0.95  # of the trials' losses, else there are plateaus
-_STEPS = 10  # of the search for hyperparameters
-_FIRST_LENGTH_SCALE = -0.5  # its logarithm, where that search begins
+STEPS = 10  # of the search for hyperparameters
+FIRST_LENGTH_SCALE = -0.5  # its logarithm, where that search begins
 _NOISE = -4.0  # the mean of the logarithm, of the prior; its standard deviation is 1
+
+
+def length_scale_prior(space: EncodedSpace, noise: float) -> tuple[FloatArray, FloatArray]:
+    """Means and standard deviations of the logarithms of the length scales and, last, of the noise, (d + 1,) each.
+
+    The prior of Hvarfner, Hellsten, Nardi: Vanilla Bayesian optimization performs great in high dimensions. ICML 2024.
+
+    Args:
+        space: the search space.
+        noise: the mean of the noise's logarithm.
+    """
+    d = len(space.space.axes)
+    free = max(int((space.numeric | space.categorical).sum()), 1)
+    return np.array([math.sqrt(2) + math.log(free) / 2] * d + [noise]), np.array([math.sqrt(3)] * d + [1.0])
+
+
+def running_of(table: TrialTable) -> list[int]:
+    """The latest trials that run, at least `_PENDING` if there are as many; from one ask to the next the list grows at
+    its end, and only now and then it starts later."""
+    if not table.counts[TrialState.RUNNING]:
+        return []
+    first = max(len(table) - _LOOK_BACK, 0) // _LOOK_BACK * _LOOK_BACK
+    running = first + np.flatnonzero(table.states[first:] == TrialState.RUNNING)
+    start = max(len(running) - _PENDING, 0) // _PENDING * _PENDING
+    return running[start:].tolist()  # type: ignore[no-any-return]
 
 
 class GaussianProcess:
@@ -62,10 +87,7 @@ class GaussianProcess:
         self._axes = space.space.axes
         self._categorical = space.categorical
         self._is_smooth = bool(space.continuous.any())  # else a table of few values, where ranks say more
-        d = len(self._axes)
-        free = max(int((space.numeric | space.categorical).sum()), 1)
-        self._prior_means: FloatArray = np.array([math.sqrt(2) + math.log(free) / 2] * d + [_NOISE])
-        self._prior_deviations: FloatArray = np.array([math.sqrt(3)] * d + [1.0])
+        self._prior_means, self._prior_deviations = length_scale_prior(space, _NOISE)
         self._best: list[SortKey] = []
         self._latest: deque[SortKey] = deque(maxlen=MOST_POINTS)
         self._new: list[SortKey] = []
@@ -104,7 +126,7 @@ class GaussianProcess:
         """Fit to what was added since the last call, and take in which trials are running."""
         if self._optimized_with is not None:
             points, targets = self._training_data(table, self._optimized_with, room=0)
-            self._hyperparameters = np.array([_FIRST_LENGTH_SCALE] * len(points) + [_NOISE])
+            self._hyperparameters = np.array([FIRST_LENGTH_SCALE] * len(points) + [_NOISE])
             self._kernels.optimize_hyperparameters(
                 self._categorical,
                 self._hyperparameters,
@@ -112,14 +134,14 @@ class GaussianProcess:
                 targets,
                 self._prior_means,
                 self._prior_deviations,
-                _STEPS,
+                STEPS,
             )
             self._optimized_with = None
         if self._changed:
             fitted = self._fitted()
             self.has_failures = bool(fitted) and fitted[-1][0] == WORST
             self.has_plateaus = len({key[:3] for key in fitted}) < _LEAST_DISTINCT * len(fitted)
-            points, targets = self._training_data(table, fitted, room=_MOST_PENDING + _BATCH)
+            points, targets = self._training_data(table, fitted, room=MOST_PENDING + _BATCH)
             rows = points.shape[1]
             cholesky, alpha = np.zeros((rows, rows)), np.empty(len(targets))
             space, size = (self._categorical, self._hyperparameters, points), len(targets)
@@ -127,7 +149,7 @@ class GaussianProcess:
             self.arrays = self._kernels.FittedProcess(*space, size, output_scale, cholesky, alpha)
             self._pending = []
             self._changed = False
-        pending = [key[3] for key in self._new] + self._running_of(table)
+        pending = [key[3] for key in self._new] + running_of(table)
         if pending != self._pending:
             self._add_pending(table, pending)
 
@@ -144,7 +166,7 @@ class GaussianProcess:
     def room(self, table: TrialTable) -> int:
         """How many further suggestions, made one after the other, only add to the running trials that it holds."""
         running = len(self._pending) - len(self._new)
-        return min(_MOST_PENDING - running, _LOOK_BACK - len(table) % _LOOK_BACK)
+        return min(MOST_PENDING - running, _LOOK_BACK - len(table) % _LOOK_BACK)
 
     def _training_data(self, table: TrialTable, keys: list[SortKey], room: int) -> tuple[FloatArray, FloatArray]:
         """Points (d, n + room) and their values (n,), of mean 0."""
@@ -154,16 +176,6 @@ class GaussianProcess:
         ranks = self._ranks.of(table, keys)
         targets = logarithmic_targets(keys, ranks) if self._is_smooth else None
         return points, normal_targets(ranks) if targets is None else targets
-
-    def _running_of(self, table: TrialTable) -> list[int]:
-        """The latest trials that run, at least `_PENDING` if there are as many; from one ask to the next the list grows
-        at its end, and only now and then it starts later."""
-        if not table.counts[TrialState.RUNNING]:
-            return []
-        first = max(len(table) - _LOOK_BACK, 0) // _LOOK_BACK * _LOOK_BACK
-        running = first + np.flatnonzero(table.states[first:] == TrialState.RUNNING)
-        start = max(len(running) - _PENDING, 0) // _PENDING * _PENDING
-        return running[start:].tolist()  # type: ignore[no-any-return]
 
     def _add_pending(self, table: TrialTable, numbers: list[int]) -> None:
         """Append points whose values are still to come."""

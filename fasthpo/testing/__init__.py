@@ -11,8 +11,9 @@ Nothing in the library imports this room. Names are looked up when they are firs
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from fasthpo.system.lazy import lazy_attribute
 
 if TYPE_CHECKING:
     from fasthpo.testing.pruners import check_pruner as check_pruner
@@ -37,11 +38,7 @@ __all__ = sorted(_HOME)  # noqa: PLE0605  (a list of str, though not a literal)
 if not TYPE_CHECKING:  # or type checkers would take every misspelt name for a known one
 
     def __getattr__(name: str) -> Any:
-        if name not in _HOME:
-            raise AttributeError(f"module 'fasthpo.testing' has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"fasthpo.testing.{_HOME[name]}"), name)
-        globals()[name] = value
-        return value
+        return lazy_attribute(__name__, _HOME, name)
 
 
 def __dir__() -> list[str]:

@@ -6,8 +6,9 @@ when they are first used, as in `fasthpo` itself: arguments can be made without 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from fasthpo.system.lazy import lazy_attribute
 
 if TYPE_CHECKING:
     from fasthpo.torch.arguments import TrainingArguments as TrainingArguments
@@ -30,11 +31,7 @@ __all__ = sorted(_HOME)  # noqa: PLE0605  (a list of str, though not a literal)
 if not TYPE_CHECKING:  # or type checkers would take every misspelt name for a known one
 
     def __getattr__(name: str) -> Any:
-        if name not in _HOME:
-            raise AttributeError(f"module 'fasthpo.torch' has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"fasthpo.torch.{_HOME[name]}"), name)
-        globals()[name] = value
-        return value
+        return lazy_attribute(__name__, _HOME, name)
 
 
 def __dir__() -> list[str]:

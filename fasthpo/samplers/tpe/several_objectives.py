@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +9,16 @@ import numpy as np
 from fasthpo.kernels.arrays import WordArray
 from fasthpo.kernels.tpe.densities import Below
 from fasthpo.samplers.encoding import EncodedSpace
+from fasthpo.samplers.gaussian_process import (
+    FIRST_LENGTH_SCALE,
+    MOST_PENDING,
+    STEPS,
+    length_scale_prior,
+    running_of,
+)
 from fasthpo.samplers.penalties import FAILED, INFEASIBLE
 from fasthpo.samplers.tpe.front_split import FrontSplit, Told
 from fasthpo.trials.table import TrialTable
-from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray, masked
 
 if TYPE_CHECKING:
@@ -22,11 +27,6 @@ if TYPE_CHECKING:
 MOST_POINTS = 96  # trials whose losses they are fitted to
 _BEST = MOST_POINTS // 2  # of these are the best so far; the rest are the latest
 _BATCH = 8  # trials taken in at once, when there are more
-_PENDING = 8  # running trials that are held as pending at least, if there are so many
-_MOST_PENDING = 2 * _PENDING  # and fewer than so many
-_LOOK_BACK = 256  # trials among which running ones are looked for, at least
-_STEPS = 10  # of the search for hyperparameters
-_FIRST_LENGTH_SCALE = -0.5  # its logarithm, where that search begins
 _NOISE = -6.0  # the mean of the logarithm, of the prior; its standard deviation is 1
 CONFIDENCE = 2.0  # posterior standard deviations between the mean and the lower confidence bound
 CLIMBERS = 8  # candidates from which others climb
@@ -87,10 +87,7 @@ class FrontSearch:
         self._encoded = space
         self._objectives = objectives
         self._split = split
-        d = len(space.space.axes)
-        free = max(int((space.numeric | space.categorical).sum()), 1)
-        self._prior_means: FloatArray = np.array([math.sqrt(2) + math.log(free) / 2] * d + [_NOISE])
-        self._prior_deviations: FloatArray = np.array([math.sqrt(3)] * d + [1.0])
+        self._prior_means, self._prior_deviations = length_scale_prior(space, _NOISE)
         self._latest = self._best = Told(np.empty(0, np.int64), np.empty((0, objectives)), np.empty(0))
         self._new: list[Told] = []  # trials that wait to be taken in
         self._new_numbers: list[int] = []
@@ -99,7 +96,7 @@ class FrontSearch:
         self._optimized_with: Told | None = None  # trials to optimise with, before the next prediction
         self._changed = True
         self._pending: list[int] = []
-        self._hyperparameters: FloatArray = np.empty((0, d + 1))
+        self._hyperparameters: FloatArray = np.empty((0, len(self._prior_means)))
         self._processes: Processes
         self._front: FloatArray = np.empty((0, objectives))
         self._reference: FloatArray = np.ones(objectives)
@@ -143,7 +140,7 @@ class FrontSearch:
         """Fit to what was added since the last call, and take in which trials are running."""
         if self._optimized_with is not None:
             points, targets, _, _ = self._training_data(table, self._optimized_with, room=0)
-            self._hyperparameters = np.array([[_FIRST_LENGTH_SCALE] * len(points) + [_NOISE]] * len(targets))
+            self._hyperparameters = np.array([[FIRST_LENGTH_SCALE] * len(points) + [_NOISE]] * len(targets))
             for hyperparameters, values in zip(self._hyperparameters, targets, strict=True):
                 self._single.optimize_hyperparameters(
                     self._encoded.categorical,
@@ -152,20 +149,20 @@ class FrontSearch:
                     values,
                     self._prior_means,
                     self._prior_deviations,
-                    _STEPS,
+                    STEPS,
                 )
             self._optimized_with = None
         if self._changed:
             self._fit(table)
             self._changed = False
-        pending = self._new_numbers + self._running_of(table)
+        pending = self._new_numbers + running_of(table)
         if pending != self._pending:
             self._add_pending(table, pending)
 
     def _fit(self, table: TrialTable) -> None:
-        points, targets, centers, spreads = self._training_data(table, self._fitted(), _MOST_PENDING + _BATCH)
+        points, targets, centers, spreads = self._training_data(table, self._fitted(), MOST_PENDING + _BATCH)
         if len(self._hyperparameters) < len(targets):  # the first infeasible trial since they were optimised
-            first = [[_FIRST_LENGTH_SCALE] * len(points) + [_NOISE]]
+            first = [[FIRST_LENGTH_SCALE] * len(points) + [_NOISE]]
             self._hyperparameters = np.concatenate([self._hyperparameters, first])
         count, rows = len(targets), points.shape[1]
         cholesky, alpha = np.zeros((count, rows, rows)), np.empty(targets.shape)
@@ -215,15 +212,6 @@ class FrontSearch:
         centers, spreads = values.mean(axis=1), values.std(axis=1)
         spreads[spreads == 0] = 1.0
         return points, (values - centers[:, None]) / spreads[:, None], centers, spreads
-
-    def _running_of(self, table: TrialTable) -> list[int]:
-        """The latest trials that run, at least `_PENDING` if there are as many."""
-        if not table.counts[TrialState.RUNNING]:
-            return []
-        first = max(len(table) - _LOOK_BACK, 0) // _LOOK_BACK * _LOOK_BACK
-        running = first + np.flatnonzero(table.states[first:] == TrialState.RUNNING)
-        start = max(len(running) - _PENDING, 0) // _PENDING * _PENDING
-        return running[start:].tolist()  # type: ignore[no-any-return]
 
     def _add_pending(self, table: TrialTable, numbers: list[int]) -> None:
         """Append points whose values are still to come."""

@@ -37,6 +37,7 @@ class StopReason(StrEnum):
     MAX_DURATION = "max_duration"  #: the time was up
     MAX_TOTAL_RESOURCE = "max_total_resource"  #: what comes next would cost more resource than is left
     SPACE_EXHAUSTED = "space_exhausted"  #: every point of the space, or of the grid, was tried
+    NO_IMPROVEMENT = "no_improvement"  #: the last trials have brought no improvement (`TunerConfig.stop_when`)
     STOPPED = "stopped"  #: `tuner.stop()` was called
     INTERRUPTED = "interrupted"  #: Ctrl-C
     MAX_CONSECUTIVE_FAILURES = "max_consecutive_failures"  #: so many trials failed in a row

@@ -1,0 +1,85 @@
+"""Whether a study still gets better: the rule of `NoImprovement`."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray, IntArray, masked
+
+_EACH = 200  # trials up to which the rule is looked at after each
+_GROWTH = 1.01  # and by how much their number grows between two looks from there on: what all looks cost stays linear
+_FIRST = 20  # trials whose median is one end of the spread
+
+
+def scheduled(count: int) -> int:
+    """At the latest of which number of trials the rule is looked at, if there are `count`; it depends on nothing else.
+
+    So a study that is loaded again decides as the one that went on.
+    """
+    if count <= _EACH:
+        return count
+    at = int(_EACH * _GROWTH ** math.floor(math.log(count / _EACH) / math.log(_GROWTH)))
+    return min(max(at, _EACH), count)
+
+
+def window(count: int, patience: int, share: float) -> int:
+    """How many of the last of `count` trials have to bring an improvement."""
+    return max(patience, math.ceil(share * count))
+
+
+def counted(table: TrialTable) -> int:
+    """How many trials count: those that completed or were pruned."""
+    return table.counts[TrialState.COMPLETE] + table.counts[TrialState.PRUNED]
+
+
+@masked
+def last_gain(table: TrialTable, count: int, last: int) -> float | None:
+    """By how much the last of the first `count` trials have improved on those before, in spreads.
+
+    The spread of an objective is from the median of the first trials to the best value now. (The median of all trials
+    comes closer to the best as a sampler learns: then the least improvement would count.) The gain is the least part of
+    all spreads by which the front before has to be moved until it covers the front now: the additive epsilon indicator
+    of Zitzler et al. (Performance assessment of multiobjective optimizers. IEEE Transactions on Evolutionary
+    Computation 7, 2003). With one objective that is the improvement of the best value, over the spread.
+
+    Args:
+        table: the trials.
+        count: how many of those that completed or were pruned are looked at, in the order in which they ended.
+        last: how many of them are the last, fewer than `count`.
+
+    Returns:
+        None if there was no best value before.
+    """
+    order = table.tell_order
+    states = table.states[order]
+    order = order[(states == TrialState.COMPLETE) | (states == TrialState.PRUNED)][:count]
+    m = table.objectives.count
+    losses = table.objectives.losses(table.values[order]).reshape(len(order), m) / 2  # differences may overflow
+    usable = (table.states[order] == TrialState.COMPLETE) & np.isfinite(losses).all(axis=1)
+    usable &= ~(table.violations[order] > 0)
+    before, known = losses[: count - last][usable[: count - last]], losses[usable]
+    if not len(before):
+        return None
+    after = losses[count - last :][usable[count - last :]]
+    if not len(after):
+        return 0.0
+    spread = np.median(known[:_FIRST], axis=0) - known.min(axis=0)
+    spread = np.where(spread > 0, spread, known.max(axis=0) - known.min(axis=0))
+    spread = np.where(spread > 0, spread, 1.0)
+    if m == 1:
+        return max(0.0, float((before.min() - after.min()) / spread[0]))
+    old, new = _front(before) / spread, _front(after) / spread
+    needed = [(old - point).max(axis=1).min() for point in new]  # to cover that point
+    return max(0.0, float(max(needed)))
+
+
+def _front(losses: FloatArray) -> FloatArray:
+    from fasthpo.kernels.multi_objective.dominance import front
+
+    losses = np.ascontiguousarray(losses)
+    kept: IntArray = np.empty(len(losses), np.int64)
+    return losses[kept[: front(losses, kept)]]

@@ -14,7 +14,7 @@ from fasthpo.values import check_text
 _FORBIDDEN = re.compile(r"[^\w\-. ]")  # in names of params and metrics; slashes would be directories
 _LONGEST_NAME = 200
 _LONGEST_TEXT = 5000  # of a param or a tag
-_MOST_METRICS, _MOST_PARAMS = 1000, 90  # in one request
+_MOST_METRICS, _MOST_PARAMS = 800, 90  # in one request, which has at most 1,000 entries in all
 _STATUS = {
     TrialState.RUNNING: "RUNNING",
     TrialState.WAITING: "SCHEDULED",
@@ -132,23 +132,43 @@ class _Runs:
         run = self._open.get(trial.number) or self._run_of(trial)
         self._open[trial.number] = run
         now = round(1000 * time.time())
-        metric = self._entities.Metric
-        new = [
-            metric(self._names.objectives[f"reported_{name}"], value, now, step)
-            for step, values in trial.reports.items()
-            if step not in run.steps
-            for name, value in zip(self._study.objectives, values, strict=True)
+        steps = [step for step in trial.reports if step not in run.steps]
+        metrics = [
+            self._entities.Metric(self._names.objectives[f"reported_{name}"], value, now, step)
+            for step in steps
+            for name, value in zip(self._study.objectives, trial.reports[step], strict=True)
         ]
-        for some in _parts(new, _MOST_METRICS):
-            self._client.log_batch(run.identity, metrics=some)
-            run.steps.update(one.step for one in some if one.key == new[-1].key)
         if trial.state == TrialState.RUNNING:
+            self._send(run, trial, steps, metrics, [])
             if run.status != "RUNNING":
                 self._client.update_run(run.identity, status="RUNNING")
                 run.status = "RUNNING"
             return
-        self._end(run, trial)
+        self._send(run, trial, steps, metrics + self._final(run, trial, now), self._tags(trial))
+        end = now if math.isnan(trial.end) else round(1000 * trial.end)
+        self._client.set_terminated(run.identity, status=_STATUS[trial.state], end_time=end)
+        if trial.state == TrialState.COMPLETE and trial.is_feasible and len(trial.values or ()) == 1:
+            self._note_best(trial)
         del self._open[trial.number]
+
+    def _send(self, run: _Run, trial: TrackedTrial, steps: list[int], metrics: list[Any], tags: list[Any]) -> None:
+        """Add to a run, in one request if that is allowed."""
+        params = [] if run.has_params else [
+            self._entities.Param(self._names.params[name], str(value)[:_LONGEST_TEXT])
+            for name, value in trial.params.items()
+        ]  # fmt: skip
+        count = max(-(-len(metrics) // _MOST_METRICS), -(-len(params) // _MOST_PARAMS), bool(tags))
+        for i in range(count):
+            some = metrics[i * _MOST_METRICS : (i + 1) * _MOST_METRICS]
+            self._client.log_batch(
+                run.identity,
+                metrics=some,
+                params=params[i * _MOST_PARAMS : (i + 1) * _MOST_PARAMS],
+                tags=tags if i == count - 1 else [],
+            )
+        run.has_params = True
+        run.steps.update(steps)
+        run.metrics.update({one.key: one.value for one in metrics})
 
     def _run_of(self, trial: TrackedTrial) -> _Run:
         """The run of a trial: the one that there is already, or a new one."""
@@ -175,41 +195,29 @@ class _Runs:
         start = None if math.isnan(trial.start) else round(1000 * trial.start)
         made = self._client.create_run(self._experiment, start_time=start, tags=tags, run_name=trial.name).info
         self._highest = max(self._highest, trial.number)
-        params = [
-            self._entities.Param(self._names.params[name], str(value)[:_LONGEST_TEXT])
-            for name, value in trial.params.items()
-        ]
-        for some in _parts(params, _MOST_PARAMS):
-            self._client.log_batch(made.run_id, params=some)
         return _Run(made.run_id, made.status, set(), {})
 
-    def _end(self, run: _Run, trial: TrackedTrial) -> None:
-        """What is known when a trial ends or pauses. Nothing of it is written twice."""
-        now, step = round(1000 * time.time()), max(trial.reports, default=0)
-        metric, tag = self._entities.Metric, self._entities.RunTag
+    def _final(self, run: _Run, trial: TrackedTrial, now: int) -> list[Any]:
+        """The metrics of a trial that has ended or pauses; those that the run has already are left out."""
         metrics = {self._names.metric(name): value for name, value in trial.metrics.items()}
         for name, value in zip(self._study.objectives, trial.values or (), strict=False):
             metrics[self._names.objectives[name]] = value
         for j, value in enumerate(trial.constraints or ()):
             metrics[self._names.metric(f"constraints_{j}")] = value
-        new = [
-            metric(key, value, now, step)
+        step = max(trial.reports, default=0)
+        return [
+            self._entities.Metric(key, value, now, step)
             for key, value in metrics.items()
             if key not in run.metrics or not _is_same([run.metrics[key]], (value,))
         ]
-        tags = [tag("fasthpo.state", trial.state.name)]
+
+    def _tags(self, trial: TrackedTrial) -> list[Any]:
+        tags = {"fasthpo.state": trial.state.name}
         if trial.reason is not None:
-            tags.append(tag("fasthpo.reason", trial.reason[-_LONGEST_TEXT:]))
+            tags["fasthpo.reason"] = trial.reason[-_LONGEST_TEXT:]
         if trial.resource is not None:
-            tags.append(tag("fasthpo.resource", str(trial.resource)))
-        for some in _parts(new, _MOST_METRICS):
-            self._client.log_batch(run.identity, metrics=some)
-        run.metrics.update({one.key: one.value for one in new})
-        self._client.log_batch(run.identity, tags=tags)
-        end = now if math.isnan(trial.end) else round(1000 * trial.end)
-        self._client.set_terminated(run.identity, status=_STATUS[trial.state], end_time=end)
-        if trial.state == TrialState.COMPLETE and trial.is_feasible and len(trial.values or ()) == 1:
-            self._note_best(trial)
+            tags["fasthpo.resource"] = str(trial.resource)
+        return [self._entities.RunTag(name, text) for name, text in tags.items()]
 
     def _note_best(self, trial: TrackedTrial) -> None:
         assert trial.values is not None
@@ -237,6 +245,7 @@ class _Run:
 
     def __init__(self, identity: str, status: str, steps: set[int], metrics: dict[str, float]) -> None:
         self.identity, self.status, self.steps, self.metrics = identity, status, steps, metrics
+        self.has_params = False  # at least not from here; the same ones may be written again
 
 
 class _Names:
@@ -270,10 +279,6 @@ class _Names:
             found, count = f"{allowed}-{count}", count + 1
         self._taken.add(found)
         return found
-
-
-def _parts(entries: list[Any], most: int) -> list[list[Any]]:
-    return [entries[i : i + most] for i in range(0, len(entries), most)]
 
 
 def _is_same(kept: list[float], values: tuple[float, ...] | None) -> bool:

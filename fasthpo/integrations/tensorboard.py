@@ -96,6 +96,14 @@ class _Runs:
             file.summary(tb.hparams_config_pb(params, [tb.Metric(name) for name in names]), time.time())
 
     def write(self, trial: TrackedTrial) -> None:
+        try:
+            self._write(trial)
+        except Exception:
+            if file := self._files.pop(trial.number, None):  # the run is written anew
+                file.close()
+            raise
+
+    def _write(self, trial: TrackedTrial) -> None:
         study, now = self._study, time.time()
         file = self._files.get(trial.number)
         if file is None:
@@ -119,25 +127,23 @@ class _Runs:
             file.flush()
 
     def _end(self, file: _EventFile, trial: TrackedTrial) -> None:
-        from tensorboard.plugins.hparams import api_pb2, summary
         from tensorboard.plugins.text.summary_v2 import text_pb
 
         end, step = _moment(trial.end), max(trial.reports, default=0)
-        metrics = dict(zip(self._study.objectives, trial.values or (), strict=False))
-        metrics = {**trial.metrics, **metrics}
-        if new := [name for name in trial.metrics if name not in metrics.keys() & {*self._study.objectives, *self._metrics}]:
+        metrics = {**trial.metrics, **dict(zip(self._study.objectives, trial.values or (), strict=False))}
+        metrics.update({f"constraints_{j}": value for j, value in enumerate(trial.constraints or ())})
+        if new := [name for name in metrics if name not in (*self._study.objectives, *self._metrics)]:
             self._metrics += new
             self._describe()
         for name, value in metrics.items():
             file.scalar(name, value, step, end)
-        for j, value in enumerate(trial.constraints or ()):
-            file.scalar(f"constraints_{j}", value, step, end)
-        said = trial.state.name if trial.reason is None else f"{trial.state.name}\n\n    " + trial.reason.replace("\n", "\n    ")
-        file.summary(text_pb("state", said), end)
+        said = trial.state.name
+        if trial.reason is not None:  # as a block of code: the page takes it for Markdown
+            said += "\n\n    " + trial.reason.replace("\n", "\n    ")
+        if trial.state != TrialState.COMPLETE:
+            file.summary(text_pb("state", said), end)
         if trial.state != TrialState.PAUSED:
-            failed = trial.state == TrialState.FAILED
-            status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
-            file.summary(summary.session_end_pb(status, end), end)
+            file.summary(_session_end(trial.state == TrialState.FAILED, end), end)
 
     def close(self) -> None:
         for file in self._files.values():
@@ -187,6 +193,19 @@ class _EventFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _session_end(failed: bool, at: float) -> Any:
+    """The summary that ends a run; TensorBoard's own function for it needs TensorFlow."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+    status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
+    data = plugin_data_pb2.HParamsPluginData(
+        session_end_info=plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=at)
+    )
+    described = metadata.create_summary_metadata(data)
+    return Summary(value=[Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=described, tensor=metadata.NULL_TENSOR)])
 
 
 def _single(value: float) -> float:

@@ -205,7 +205,9 @@ def _session_end(failed: bool, at: float) -> Any:
         session_end_info=plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=at)
     )
     described = metadata.create_summary_metadata(data)
-    return Summary(value=[Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=described, tensor=metadata.NULL_TENSOR)])
+    return Summary(
+        value=[Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=described, tensor=metadata.NULL_TENSOR)]
+    )
 
 
 def _single(value: float) -> float:

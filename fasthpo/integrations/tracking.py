@@ -123,7 +123,10 @@ def package(module: str, extra: str) -> Any:
 
 
 class TrackingCallback(HyperparameterCallback):
-    """Writes trials to a tracker, in a thread of its own; a tracker that fails is warned of once, and the study goes on.
+    """Writes trials to a tracker, in a thread of its own; if that fails, a warning says so once, and the study goes on.
+
+    What could not be written is tried again until the end of the run, which waits for the tracker as long as it gets
+    on, at most half a minute for a single trial. Running trials are looked at every five seconds.
 
     A tuner calls it by itself (`tuner.add_callback`). With ask and tell, or to write trials that a study has already,
     call `log(trial)`, and at the end `close`, or use it in a `with` statement.
@@ -148,6 +151,7 @@ class TrackingCallback(HyperparameterCallback):
         self._progress = 0.0
         self._process = os.getpid()
         self._opened: tuple[Study, TrackedStudy] | None = None  # what follows is the thread's own
+        self._current: Trial | None = None  # that is being written
         self._failures: dict[Trial, int] = {}
         self._in_a_row = 0
         self._dropped = 0
@@ -207,7 +211,7 @@ class TrackingCallback(HyperparameterCallback):
             if time.monotonic() - self._progress > _GIVE_UP:
                 break
         with self._wake:
-            left = len(self._changed) + self._dropped + thread.is_alive()
+            left = len({*self._changed, *([self._current] if thread.is_alive() else [])}) + self._dropped
             if left:
                 logger.warning("%s has not got the latest of %d trials", self._tracker.title, left)
             self._changed, self._running, self._reasons, self._failures = {}, {}, {}, {}
@@ -255,6 +259,7 @@ class TrackingCallback(HyperparameterCallback):
                     self._wake.wait(max(0.0, until - now))
                 ends = self._ends
                 trial = next(iter(self._changed), None) if ends or time.monotonic() >= again else None
+                self._current = trial
                 if trial is not None:
                     del self._changed[trial]
                     reason = self._reasons.get(trial)
@@ -312,9 +317,7 @@ class TrackingCallback(HyperparameterCallback):
         if names is None or len(names) != len(directions):
             names = ("value",) if len(directions) == 1 else tuple(f"values_{j}" for j in range(len(directions)))
         name = self._name or self._tuned_name or (storage.name if storage is not None else "study")
-        tracked = TrackedStudy(
-            name, study._id.hex(), study.space, directions, names, type(study.sampler).__name__
-        )
+        tracked = TrackedStudy(name, study._id.hex(), study.space, directions, names, type(study.sampler).__name__)
         self._tracker.open(tracked)
         self._opened = study, tracked
 

@@ -253,10 +253,11 @@ class EarlyStoppingConfig(_Config):
 class NoImprovement(_Config):
     """When a study has dried up: when its last trials have brought no improvement that is worth their cost.
 
-    It is one as soon as, of n trials that completed or were pruned, the last max(patience, share * n) have improved the
+    It has as soon as, of n trials that completed or were pruned, the last max(patience, share * n) have improved the
     best value by no more than min_improvement times the spread, which is the distance from the median of the first 20
-    trials with a value to the best. The trials before them have to hold a best value. With several objectives it is the front that has to get
-    further, by that part of the spreads of all objectives at once (the additive epsilon indicator).
+    trials with a value to the best. The trials before them have to hold a best value. With several objectives it is the
+    front that has to get further, by that part of the spreads of all objectives at once (the additive epsilon
+    indicator).
 
     Failed trials do not count, nor do running and paused ones. Trials are taken in the order in which they ended, so a
     study that is loaded again, or has many workers, decides by its trials alone. Beyond 200 trials the rule is looked

@@ -111,7 +111,9 @@ def test_what_the_last_trials_added_to_the_front_is_said_in_a_sentence() -> None
     assert analysis.front_gains(study, last=100) == (11, 6, 6, 5, 5)
     found = analysis.front_gains(study, last=7)
     assert str(found) == "The last 7 trials found 2 of the 6 on the front (trial 5 is 5 trials ago)."
-    assert str(analysis.front_gains(study, last=5)).startswith("The last 5 trials gained nothing; the front got its lat")
+    assert str(analysis.front_gains(study, last=5)).startswith(
+        "The last 5 trials gained nothing; the front got its lat"
+    )
     assert latest_gains(study) == "The last 10 trials found 5 of the 6 on the front (trial 5 is 5 trials ago)."
     study.tell(study.ask(), [99.0, -99.0])
     assert str(analysis.front_gains(study, last=1)).startswith("The last trial found all 1 on the front")

@@ -96,7 +96,12 @@ def test_ask_and_tell_are_tracked_by_a_call_and_trials_that_were_there_before_to
     assert recorder.studies[0].objectives == ("values_0", "values_1")
     assert [recorder.latest[i].state.name for i in range(3)] == ["COMPLETE", "FAILED", "COMPLETE"]
     last = recorder.latest[2]
-    assert (last.values, last.constraints, last.metrics, last.is_feasible) == ((2.0, 3.0), (1.5,), {"seconds": 4.0}, False)
+    assert (last.values, last.constraints, last.metrics, last.is_feasible) == (
+        (2.0, 3.0),
+        (1.5,),
+        {"seconds": 4.0},
+        False,
+    )
     assert list(last.reports) == [3] and last.reports[3][0] == 1.0 and math.isnan(last.reports[3][1])
     other = fasthpo.Study(SPACE)  # and once more, with another study
     other.tell(other.ask(), 1.0)
@@ -133,7 +138,9 @@ def test_a_tracker_that_fails_is_warned_of_once_and_gets_everything_once_it_work
     assert len(result.trials) == 12 == len(recorder.latest)
     assert all(trial.state == TrialState.COMPLETE for trial in recorder.latest.values())
     said = [record.message for record in caplog.records if "recorder" in record.message]
-    assert said == ["recorder could not be written to; the study goes on, and it is tried again: OSError: no such server"]
+    assert said == [
+        "recorder could not be written to; the study goes on, and it is tried again: OSError: no such server"
+    ]
 
 
 def test_a_tracker_that_never_works_costs_the_study_nothing_and_what_is_missing_is_counted(caplog):

@@ -1,5 +1,6 @@
 """When a study has dried up: `TunerConfig(stop_when=NoImprovement(...))`."""
 
+import itertools
 import math
 
 import numpy as np
@@ -101,7 +102,7 @@ def test_what_is_decided_for_many_trials_depends_on_their_number_only():
     looks = [scheduled(count) for count in range(1, 100_001)]
     assert looks[:200] == list(range(1, 201))
     assert all(look <= count for count, look in enumerate(looks, 1))
-    assert all(before <= after for before, after in zip(looks, looks[1:], strict=False))
+    assert all(before <= after for before, after in itertools.pairwise(looks))
     assert all(scheduled(look) == look or look > 200 for look in looks)
     assert 300 < len(set(looks)) < 1000
     assert min(look / count for count, look in enumerate(looks, 1)) > 0.97

@@ -83,7 +83,7 @@ class _Runs:
         self._highest = -1  # number of a trial that has a run
         self._best = math.inf  # loss
 
-    def open(self, study: TrackedStudy) -> None:
+    def open(self, study: TrackedStudy) -> list[int]:
         if self._client is None:
             self._client = self._make_client(tracking_uri=self._uri)
         self._study, self._open, self._highest, self._best = study, {}, -1, math.inf
@@ -96,7 +96,7 @@ class _Runs:
             best = found.data.metrics.get("best_value")
             self._best = math.inf if best is None else self._loss(best)
             self._client.update_run(self._parent, status="RUNNING")
-            return
+            return self._lacking()
         tags = {
             "mlflow.runName": study.name,
             "fasthpo.study": study.identity,
@@ -105,6 +105,19 @@ class _Runs:
             "fasthpo.sampler": study.sampler,
         }
         self._parent = self._client.create_run(self._experiment, tags=tags, run_name=study.name).info.run_id
+        return []
+
+    def _lacking(self) -> list[int]:
+        """Trials whose runs are open, and those that started after the last one that has a run."""
+        mine = f"tags.fasthpo.study = '{self._study.identity}' and tags.fasthpo.kind = 'trial'"
+        running = self._client.search_runs(
+            [self._experiment], f"{mine} and attributes.status = 'RUNNING'", max_results=1000
+        )
+        latest = self._client.search_runs(
+            [self._experiment], mine, max_results=1, order_by=["attributes.start_time DESC"]
+        )
+        first = max((int(one.data.tags["fasthpo.trial"]) for one in latest), default=-1) + 1
+        return [*(int(one.data.tags["fasthpo.trial"]) for one in running), *range(first, self._study.trials)]
 
     def _find_experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)

@@ -17,6 +17,7 @@ from fasthpo.system.paths import absolute, given_path
 from fasthpo.trials.trial import TrialState
 
 _SUFFIX = ".fasthpo"  # of the names of event files that are ours, and may be written anew
+_LATEST = 200  # runs that are looked at whether they have ended, when a study goes on
 _STUDY_FILE = "fasthpo-study.json"
 
 
@@ -65,12 +66,22 @@ class _Runs:
         self._files: dict[int, _EventFile] = {}
         self._metrics: list[str] = []
 
-    def open(self, study: TrackedStudy) -> None:
+    def open(self, study: TrackedStudy) -> list[int]:
         self._study, self._files, self._metrics = study, {}, []
         self._root = self._free_directory(study)
         self._root.mkdir(parents=True, exist_ok=True)
         (self._root / _STUDY_FILE).write_text(json.dumps({"study": study.identity}))
         self._describe()
+        return self._lacking()
+
+    def _lacking(self) -> list[int]:
+        """The latest trials that have no run, or one without an end, if there are runs already."""
+        there = {
+            int(path.name[len("trial-") :]): path for path in self._root.glob("trial-*") if path.name[6:].isdigit()
+        }
+        latest = sorted(there)[-_LATEST:]
+        ended = {number for number in latest if _has_ended(there[number])}
+        return [number for number in range(latest[0], self._study.trials) if number not in ended] if latest else []
 
     def _free_directory(self, study: TrackedStudy) -> Path:
         """Where this study's runs are, or may be: beside those of another one of the same name."""
@@ -208,6 +219,13 @@ def _session_end(failed: bool, at: float) -> Any:
     return Summary(
         value=[Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=described, tensor=metadata.NULL_TENSOR)]
     )
+
+
+def _has_ended(directory: Path) -> bool:
+    from tensorboard.plugins.hparams import metadata
+
+    mark = metadata.SESSION_END_INFO_TAG.encode()
+    return any(mark in file.read_bytes() for file in directory.glob(f"events.out.tfevents.*{_SUFFIX}"))
 
 
 def _single(value: float) -> float:

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
@@ -45,6 +46,7 @@ class TrackedStudy(NamedTuple):
         directions: "minimize" or "maximize", one an objective.
         objectives: what the objectives are called, one name each.
         sampler: what suggests.
+        trials: how many it has when it is opened.
     """
 
     name: str
@@ -53,6 +55,7 @@ class TrackedStudy(NamedTuple):
     directions: tuple[str, ...]
     objectives: tuple[str, ...]
     sampler: str
+    trials: int
 
 
 class TrackedTrial(NamedTuple):
@@ -98,8 +101,13 @@ class Tracker(Protocol):
 
     title: str
 
-    def open(self, study: TrackedStudy) -> None:
-        """Trials of this study follow, which may have been here before."""
+    def open(self, study: TrackedStudy) -> Iterable[int]:
+        """Trials of this study follow, which may have been here before.
+
+        Returns:
+            Numbers of trials that are not here, or not to their end, if the study has been here before: a process was
+            killed before it had written them. Empty if that can't be known.
+        """
 
     def write(self, trial: TrackedTrial) -> None:
         """Write what is new of a trial; the same trial comes again when it has changed, or for nothing."""
@@ -317,9 +325,17 @@ class TrackingCallback(HyperparameterCallback):
         if names is None or len(names) != len(directions):
             names = ("value",) if len(directions) == 1 else tuple(f"values_{j}" for j in range(len(directions)))
         name = self._name or self._tuned_name or (storage.name if storage is not None else "study")
-        tracked = TrackedStudy(name, study._id.hex(), study.space, directions, names, type(study.sampler).__name__)
-        self._tracker.open(tracked)
+        tracked = TrackedStudy(
+            name, study._id.hex(), study.space, directions, names, type(study.sampler).__name__, len(study)
+        )
+        lacking = self._tracker.open(tracked)
         self._opened = study, tracked
+        if self._tuned_name is None:  # by hand those are written that are given
+            return
+        with self._wake:
+            for number in lacking:
+                if number < len(study) and study.trial_state(number) not in (TrialState.RUNNING, TrialState.WAITING):
+                    self._changed.setdefault(Trial(number, study))
 
     def _fail(self, trial: Trial, error: Exception) -> None:
         self._in_a_row += 1

@@ -79,10 +79,11 @@ class _Runs:
         self._open: dict[int, _Run] = {}
         self._finished = bytearray()  # by number, 1 for trials whose run is complete
 
-    def open(self, study: TrackedStudy) -> None:
+    def open(self, study: TrackedStudy) -> list[int]:
         self._study, self._open, self._finished = study, {}, bytearray()
         if self._options["dir"] is not None:
             Path(self._options["dir"]).mkdir(parents=True, exist_ok=True)
+        return []  # what is at the server is not asked for
 
     def write(self, trial: TrackedTrial) -> None:
         number = trial.number

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import struct
 import warnings
 
@@ -133,6 +134,17 @@ def test_tensorboard_has_nothing_twice_when_a_study_goes_on_or_is_written_again(
     assert len(list((tmp_path / "runs/digits/trial-0").iterdir())) == 1
 
 
+def test_tensorboard_gets_what_a_killed_process_had_not_written(tensorboard_callback, tmp_path):
+    run(tensorboard_callback(tmp_path / "runs"), tmp_path)
+    shutil.rmtree(tmp_path / "runs/digits/trial-3")
+    (file,) = (tmp_path / "runs/digits/trial-1").iterdir()
+    file.write_bytes(file.read_bytes()[:-200])  # its end is torn off
+    run(tensorboard_callback(tmp_path / "runs"), tmp_path, trials=5)
+    runs = read_runs(tmp_path / "runs")
+    assert sorted(runs) == ["digits", *(f"digits/trial-{i}" for i in range(5))]
+    assert all(len(runs[f"digits/trial-{i}"][1]) == 2 for i in range(5))
+
+
 def test_another_study_of_the_same_name_gets_a_directory_of_its_own_in_tensorboard(tensorboard_callback, tmp_path):
     (tmp_path / "study" / "trial-0").mkdir(parents=True)
     (tmp_path / "study" / "trial-0" / "events.out.tfevents.mine").write_text("somebody else's")
@@ -205,6 +217,14 @@ def test_mlflow_has_a_run_for_the_study_and_one_nested_for_each_trial_also_when_
         assert again[i].info.run_id == trials[i].info.run_id
         assert [step for step, _ in history(client, again[i], "reported_loss")] == [0, 2]
     assert history(client, again[0], "loss") == [(2, 1.5)]
+
+    client.update_run(
+        again[2].info.run_id, status="RUNNING"
+    )  # as if a process had been killed before the ends of these
+    client.delete_run(again[4].info.run_id)
+    run(make(), tmp_path, trials=6)
+    _, last = nested(client)
+    assert sorted(last) == [0, 1, 2, 3, 4, 5] and last[2].info.status == "FAILED"
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -27,10 +27,12 @@ class Recorder:
 
     def __init__(self, fails=lambda trial: False):
         self.fails = fails
+        self.lacking = []
         self.got, self.studies, self.closed, self.thread = {}, [], 0, None
 
     def open(self, study):
         self.studies.append(study)
+        return self.lacking
 
     def write(self, trial):
         self.thread = threading.current_thread()
@@ -186,6 +188,18 @@ def test_a_second_run_of_the_tuner_goes_on_with_the_same_study():
     assert [recorder.latest[i].values for i in range(2)] == [(1.0,), (2.0,)]
 
 
+def test_what_a_killed_process_had_not_written_is_written_when_its_study_goes_on(tmp_path):
+    options = {"output_dir": tmp_path, "save_checkpoints": True}
+    tuned(TrackingCallback(Recorder()), objective, **options).optimize(objective)
+    recorder = Recorder()
+    recorder.lacking = [4, 5, 10**6]
+    tuner = tuned(TrackingCallback(recorder), objective, max_trials=13, **options)
+    tuner.load_checkpoint(tmp_path / "s")
+    tuner.optimize(objective)
+    assert sorted(recorder.latest) == [4, 5, 12]
+    assert recorder.latest[4].values == tuner.study.trials[4].objective_values()
+
+
 def test_trials_that_pause_and_go_on_are_written_each_time():
     recorder = Recorder()
     config = fasthpo.TunerConfig("s", max_trials=9, seed=0)
@@ -223,7 +237,7 @@ def test_a_program_that_forgets_to_close_writes_all_at_its_end(tmp_path):
         "from fasthpo.integrations.tracking import TrackingCallback\n"
         "class Printing:\n"
         "    title = 'printing'\n"
-        "    def open(self, study): pass\n"
+        "    def open(self, study): return []\n"
         "    def write(self, trial): print(trial.number, trial.state.name, flush=True)\n"
         "    def close(self): print('closed', flush=True)\n"
         "study = fasthpo.Study({'x': fasthpo.Continuous(0.0, 1.0)}, sampler=fasthpo.RandomSampler(seed=0))\n"

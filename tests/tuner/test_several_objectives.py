@@ -212,7 +212,7 @@ def test_of_a_long_front_some_are_printed_with_both_ends_and_the_knee() -> None:
     assert result.study.table.front.knee() in numbers
     assert lines[2].split()[:3] == ["trial", "values_0", "values_1"]
     assert "Further parameters, see result.best_trials: " in lines[-2] and names[-1] in lines[-2]
-    assert max(map(len, lines[2:-1])) <= 130
+    assert max(map(len, lines[2:-2])) <= 130
 
 
 def test_the_files_for_people_have_the_front(tmp_path: Path) -> None:

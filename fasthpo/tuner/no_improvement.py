@@ -38,13 +38,12 @@ def counted(table: TrialTable) -> int:
 
 @masked
 def last_gain(table: TrialTable, count: int, last: int) -> float | None:
-    """By how much the last of the first `count` trials have improved on those before, in spreads.
+    """By how much the last of the first `count` trials have improved on those before.
 
-    The spread of an objective is from the median of the first trials to the best value now. (The median of all trials
-    comes closer to the best as a sampler learns: then the least improvement would count.) The gain is the least part of
-    all spreads by which the front before has to be moved until it covers the front now: the additive epsilon indicator
-    of Zitzler et al. (Performance assessment of multiobjective optimizers. IEEE Transactions on Evolutionary
-    Computation 7, 2003). With one objective that is the improvement of the best value, over the spread.
+    With one objective it is the improvement of the best value, in spreads. With several it is the share of what the
+    front dominates now that it did not dominate before (the hypervolume), up to a reference point. A spread is the
+    distance from the median of the first trials to the best value now, and the reference point that median. (The median
+    of all trials comes closer to the best as a sampler learns: then the least improvement would count.)
 
     Args:
         table: the trials.
@@ -52,7 +51,7 @@ def last_gain(table: TrialTable, count: int, last: int) -> float | None:
         last: how many of them are the last, fewer than `count`.
 
     Returns:
-        None if there was no best value before.
+        None if there was no best value before, or no front that is better than the reference point.
     """
     order = table.tell_order
     states = table.states[order]
@@ -64,22 +63,21 @@ def last_gain(table: TrialTable, count: int, last: int) -> float | None:
     before, known = losses[: count - last][usable[: count - last]], losses[usable]
     if not len(before):
         return None
-    after = losses[count - last :][usable[count - last :]]
-    if not len(after):
-        return 0.0
-    spread = np.median(known[:_FIRST], axis=0) - known.min(axis=0)
-    spread = np.where(spread > 0, spread, known.max(axis=0) - known.min(axis=0))
-    spread = np.where(spread > 0, spread, 1.0)
+    best, reference = known.min(axis=0), np.median(known[:_FIRST], axis=0)
+    reference = np.where(reference > best, reference, known.max(axis=0))
+    spread = np.where(reference > best, reference - best, 1.0)
     if m == 1:
-        return max(0.0, float((before.min() - after.min()) / spread[0]))
-    old, new = _front(before) / spread, _front(after) / spread
-    needed = [(old - point).max(axis=1).min() for point in new]  # to cover that point
-    return max(0.0, float(max(needed)))
+        return float((before.min() - best[0]) / spread[0])
+    now = _dominated((known - best) / spread)
+    return 1.0 - _dominated((before - best) / spread) / now if now > 0 else None
 
 
-def _front(losses: FloatArray) -> FloatArray:
+def _dominated(scaled: FloatArray) -> float:
+    """What points (n, m) dominate of the unit cube."""
     from fasthpo.kernels.multi_objective.dominance import front
+    from fasthpo.kernels.multi_objective.hypervolume import hypervolume
 
-    losses = np.ascontiguousarray(losses)
-    kept: IntArray = np.empty(len(losses), np.int64)
-    return losses[kept[: front(losses, kept)]]
+    inside = np.ascontiguousarray(scaled[(scaled < 1.0).all(axis=1)])
+    kept: IntArray = np.empty(len(inside), np.int64)
+    kept = kept[: front(inside, kept)]
+    return float(hypervolume(inside[kept], np.ones(inside.shape[1])))

@@ -13,6 +13,7 @@ from fasthpo.values import FloatArray, IntArray, masked
 _EACH = 200  # trials up to which the rule is looked at after each
 _GROWTH = 1.01  # and by how much their number grows between two looks from there on: what all looks cost stays linear
 _FIRST = 20  # trials whose median is one end of the spread
+_BEYOND = 1.1  # so that the ends of a front dominate something, too
 
 
 def scheduled(count: int) -> int:
@@ -40,10 +41,10 @@ def counted(table: TrialTable) -> int:
 def last_gain(table: TrialTable, count: int, last: int) -> float | None:
     """By how much the last of the first `count` trials have improved on those before.
 
-    With one objective it is the improvement of the best value, in spreads. With several it is the share of what the
-    front dominates now that it did not dominate before (the hypervolume), up to a reference point. A spread is the
-    distance from the median of the first trials to the best value now, and the reference point that median. (The median
-    of all trials comes closer to the best as a sampler learns: then the least improvement would count.)
+    With one objective it is the improvement of the best value, in spreads: the distance from the median of the first
+    trials to the best value now. (The median of all trials comes closer to the best as a sampler learns: then the least
+    improvement would count.) With several it is the share of what the front dominates now that it did not dominate
+    before (the hypervolume), up to a reference point a tenth beyond that median, or the worst on the front.
 
     Args:
         table: the trials.
@@ -51,7 +52,7 @@ def last_gain(table: TrialTable, count: int, last: int) -> float | None:
         last: how many of them are the last, fewer than `count`.
 
     Returns:
-        None if there was no best value before, or no front that is better than the reference point.
+        None if there was no best value before.
     """
     order = table.tell_order
     states = table.states[order]
@@ -63,21 +64,28 @@ def last_gain(table: TrialTable, count: int, last: int) -> float | None:
     before, known = losses[: count - last][usable[: count - last]], losses[usable]
     if not len(before):
         return None
-    best, reference = known.min(axis=0), np.median(known[:_FIRST], axis=0)
-    reference = np.where(reference > best, reference, known.max(axis=0))
-    spread = np.where(reference > best, reference - best, 1.0)
+    best, median = known.min(axis=0), np.median(known[:_FIRST], axis=0)
     if m == 1:
-        return float((before.min() - best[0]) / spread[0])
-    now = _dominated((known - best) / spread)
-    return 1.0 - _dominated((before - best) / spread) / now if now > 0 else None
+        worst = median if median > best else known.max(axis=0)
+        return float((before.min() - best[0]) / (worst[0] - best[0] if worst > best else 1.0))
+    front = _front(known)
+    spread = np.maximum(front.max(axis=0), median) - best
+    reference = np.where(spread > 0, best + _BEYOND * spread, best + 1.0)
+    now = _dominated(front, best, reference)
+    return 1.0 - _dominated(_front(before), best, reference) / now if now > 0 else None
 
 
-def _dominated(scaled: FloatArray) -> float:
-    """What points (n, m) dominate of the unit cube."""
+def _front(losses: FloatArray) -> FloatArray:
     from fasthpo.kernels.multi_objective.dominance import front
+
+    losses = np.ascontiguousarray(losses)
+    kept: IntArray = np.empty(len(losses), np.int64)
+    return losses[kept[: front(losses, kept)]]
+
+
+def _dominated(front: FloatArray, best: FloatArray, reference: FloatArray) -> float:
+    """What a front dominates of the box between two points, as a share of it."""
     from fasthpo.kernels.multi_objective.hypervolume import hypervolume
 
-    inside = np.ascontiguousarray(scaled[(scaled < 1.0).all(axis=1)])
-    kept: IntArray = np.empty(len(inside), np.int64)
-    kept = kept[: front(inside, kept)]
-    return float(hypervolume(inside[kept], np.ones(inside.shape[1])))
+    scaled = np.ascontiguousarray((front - best) / (reference - best))
+    return float(hypervolume(scaled, np.ones(scaled.shape[1])))

@@ -131,8 +131,9 @@ def test_a_front_that_grows_only_within_what_it_covers_has_dried_up_and_one_that
     assert stop.is_reached(told(np.concatenate([line, between]), directions=["minimize", "minimize"]))
     further = np.concatenate([line, between - 0.2])
     assert not stop.is_reached(told(further, directions=["minimize", "minimize"]))
-    ends = np.tile([[0.0, 1.0], [1.0, 0.0]], (15, 1))  # a front that is nowhere better than the medians
-    assert not stop.is_reached(told(ends, directions=["minimize", "minimize"]))
+    ends = np.tile([[0.0, 1.0], [1.0, 0.0]], (15, 1))  # nothing is better than the medians
+    assert stop.is_reached(told(ends, directions=["minimize", "minimize"]))
+    assert stop.is_reached(told(np.ones((15, 2)), directions=["minimize", "minimize"]))
 
 
 def test_trials_without_a_usable_value_are_no_improvement_and_failed_ones_do_not_count():

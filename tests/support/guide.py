@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import printed
+from tests.support.command_line import call
 
 FENCE = re.compile(
     r'^(?P<idle><!-- not run: .+? -->\n+)?```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$',
@@ -114,7 +114,9 @@ class Page:
             line, _, promised = shown.partition("\n")
             command, *arguments = shlex.split(line, comments=True)
             if command == "fasthpo":
-                self._output = printed(*arguments)
+                result = call(*arguments)
+                assert result.exit_code == 0, f"{where}: {result.output}"
+                self._output = result.output
             elif command == "python":
                 done = subprocess.run(
                     [sys.executable, "-W", "error", *arguments], capture_output=True, encoding="utf-8", timeout=120

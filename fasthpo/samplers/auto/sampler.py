@@ -22,7 +22,7 @@ from fasthpo.values import FloatArray, IntArray
 _WAITING = int(TrialState.WAITING)
 _EACH, _LEAST, _MOST = 20, 100, 200  # draws before CMA-ES begins: so many a parameter, within these bounds
 _MODEL_EVERY = 8  # draws: one of them stays the model's; not one that TPE would make its own way
-_LATER, _MODEL_EVERY_LATER = 1000, 64  # draws from which on it is one of so many, as each costs what 40 others do
+_LATER = (1000, 64), (10_000, 512)  # from so many draws on it is one of so many: each costs what 40 others do
 _FIRST_WITH_CHOICES, _MODEL_EVERY_WITH_CHOICES = 500, 2  # the same where there are choices: the first draw, the share
 _MOST_PARAMETERS = 200  # where CMA-ES takes part: its cost grows with the square of their number
 
@@ -108,7 +108,7 @@ class AutoSampler(Sampler):
         if not _is_models_own(table) and draw >= self._model.n_startup_trials:
             share = self._share_of(table.space)
             if share is not None and share.has(draw):
-                return self._caught_up(table, share).row(draw)
+                return self._evolution_of(table, share).row(draw)
             if table.space.is_conditional:
                 row = self._in_branch(table, draw)
                 if row is not None:
@@ -123,10 +123,10 @@ class AutoSampler(Sampler):
         first = int(draws[0])
         if share is None:  # models of branches look at each trial that was asked for
             return self.suggest(table, first)[None]
-        draws = draws[: share.alike(draws)]
+        draws = draws[: share.alike(first)]
         if first < self._model.n_startup_trials or not share.has(first):
             return self._model.suggest_batch(table, draws)
-        return self._caught_up(table, share).rows(draws)
+        return self._evolution_of(table, share).rows(draws)
 
     def _share_of(self, space: SearchSpace) -> Share | None:
         """See `strategys_share`."""
@@ -135,12 +135,11 @@ class AutoSampler(Sampler):
             self._share = known = space, strategys_share(space)
         return known[1]
 
-    def _caught_up(self, table: TrialTable, share: Share) -> Evolution:
-        """CMA-ES with what was told so far."""
+    def _evolution_of(self, table: TrialTable, share: Share) -> Evolution:
+        """CMA-ES of this table."""
         evolution = self._evolution
         if evolution is None or not evolution.follows(table):
             self._evolution = evolution = Evolution(table, self.seed, None, None, share)
-        evolution.catch_up()
         return evolution
 
     def _in_branch(self, table: TrialTable, draw: int) -> FloatArray | None:
@@ -212,8 +211,8 @@ def strategys_share(space: SearchSpace) -> Share | None:
     if space.is_conditional or space.cells is not None or len(varying) > _MOST_PARAMETERS:
         return None
     if not all(parameter.is_ordered for parameter in varying):
-        return Share(_FIRST_WITH_CHOICES, _MODEL_EVERY_WITH_CHOICES, _LATER, _MODEL_EVERY_WITH_CHOICES)
-    return Share(min(max(_EACH * len(varying), _LEAST), _MOST), _MODEL_EVERY, _LATER, _MODEL_EVERY_LATER)
+        return Share(((_FIRST_WITH_CHOICES, _MODEL_EVERY_WITH_CHOICES),))
+    return Share(((min(max(_EACH * len(varying), _LEAST), _MOST), _MODEL_EVERY), *_LATER))
 
 
 class BranchSearch:

@@ -34,7 +34,7 @@ class AutoSampler(Sampler):
     |---|---|---|---|
     | 1 | several objectives; a multi-fidelity strategy; finitely many points | all | `TPESampler` |
     | 2 | any | the first 10 | `TPESampler`: a Latin hypercube |
-    | 3 | numbers, no conditions | from 20 d on (100 to 200) 7 of 8, from 1,000 on 63 of 64 | CMA-ES from the best |
+    | 3 | numbers, no conditions | from 20 d on (100 to 200) 7 of 8, see below | CMA-ES from the best |
     | 4 | also choices, no conditions | from 500 on: every second | CMA-ES, choices included |
     | 5 | choices that open branches | while one was tried less than twice: every second | a model of it |
     | 6 | the same | from 30 on: 1/8, rising to 1/4 in five trials without a better one | a model of another branch |
@@ -42,10 +42,11 @@ class AutoSampler(Sampler):
 
     Regret / that of 20 random trials, arithmetic mean / geometric mean over tasks, beside `TPESampler`'s:
 
-    Rule 3: .041 / .00009 against .049 / .0024 on BBOB after 3,000 trials, .017 against .126 on real tasks.
+    Rule 3: .038 / .00008 against .053 / .0027 on BBOB after 3,000 trials, .094 / .00002 against .287 / .0008 on real
+    tasks. From draw 1,000 on CMA-ES makes 63 of 64, from 10,000 on 511 of 512: the model's cost as much as 40 of its.
     Rule 4: .046 / .0030 against .049 / .0043 on mixed functions after 1,000 trials; from draw 200 on it does harm.
-    Rules 5 and 6: .284 / .096 against .321 / .160 after 100 trials, .189 / .028 against .293 / .071 after 300, when no
-    run of 128 is worse than 20 random trials; with `TPESampler` 4 % are.
+    Rules 5 and 6: .318 / .071 against .371 / .100 after 100 trials, .251 / .055 against .322 / .089 after 300, when 1 %
+    of 96 runs are worse than 20 random trials; with `TPESampler` 3 % are.
 
     In rule 6 that branch is, in one of four, the one that was tried least, else the one with the best trial.
     A parameter is a choice that opens branches if others depend on it and it is `Categorical` with at most 64 choices.

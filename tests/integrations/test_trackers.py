@@ -162,16 +162,27 @@ def test_another_study_of_the_same_name_gets_a_directory_of_its_own_in_tensorboa
 # --- MLflow
 
 
-@pytest.fixture
-def mlflow_store(monkeypatch, tmp_path):
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pytest.importorskip("mlflow")
+@pytest.fixture(scope="module")
+def new_mlflow_database(tmp_path_factory):
+    """A database with MLflow's tables, which take it seconds to make."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        warnings.simplefilter("ignore")  # its own ones
+        mlflow = pytest.importorskip("mlflow")
         pytest.importorskip("alembic")
-        import mlflow.store.tracking.sqlalchemy_store  # its own warnings
+        path = tmp_path_factory.mktemp("mlflow") / "new.db"
+        mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def mlflow_store(monkeypatch, tmp_path, new_mlflow_database):
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
     from fasthpo.integrations.mlflow import MLflowCallback
 
+    shutil.copy(new_mlflow_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     return (lambda **options: MLflowCallback(uri, **options)), mlflow.MlflowClient(tracking_uri=uri)
 

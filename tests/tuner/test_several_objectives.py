@@ -224,19 +224,20 @@ def test_the_hypervolume_is_to_the_worst_of_the_first_ten_completed_trials(
 
 
 def test_a_hypervolume_takes_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([100.0, 101.0, 120.0, 149.0, 150.0, 152.0, 200.0])
+    clock = iter([100.0, 101.0, 120.0, 150.9, 151.1, 151.2, 152.0, 153.0, 153.1])
     monkeypatch.setattr(front_volume, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     study = make().study
     for i in range(10):
         study.tell(study.ask(), [i / 10, 10.0])
     volume = FrontVolume(study)
-    assert volume.now() == pytest.approx(0.0)  # none is better in both than the worst; it took a second
+    assert volume.now() == 0.0  # none is better than the worst in both; it took from 100 to 101
     study.tell(study.ask(), [1.0, 9.0])
-    assert volume.now() == pytest.approx(0.0)  # of twenty
-    assert volume.now() == pytest.approx(0.0)
+    assert volume.now() == 0.0  # at 120
+    assert volume.now() == 0.0  # at 150.9: 50 seconds are not over
     assert volume.now() == pytest.approx(1.0)
     study.tell(study.ask(), [1.0, 8.0])
     assert volume.now() == pytest.approx(1.0)
+    assert volume.now(at_once=True) == pytest.approx(2.0)
 
 
 def test_of_more_than_three_objectives_the_progress_line_has_no_hypervolume(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,7 +254,8 @@ def test_of_more_than_three_objectives_the_progress_line_has_no_hypervolume(monk
 def test_the_front_is_printed_from_the_best_of_the_first_objective_on() -> None:
     result = make(15, constraints=["latency <= 60"]).optimize(objective)
     lines = str(result).splitlines()
-    assert lines[1].startswith(f"On the front: {len(result.best_trials)} trials")
+    found = f"{len(result.best_trials)} trials, best accuracy first (maximize accuracy, minimize latency)"
+    assert lines[1] == f"On the front: {found}"
     assert lines[2].split() == ["trial", "accuracy", "latency", "width", "kind", "momentum"]
     rows = [line.split() for line in lines[3:]]
     numbers = [int(row[0]) for row in rows]
@@ -267,6 +268,14 @@ def test_the_front_is_printed_from_the_best_of_the_first_objective_on() -> None:
     for copied in (copy.copy(result), copy.deepcopy(result), pickle.loads(pickle.dumps(result))):
         assert str(copied) == str(result)
         assert copied.front()[0].tolist() == result.front()[0].tolist()
+
+
+def test_values_on_a_front_have_as_many_decimals() -> None:
+    rows = [(0.97, 2650), (0.905, 1626), (0.8, 746.5)]
+    lines = str(make(3).optimize(lambda trial: list(rows[trial.number]))).splitlines()
+    assert [line.split()[1:3] for line in lines[3:]] == [["0.970", "2650.0"], ["0.905", "1626.0"], ["0.800", "746.5"]]
+    one = str(make(1).optimize(lambda trial: [1e-7, 5.0])).splitlines()
+    assert one[1].startswith("On the front: 1 trial, best accuracy") and one[3].split()[1:3] == ["1e-07", "5"]
 
 
 def test_of_a_long_front_some_are_printed_with_both_ends_and_the_knee() -> None:

@@ -4,11 +4,15 @@
     python examples/tune_digits.py --sampler random     # the same budget of random search
     python examples/tune_digits.py --resume             # go on where a run was stopped
     python examples/tune_digits.py --workers 2          # two trials at a time
+    python examples/tune_digits.py --objectives accuracy,parameters --trials 60      # accurate and small
 
 A third of the images is held out. On the rest, each trial trains with its own learning rate, weight decay, batch size,
 optimizer, width and dropout, reports its validation loss after every epoch, is pruned if it falls behind the median of
 the others, and stops early if it gets no better. The best parameters then train three networks on all the images but
 the held-out ones, and the last line says what they reach on those together.
+
+With several objectives no trial is pruned or stops early, and the run ends with the front: the networks that no other
+one is better than in every objective, as a table and, if matplotlib is there, as a picture.
 """
 
 from __future__ import annotations
@@ -38,6 +42,26 @@ SPACE = fasthpo.SearchSpace(
         "dropout": fasthpo.Continuous(0.0, 0.9),
     }
 )
+# with several objectives: sizes that differ by factors, and fewer networks that learn nothing
+ALL_SIZES = fasthpo.SearchSpace(
+    {
+        "width": fasthpo.Discrete(2, 32, log=True),
+        **{name: one for name, one in SPACE.items() if name != "width"},
+        "learning_rate": fasthpo.LogUniform(1e-3, 1.0),
+        "dropout": fasthpo.Continuous(0.0, 0.5),
+    }
+)
+# by the name that --objectives has for it: the metric, which way it is to go, and what a picture calls it
+OBJECTIVES = {
+    "accuracy": ("accuracy", "maximize", "validation accuracy"),
+    "loss": ("eval_loss", "minimize", "validation loss"),
+    "parameters": ("parameters", "minimize", "number of parameters"),
+}
+# in a picture: what spreads an axis out, its ends (None: as they are), and its ticks
+SCALES = {
+    "accuracy": ("logit", (0.07, 0.995), [0.1, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99]),
+    "parameters": ("log", (600, None), [1000, 2000, 5000, 10_000, 20_000]),
+}
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 Images = tuple[torch.Tensor, torch.Tensor]
 
@@ -90,22 +114,27 @@ def vote(networks: Sequence[nn.Module], images: torch.Tensor) -> torch.Tensor:
 
 
 def tune(args: argparse.Namespace, train: Images, valid: Images) -> fasthpo.TuningResult:
+    metrics, directions, _ = zip(*(OBJECTIVES[name] for name in args.objectives), strict=True)
+    is_one = len(metrics) == 1
     config = fasthpo.TunerConfig(
-        f"digits-{args.sampler}-{args.seed}",
-        direction="minimize",
-        objective_metric="eval_loss",
+        "-".join(["digits", *([] if args.objectives == ["loss"] else args.objectives), args.sampler, str(args.seed)]),
+        direction=directions,
+        objective_metric=metrics,
         max_trials=args.trials,
-        pruning=fasthpo.PruningConfig(strategy="median", min_steps=2),
-        early_stopping=fasthpo.EarlyStoppingConfig(patience=3, min_delta=0.001, restore_best_weights=True),
+        pruning=fasthpo.PruningConfig(strategy="median", min_steps=2) if is_one else None,
+        early_stopping=(
+            fasthpo.EarlyStoppingConfig(patience=3, min_delta=0.001, restore_best_weights=True) if is_one else None
+        ),
         output_dir=args.output_dir,
         save_checkpoints=True,
         overwrite=not args.resume,
         seed=args.seed,
     )
+    space = SPACE if is_one else ALL_SIZES
     if args.sampler == "tpe":
-        tuner = fasthpo.HyperparameterTuner.with_bayesian_optimization(config, SPACE)
+        tuner = fasthpo.HyperparameterTuner.with_bayesian_optimization(config, space)
     else:
-        tuner = fasthpo.HyperparameterTuner.with_random_search(config, SPACE)
+        tuner = fasthpo.HyperparameterTuner.with_random_search(config, space)
     if args.resume:
         tuner.load_checkpoint(config.study_dir)
 
@@ -118,11 +147,40 @@ def tune(args: argparse.Namespace, train: Images, valid: Images) -> fasthpo.Tuni
             nn.CrossEntropyLoss(),
             {"accuracy": accuracy},
             trial,
-            early_stopping=tuner.early_stopping(),
+            early_stopping=tuner.early_stopping() if len(args.objectives) == 1 else None,
         )
-        return trainer.train()  # loss and accuracy of the best epoch, on the validation images
+        measured = trainer.train()  # loss and accuracy of the best epoch, on the validation images
+        parameters = sum(one.numel() for one in trainer.model.parameters())
+        return {**measured, "accuracy": measured["eval_accuracy"], "parameters": parameters}
 
     return tuner.optimize(objective, workers=args.workers)
+
+
+def save_picture(study_dir: Path, objectives: Sequence[str]) -> Path:
+    """Save a picture of the front, over the first two objectives, where small differences of good ones are seen."""
+    study = fasthpo.Study.load(study_dir, read_only=True)
+    figure = fasthpo.plots.pareto_front(study, [0, 1])
+    (axes,) = figure.axes
+    for axis, name in zip("xy", objectives, strict=False):
+        _, goal, title = OBJECTIVES[name]
+        axes.set(**{f"{axis}label": f"{title} ({goal})"})
+        if name in SCALES:
+            scale, limits, ticks = SCALES[name]
+            axes.set(**{f"{axis}scale": scale, f"{axis}lim": limits})
+            low, high = getattr(axes, f"get_{axis}lim")()
+            ticks = [tick for tick in ticks if low <= tick <= high]
+            axes.set(**{f"{axis}ticks": ticks, f"{axis}ticklabels": [f"{tick:,}" for tick in ticks]})
+    axes.minorticks_off()
+    axes.legend(loc="upper left", fontsize=9)
+    figure.savefig(study_dir / "front.png")
+    return study_dir / "front.png"
+
+
+def chosen_objectives(text: str) -> list[str]:
+    names = text.split(",")
+    if len(set(names)) < len(names) or not OBJECTIVES.keys() >= set(names) or (len(names) == 1 and names != ["loss"]):
+        raise argparse.ArgumentTypeError(f"loss, or several of {', '.join(OBJECTIVES)}")
+    return names
 
 
 def main() -> None:
@@ -131,6 +189,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12, help="epochs of a full training (default 12)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sampler", choices=["tpe", "random"], default="tpe")
+    parser.add_argument(
+        "--objectives", type=chosen_objectives, default=["loss"], metavar="NAME,NAME",
+        help=f"several of {', '.join(OBJECTIVES)} (default: the validation loss alone)",
+    )  # fmt: skip
     parser.add_argument("--output-dir", type=Path, default=Path("hyperopt_results"))
     parser.add_argument("--workers", type=int, default=1, help="trials at the same time, in processes of their own")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output-dir")
@@ -140,6 +202,14 @@ def main() -> None:
     train, valid, held_out = load_images()
     result = tune(args, train, valid)
     print(result)
+    study_dir = args.output_dir / result.study_name
+    print(f"files: {study_dir}")
+    if len(args.objectives) > 1:
+        try:
+            print(f"picture: {save_picture(study_dir, args.objectives)}")
+        except fasthpo.MissingPackage as error:
+            print(f"no picture: {error}")
+        return
 
     # the best parameters once more, now on the validation images, too: three networks, whose votes are averaged
     both = torch.cat([train[0], valid[0]]), torch.cat([train[1], valid[1]])
@@ -150,7 +220,6 @@ def main() -> None:
         trainer = Trainer(lambda: Network(best["width"], best["dropout"]), final, both, None, nn.CrossEntropyLoss())
         trainer.train()
         networks.append(trainer.model)
-    print(f"files: {args.output_dir / result.study_name}")
     print(f"held-out accuracy: {accuracy(vote(networks, held_out[0]), held_out[1]):.4f}")
 
 

@@ -87,6 +87,18 @@ def test_tune_digits_again_is_the_same_and_resumes(run_example, digits: list[str
     assert after[:4] == before
 
 
+def test_tune_digits_of_two_objectives_ends_with_a_front(run_example, directory: Path) -> None:
+    lines = run_example("tune_digits.py", *SHORT, "--objectives", "accuracy,parameters")
+    assert lines[1].endswith("best accuracy first (maximize accuracy, minimize parameters)")
+    assert lines[2].split()[:4] == ["trial", "accuracy", "parameters", "width"]
+    study_dir = directory / "out" / "digits-accuracy-parameters-tpe-0"
+    front = read_json(study_dir / "best_parameters.json")["front"]
+    shown = [(float(line.split()[1]), float(line.split()[2])) for line in lines[3 : 3 + len(front)]]
+    assert shown == sorted(((round(a, 6), n) for a, n in (one["values"] for one in front)), reverse=True)
+    pytest.importorskip("matplotlib")
+    assert (study_dir / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_tune_digits_by_random_search(run_example, directory: Path) -> None:
     lines = run_example("tune_digits.py", *SHORT, "--sampler", "random")
     assert lines[-1].startswith("held-out accuracy: ")

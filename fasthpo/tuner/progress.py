@@ -14,6 +14,7 @@ from typing import Any, Self
 from fasthpo.study.study import Study
 from fasthpo.system.forked import in_forked
 from fasthpo.trials.trial import TrialState
+from fasthpo.tuner.front_volume import FrontVolume
 
 _INTERVAL = 0.1  # seconds between two drawings, at least
 _COLUMNS, _ROWS = 80, 24  # where the terminal does not say how large it is
@@ -22,7 +23,10 @@ _WITHOUT = "{desc}: {n_fmt} trials{postfix}"
 
 
 class Progress:
-    """A line with the trials done, pruned and failed, the best value or size of the front, the speed and the time left.
+    """A line with the trials done, pruned and failed, the best value, the speed and the time left.
+
+    With several objectives it has the size of the front in the place of the best value and, once ten trials have
+    completed, the hypervolume that the front dominates, to the worst values of those ten; see `FrontVolume`.
 
     It is drawn on stderr if that is a terminal; else nothing happens, and tqdm is not even imported. If it can't be
     drawn any more, on a terminal that was closed for instance, the run goes on without it.
@@ -38,6 +42,7 @@ class Progress:
     def __init__(self, name: str, study: Study, total: int | None, seconds: float) -> None:
         self._name = name
         self._study = study
+        self._volume = FrontVolume(study)
         self._total = total
         self._seconds = seconds
         self._bar: Any = None
@@ -84,7 +89,7 @@ class Progress:
             self._bar = None
 
     def _finish(self) -> None:
-        self._draw()
+        self._draw(is_last=True)
         self._bar.close()
 
     def _leave_to_parent(self) -> None:
@@ -102,19 +107,21 @@ class Progress:
         finished = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.FAILED]
         return finished + counts[TrialState.PAUSED]
 
-    def _draw(self) -> None:
+    def _draw(self, is_last: bool = False) -> None:
         self._bar.ncols = _columns()
         self._bar.n = self._done()
-        self._bar.set_postfix_str(self._postfix(), refresh=False)
+        self._bar.set_postfix_str(self._postfix(is_last), refresh=False)
         self._bar.refresh()
 
-    def _postfix(self) -> str:
+    def _postfix(self, is_last: bool) -> str:
         counts, best = self._study.table.counts, self._study.table.best_number
         parts = [f"{counts[TrialState.PRUNED]} pruned", f"{counts[TrialState.FAILED]} failed"]
         if len(self._study.table.segments):
             parts.insert(0, f"{counts[TrialState.COMPLETE]} to the end")
         if self._study.table.objectives.count > 1:
             parts.append(f"front of {len(self._study.best_trials)}")
+            if (volume := self._volume.now(at_once=is_last)) is not None:
+                parts.append(f"hypervolume {volume:.5g}")
         else:
             parts.append("no best yet" if best is None else f"best {self._study.table.values[best]:.5g}")
         drawn = self._bar.format_dict

@@ -28,6 +28,7 @@ from fasthpo.values import FloatArray, IntArray
 
 _MOST_ROWS = 20  # of the front, as it is printed
 _WIDEST = 118  # characters of such a row
+_DIGITS = 4  # of a parameter there
 
 
 class StopReason(StrEnum):
@@ -356,20 +357,20 @@ class TuningResult:
         numbers = numbers[np.lexsort((*losses.T[::-1],))]
         m = table.objectives.count
         names = list(self.objective_metrics or (f"values_{j}" for j in range(m)))
-        lines = [f"On the front: {len(numbers)} trials, none of which is better than another in every objective"]
+        goals = ", ".join(f"{one} {name}" for one, name in zip(table.directions, names, strict=True))
+        lines = [f"On the front: {len(numbers)} trial{'s'[: len(numbers) > 1]}, best {names[0]} first ({goals})"]
         if len(numbers) > _MOST_ROWS:  # some, evenly spaced, with both ends and the knee
             some = {int(numbers[i]) for i in np.linspace(0, len(numbers) - 1, _MOST_ROWS - 1).round().astype(int)}
             numbers = numbers[[number == knee or number in some for number in numbers.tolist()]]
             lines[0] += f"; {len(numbers)} of them:"
         trials = [Trial(number, self._trials) for number in numbers.tolist()]
         columns = [["trial", *(str(trial.number) for trial in trials)]]
-        columns += [
-            [name, *(_shown((trial.objective_values() or ())[j]) for trial in trials)] for j, name in enumerate(names)
-        ]
+        values = table.values[numbers]
+        columns += [[name, *_alike(values[:, j].tolist())] for j, name in enumerate(names)]
         params = [trial.params for trial in trials]
         left: list[str] = []
         for name in table.space.names:
-            column = [name, *(_shown(one[name]) if name in one else "-" for one in params)]
+            column = [name, *(_shown(one[name], _DIGITS) if name in one else "-" for one in params)]
             width = sum(2 + max(map(len, one)) for one in [*columns, column])
             if width <= _WIDEST and not left:
                 columns.append(column)
@@ -393,5 +394,14 @@ def _unpacked(kind: type[TuningResult], made_of: tuple[Any, ...], *others: Any) 
     return kind(SavedTrials(*made_of), *others)
 
 
-def _shown(value: Value) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _shown(value: Value, digits: int = 6) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def _alike(values: Sequence[float]) -> list[str]:
+    """Numbers as texts of as many decimals each, where none of them has an exponent."""
+    texts = [_shown(value) for value in values]
+    if any("e" in text for text in texts):
+        return texts
+    decimals = max(len(text.partition(".")[2]) for text in texts)
+    return [f"{value:.{decimals}f}" for value in values]

@@ -346,9 +346,22 @@ def test_the_hypervolume_grows_to_that_of_the_front(several) -> None:
             analysis.hypervolume_history(None, wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["pareto_front", "hypervolume_history"])
-def test_fronts_are_drawn(name: str, several) -> None:
+def test_fronts_are_drawn(several) -> None:
     pytest.importorskip("matplotlib")
     from fasthpo import plots
 
-    getattr(plots, name)(None).draw_without_rendering()
+    figure = plots.pareto_front(None)  # type: ignore[arg-type]
+    figure.draw_without_rendering()
+    found = analysis.pareto_front(None)  # type: ignore[arg-type]
+    title = figure.texts[1].get_text()
+    assert f"499 completed trials · {found.on_front} on the front · {found.infeasible} break a constraint" in title
+    axes = [(one.get_xlabel(), one.get_ylabel()) for one in figure.axes]
+    names = [f"objective {k} ({direction})" for k, direction in enumerate(several.directions)]
+    assert axes == [(names[0], names[1]), (names[0], names[2]), (names[1], names[2])]
+    assert [one.get_text() for one in figure.axes[-1].get_legend().get_texts()] == ["completed", "front"]
+    figure = plots.hypervolume_history(None)  # type: ignore[arg-type]
+    figure.draw_without_rendering()
+    grown = analysis.hypervolume_history(None)  # type: ignore[arg-type]
+    assert f"500 trials · now {grown.hypervolume[-1]:.6g} · to (" in figure.texts[1].get_text()
+    assert figure.axes[0].get_ylabel() == "hypervolume (higher is better)"
+    assert figure.axes[0].get_lines()[0].get_ydata()[-1] == grown.hypervolume[-1]

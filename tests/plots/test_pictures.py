@@ -91,9 +91,24 @@ def test_rungs_are_drawn_of_a_multi_fidelity_study_only() -> None:
         plots.rungs(pictured.told([1.0]))
 
 
-@pytest.mark.parametrize("name", sorted(set(OF_ONE_OBJECTIVE) - {"importance"}))
-def test_paused_trials_are_no_trouble(name: str) -> None:
-    drawn(name, pictured.halving())
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("contour", "1 completed trial"),
+        ("durations", "36 trials · seconds from ask to tell"),
+        ("edf", "1 completed trial"),
+        ("history", "pruned or paused, last value"),
+        ("learning_curves", "No trial has reported yet."),
+        ("parallel_coordinates", "1 completed trial"),
+        ("slices", "1 trial · higher is better"),
+        ("timeline", "paused"),
+    ],
+)
+def test_paused_trials_do_not_count_as_completed(name: str, said: str) -> None:
+    study = pictured.halving()
+    assert study.table.counts[fasthpo.TrialState.PAUSED] == 35
+    assert study.table.counts[fasthpo.TrialState.COMPLETE] == 1
+    assert said in texts(drawn(name, study))
 
 
 def test_a_picture_names_the_directory_of_a_study_that_is_only_read(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +10,8 @@ import numpy as np
 import pytest
 
 import fasthpo
-from fasthpo import Categorical, Continuous, Discrete, LogUniform, NSGAIISampler, RandomSampler, SearchSpace, Study
-
-BOX = SearchSpace({f"x{j}": Continuous(0.0, 1.0) for j in range(6)})
-MIXED = SearchSpace(
-    {
-        "x": Continuous(-1.0, 1.0),
-        "y": LogUniform(1e-4, 1.0, when={"c": ["a", "b"]}),
-        "n": Discrete(1, 40),
-        "c": Categorical(["a", "b", "d"]),
-        "k": Discrete(0, 3, when={"c": "d"}),
-    }
-)
-BOTH = ["minimize", "minimize"]
-
-
-def zdt1(params: Mapping[str, Any]) -> list[float]:
-    x = np.array([params[name] for name in params])
-    g = 1 + 9 * x[1:].mean()
-    return [float(x[0]), float(g * (1 - math.sqrt(x[0] / g)))]
-
-
-def mixed(params: Mapping[str, Any]) -> list[float]:
-    extra = abs(math.log10(params["y"]) + 2) if "y" in params else 0.5 + params["k"] / 10
-    return [(params["x"] - 0.3) ** 2 + extra, params["n"] / 40 + (params["x"] + 0.5) ** 2]
-
-
-def run(study: Study, objective: Any, trials: int) -> Study:
-    for _ in range(trials):
-        trial = study.ask()
-        study.tell(trial, objective(trial.params))
-    return study
+from fasthpo import NSGAIISampler, RandomSampler, SearchSpace, Study
+from tests.support.several_objectives import BOTH, BOX, MIXED, mixed, run, zdt1
 
 
 def test_it_comes_close_to_a_front_and_spreads_over_it() -> None:

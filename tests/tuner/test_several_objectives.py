@@ -13,10 +13,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fasthpo
+from fasthpo.tuner import front_volume
 from fasthpo.tuner import progress as progress_module
+from fasthpo.tuner.front_volume import FrontVolume
 from fasthpo.tuner.progress import Progress
 
 SPACE = {
@@ -160,19 +163,89 @@ def test_the_log_says_what_became_of_the_values(caplog: pytest.LogCaptureFixture
     assert re.search(r"in \S+ s, \d on the front", caplog.text)
 
 
-def test_the_progress_line_says_how_large_the_front_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def progress_of(study: fasthpo.Study, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the progress line of a study says."""
+
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     screen = Terminal()
     monkeypatch.setattr(progress_module, "sys", SimpleNamespace(stderr=screen))
+    with Progress("s", study, 10, math.inf):
+        pass
+    return screen.getvalue()
+
+
+def test_the_progress_line_says_how_large_the_front_is(monkeypatch: pytest.MonkeyPatch) -> None:
     study = make().study
-    with Progress("s", study, 10, math.inf) as line:
-        for values in ([0.5, 1.0], [0.6, 2.0]):
-            study.tell(study.ask(), values)
-        line._draw()
-    assert "front of 2" in screen.getvalue()
+    assert "front of 0" in progress_of(study, monkeypatch)
+    for values in ([0.5, 1.0], [0.6, 2.0]):
+        study.tell(study.ask(), values)
+    shown = progress_of(study, monkeypatch)
+    assert "front of 2" in shown and "hypervolume" not in shown
+
+
+@pytest.mark.parametrize("directions", [["maximize", "minimize"], ["minimize", "maximize", "maximize"]])
+def test_the_hypervolume_is_to_the_worst_of_the_first_ten_completed_trials(
+    directions: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random, m = np.random.default_rng(0), len(directions)
+    config = fasthpo.TunerConfig("s", seed=0, direction=directions, output_dir=tmp_path, save_checkpoints=True)
+    study = fasthpo.HyperparameterTuner.with_random_search(config, SPACE).study
+    counted: list[list[float]] = []
+    while len(counted) < 10:
+        assert "hypervolume" not in progress_of(study, monkeypatch)
+        trial, values = study.ask(), random.random(m)
+        if trial.number % 3 == 0:
+            study.tell(trial, state=fasthpo.TrialState.FAILED)
+        elif trial.number % 3 == 1:
+            study.tell(trial, [math.inf, *values[1:]])
+        else:  # some break a constraint
+            study.tell(trial, values, constraints=[0.5 - trial.number % 2])
+            counted.append(values.tolist())
+    worst = {"maximize": np.min, "minimize": np.max}
+    reference = [float(worst[one](column)) for one, column in zip(directions, zip(*counted, strict=True), strict=True)]
+    volume = FrontVolume(study)
+    assert volume.reference() == pytest.approx(reference)
+    before = study.hypervolume(reference)
+    assert f"hypervolume {before:.5g}" in progress_of(study, monkeypatch)
+    far = [-5.0 if one == "maximize" else 5.0 for one in directions]
+    study.tell(study.ask(), far, constraints=[0.0])  # worse than the reference, which does not move
+    study.tell(study.ask(), [-one for one in far], constraints=[0.0])
+    assert volume.reference() == pytest.approx(reference)
+    assert volume.now(at_once=True) == pytest.approx(study.hypervolume(reference))
+    assert study.hypervolume(reference) > before + 1
+    shown = f"front of 1, hypervolume {study.hypervolume(reference):.5g}"
+    assert shown in progress_of(study, monkeypatch)
+    study.save(tmp_path / "saved.msgpack")
+    again = fasthpo.HyperparameterTuner.with_random_search(config, SPACE).load_checkpoint(tmp_path / "saved.msgpack")
+    assert shown in progress_of(again.study, monkeypatch)
+
+
+def test_a_hypervolume_takes_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 101.0, 120.0, 150.9, 151.1, 151.2, 152.0, 153.0, 153.1])
+    monkeypatch.setattr(front_volume, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    study = make().study
+    for i in range(10):
+        study.tell(study.ask(), [i / 10, 10.0])
+    volume = FrontVolume(study)
+    assert volume.now() == 0.0  # none is better than the worst in both; it took from 100 to 101
+    study.tell(study.ask(), [1.0, 9.0])
+    assert volume.now() == 0.0  # at 120
+    assert volume.now() == 0.0  # at 150.9: 50 seconds are not over
+    assert volume.now() == pytest.approx(1.0)
+    study.tell(study.ask(), [1.0, 8.0])
+    assert volume.now() == pytest.approx(1.0)
+    assert volume.now(at_once=True) == pytest.approx(2.0)
+
+
+def test_of_more_than_three_objectives_the_progress_line_has_no_hypervolume(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = fasthpo.Study(SPACE, fasthpo.RandomSampler(seed=0), directions=["minimize"] * 4)
+    for i in range(12):
+        study.tell(study.ask(), [i, -i, i, -i])
+    shown = progress_of(study, monkeypatch)
+    assert "front of 12" in shown and "hypervolume" not in shown
 
 
 # --- what is printed, and files
@@ -181,7 +254,8 @@ def test_the_progress_line_says_how_large_the_front_is(monkeypatch: pytest.Monke
 def test_the_front_is_printed_from_the_best_of_the_first_objective_on() -> None:
     result = make(15, constraints=["latency <= 60"]).optimize(objective)
     lines = str(result).splitlines()
-    assert lines[1].startswith(f"On the front: {len(result.best_trials)} trials")
+    found = f"{len(result.best_trials)} trials, best accuracy first (maximize accuracy, minimize latency)"
+    assert lines[1] == f"On the front: {found}"
     assert lines[2].split() == ["trial", "accuracy", "latency", "width", "kind", "momentum"]
     rows = [line.split() for line in lines[3:-1]]  # the last says what the last trials gained
     numbers = [int(row[0]) for row in rows]
@@ -195,6 +269,14 @@ def test_the_front_is_printed_from_the_best_of_the_first_objective_on() -> None:
     for copied in (copy.copy(result), copy.deepcopy(result), pickle.loads(pickle.dumps(result))):
         assert str(copied) == str(result)
         assert copied.front()[0].tolist() == result.front()[0].tolist()
+
+
+def test_values_on_a_front_have_as_many_decimals() -> None:
+    rows = [(0.97, 2650), (0.905, 1626), (0.8, 746.5)]
+    lines = str(make(3).optimize(lambda trial: list(rows[trial.number]))).splitlines()
+    assert [line.split()[1:3] for line in lines[3:]] == [["0.970", "2650.0"], ["0.905", "1626.0"], ["0.800", "746.5"]]
+    one = str(make(1).optimize(lambda trial: [1e-7, 5.0])).splitlines()
+    assert one[1].startswith("On the front: 1 trial, best accuracy") and one[3].split()[1:3] == ["1e-07", "5"]
 
 
 def test_of_a_long_front_some_are_printed_with_both_ends_and_the_knee() -> None:

@@ -80,7 +80,9 @@ def synthetic(path: Path, trials: int) -> None:
                     pruned = True
                     seconds *= (epoch + 1) / 12
                     break
-            free[worker] = clock.time + seconds  # the trials of a worker don't overlap; their order of ends is simplified
+            free[worker] = (
+                clock.time + seconds
+            )  # the trials of a worker don't overlap; their order of ends is simplified
             clock.time += seconds
             if i % 17 == 3:
                 study.tell(trial, state=TrialState.FAILED, error=ERRORS[i % 3].format(n=i))

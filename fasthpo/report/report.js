@@ -165,7 +165,7 @@
     function paint() {
       const width = Math.max(160, Math.floor(frame.clientWidth)), height = options.height;
       const yTicks = options.y ? ticks(options.y, Math.max(2, Math.floor(height / 48))) : [];
-      const xShown = options.x ? ticks(options.x, Math.max(3, Math.floor(width / 90))) : [];
+      const xShown = options.x ? ticks(options.x, Math.max(4, Math.floor(width / 90))) : [];
       const longest = Math.max(0, ...yTicks.map(([, text]) => short(text, 12).length));
       const left = options.left ?? Math.min(110, 14 + 7 * longest), right = options.right ?? 10;
       const top = options.top ?? (options.y && options.y.name ? 24 : 8);
@@ -329,7 +329,7 @@
     host.append(made);
     return { body: made, head };
   }
-  const beyond = (scale) => scale.beyond ? ` ${whole(scale.beyond)} values lie outside the axis, and stand at its edge.` : "";
+  const beyond = (scale) => scale.beyond ? ` ${whole(scale.beyond)} outside the axis ${scale.beyond === 1 ? "stands" : "stand"} at its edge.` : "";
 
   // --- the pictures
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -85,6 +87,47 @@ def test_the_best_split_is_the_best_of_all(samples):
     if tried:
         assert tried[found[0]] == pytest.approx(score, rel=1e-12)
         assert found[1] == codes[codes > found[0]].min()
+
+
+@pytest.mark.parametrize("out", [set(some) for k in range(6) for some in itertools.combinations(range(5), k)], ids=str)
+def test_a_box_is_split_where_a_parameter_begins_or_ceases_to_be_active(out):
+    """Wherever the codes that make it inactive lie, and whichever part of the axis the box and its samples have."""
+    mass = np.array([0.1, 0.3, 0.2, 0.25, 0.15])
+    # the first condition is another parameter's, with whatever is in and out changed round
+    conditions = [(1, 0, set(range(5)) - out), (2, 0, out)]
+    _, cumulative, pairs, excluded = as_arrays([5, 2, 2], [mass, np.full(2, 0.5), np.full(2, 0.5)], conditions)
+    for first, last in itertools.combinations(range(6), 2):
+        low, high = np.array([first, 0, 0]), np.array([last, 2, 2])
+        active = np.empty(3)
+        fanova.active_shares(low, high, pairs, excluded, cumulative, active)
+        inside = [code for code in range(first, last) if code not in out]
+        assert active == pytest.approx(
+            [1.0, 1 - mass[inside].sum() / mass[first:last].sum(), mass[inside].sum() / mass[first:last].sum()]
+        )
+        for least, most in itertools.combinations_with_replacement(range(first, last), 2):
+            codes = np.array([[least, most], [0, 0], [0, 0]], np.int16)
+            found = np.array([-1, -1])
+            is_there = fanova.split_off(2, low, high, active, codes, np.array([1, 0]), pairs, excluded, found)
+            borders = [code for code in range(least + 1, most + 1) if (code in out) != (code - 1 in out)]
+            assert is_there == bool(borders)
+            assert found.tolist() == ([0, borders[0]] if borders else [-1, -1])
+
+
+@given(forests(), st.integers(0, 2**32))
+def test_each_tree_of_a_forest_is_grown_from_the_samples_drawn_for_it(forest, seed):
+    codes, values, _, counts, masses, conditions = forest
+    many, cumulative, pairs, excluded = as_arrays(counts, masses, conditions)
+    n = len(values)
+    chosen = np.random.default_rng(seed).integers(0, n, (3, n))
+    has_variance, shares = np.zeros(3, np.bool_), np.zeros((3, len(counts)))
+    fanova.forest_shares(codes, values, chosen, pairs, excluded, many, cumulative, has_variance, shares)
+    for tree in range(3):
+        weights = np.bincount(chosen[tree], minlength=n).astype(float)
+        own = np.empty(len(counts))
+        members = np.flatnonzero(weights)
+        variance = fanova.tree_shares(codes, values, weights, members, pairs, excluded, many, cumulative, own)
+        assert has_variance[tree] == (variance > 0.0)
+        assert shares[tree].tolist() == own.tolist()
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=50), st.booleans())

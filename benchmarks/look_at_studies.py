@@ -141,7 +141,8 @@ def commands(name: str, out: Path) -> list[tuple[str, list[str]]]:
         ("failed.txt", ["trials", study, "--filter", "state=failed", "--columns", "number,duration,error"]),
         ("importance.txt", ["importance", study]), ("importance.json", ["importance", study, "--json"]),
         ("ped-anova.txt", ["importance", study, "--method", "ped-anova"]),
-        ("watch.txt", ["watch", study, "--seconds", "0.2"]), ("watch.json", ["watch", study, "--seconds", "0.2", "--json"]),
+        ("watch.txt", ["watch", study, "--seconds", "0.2"]),
+        ("watch.json", ["watch", study, "--seconds", "0.2", "--json"]),
         ("check.txt", ["check", study]), ("check.json", ["check", study, "--json"]),
         ("report.txt", ["report", study, "-o", str(out / "report.html")]),
         ("csv.txt", ["export", study, "--format", "csv", "-o", str(out / "trials.csv")]),
@@ -187,7 +188,9 @@ def main() -> None:
         out.mkdir(exist_ok=True)
         for file, arguments in commands(name, out):
             begin = time.perf_counter()
-            done = subprocess.run([sys.executable, "-m", "fasthpo.cli", *arguments], capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, "-m", "fasthpo.cli", *arguments], capture_output=True, text=True, check=False
+            )
             seconds = time.perf_counter() - begin
             (out / file).write_text(done.stdout + done.stderr, encoding="utf-8")
             written = out / arguments[-1] if "-o" in arguments else out / file

@@ -170,7 +170,12 @@ class Columns:
         names = [state.name for state in TrialState]
         yield Column("number", lambda: np.arange(float(len(table))), int, str, partial(_read_number, "number"))
         yield Column(
-            "state", lambda: states.astype(float), lambda i: names[states[i]], lambda i: names[states[i]], _read_state, False
+            "state",
+            lambda: states.astype(float),
+            lambda i: names[states[i]],
+            lambda i: names[states[i]],
+            _read_state,
+            False,
         )
         for name, values in zip(self.values, table.values.reshape(len(table), len(self.values)).T, strict=True):
             yield _numeric(name, lambda values=values: values)  # type: ignore[misc]

@@ -303,7 +303,8 @@ def contour(study: StudyReader, x: str | None = None, y: str | None = None, obje
         low, high = (low / 2, high * 2) if seen.value_scale.log else (low - 0.5, high + 0.5)
     norm = (LogNorm if seen.value_scale.log else Normalize)(low, high)
     drawn = axes.pcolormesh(
-        seen.x_scale.values(x_edges), seen.y_scale.values(y_edges), seen.value, cmap=value_colours(seen.direction), norm=norm, rasterized=True, zorder=1,
+        seen.x_scale.values(x_edges), seen.y_scale.values(y_edges), seen.value, cmap=value_colours(seen.direction),
+        norm=norm, rasterized=True, zorder=1,
     )  # fmt: skip
     smooth = seen.x_scale.labels is None and seen.y_scale.labels is None
     if smooth and min(seen.value.shape) > 2 and np.isfinite(seen.value).sum() > 8:

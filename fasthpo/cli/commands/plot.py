@@ -51,8 +51,8 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
 @click.option("--dpi", type=click.IntRange(20, 1000), default=150, show_default=True, help="Pixels an inch, of a PNG.")
 @json_option
 def command(
-    study: Path, kind: str, output: Path | None, objectives: tuple[int, ...], params: tuple[str, ...], others: tuple[Path, ...],
-    dpi: int, as_json: bool,
+    study: Path, kind: str, output: Path | None, objectives: tuple[int, ...], params: tuple[str, ...],
+    others: tuple[Path, ...], dpi: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Draw one picture of a study with matplotlib. Needs `pip install 'fasthpo[plots]'`.
 

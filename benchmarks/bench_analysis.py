@@ -71,6 +71,42 @@ def study(trials: int) -> fasthpo.Study:
 
 
 @cache
+def several(trials: int) -> fasthpo.Study:
+    """Random trials of two objectives."""
+    made = fasthpo.Study(
+        {name: fasthpo.Continuous(0.0, 1.0) for name in "xyz"}, directions=["minimize", "maximize"],
+        sampler=fasthpo.RandomSampler(seed=0),
+    )  # fmt: skip
+    numbers = made.ask_batch(trials).numbers
+    x, y, z = (made.columns[name] for name in "xyz")
+    made.tell_batch(numbers, np.stack([x + 0.3 * z, np.sqrt(x) - 0.3 * y], axis=1))
+    return made
+
+
+@pytest.mark.parametrize("trials", SIZES)
+@pytest.mark.parametrize("name", ["pareto_front", "hypervolume_history"])
+def test_picture_of_two_objectives(benchmark: Any, name: str, trials: int) -> None:
+    of = several(trials)
+    timed(benchmark, f"{name}, {trials:,} trials", "fasthpo", lambda: png(getattr(plots, name)(of)), 5)
+
+
+@pytest.mark.parametrize("trials", SIZES)
+def test_picture_of_two_objectives_by_optuna(benchmark: Any, trials: int) -> None:
+    visualization = pytest.importorskip("optuna.visualization.matplotlib")
+    from matplotlib import pyplot
+
+    of = several(trials).to_optuna()
+
+    def draw() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            png(visualization.plot_pareto_front(of).get_figure())
+            pyplot.close("all")
+
+    timed(benchmark, f"pareto_front, {trials:,} trials", "optuna", draw, 1)
+
+
+@cache
 def theirs(trials: int) -> Any:
     import optuna
 

@@ -30,11 +30,12 @@ class ParetoFront(NamedTuple):
         directions: of the objectives shown, (k,).
         scales: of these, (k,).
         pairs: which two of these each of `clouds` shows, on its x and its y axis.
-        clouds: all completed trials.
+        clouds: the completed trials that break no constraint.
         number: those on the front, or an even choice of them, in the order of the first objective, int64 (f,).
         values: theirs, of the objectives shown, (f, k).
         on_front: how many trials are on the front.
         infeasible: how many completed trials break a constraint, and so can't be on it.
+        infeasible_clouds: these; `clouds` has the others.
     """
 
     title: str
@@ -46,6 +47,7 @@ class ParetoFront(NamedTuple):
     values: FloatArray
     on_front: int
     infeasible: int
+    infeasible_clouds: tuple[Cloud, ...]
 
 
 def pareto_front(study: StudyReader, objectives: Sequence[int] | None = None) -> ParetoFront:
@@ -69,16 +71,20 @@ def pareto_front(study: StudyReader, objectives: Sequence[int] | None = None) ->
     on_front = on_front[np.argsort(data.values[on_front, chosen[0]], kind="stable")]
     kept = on_front[thinned(len(on_front), _MOST_ON_FRONT)]
     pairs = tuple((a, b) for a in range(len(chosen)) for b in range(a + 1, len(chosen)))
-    clouds = tuple(
-        cloud(
-            data.values[some, chosen[a]], data.values[some, chosen[b]],
-            all_losses[some, chosen[a]], some, scales[a], scales[b],
+    broken = data.violations[some] > 0
+    clouds, infeasible_clouds = (
+        tuple(
+            cloud(
+                data.values[group, chosen[a]], data.values[group, chosen[b]],
+                all_losses[group, chosen[a]], group, scales[a], scales[b],
+            )
+            for a, b in pairs
         )
-        for a, b in pairs
+        for group in (some[~broken], some[broken])
     )  # fmt: skip
     return ParetoFront(
         data.title, tuple(data.directions[k] for k in chosen), scales, pairs, clouds, kept,
-        data.values[kept][:, chosen], len(on_front), int((data.violations[some] > 0).sum()),
+        data.values[kept][:, chosen], len(on_front), int(broken.sum()), infeasible_clouds,
     )  # fmt: skip
 
 
@@ -137,11 +143,14 @@ def hypervolume_history(study: StudyReader, reference: Any = None) -> Hypervolum
 
 
 def front_rows(losses: FloatArray) -> IntArray:
-    """The rows of (n, m) that no other dominates, ascending."""
+    """The rows of (n, m) that no other dominates, of equal ones the first, as `Study.front` has them; ascending."""
     from fasthpo.kernels.multi_objective.dominance import front  # imports numba
 
     kept = np.empty(len(losses), np.int64)
-    return np.sort(kept[: front(np.ascontiguousarray(losses), kept)]) if len(losses) else kept
+    if not len(losses):
+        return kept
+    found = np.sort(kept[: front(np.ascontiguousarray(losses), kept)])
+    return found[np.sort(np.unique(losses[found], axis=0, return_index=True)[1])]
 
 
 def _check_several(data: TrialData) -> None:

@@ -243,6 +243,7 @@ def fanova(
     if not has_variance.any():
         return np.zeros(len(space)), np.zeros(len(space))
     shares = shares[has_variance]
+    shares[:, coded.counts == 1] = 0.0  # of what has one value, rounding would leave something
     return shares.mean(axis=0), shares.std(axis=0)
 
 

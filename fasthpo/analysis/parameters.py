@@ -10,7 +10,7 @@ import numpy as np
 from fasthpo.analysis.clouds import Cloud, cloud, thinned
 from fasthpo.analysis.importances import most_important
 from fasthpo.analysis.progress import objective_name
-from fasthpo.analysis.scales import Scale, parameter_scale, plain_scale, value_scale
+from fasthpo.analysis.scales import Scale, parameter_scale, value_scale
 from fasthpo.analysis.trial_data import (
     TrialData,
     check_objective,
@@ -28,7 +28,7 @@ MOST_COORDINATES = 15
 _TOP_LINES, _OTHER_LINES = 50, 250
 _MOST_POINTS = 1_000  # of one of several panels
 _COLUMNS, _ROWS = 60, 50
-_TREND_BINS = 20
+_TREND_BINS, _TREND_TRIALS = 20, 8  # at most; and of so many trials each on average
 _JITTER = 0.3  # of the distance between two choices, to each side
 _GOLDEN = 0.6180339887498949
 _GRID = 48  # cells of a contour along an axis
@@ -44,7 +44,7 @@ class Panel(NamedTuple):
         scale: of the parameter.
         cloud: the trials in which it was active; points of choices lie beside each other at random.
         trend: the middles of bins of the parameter, as values, (k,).
-        median, best: of what the trials of each bin reached, (k,).
+        median, best: of what the trials of each bin reached, (k,); the best that breaks no constraint, else NaN.
         inactive: how many trials did not have it.
     """
 
@@ -92,6 +92,7 @@ def slices(study: StudyReader, params: Sequence[str] | None = None, objective: i
     values, losses = data.values[some, objective], data.losses(objective)[some]
     scale = value_scale(objective_name(data, objective), values, losses)
     chosen, left_out = _panels_of(data, params, MOST_PANELS, objective)
+    losses = np.where(data.violations[some] > 0, np.inf, losses)
     panels = tuple(_panel(data, j, some, values, losses, scale) for j in chosen)
     return Slices(data.title, data.directions[objective], scale, panels, left_out)
 
@@ -111,7 +112,7 @@ def durations(study: StudyReader, params: Sequence[str] | None = None) -> Slices
     there = data.in_state(TrialState.COMPLETE, TrialState.PRUNED, TrialState.PAUSED) & (seconds > 0)
     some = np.flatnonzero(there)
     seconds = seconds[some]
-    scale = plain_scale("seconds", seconds)
+    scale = value_scale("seconds", seconds, seconds)
     chosen, left_out = _panels_of(data, params, MOST_PANELS, 0, (some, seconds))
     panels = tuple(_panel(data, j, some, seconds, seconds, scale) for j in chosen)
     return Slices(data.title, "minimize", scale, panels, left_out)
@@ -174,16 +175,21 @@ def _trend(
     scale: Scale, x: FloatArray, values: FloatArray, losses: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The median and the best of the values in bins of the parameter; none where there are too few trials for it."""
-    edges = scale.edges(_TREND_BINS)
+    few = max(3, min(_TREND_BINS, len(x) // _TREND_TRIALS))
+    edges = scale.edges(few)
     places = scale.places(x)
     group = np.clip(np.searchsorted(edges, places, "right") - 1, 0, len(edges) - 2)
-    order = np.lexsort((losses, group))
-    values = values[order]
+    order, ranked = np.lexsort((values, group)), np.lexsort((losses, group))
     size = np.bincount(group, minlength=len(edges) - 1)
     least = 1 if scale.labels is not None else 3
     begin, some = np.cumsum(size) - size, np.flatnonzero(size >= least)
-    middle = scale.values((edges[:-1] + edges[1:]) / 2)
-    return middle[some], values[begin[some] + size[some] // 2], values[begin[some]]
+    middle = scale.values(np.clip((edges[:-1] + edges[1:]) / 2, *scale.bounds))
+    top = ranked[begin[some]]
+    return (
+        middle[some],
+        values[order[begin[some] + size[some] // 2]],
+        np.where(losses[top] < np.inf, values[top], np.nan),
+    )
 
 
 class ParallelCoordinates(NamedTuple):
@@ -194,7 +200,7 @@ class ParallelCoordinates(NamedTuple):
         direction: "minimize" or "maximize".
         trials: how many have completed with a finite value.
         scales: of the parameters.
-        value_scale: of the values.
+        value_scale: of the colours of the values: from the best to where nine in ten values are.
         number: the trials shown, the best ones and others from all ranks, the worst first, int64 (k,).
         position: where each line crosses each axis, 0 to 1, NaN where the parameter is inactive, (k, d).
         value: of each trial, (k,).
@@ -239,7 +245,7 @@ def parallel_coordinates(
     values = data.values[:, objective]
     return ParallelCoordinates(
         data.title, data.directions[objective], len(some), scales,
-        value_scale(objective_name(data, objective), values[some], data.losses(objective)[some]),
+        value_scale(objective_name(data, objective), values[some], data.losses(objective)[some], far=1.0),
         number, position, values[number], left_out,
     )  # fmt: skip
 

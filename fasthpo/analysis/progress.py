@@ -27,11 +27,12 @@ class History(NamedTuple):
         direction: "minimize" or "maximize".
         trials: how many there are.
         number_scale, value_scale: of both axes.
-        complete: the trials that completed.
+        complete: the trials that completed and break no constraint.
         partial: those pruned or paused, at the last value they had, where that is within the scale.
         best_number, best_value: each trial that was better than all completed ones before it, (k,).
         failed_edges: of bins of trial numbers (b + 1,).
         failed: how many trials of each bin failed, int64 (b,).
+        infeasible: the trials that completed and break a constraint.
     """
 
     title: str
@@ -45,6 +46,7 @@ class History(NamedTuple):
     best_value: FloatArray
     failed_edges: FloatArray
     failed: IntArray
+    infeasible: Cloud
 
 
 def history(study: StudyReader, objective: int = 0) -> History:
@@ -60,7 +62,7 @@ def history(study: StudyReader, objective: int = 0) -> History:
     data = trial_data(study)
     objective = check_objective(data, objective)
     values, losses = data.values[:, objective], data.losses(objective)
-    complete = data.in_state(TrialState.COMPLETE)
+    complete, broken = data.in_state(TrialState.COMPLETE), data.violations > 0
     partial = data.in_state(TrialState.PRUNED, TrialState.PAUSED)
     scored = complete if complete.any() else partial
     scale = value_scale(objective_name(data, objective), values[scored], losses[scored])
@@ -77,8 +79,8 @@ def history(study: StudyReader, objective: int = 0) -> History:
     kept = best[thinned(len(best), _MOST_STEPS)]
     seen = partial & (values >= scale.low) & (values <= scale.high)
     return History(
-        data.title, data.directions[objective], len(data), number_scale, scale, points(complete), points(seen),
-        kept, values[kept], edges, failed,
+        data.title, data.directions[objective], len(data), number_scale, scale, points(complete & ~broken),
+        points(seen), kept, values[kept], edges, failed, points(complete & broken),
     )  # fmt: skip
 
 

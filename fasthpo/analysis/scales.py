@@ -16,7 +16,10 @@ from fasthpo.values import FloatArray, masked
 
 _FAR = 3.0  # how many times as far from the best as nine in ten values are: what lies beyond is not drawn to scale
 _DECADES = 1000.0  # from the lowest to the highest of positive numbers, from which on their scale is logarithmic
-_USUAL_DECADES = 100.0  # the same of values of which the lowest and the highest tenth do not count
+# the same of values of which the lowest and the highest tenth do not count: less where low ones are good, which a
+# linear scale would press together
+_USUAL_DECADES = {1.0: 10.0, -1.0: 100.0}
+_LONE = 2.0  # how many times as many decades as the usual values span, the best may lie apart from them
 _LARGEST, _SMALLEST = 1e200, 1e-200  # that are drawn to scale: what draws has to add and to multiply numbers, too
 _LONGEST = 24  # characters of a choice's label
 
@@ -109,42 +112,46 @@ def widened(low: float, high: float) -> tuple[float, float]:
 
 
 @masked
-def value_scale(name: str, values: FloatArray, losses: FloatArray) -> Scale:
+def value_scale(name: str, values: FloatArray, losses: FloatArray, far: float = _FAR) -> Scale:
     """A scale for values of which some may be far worse than the rest, or infinite.
 
     It is logarithmic where all values are positive and the usual ones lie decades apart. It reaches from the best value
-    to the worst, but no further than three times as far as nine in ten values reach.
+    to the worst, but no further than `far` times as far as nine in ten values reach.
 
     Args:
         name: what the values are.
         values: (n,); NaN does not count.
         losses: the same turned so that lower is better (the values, or their negatives).
+        far: see above; 1 for colours, of which those that tell the usual values apart are to be many.
     """
     values, losses = values[~np.isnan(values)], losses[~np.isnan(values)]
     finite = np.isfinite(values)
     if not finite.any():
         return Scale(name, 0.0, 1.0, beyond=len(values))
     sign = 1.0 if np.array_equal(values[finite], losses[finite]) else -1.0
-    low, high = _fenced(sign, losses[finite])
+    low, high = _fenced(sign, losses[finite], far)
     usual = np.quantile(values[finite], [0.1, 0.9])
-    log = bool(values[finite].min() > 0 and usual[1] / usual[0] > _USUAL_DECADES)
+    least = float(values[finite].min())
+    log = bool(least > 0 and usual[1] / usual[0] > _USUAL_DECADES[sign])
+    log = log and math.log(usual[0] / least) <= _LONE * math.log(usual[1] / usual[0])
     if log:
-        low, high = (10.0**place for place in widened(*_fenced(sign, sign * np.log10(values[finite]))))
+        low, high = (10.0**place for place in widened(*_fenced(sign, sign * np.log10(values[finite]), far)))
     else:
         low, high = widened(low, high)
     low, high = _drawable(low, high, log)
     return Scale(name, low, high, log, beyond=_outside(values, low, high))
 
 
-def _fenced(sign: float, losses: FloatArray) -> tuple[float, float]:
+def _fenced(sign: float, losses: FloatArray, far: float) -> tuple[float, float]:
     """The bounds of values: from the best to the worst one that is not too far off.
 
     Args:
         sign: 1 if the values are the losses, or else -1.
         losses: finite, (n,).
+        far: how many times as far from the best as nine in ten.
     """
     best, usual, worst = float(losses.min()), float(np.quantile(losses, 0.9)), float(losses.max())
-    fence = best + _FAR * (usual - best)
+    fence = best + far * (usual - best)
     end = fence if usual > best and fence < worst else worst
     low, high = sorted((sign * best + 0.0, sign * end + 0.0))  # -0.0 is 0.0
     return low, high

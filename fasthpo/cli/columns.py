@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.cli.exits import Wrong
-from fasthpo.cli.text import moment, printable, shorter, shown
+from fasthpo.cli.text import duration, moment, printable, shorter, shown
 from fasthpo.space.parameter import Parameter
 from fasthpo.study.reader import StudyReader
 from fasthpo.system.headline import headline
@@ -39,6 +39,7 @@ class Column(NamedTuple):
         value: of a trial, as plain Python, None where it has none.
         cell: of a trial, as text.
         read: the key of a text that a filter compares with.
+        is_ordered: whether a key is less or more than another one; those of choices are only the same or not.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Column(NamedTuple):
     value: Callable[[int], Any]
     cell: Callable[[int], str]
     read: Callable[[str], float]
+    is_ordered: bool = True
 
 
 class Columns:
@@ -133,6 +135,8 @@ class Columns:
                     )  # fmt: skip
             return found
         keys, wanted = column.keys(), column.read(text)
+        if sign in _ORDERED and not column.is_ordered:
+            raise Wrong(f"{printable(column.name)} has choices, compared by =, != and ~ (contains), not {sign}")
         if sign in _ORDERED:
             return np.asarray(_ORDERED[sign](keys, wanted), bool)  # NaN is neither
         same: npt.NDArray[np.bool_] = keys == wanted
@@ -166,7 +170,12 @@ class Columns:
         names = [state.name for state in TrialState]
         yield Column("number", lambda: np.arange(float(len(table))), int, str, partial(_read_number, "number"))
         yield Column(
-            "state", lambda: states.astype(float), lambda i: names[states[i]], lambda i: names[states[i]], _read_state
+            "state",
+            lambda: states.astype(float),
+            lambda i: names[states[i]],
+            lambda i: names[states[i]],
+            _read_state,
+            False,
         )
         for name, values in zip(self.values, table.values.reshape(len(table), len(self.values)).T, strict=True):
             yield _numeric(name, lambda values=values: values)  # type: ignore[misc]
@@ -174,7 +183,8 @@ class Columns:
             yield _numeric(f"constraints_{j}", lambda j=j: table.constraints[:, j])  # type: ignore[misc]
         if table.has_constraints:
             yield _numeric("violation", lambda: table.violations)
-        yield _numeric("duration", lambda: _durations(table), lambda i: table.times(i)[2])
+        took = _numeric("duration", lambda: _durations(table), lambda i: table.times(i)[2])
+        yield took._replace(cell=lambda i: duration(table.times(i)[2]))
         for name, column in (("start", table.starts), ("end", table.ends)):
             times = _numeric(name, lambda column=column: column)  # type: ignore[misc]
             yield times._replace(
@@ -204,6 +214,7 @@ class Columns:
         return Column(
             f"params.{name}", lambda: self.table.params[row], value,
             lambda i: "" if (found := self.table.params[row, i]) != found else shown(value(i)), read,
+            parameter.choices is None,
         )  # fmt: skip
 
     def _metric(self, name: str) -> Column:

@@ -9,6 +9,7 @@ from fasthpo.cli.text import printable
 DONE = 0
 NO = 1  # it was done, and the answer is no: no trial has completed, files are damaged, all trials failed
 WRONG = 2  # wrong input, or a study that is missing or can't be read
+INTERRUPTED = 130  # by Ctrl-C; as shells have it: 128 + SIGINT
 
 
 class Wrong(click.ClickException):

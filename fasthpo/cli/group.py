@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from fasthpo.cli.exits import WRONG, one_line
+from fasthpo.cli.exits import INTERRUPTED, WRONG, one_line
 from fasthpo.errors import FastHPOError
 
 COMMANDS = (
@@ -17,7 +17,6 @@ COMMANDS = (
     "export", "check", "compact",
     "run", "bench", "warmup",
 )  # fmt: skip
-_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 
 
 class Commands(click.Group):
@@ -48,7 +47,7 @@ class Commands(click.Group):
             code = super().main(args, prog_name, complete_var, False, **extra)
         except click.exceptions.Abort:  # Ctrl-C
             click.echo("fasthpo: interrupted", err=True)
-            sys.exit(_INTERRUPTED)
+            sys.exit(INTERRUPTED)
         except click.UsageError as error:
             of = "fasthpo" if error.ctx is None else error.ctx.command_path
             click.echo(f"{of}: {one_line(error)} (see {of} --help)", err=True)

@@ -205,15 +205,29 @@ def _pairs(pa: Any, key: str, pairs: Iterable[Iterable[tuple[int, Any]]], severa
 def to_pandas(table: TrialTable) -> Any:
     """The Arrow table of all trials as a data frame of pandas.
 
+    Whole numbers and truth values that a trial may be without are pandas' nullable `Int64` and `boolean`, whether or
+    not one is: pandas would make numbers with a point of the ones, and objects of the others.
+
     Raises:
         MissingPackage: pyarrow or pandas is not installed.
     """
     _pyarrow()
     try:
-        import pandas  # noqa: F401
+        import pandas
     except ImportError as error:
         raise MissingPackage("to_pandas needs pandas: pip install pandas") from error
-    return to_arrow(table).to_pandas()
+    arrow = to_arrow(table)
+    frame = arrow.to_pandas()
+    nullable = {"int64": pandas.Int64Dtype(), "bool": pandas.BooleanDtype()}
+    may_miss = ["resource"] if len(table.segments) else []
+    for name, parameter in table.space.items():
+        if parameter.when or None in (parameter.choices or ()):
+            may_miss.append(f"params_{name}")
+    for name in may_miss:
+        column = arrow.column(name)
+        if str(column.type) in nullable:
+            frame[name] = pandas.array(column.to_pylist(), dtype=nullable[str(column.type)])
+    return frame
 
 
 def to_polars(table: TrialTable) -> Any:

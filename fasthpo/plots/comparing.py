@@ -113,15 +113,16 @@ def edf(studies: StudyReader | Sequence[StudyReader] | Mapping[str, StudyReader]
     for k, one in enumerate(seen.studies):
         if not one.trials:
             continue
-        value = np.append(seen.scale.values(seen.scale.places(one.value)), worst)
+        at = seen.scale.values(seen.scale.places(one.value))
+        value = np.concatenate([at[:1], at, [worst]])
         axes.step(
-            value, 100 * np.append(one.share, 1.0), where="post", color=CYCLE[k % len(CYCLE)], linewidth=1.8,
-            linestyle=_LINES[k // len(CYCLE) % len(_LINES)],
+            value, 100 * np.concatenate([[0.0], one.share, [1.0]]), where="post",
+            color=CYCLE[k % len(CYCLE)], linewidth=1.8, linestyle=_LINES[k // len(CYCLE) % len(_LINES)],
             label=literal(f"{shortened(one.name, 32)} ({one.trials:,})"),
         )  # fmt: skip
     if not any(one.trials for one in seen.studies):
         message(axes, "No trial has completed.")
     elif count > 1:
-        legend(axes, loc="lower right" if seen.direction == "minimize" else "lower left")
+        legend(axes)
     note_beyond(axes, seen.scale)
     return figure

@@ -7,6 +7,7 @@ apart; states also differ in their marks. Everything is set on the figure itself
 from __future__ import annotations
 
 import io
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,7 @@ STATE_COLOURS = {
 SMALL = 8.0
 TITLE = 0.62  # inches above the axes
 _TEXT = 9.0
+_UNITS = ((86_400.0, "days"), (3_600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"), (1e-3, "milliseconds"))
 _DPI = 120
 _MOST_TICKS = 16  # choices that are named on an axis
 _WIDTH_OF_LETTER = 0.085  # inches
@@ -115,36 +117,62 @@ def set_scale(axes: Axes, which: str, scale: Scale, name: bool = True, width: fl
         which: "x" or "y".
         scale: what it shows.
         name: whether to write the scale's name.
-        width: of the axes, in inches; for whether labels of choices fit beside each other.
+        width: of the axes, in inches: labels of choices that do not fit are aslant, and long names shortened.
     """
-    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+    from matplotlib.ticker import MaxNLocator
 
     axis = axes.xaxis if which == "x" else axes.yaxis
     set_limits = axes.set_xlim if which == "x" else axes.set_ylim
     low, high = scale.bounds
     margin = 0.0 if scale.labels is not None or scale.name == "trial" else 0.03 * (high / 2 - low / 2) * 2
+    if scale.step and not scale.log and scale.labels is None:
+        margin = max(margin, 0.5 * scale.step)  # cells reach half a step beyond the bounds
     if not np.isfinite(margin):
         margin = 0.0
     if scale.log:
         (axes.set_xscale if which == "x" else axes.set_yscale)("log")
         set_limits(10.0 ** (low - margin), 10.0 ** (high + margin))
-        if high - low < 1.2:  # no power of ten, or a single one: name some values in between
-            at = np.unique([float(f"{10.0**place:.2g}") for place in np.linspace(low, high, 4)])
-            axis.set_major_locator(FixedLocator(list(at)))
-            axis.set_major_formatter(lambda value, _: f"{value:.3g}")
-            axis.set_minor_locator(NullLocator())
+        set_log_ticks(axis, low, high)
     else:
         set_limits(low - margin, high + margin)
         if scale.labels is not None:
             _name_choices(axes, which, scale.labels, width)
         elif scale.is_whole:
-            axis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+            axis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
             if high < 1e7:
                 axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         else:
-            axis.set_major_locator(MaxNLocator(5))
+            axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     if name:
-        axis.set_label_text(literal(shortened(scale.name, 40)), fontsize=_TEXT, color=INK)
+        most = min(40, int(width / _WIDTH_OF_LETTER)) if width else 40
+        axis.set_label_text(literal(shortened(scale.name, most)), fontsize=_TEXT, color=INK)
+
+
+def set_log_ticks(axis: Any, low: float, high: float) -> None:
+    """Mark some values in between on a logarithmic axis that spans few powers of ten; bounds as places."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    if high - low < 3.5:
+        axis.set_major_locator(FixedLocator(_between(low, high)))
+        axis.set_major_formatter(lambda value, _: plain_number(value))
+        axis.set_minor_locator(NullLocator())
+
+
+def _between(low: float, high: float) -> list[float]:
+    """Some round values of a logarithmic scale, of which the bounds are given as places."""
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    for digits in ((1,), (1, 3), (1, 2, 5)):
+        at = [float(f"{digit}e{power}") for power in powers for digit in digits]
+        inside = [value for value in at if low - 1e-9 <= math.log10(value) <= high + 1e-9]
+        if len(inside) > 3:
+            return inside
+    return np.unique([float(f"{10.0**place:.2g}") for place in np.linspace(low, high, 4)]).tolist()  # type: ignore[no-any-return]
+
+
+def plain_number(value: float) -> str:
+    """A number in four digits: 0.001, 1e-6."""
+    mantissa, e, power = f"{value:.4g}".partition("e")
+    return f"{mantissa}{e}{int(power)}" if e else mantissa
 
 
 def _name_choices(axes: Axes, which: str, labels: tuple[str, ...], width: float) -> None:
@@ -176,8 +204,8 @@ def draw_cloud(axes: Axes, cloud: Cloud, colour: str, label: str, marker: str = 
     if cloud.trials is None:
         size = 26.0 if len(cloud.x) <= 200 else 10.0
         axes.scatter(
-            cloud.x, cloud.y, s=size, c=colour, marker=marker, alpha=0.7 if len(cloud.x) <= 200 else 0.45, linewidths=0,
-            label=label, zorder=order, clip_on=False,
+            cloud.x, cloud.y, s=size, c=colour, marker=marker, alpha=0.7 if len(cloud.x) <= 200 else 0.45,
+            linewidths=1.0 if marker == "x" else 0.0, label=label, zorder=order, clip_on=False,
         )  # fmt: skip
         return
     from matplotlib.colors import PowerNorm
@@ -206,19 +234,18 @@ def value_colours(direction: str) -> Colormap:
     return matplotlib.colormaps["viridis_r" if direction == "maximize" else "viridis"]
 
 
-def legend(axes: Axes, direction: str = "minimize", **options: Any) -> None:
-    """A legend in the corner that good values leave free."""
-    place = "upper right" if direction == "minimize" else "lower right"
-    box = axes.legend(**{
-        "loc": place, "frameon": True, "fontsize": SMALL, "labelcolor": INK, "facecolor": "white", "framealpha": 0.85,
-        "edgecolor": "none", **options,
-    })  # fmt: skip
-    box.set_zorder(20)
+def legend(axes: Axes) -> None:
+    """A legend below the axes, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    axes.figure.legend(
+        handles, labels, loc="outside lower left", ncols=min(len(labels), 5), frameon=False, fontsize=SMALL,
+        labelcolor=INK, markerscale=1.2,
+    )  # fmt: skip
 
 
 def note(axes: Axes, text: str) -> None:
     """A grey remark above axes, at their right end."""
-    axes.text(1.0, 1.01, literal(text), transform=axes.transAxes, ha="right", va="bottom", fontsize=SMALL, color=GREY)
+    axes.text(1.0, 1.015, literal(text), transform=axes.transAxes, ha="right", va="bottom", fontsize=SMALL, color=GREY)
 
 
 def note_beyond(axes: Axes, scale: Scale) -> None:
@@ -235,6 +262,11 @@ def message(axes: Axes, text: str) -> None:
 def trials_text(count: int, what: str = "trial") -> str:
     """ "1 trial", "1,000 trials"."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def time_unit(longest: float) -> tuple[float, str]:
+    """The seconds, and the name, of the unit in which times up to so many seconds are read best."""
+    return next((one for one in _UNITS if longest >= 2 * one[0]), _UNITS[-1])
 
 
 def toward(direction: str) -> str:

@@ -22,15 +22,18 @@ from fasthpo.plots.drawing import (
     draw_cloud,
     entitle,
     is_crowded,
+    legend,
     literal,
     message,
     need_matplotlib,
     new_figure,
     note,
-    note_beyond,
+    plain_number,
+    set_log_ticks,
     set_scale,
     shortened,
     style,
+    time_unit,
     toward,
     trials_text,
     value_colours,
@@ -77,7 +80,27 @@ def durations(study: StudyReader, params: Sequence[str] | None = None) -> Figure
         MissingPackage: matplotlib is not installed.
     """
     need_matplotlib()
-    return _panels(analysis.durations(study, params), "Duration by parameter", "seconds from ask to tell", "shortest")
+    seen = analysis.durations(study, params)
+    unit, name = time_unit(seen.scale.high)
+    if not seen.scale.log:  # of which the powers of ten are what is round
+        seen = _divided(seen, unit)._replace(scale=_divided(seen, unit).scale._replace(name=name))
+    return _panels(seen, "Duration by parameter", "from ask to tell", "shortest")
+
+
+def _divided(seen: Slices, unit: float) -> Slices:
+    """The same in another unit of time."""
+    scale = seen.scale._replace(low=seen.scale.low / unit, high=seen.scale.high / unit)
+    panels = tuple(
+        panel._replace(
+            cloud=panel.cloud._replace(
+                y=panel.cloud.y / unit, y_edges=None if panel.cloud.y_edges is None else panel.cloud.y_edges / unit
+            ),
+            median=panel.median / unit,
+            best=panel.best / unit,
+        )
+        for panel in seen.panels
+    )
+    return seen._replace(scale=scale, panels=panels)
 
 
 def _panels(seen: Slices, title: str, detail: str, best: str) -> Figure:
@@ -105,6 +128,8 @@ def _panels(seen: Slices, title: str, detail: str, best: str) -> Figure:
         style(axes)
         set_scale(axes, "y", seen.scale, name=k % columns == 0)
         set_scale(axes, "x", panel.scale, width=_PANEL_WIDTH)
+        if panel.scale.labels is None:
+            axes.tick_params(axis="x", labelsize=7.5)
         axes.xaxis.set_minor_locator(NullLocator())
         if panel.cloud.total:
             draw_cloud(axes, panel.cloud, BLUE, "trials")
@@ -181,12 +206,9 @@ def parallel_coordinates(study: StudyReader, params: Sequence[str] | None = None
     colours = value_colours(seen.direction)
     # the better half of the colours' range is darker, and drawn last and thicker
     rank = np.linspace(0.0, 1.0, len(lines)) if len(lines) else np.empty(0)
-    collection = LineCollection(
-        list(lines), colors=colours(norm(_inside(scale, seen.value))), alpha=None, linewidths=0.6 + 1.2 * rank**6,
-        zorder=2,
-    )  # fmt: skip
-    collection.set_alpha(0.75)
-    axes.add_collection(collection)
+    rgba = np.array(colours(norm(_inside(scale, seen.value)))).reshape(-1, 4)
+    rgba[:, 3] = 0.25 + 0.6 * rank**2
+    axes.add_collection(LineCollection(list(lines), colors=rgba.tolist(), linewidths=0.6 + 1.2 * rank**6, zorder=2))
     axes.set_xlim(-0.7 if has_inactive else -0.25, max(d - 1, 0.4) + 0.55)
     axes.set_ylim(lowest, 1.05)
     axes.set_yticks([])
@@ -202,8 +224,9 @@ def parallel_coordinates(study: StudyReader, params: Sequence[str] | None = None
     if not len(lines):
         message(axes, "No trial has completed with a finite value.")
     else:
-        bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, pad=0.01, aspect=28, fraction=0.05)
-        _style_bar(bar, f"{scale.name} (darker is better)")
+        worse = ("max" if seen.direction == "minimize" else "min") if scale.beyond else "neither"
+        bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, pad=0.01, aspect=28, fraction=0.05, extend=worse)
+        _style_bar(bar, f"{scale.name} (darker is better)", scale.log)
     return figure
 
 
@@ -215,7 +238,7 @@ def _draw_coordinate(axes: Axes, x: float, scale: Scale) -> None:
         every = -(-count // _MOST_CHOICES)
         marks = [((i + 0.5) / count, shortened(scale.labels[i], 14)) for i in range(0, count, every)]
     else:
-        marks = [(float(scale.fractions(np.array(value))), f"{value:.4g}") for value in _round_values(scale)]
+        marks = [(float(scale.fractions(np.array(value))), plain_number(value)) for value in _round_values(scale)]
     box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.75, "linewidth": 0}
     for fraction, text in marks:
         axes.hlines(fraction, x, x + 0.03, color=GREY, linewidth=1.0, zorder=3)
@@ -235,7 +258,9 @@ def _round_values(scale: Scale) -> list[float]:
     return [scale.low, *scale.values(np.array(inside)).tolist(), scale.high]
 
 
-def _style_bar(bar: Any, label: str) -> None:
+def _style_bar(bar: Any, label: str, log: bool) -> None:
+    if log:
+        set_log_ticks(bar.ax.yaxis, *np.log10([bar.norm.vmin, bar.norm.vmax]).tolist())
     bar.set_label(literal(label), fontsize=9, color=INK)
     bar.ax.tick_params(labelsize=SMALL, colors=GREY, labelcolor=INK, length=3, width=0.8)
     bar.outline.set_visible(False)
@@ -266,10 +291,9 @@ def contour(study: StudyReader, x: str | None = None, y: str | None = None, obje
     axes.set_facecolor(PALE)
     set_scale(axes, "x", seen.x_scale, width=5.0)
     set_scale(axes, "y", seen.y_scale)
-    x_low, x_high = seen.x_scale.bounds
-    y_low, y_high = seen.y_scale.bounds
-    axes.set_xlim(*seen.x_scale.values(np.array([x_low, x_high])))
-    axes.set_ylim(*seen.y_scale.values(np.array([y_low, y_high])))
+    x_edges, y_edges = seen.x_scale.edges(len(seen.x)), seen.y_scale.edges(len(seen.y))
+    axes.set_xlim(*seen.x_scale.values(x_edges[[0, -1]]))
+    axes.set_ylim(*seen.y_scale.values(y_edges[[0, -1]]))
     known = seen.value[~np.isnan(seen.value)]
     if not len(known):
         message(axes, "No trial with both parameters has completed\nwith a finite value.")
@@ -279,8 +303,8 @@ def contour(study: StudyReader, x: str | None = None, y: str | None = None, obje
         low, high = (low / 2, high * 2) if seen.value_scale.log else (low - 0.5, high + 0.5)
     norm = (LogNorm if seen.value_scale.log else Normalize)(low, high)
     drawn = axes.pcolormesh(
-        seen.x_scale.values(seen.x_scale.edges(len(seen.x))), seen.y_scale.values(seen.y_scale.edges(len(seen.y))),
-        seen.value, cmap=value_colours(seen.direction), norm=norm, rasterized=True, zorder=1,
+        seen.x_scale.values(x_edges), seen.y_scale.values(y_edges), seen.value, cmap=value_colours(seen.direction),
+        norm=norm, rasterized=True, zorder=1,
     )  # fmt: skip
     smooth = seen.x_scale.labels is None and seen.y_scale.labels is None
     if smooth and min(seen.value.shape) > 2 and np.isfinite(seen.value).sum() > 8:
@@ -295,10 +319,10 @@ def contour(study: StudyReader, x: str | None = None, y: str | None = None, obje
             *seen.best[:2], s=170, c=RED, marker="*", edgecolors="white", linewidths=1.0, zorder=5, clip_on=False,
             label=f"best: trial {seen.best[2]}",
         )  # fmt: skip
-        axes.legend(
-            loc="upper left", bbox_to_anchor=(0.0, 1.0), fontsize=SMALL, framealpha=0.85, edgecolor="none",
-            labelcolor=INK,
-        )  # fmt: skip
-    _style_bar(figure.colorbar(drawn, ax=axes, pad=0.02, aspect=28), f"{seen.value_scale.name} (darker is better)")
-    note_beyond(axes, seen.value_scale)
+        legend(axes)
+    bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=28)
+    _style_bar(bar, f"{seen.value_scale.name} (darker is better)", seen.value_scale.log)
+    if seen.value_scale.beyond:
+        bound = seen.value_scale.high if seen.direction == "minimize" else seen.value_scale.low
+        note(axes, f"{seen.value_scale.beyond:,} worse ones count as {bound:.4g}")
     return figure

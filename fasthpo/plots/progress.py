@@ -70,7 +70,9 @@ def history(study: StudyReader, objective: int = 0) -> Figure:
     set_scale(axes, "x", seen.number_scale)
     set_scale(axes, "y", seen.value_scale)
     if seen.partial.total:
-        draw_cloud(axes, seen.partial, LIGHT, "pruned or paused, last value", "v", 1.5)
+        draw_cloud(axes, seen.partial, ORANGE, "pruned or paused, last value", "v", 1.5)
+    if seen.infeasible.total:
+        draw_cloud(axes, seen.infeasible, GREY, "breaks a constraint", "x", 1.6)
     if seen.complete.total:
         draw_cloud(axes, seen.complete, BLUE, "completed")
     if best:
@@ -79,11 +81,12 @@ def history(study: StudyReader, objective: int = 0) -> Figure:
         axes.step(number, value, where="post", color=INK, linewidth=1.8, label="best so far", zorder=4)
     if failed:
         _ticks(axes, seen.failed_edges, seen.failed)
-    if not (seen.complete.total or seen.partial.total):
+    valued = seen.complete.total or seen.partial.total or seen.infeasible.total
+    if not valued:
         message(axes, "No trial has a value yet." if seen.trials else "No trials yet.")
         axes.set_yticks([])
-    if best or failed or seen.partial.total or seen.complete.total:
-        legend(axes, seen.direction)
+    if best or failed or valued:
+        legend(axes)
     note_beyond(axes, seen.value_scale)
     return figure
 
@@ -96,7 +99,13 @@ def _ticks(axes: Axes, edges: FloatArray, counts: IntArray) -> None:
     from matplotlib.colors import to_rgba
 
     colours = [to_rgba(RED, 0.25 + 0.75 * min(one, 1.0)) for one in share.tolist()]
-    axes.vlines(middle, 0.0, 0.035, colors=colours, linewidth=1.6, transform=axes.get_xaxis_transform(), zorder=5)
+    if len(counts) < edges[-1] - edges[0]:  # bins of several trials, which lie side by side
+        axes.bar(
+            edges[some], 0.035, np.diff(edges)[some], align="edge", color=colours, linewidth=0,
+            transform=axes.get_xaxis_transform(), zorder=5,
+        )  # fmt: skip
+    else:
+        axes.vlines(middle, 0.0, 0.035, colors=colours, linewidth=1.6, transform=axes.get_xaxis_transform(), zorder=5)
     axes.plot([], [], color=RED, linewidth=1.6, label="failed")
 
 
@@ -157,7 +166,7 @@ def learning_curves(study: StudyReader, objective: int = 0) -> Figure:
         message(axes, "No trial has reported yet.")
         axes.set_yticks([])
     else:
-        legend(axes, seen.direction)
+        legend(axes)
     note_beyond(axes, seen.value_scale)
     if below is not None:
         style(below)
@@ -167,6 +176,7 @@ def learning_curves(study: StudyReader, objective: int = 0) -> Figure:
         from matplotlib.ticker import MaxNLocator
 
         below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+        below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         set_scale(below, "x", seen.step_scale)
         below.set_xlim(min(seen.pruned_edges[0], below.get_xlim()[0]), max(seen.pruned_edges[-1], below.get_xlim()[1]))
     return figure

@@ -24,6 +24,7 @@ from fasthpo.plots.drawing import (
     need_matplotlib,
     new_figure,
     style,
+    time_unit,
     toward,
 )
 from fasthpo.study.reader import StudyReader
@@ -31,8 +32,6 @@ from fasthpo.trials.trial import TrialState
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_UNITS = ((86_400.0, "days"), (3_600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"), (1e-3, "milliseconds"))
 
 
 def timeline(study: StudyReader) -> Figure:
@@ -51,7 +50,7 @@ def timeline(study: StudyReader) -> Figure:
     seen = analysis.timeline(study)
     bars = len(seen.lane)
     figure = new_figure(8.5, min(max(2.6 + 0.16 * seen.lanes, 3.2), 8.0) if bars else 4.2)
-    unit, unit_name = next((one for one in _UNITS if seen.seconds >= 2 * one[0]), _UNITS[-1])
+    unit, unit_name = time_unit(seen.seconds)
     at_once = f"{seen.lanes:,} at a time at most" if seen.lanes else "no trial has run"
     details = [seen.title, at_once]
     if seen.lanes:
@@ -91,7 +90,7 @@ def timeline(study: StudyReader) -> Figure:
                 axes.stairs(below + busy, edges, baseline=below, fill=True, color=STATE_COLOURS[state])
                 below = below + busy
         axes.set_ylim(0, None)
-        axes.set_ylabel("trials that run", fontsize=9, color=INK)
+        axes.set_ylabel("trials at a time", fontsize=9, color=INK)
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     handles = [
         Patch(

@@ -130,9 +130,9 @@ def _failures(study: Study) -> dict[str, Any]:
     found = [group._asdict() for group in failures(study)]
     rest = sum(group["trials"] for group in found[_MOST_GROUPS:])
     count = sum(group["trials"] for group in found)
-    note = f"{count} trials failed, for {len(found)} reasons; errors that differ in numbers only are one."
+    note = f"{count:,} trials failed, for {len(found)} reasons; errors that differ in numbers only are one."
     if rest:
-        note += f" The {_MOST_GROUPS} most frequent are here; {rest} trials failed for others."
+        note += f" The {_MOST_GROUPS} most frequent are here; {rest:,} trials failed for others."
     return {
         "note": note,
         "groups": [

@@ -132,6 +132,7 @@ def _history(study: Study, k: int, column: str) -> dict[str, Any]:
         "best": best,
         "failedEdges": rounded(found.failed_edges),
         "failed": found.failed.tolist(),
+        "infeasible": _cloud(found.infeasible),
     }
 
 
@@ -165,13 +166,17 @@ def _contours(study: Study, k: int, names: list[str]) -> dict[str, Any]:
     pairs = []
     for x, y in combinations(names, 2):
         found = analysis.contour(study, x, y, k)
+        known = found.value[~np.isnan(found.value)]
+        scale = found.value_scale  # of the colours, which are for the values that are seen
+        if len(known) and known.min() < known.max():
+            scale = scale._replace(low=float(known.min()), high=float(known.max()))
         pairs.append(
             {
                 "x": _scale(found.x_scale),
                 "y": _scale(found.y_scale, y),
                 "xColumn": f"params.{x}",
                 "yColumn": f"params.{y}",
-                "scale": _scale(found.value_scale),
+                "scale": _scale(scale),
                 "xs": rounded(found.x),
                 "ys": rounded(found.y),
                 "value": _rows(found.value),
@@ -231,8 +236,8 @@ def _front(study: Study) -> dict[str, Any]:
         "values": _rows(found.values.T),
         "pairs": [
             {"a": a, "b": b, "x": _scale(found.scales[a]), "y": _scale(found.scales[b]), "xColumn": names[a],
-             "yColumn": names[b], "cloud": _cloud(cloud)}
-            for (a, b), cloud in zip(found.pairs, found.clouds, strict=True)
+             "yColumn": names[b], "cloud": _cloud(cloud), "infeasible": _cloud(broken)}
+            for (a, b), cloud, broken in zip(found.pairs, found.clouds, found.infeasible_clouds, strict=True)
         ],
     }  # fmt: skip
 

@@ -30,10 +30,12 @@
     const text = size >= 1e7 || size < 1e-4 ? value.toExponential(4) : value.toPrecision(6);
     return text.replace(/(\.\d*?)0+(e|$)/, "$1$2").replace(/\.(e|$)/, "$1").replace("e+", "e");
   }
+  const whole = (value) => value.toLocaleString("en"); // 12,345
   const short = (text, most) => text.length <= most ? text : text.slice(0, most - 1) + "\u2026";
   const seconds = (value) => value === null ? "" : value === 0 ? "0 s"
     : value < 1e-3 ? `${number(+(1e6 * value).toPrecision(3))} \u00b5s` : value < 1 ? `${number(+(1000 * value).toPrecision(3))} ms`
-    : value < 100 ? `${number(+value.toPrecision(3))} s` : value < 7200 ? `${Math.round(value / 60)} min`
+    : value < 100 ? `${number(+value.toPrecision(3))} s`
+    : value < 7200 ? `${Math.floor(Math.round(value) / 60)} min ${Math.round(value) % 60} s`
     : value < 172800 ? `${(value / 3600).toFixed(1)} h` : `${(value / 86400).toFixed(1)} d`;
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -65,7 +67,8 @@
     return scale.log ? 10 ** at : at;
   }
   function said(scale, value) {
-    return scale.labels ? scale.labels[Math.round(value)] ?? "" : scale.seconds ? seconds(value) : number(value);
+    return scale.labels ? scale.labels[Math.round(value)] ?? "" : scale.seconds ? seconds(value)
+      : scale.whole && Number.isInteger(value) ? whole(value) : number(value);
   }
   function ticks(scale, most) {
     if (scale.labels) {
@@ -88,12 +91,14 @@
     found.length = 0;
     const width = scale.high - scale.low;
     if (!Number.isFinite(width)) return [scale.low, scale.high].map((v) => [v, said(scale, v)]);
-    const raw = width / most, power = 10 ** Math.floor(Math.log10(raw));
+    // times are round in the unit that they are read in
+    const [unit, unitName] = (scale.seconds && [[86400, "d"], [3600, "h"], [60, "min"]].find(([u]) => width >= 2 * u)) || [1, ""];
+    const raw = width / unit / most, power = 10 ** Math.floor(Math.log10(raw));
     let step = power * [1, 2, 5, 10].find((m) => m * power >= raw * 0.999);
     if (scale.whole) step = Math.max(1, Math.round(step));
-    for (let k = Math.ceil(scale.low / step - 1e-9); k <= scale.high / step + 1e-9 && found.length < 50; k++)
+    for (let k = Math.ceil(scale.low / unit / step - 1e-9); k <= scale.high / unit / step + 1e-9 && found.length < 50; k++)
       found.push(+(k * step).toPrecision(12));
-    return found.map((v) => [v, said(scale, v)]);
+    return found.map((v) => [v * unit, unitName ? `${number(v)} ${unitName}` : said(scale, v)]);
   }
 
   // --- trials, as far as they stand in the page
@@ -160,7 +165,7 @@
     function paint() {
       const width = Math.max(160, Math.floor(frame.clientWidth)), height = options.height;
       const yTicks = options.y ? ticks(options.y, Math.max(2, Math.floor(height / 48))) : [];
-      const xShown = options.x ? ticks(options.x, Math.max(2, Math.floor(width / 90))) : [];
+      const xShown = options.x ? ticks(options.x, Math.max(4, Math.floor(width / 90))) : [];
       const longest = Math.max(0, ...yTicks.map(([, text]) => short(text, 12).length));
       const left = options.left ?? Math.min(110, 14 + 7 * longest), right = options.right ?? 10;
       const top = options.top ?? (options.y && options.y.name ? 24 : 8);
@@ -251,10 +256,11 @@
       const most = Math.log1p(Math.max(1, ...cloud.cells.map((one) => one[2])));
       ink.fillStyle = look.colour;
       for (const [row, column, count] of cloud.cells) {
-        const x0 = state.X(cloud.xe[column]), x1 = state.X(cloud.xe[column + 1]);
-        const y0 = state.Y(cloud.ye[row + 1]), y1 = state.Y(cloud.ye[row]);
+        // whole pixels: neighbours that overlapped would have a seam
+        const x0 = Math.round(state.X(cloud.xe[column])), x1 = Math.round(state.X(cloud.xe[column + 1]));
+        const y0 = Math.round(state.Y(cloud.ye[row + 1])), y1 = Math.round(state.Y(cloud.ye[row]));
         ink.globalAlpha = 0.12 + 0.8 * Math.log1p(count) / most;
-        ink.fillRect(x0, y0, Math.max(1, x1 - x0 + 0.4), Math.max(1, y1 - y0 + 0.4));
+        ink.fillRect(x0, y0, Math.max(1, x1 - x0), Math.max(1, y1 - y0));
       }
       ink.globalAlpha = 1;
       return;
@@ -280,7 +286,7 @@
           const x0 = state.X(cloud.xe[column]), x1 = state.X(cloud.xe[column + 1]);
           const y0 = state.Y(cloud.ye[row + 1]), y1 = state.Y(cloud.ye[row]);
           if (px >= x0 && px <= x1 && py >= y0 && py <= y1)
-            return { number: top, lines: [`${count} ${name} trials here; the best:`, ...trialLines(top)] };
+            return { number: top, lines: [`${whole(count)} ${name} trials here; the best:`, ...trialLines(top)] };
         }
         continue;
       }
@@ -323,7 +329,7 @@
     host.append(made);
     return { body: made, head };
   }
-  const beyond = (scale) => scale.beyond ? ` ${scale.beyond} values lie outside the axis, and stand at its edge.` : "";
+  const beyond = (scale) => scale.beyond ? ` ${whole(scale.beyond)} outside the axis ${scale.beyond === 1 ? "stands" : "stand"} at its edge.` : "";
 
   // --- the pictures
 
@@ -331,13 +337,15 @@
     history(host, p) {
       const { body } = figure(host, "Optimisation history", `Values in the order of the trials; ${p.direction === "maximize"
         ? "higher" : "lower"} is better.${beyond(p.y)}`, true);
-      const clouds = [{ cloud: p.partial, name: "pruned" }, { cloud: p.complete, name: "complete" }];
+      const clouds = [{ cloud: p.partial, name: "pruned" }, { cloud: p.infeasible, name: "infeasible" },
+        { cloud: p.complete, name: "complete" }];
       const most = Math.max(1, ...p.failed);
       chart(body, {
         label: "Optimisation history", height: 340, strip: 18, x: p.x, y: p.y,
         draw(s) {
           const ink = s.ink;
           paintCloud(p.partial, s, ink, { colour: colour("pruned"), hollow: true });
+          paintCloud(p.infeasible, s, ink, { colour: colour("waiting"), hollow: true });
           paintCloud(p.complete, s, ink, { colour: colour("complete") });
           ink.fillStyle = colour("failed");
           p.failed.forEach((count, i) => {
@@ -358,12 +366,13 @@
         at: (n, s) => spot(clouds, n, s, (row) => [s.X(n), s.Y(byName.get(p.column).values[row])]),
       });
       body.append(legend([["complete", "complete"], ["best so far", "best", "line"],
+        p.infeasible.size && ["breaks a constraint", "waiting", "hollow"],
         p.partial.size && ["pruned or paused, at the last value", "pruned", "hollow"],
         most > 0 && p.failed.some(Boolean) && ["failed, by trial number", "failed"]]));
     },
 
     curves(host, p) {
-      const { body } = figure(host, "Learning curves", `${p.curves.length} of ${p.trials} trials with reports, from all ranks.`
+      const { body } = figure(host, "Learning curves", `${p.curves.length} of ${whole(p.trials)} trials with reports, from all ranks.`
         + beyond(p.y));
       const path = (curve, s) => curve.step.map((step, i) => [s.X(step), s.Y(curve.value[i])]);
       const isPruned = (curve) => curve.state === 2;
@@ -420,14 +429,15 @@
       function show() {
         const m = p.methods[+select.value];
         note.textContent = m.method === "fanova"
-          ? `Share of the variance over the whole space that each explains alone; from ${m.trials} trials.`
-          : `How far the best tenth of ${m.trials} trials is distributed otherwise than all of them.`;
+          ? `Share of the variance over the whole space that each explains alone; from ${whole(m.trials)} trials.`
+          : `How far the best tenth of ${whole(m.trials)} trials is distributed otherwise than all of them.`;
         const most = Math.max(1e-12, ...m.shares);
         list.replaceChildren(...m.names.map((name, i) => el("div", { css: { display: "grid", gap: "10px",
           gridTemplateColumns: "minmax(80px, 34%) 1fr 58px", alignItems: "center", padding: "3px 0" } },
           el("span", { title: name, css: { overflow: "hidden", textOverflow: "ellipsis", whiteSpace: "nowrap" } }, name),
           el("div", { class: "meter" }, el("i", { css: { width: `${100 * m.shares[i] / most}%` } })),
-          el("span", { css: { textAlign: "right", whiteSpace: "nowrap" } }, `${(100 * m.shares[i]).toFixed(1)} %`))));
+          el("span", { css: { textAlign: "right", whiteSpace: "nowrap" } }, m.shares[i] && m.shares[i] < 0.0005 ? "< 0.1 %"
+            : `${(100 * m.shares[i]).toFixed(1)} %`))));
       }
       show();
     },
@@ -436,7 +446,7 @@
     durations(host, p) { panels(host, p, "Time a trial against each parameter", "Trials that completed, were pruned or paused"); },
 
     parallel(host, p) {
-      const { body, head } = figure(host, "Parallel coordinates", `The best of ${p.trials} trials and others from all ranks; `
+      const { body, head } = figure(host, "Parallel coordinates", `The best of ${whole(p.trials)} trials and others from all ranks; `
         + "drag along an axis to choose a range.", true);
       const axes = p.scales, lines = p.position;
       const ranges = axes.map(() => null);
@@ -580,7 +590,7 @@
       chart(body, {
         label: "Distribution of the values", height: 300, x: p.x, y,
         draw(s) {
-          const steps = [];
+          const steps = p.value.length ? [[s.X(p.value[0]), s.Y(0)]] : [];
           p.value.forEach((value, i) => {
             if (i) steps.push([s.X(value), s.Y(100 * p.share[i - 1])]);
             steps.push([s.X(value), s.Y(100 * p.share[i])]);
@@ -641,9 +651,9 @@
               s.ink.fillStyle = stateColour(kind);
               total.forEach((_, i) => {
                 if (!p.busy[k][i]) return;
-                const x0 = s.X(p.edges[i]), x1 = s.X(p.edges[i + 1]);
+                const x0 = Math.round(s.X(p.edges[i])), x1 = Math.round(s.X(p.edges[i + 1]));
                 const y0 = s.Y(base[i]), y1 = s.Y(base[i] + p.busy[k][i]);
-                s.ink.fillRect(x0, y1, Math.max(1, x1 - x0 + 0.3), y0 - y1);
+                s.ink.fillRect(x0, y1, Math.max(1, x1 - x0), y0 - y1);
                 base[i] += p.busy[k][i];
               });
             });
@@ -656,16 +666,17 @@
 
     front(host, p) {
       for (const pair of p.pairs) {
-        const broken = p.infeasible ? ` ${p.infeasible} trials break a constraint and can't be on it.` : "";
+        const broken = p.infeasible ? ` ${whole(p.infeasible)} trials break a constraint and can't be on it.` : "";
         const { body } = figure(host, p.pairs.length > 1 ? `Front: objectives ${pair.a} and ${pair.b}` : "Front",
-          `${p.onFront} trials, none of which is better than another in every objective; `
+          `${whole(p.onFront)} trials, none of which is better than another in every objective; `
           + `${p.directions[pair.a] === "maximize" ? "right" : "left"} and ${p.directions[pair.b] === "maximize" ? "up" : "down"} `
           + `is better.${broken}${beyond(pair.x)}`);
-        const clouds = [{ cloud: pair.cloud, name: "complete" }];
+        const clouds = [{ cloud: pair.infeasible, name: "infeasible" }, { cloud: pair.cloud, name: "complete" }];
         const spots = (s) => p.number.map((n, i) => [s.X(p.values[pair.a][i]), s.Y(p.values[pair.b][i])]);
         chart(body, {
           label: "Front", height: 320, x: pair.x, y: pair.y,
           draw(s) {
+            paintCloud(pair.infeasible, s, s.ink, { colour: colour("waiting"), hollow: true });
             paintCloud(pair.cloud, s, s.ink, { colour: colour("complete"), hollow: !pair.cloud.count });
             const found = spots(s);
             if (p.pairs.length === 1) line(s.ink, found, colour("mark"), 1.2, [3, 3]);
@@ -687,7 +698,8 @@
             return row === undefined ? null : [s.X(byName.get(pair.xColumn).values[row]), s.Y(byName.get(pair.yColumn).values[row])];
           },
         });
-        body.append(legend([["on the front", "mark"], ["complete", "complete", pair.cloud.count ? "" : "hollow"]]));
+        body.append(legend([["on the front", "mark"], ["complete", "complete", pair.cloud.count ? "" : "hollow"],
+          pair.infeasible.size && ["breaks a constraint", "waiting", "hollow"]]));
       }
     },
 
@@ -739,7 +751,8 @@
           const at = (values) => panel.trend.map((x, i) => [s.X(x), s.Y(values[i])]);
           if (panel.x.labels) {
             s.ink.lineWidth = 2.5;
-            for (const [x, y] of at(panel.median)) line(s.ink, [[x - 12, y], [x + 12, y]], colour("best"), 2.5);
+            for (const [values, width, dash] of [[panel.median, 2.5, []], [panel.best, 1.8, [4, 3]]])
+              for (const [x, y] of at(values)) line(s.ink, [[x - 12, y], [x + 12, y]], colour("best"), width, dash);
             return;
           }
           for (const [values, dash] of [[panel.median, []], [panel.best, [4, 3]]]) {
@@ -752,7 +765,7 @@
           s.Y(byName.get(p.column).values[row])]),
       });
     }
-    body.append(legend([["trials", "complete"], ["median", "best", "line"]]));
+    body.append(legend([["trials", "complete"], ["median", "best", "line"], ["best", "best", "line dashed"]]));
   }
   function trace(points) {
     let on = false, d = "";
@@ -851,7 +864,7 @@
               column.name === "state" ? text.toLowerCase() : text);
           }));
       }));
-      count.textContent = `${rows.length ? page * size + 1 : 0}\u2013${Math.min(rows.length, (page + 1) * size)} of ${rows.length}`;
+      count.textContent = `${whole(rows.length ? page * size + 1 : 0)}\u2013${whole(Math.min(rows.length, (page + 1) * size))} of ${whole(rows.length)}`;
       back.disabled = page === 0;
       next.disabled = page === pages - 1;
     }
@@ -940,7 +953,7 @@
     const host = section("failures", "Failures");
     const box = el("div", { class: "card" }, el("p", { class: "note" }, data.failures.note));
     for (const group of data.failures.groups) box.append(el("details", { class: "failure" },
-      el("summary", {}, el("b", {}, `${group.count}\u00d7`), el("span", {}, group.reason)),
+      el("summary", {}, el("b", {}, `${whole(group.count)}\u00d7`), el("span", {}, group.reason)),
       el("p", { class: "note" }, group.words), el("pre", {}, group.error)));
     host.append(box);
   }

@@ -194,7 +194,60 @@ def test_the_same_ranking_by_functional_anova_as_optuna_s() -> None:
     assert ours == pytest.approx(theirs, abs=0.05)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_each_objective_has_its_own_ranking_which_is_optuna_s(method: str) -> None:
+    optuna = pytest.importorskip("optuna")
+    pytest.importorskip("sklearn")
+    study = fasthpo.Study(
+        uniform("x", "y", "z"), directions=["maximize", "minimize"], sampler=fasthpo.RandomSampler(seed=2)
+    )
+    numbers = study.ask_batch(150 if method == "fanova" else 2_000).numbers
+    x, y, z = (study.columns[name] for name in "xyz")
+    study.tell_batch(numbers, np.stack([3 * x + 2 * y + z, x + 2 * y + 3 * z], axis=1))
+    kinds = optuna.importance
+    evaluator = kinds.PedAnovaImportanceEvaluator()
+    if method == "fanova":
+        evaluator = kinds.FanovaImportanceEvaluator(seed=0, n_trees=4)
+    for objective, expected in enumerate((["x", "y", "z"], ["z", "y", "x"])):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sign = -1 if objective == 0 else 1  # Optuna's takes every target for one to be minimised
+            theirs = kinds.get_param_importances(
+                study.to_optuna(), evaluator=evaluator, target=lambda trial, k=objective, s=sign: s * trial.values[k]
+            )
+        assert list(importance(study, method, objective).to_dict()) == list(theirs) == expected
+
+
 # --- the rest
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_where_nothing_can_be_said_no_parameter_matters(method: str) -> None:
+    """Two trials of the same value, all values the same, parameters of one value: shares of 0, and no NaN."""
+    constant = {"k": fasthpo.Discrete(3, 3), "c": fasthpo.Categorical(["only"])}
+    for space, n in ((uniform("x", "y"), 2), (uniform("x", "y"), 50), (constant | uniform("x"), 50)):
+        study = sampled(space, lambda c, n=n: np.full(n, 1.5), n)
+        assert importance(study, method).to_dict() == dict.fromkeys(space, 0.0)
+    study = sampled(constant | uniform("x"), lambda c: c["x"], 50)
+    assert importance(study, method).to_dict() == {"x": 1.0, "k": 0.0, "c": 0.0}
+    alone = fasthpo.Study(constant, sampler=fasthpo.RandomSampler(seed=0))
+    alone.add_trials({"k": [3, 3, 3], "c": ["only"] * 3}, [1.0, 2.0, 3.0])
+    assert importance(alone, method).to_dict() == {"k": 0.0, "c": 0.0}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_failed_trials_say_nothing_and_infinite_values_are_only_bad(method: str) -> None:
+    def values(c):
+        found = c["x"] + 0.1 * c["y"]
+        found[3::11] = math.inf
+        found[::7] = math.nan  # told as NaN: failed
+        return found
+
+    found = importance(sampled(uniform("x", "y"), values, 700), method)
+    assert found.names[0] == "x" and np.isfinite(found.raw).all() and found.trials == 600
+    for study in (sampled(uniform("x"), lambda c: np.full(5, math.nan), 5), sampled(uniform("x"), lambda c: c["x"], 1)):
+        with pytest.raises(NoCompletedTrials, match="at least 2 completed trials"):
+            importance(study, method)
 
 
 def test_some_parameters_share_what_is_theirs() -> None:

@@ -150,6 +150,58 @@ def test_a_table_says_how_many_trials_it_leaves_out(study: Path) -> None:
     assert result.stderr == "(3 of 42 trials; --head N or --all for more)\n"
 
 
+def test_durations_of_a_table_have_a_unit(study: Path) -> None:
+    lines = printed("trials", study, "--columns", "duration", "--filter", "state=complete").splitlines()
+    assert lines[0].strip() == "duration" and all(line.split()[1] in ("ms", "s") for line in lines[1:])
+    assert all(isinstance(trial["duration"], float) for trial in read("trials", study, "--all")["trials"][:5])
+
+
+def test_a_front_of_chosen_objectives_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    with fasthpo.Study(
+        {name: fasthpo.Continuous(0.0, 1.0) for name in "xyzu"}, directions=["minimize"] * 4,
+        sampler=fasthpo.RandomSampler(seed=0), storage=tmp_path / "four",
+    ) as four:  # fmt: skip
+        for _ in range(9):
+            trial = four.ask()
+            four.tell(trial, list(trial.params.values()))
+    for chosen in (
+        [],
+        ["--objective", "3", "--objective", "0"],
+        ["--objective", "1", "--objective", "2", "--objective", "3"],
+    ):
+        assert read("plot", tmp_path / "four", "front", *chosen, "-o", tmp_path / "a.svg")["kind"] == "front"
+    named = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert "objective 3" in named and "objective 0" not in named
+    assert_one_line(["plot", tmp_path / "four", "front", "--objective", "1"], "objectives must list two or three")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and signals of POSIX")
+def test_a_closed_pipe_and_ctrl_c_end_a_command_without_a_traceback(study: Path, tmp_path: Path) -> None:
+    import signal
+
+    command = [sys.executable, "-m", "fasthpo.cli"]
+    with subprocess.Popen(
+        [*command, "trials", str(study), "--all"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as cut:
+        assert cut.stdout is not None and cut.stderr is not None
+        cut.stdout.close()
+        assert cut.stderr.read() == b"" and cut.wait(60) == 1
+    (tmp_path / "waits.py").write_text(
+        "import time\n\ndef objective(trial):\n    print('on', flush=True)\n    time.sleep(60)\n"
+    )
+    (tmp_path / "space.json").write_text('{"x": {"type": "continuous", "low": 0.0, "high": 1.0}}')
+    with subprocess.Popen(
+        [*command, "run", "waits:objective", "--space", "space.json", "--trials", "3"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+    ) as running:  # fmt: skip
+        assert running.stdout is not None and running.stderr is not None and running.stdout.readline() == "on\n"
+        running.send_signal(signal.SIGINT)
+        said = running.stderr.read()
+        assert running.wait(60) == 130 and "Traceback" not in said and "interrupted" in said, said
+    assert read("show", tmp_path / "hyperopt_results" / "objective")["writer"] is None
+
+
 def test_rungs_are_shown(tmp_path: Path) -> None:
     path = kept(tmp_path / "asha", sampler=None, strategy=fasthpo.ASHA(9, sampler=fasthpo.RandomSampler(seed=0)))
     text = printed("show", path)
@@ -374,6 +426,20 @@ def test_studies_in_a_directory_are_named_to_who_takes_it_for_one(tmp_path: Path
         (["trials", "STUDY", "--filter", "lr<nan"], ["lr is compared with a number, got 'nan'"]),
         (["trials", "STUDY", "--filter", "optimizer=rmsprop"], ["optimizer is one of adam, sgd, None, got 'rmsprop'"]),
         (["trials", "STUDY", "--filter", "state=done"], ["a state is one of RUNNING"]),
+        (["trials", "STUDY", "--filter", "optimizer<sgd"], ["optimizer has choices, compared by =, != and ~"]),
+        (["trials", "STUDY", "--filter", "state>=failed"], ["state has choices"]),
+        (["plot", "STUDY", "pie"], ["'pie' is not one of 'history'"]),
+        (["plot", "STUDY", "history", "-o", "x.xyz"], ["a picture's name ends with one of", "'x.xyz'"]),
+        (["plot", "STUDY", "history", "--objective", "0", "--objective", "1"], ["history is of one objective, got 2"]),
+        (["plot", "STUDY", "history", "--objective", "3"], ["objective must be an index from 0 to 0"]),
+        (["plot", "STUDY", "front"], ["a front is that of a study of several objectives"]),
+        (["plot", "STUDY", "rungs", "--objective", "0"], ["--objective has no effect for rungs"]),
+        (["plot", "STUDY", "slices", "--param", "nothing"], ["the space has no parameter 'nothing'"]),
+        (["plot", "STUDY", "contour", "--param", "lr"], ["a contour is of two parameters, got 1"]),
+        (["plot", "STUDY", "edf", "--with", "nothing"], ["there is no study at"]),
+        (["importance", "STUDY", "--objective", "1"], ["objective must be an index from 0 to 0"]),
+        (["report", "STUDY", "-o", "STUDY/checkpoint.msgpack/a"], ["can't be written"]),
+        (["export", "STUDY", "--format", "optuna", "-o", "STUDY/nothing/a.db"], ["Optuna can't write"]),
         (["trials", "STUDY", "--filter", "error<3"], ["error is a text"]),
         (["trials", "STUDY", "--filter", "end>noon"], ["a time such as"]),
         (["trials", "STUDY", "--head", "0"], ["--head"]),

@@ -211,3 +211,72 @@ def test_the_user_s_own_style_changes_nothing() -> None:
 def test_pictures_of_fronts_need_several_objectives(name: str) -> None:
     with pytest.raises(InvalidValue, match="a study of several objectives"):
         getattr(plots, name)(pictured.told([1.0, 2.0]))
+
+
+def several(count: int, trials: int = 60) -> fasthpo.Study:
+    """A study of so many objectives, in which every trial is told twice, and some break a constraint."""
+    space = {f"x{k}": fasthpo.Continuous(0.0, 1.0) for k in range(count)}
+    directions = ["maximize", "minimize", "minimize", "maximize"][:count]
+    study = fasthpo.Study(space, sampler=fasthpo.RandomSampler(seed=0), directions=directions)
+    for _ in range(trials):
+        values = list(study.ask().params.values())
+        study.tell(len(study) - 1, values, constraints=[values[0] - 0.8])
+        study.tell(study.ask(), values, constraints=[values[0] - 0.8])
+    return study
+
+
+def test_a_front_has_as_many_trials_as_the_study_s_own() -> None:
+    """Of equal trials only the first is on it, as `Study.front` and the command line have it."""
+    study = several(2)
+    numbers = study.front()[0]
+    seen = fasthpo.analysis.pareto_front(study)
+    assert sorted(seen.number.tolist()) == numbers.tolist() and seen.on_front == len(numbers)
+    assert f"{len(numbers)} on the front" in texts(plots.pareto_front(study))
+
+
+@pytest.mark.parametrize(("count", "panels"), [(2, 1), (3, 4), (4, 4)])
+def test_three_objectives_are_drawn_in_pairs_and_in_space(count: int, panels: int) -> None:
+    study = several(count)
+    figure = drawn("pareto_front", study)
+    assert len(figure.axes) == panels
+    assert [axes.name for axes in figure.axes].count("3d") == (panels > 1)
+    if panels > 1:
+        marked = next(one for one in figure.axes if one.name == "3d").collections[1]
+        assert len(marked.get_offsets()) == fasthpo.analysis.pareto_front(study).on_front
+
+
+def test_trials_that_break_a_constraint_are_told_apart() -> None:
+    """Or the best so far would seem to lie below better trials."""
+    study = several(2)
+    broken = int((study.columns["x0"] > 0.8).sum())
+    assert 0 < broken < 60
+    seen = fasthpo.analysis.history(study)
+    assert seen.infeasible.total == fasthpo.analysis.pareto_front(study).infeasible
+    assert (seen.infeasible.y > seen.best_value[-1]).all() and (seen.complete.y <= seen.best_value[-1]).all()
+    for name in ("history", "pareto_front"):
+        assert "breaks a constraint" in texts(drawn(name, study))
+    panel = next(one for one in fasthpo.analysis.slices(study).panels if one.name == "x0")
+    assert np.nanmax(panel.best) == seen.best_value[-1]
+
+
+def test_good_values_near_zero_are_spread_by_a_logarithmic_axis() -> None:
+    losses = [2.3, 2.2, 1.9, 1.0, 0.6, 0.3, 0.15, 0.1, 0.06, 0.05, 0.045]
+    assert drawn("history", pictured.told(losses)).axes[0].get_yscale() == "log"
+    assert drawn("history", pictured.told(losses, "maximize")).axes[0].get_yscale() == "linear"
+    alone = [1e-9, *np.linspace(0.1, 1.0, 20)]  # which would take up nearly all of a logarithmic axis
+    assert drawn("history", pictured.told(alone)).axes[0].get_yscale() == "linear"
+
+
+@pytest.mark.parametrize("name", OF_ONE_OBJECTIVE)
+def test_no_legend_hides_what_is_drawn(name: str) -> None:
+    figure = drawn(name, pictured.reported())
+    assert all(axes.get_legend() is None for axes in figure.axes)
+
+
+def test_durations_have_the_unit_in_which_they_are_read_best() -> None:
+    from fasthpo.plots.drawing import time_unit
+
+    assert [time_unit(one)[1] for one in (1e-3, 1.5, 3.0, 130.0, 8000.0, 2e5)] == [
+        "milliseconds", "milliseconds", "seconds", "minutes", "hours", "days",
+    ]  # fmt: skip
+    assert drawn("durations", pictured.reported()).axes[0].get_ylabel() in ("milliseconds", "seconds")

@@ -87,6 +87,32 @@ def test_data_frames_have_the_columns_of_the_arrow_table() -> None:
     assert len(fasthpo.Study(pictured.SPACE).to_pandas()) == len(fasthpo.Study(pictured.SPACE).to_polars()) == 0
 
 
+@pytest.mark.parametrize("n", [0, 1, 40])
+def test_what_a_trial_may_be_without_keeps_its_type_in_a_data_frame(n: int) -> None:
+    """However many trials there are, and whether or not one of them is without it."""
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    space = {
+        "of": fasthpo.Categorical(["a", "b"]),
+        "whole": fasthpo.Discrete(1, 9, when={"of": "a"}),
+        "truth": fasthpo.Categorical([True, False], when={"of": "b"}),
+        "some": fasthpo.Categorical([1, 2, None]),
+        "always": fasthpo.Discrete(1, 9),
+        "real": fasthpo.Continuous(0.0, 1.0, when={"of": "b"}),
+    }
+    study = fasthpo.Study(space, sampler=fasthpo.RandomSampler(seed=0))
+    for i in range(n):
+        study.tell(study.ask(), float(i))
+    frame, other = study.to_pandas(), study.to_polars()
+    kinds = {name: str(frame[f"params_{name}"].dtype) for name in space if name != "of"}
+    assert kinds == {"whole": "Int64", "truth": "boolean", "some": "Int64", "always": "int64", "real": "float64"}
+    assert [str(other[f"params_{name}"].dtype) for name in kinds] == ["Int64", "Boolean", "Int64", "Int64", "Float64"]
+    assert str(frame["state"].dtype) == "category" and other["state"].dtype == polars.Categorical
+    for name in space:
+        told = [trial.params.get(name) for trial in study.trials]
+        assert other[f"params_{name}"].to_list() == told
+        assert [None if pandas.isna(one) else one for one in frame[f"params_{name}"]] == told
+
+
 @pytest.mark.parametrize(("name", "package"), [("to_pandas", "pandas"), ("to_polars", "polars")])
 def test_without_the_library_its_name_is_said(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyarrow")

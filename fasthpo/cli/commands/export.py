@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import tempfile
@@ -74,6 +75,10 @@ def _to_optuna(study: Study, name: str, target: str) -> str:
     """Write a study of Optuna's; its storage."""
     from fasthpo.cli.exits import Wrong, one_line
 
+    with contextlib.suppress(ImportError):  # which `to_optuna` says better
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of every study that it makes
     url = target if "://" in target else f"sqlite:///{target}"
     try:
         study.to_optuna(url, name)

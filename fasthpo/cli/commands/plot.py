@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fasthpo.cli.options import json_option, objective_option, study_argument
+from fasthpo.cli.options import json_option, study_argument
 
 # by kind: the function of `fasthpo.plots`, and which of the command's options it takes
 KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -18,7 +18,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "parallel-coordinates": ("parallel_coordinates", ("objective", "params")),
     "contour": ("contour", ("objective", "params")),
     "edf": ("edf", ("objective", "others")),
-    "front": ("pareto_front", ()),
+    "front": ("pareto_front", ("objectives",)),
     "hypervolume": ("hypervolume_history", ()),
     "rungs": ("rungs", ()),
     "timeline": ("timeline", ()),
@@ -32,7 +32,10 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="PNG, SVG or PDF, by its name.  [default: KIND.png]"
 )
-@objective_option
+@click.option(
+    "--objective", "objectives", type=click.IntRange(0), multiple=True, metavar="INDEX",
+    help="Which one, of several; for a front two or three, for each once.  [default: 0; for a front the first three]",
+)  # fmt: skip
 @click.option(
     "--param", "params", multiple=True, metavar="NAME",
     help="A parameter to show; for each once. For a contour the two of its axes.",
@@ -48,8 +51,8 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
 @click.option("--dpi", type=click.IntRange(20, 1000), default=150, show_default=True, help="Pixels an inch, of a PNG.")
 @json_option
 def command(
-    study: Path, kind: str, output: Path | None, objective: int, params: tuple[str, ...], others: tuple[Path, ...],
-    dpi: int, as_json: bool,
+    study: Path, kind: str, output: Path | None, objectives: tuple[int, ...], params: tuple[str, ...],
+    others: tuple[Path, ...], dpi: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Draw one picture of a study with matplotlib. Needs `pip install 'fasthpo[plots]'`.
 
@@ -62,7 +65,8 @@ def command(
       parallel-coordinates  trials as lines over all parameters
       contour               two parameters together
       edf                   the distribution of the values, of several studies, too
-      front, hypervolume    of several objectives
+      front                 of several objectives; of three also in space
+      hypervolume           how much the front dominates, as it grew
       rungs                 of a multi-fidelity study
       timeline              when trials ran
       durations             time a trial against each parameter
@@ -77,13 +81,17 @@ def command(
     from fasthpo.errors import NoCompletedTrials
 
     name, takes = KINDS[kind]
-    for option, given in (("objective", objective), ("params", params), ("others", others)):
-        if given and option not in takes:
+    for option, given in (("objective", objectives), ("params", params), ("others", others)):
+        if given and option not in takes and f"{option}s" not in takes:
             shown = {"objective": "--objective", "params": "--param", "others": "--with"}[option]
             raise Wrong(f"{shown} has no effect for {kind}")
+    if len(objectives) > 1 and "objectives" not in takes:
+        raise Wrong(f"{kind} is of one objective, got {len(objectives)}: give --objective once")
     target = output or Path(f"{kind}.png")
     looked = look_at(study)
-    options: dict[str, Any] = {"objective": objective} if "objective" in takes else {}
+    options: dict[str, Any] = {}
+    if objectives:
+        options = {"objectives": list(objectives)} if "objectives" in takes else {"objective": objectives[0]}
     if kind == "contour":
         if len(params) not in (0, 2):
             raise Wrong(f"a contour is of two parameters, got {len(params)}: give --param twice, or not at all")

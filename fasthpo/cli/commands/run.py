@@ -86,11 +86,12 @@ def command(objective: str, space_file: Path, as_json: bool, **options: Any) -> 
     Example:
       fasthpo run train.py:objective --space space.toml --trials 100 --workers 4
     """
-    from fasthpo.cli.exits import DONE, NO, Failed, Wrong, one_line
+    from fasthpo.cli.exits import DONE, INTERRUPTED, NO, Failed, Wrong, one_line
     from fasthpo.cli.objectives import load_objective, load_space
     from fasthpo.cli.text import print_json, printable
     from fasthpo.errors import AllTrialsFailed
     from fasthpo.storage.directory import holds_study
+    from fasthpo.tuner.results import StopReason
 
     space = load_space(space_file)
     function = load_objective(objective)
@@ -124,6 +125,8 @@ def command(objective: str, space_file: Path, as_json: bool, **options: Any) -> 
     else:
         click.echo("\n".join(printable(line) for line in str(result).splitlines()))
         click.echo(f"files: {printable(str(directory))}")
+    if result.stop_reason == StopReason.INTERRUPTED:
+        return INTERRUPTED  # what there is has been told, and can be gone on with
     return DONE if len(result.best_trials) else NO
 
 

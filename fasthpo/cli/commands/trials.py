@@ -31,7 +31,8 @@ def command(
 
     Columns are number, state, value, duration, start, end, reports (how many), error, the parameters and the metrics by
     their names (params.NAME and metrics.NAME where a name is taken), and under a multi-fidelity strategy resource. A
-    filter compares with < <= > >= = != or ~ (contains); trials without such a value never fit.
+    filter compares with < <= > >= = != or ~ (contains); trials without such a value never fit. Durations are compared
+    in seconds.
 
     \b
     Example:

@@ -186,6 +186,8 @@ def learn(trials: Sequence[FrozenTrial]) -> Learned:
     parameters: dict[str, Parameter] = {}
     loose: set[str] = set()
     for name, column in columns.items():
+        if column.parameter.count == 1:  # of which Optuna itself knows the value
+            continue
         there = ~np.isnan(shown[name])
         when = _conditions(name, columns, {one: shown[one] for one in (*parameters, name)})
         if when is None and there.mean() >= 1 - _MOST_WITHOUT:

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 try:
     import optuna
@@ -25,7 +26,7 @@ except ImportError as error:
 
     raise MissingPackage("Optuna is not installed: pip install 'fasthpo[optuna]'") from error
 
-from fasthpo.errors import InvalidValue, SpaceExhausted
+from fasthpo.errors import InvalidParameters, InvalidValue, SpaceExhausted
 from fasthpo.exchange.optuna import from_optuna, infer_space, to_distribution, to_optuna
 from fasthpo.integrations.define_by_run import Column, learn, nearest
 from fasthpo.integrations.optuna_trials import News, in_order, seconds
@@ -67,9 +68,9 @@ class FastSampler(optuna.samplers.BaseSampler):
     trial. Where a trial asks for a narrower range than others did, it gets the value nearest to what was suggested.
     The first trial is random.
 
-    What is drawn depends on the seed and the number of the trial only: threads and processes that share a study never
-    draw the same, also with the same seed, and a study that is loaded goes on as it would have. Trials that other
-    processes have ended, or have begun with all their parameters, are known from Optuna's storage.
+    A suggestion depends on the trials so far, the seed and the number of the trial: threads and processes that share a
+    study make other ones, also with the same seed, and a study that is loaded goes on as it would have. Trials of other
+    processes are known from Optuna's storage when they have ended, or have all their parameters.
 
     Failed trials count as the worst result, unlike in Optuna's own samplers, which take no notice of them.
 
@@ -144,20 +145,20 @@ class FastSampler(optuna.samplers.BaseSampler):
         with self._lock:
             search = self._search(study)
             search.catch_up(study)
-            return {name: search.columns[name].distribution for name in search.suggest(trial.number)}
+            return {name: search.columns[name].distribution for name in search.suggest(trial)}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         with self._lock:
-            values = self._search(study).suggest(trial.number)
+            values = self._search(study).suggest(trial)
             return {name: value for name, value in values.items() if name in search_space}
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         with self._lock:
-            return self._search(study).suggest_alone(study, trial.number, param_name, param_distribution)
+            return self._search(study).suggest_alone(study, trial, param_name, param_distribution)
 
     def after_trial(
         self,
@@ -260,26 +261,26 @@ class _Search:
             model.take(trial)
         return model
 
-    def suggest(self, number: int) -> dict[str, Any]:
+    def suggest(self, trial: FrozenTrial) -> dict[str, Any]:
         """The values for a trial, of those parameters that are known to be there with them."""
-        values = self._suggested.get(number)
+        values = self._suggested.get(trial.number)
         if values is None:
-            values = {} if self._model is None else self._model.suggest(number)
-            self._suggested[number] = values
+            values = {} if self._model is None else self._model.suggest(trial)
+            self._suggested[trial.number] = values
         return values
 
-    def suggest_alone(self, study: optuna.Study, number: int, name: str, distribution: BaseDistribution) -> Any:
+    def suggest_alone(self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
         """The value of a parameter that `suggest` did not say, or that was outside of the range asked for."""
-        values = self._suggested.get(number, {})
+        number, values = trial.number, self._suggested.get(trial.number, {})
         if name in values:
             value = values[name]
         elif name in self.columns:
             model = self._alone.get(name)
             if model is None:
-                trials = [trial for trial in self._news.ended(study) if name in trial.params]
+                trials = [one for one in self._news.ended(study) if name in one.params]
                 space = SearchSpace({name: self.columns[name].when({})})
                 model = self._alone[name] = self._made(space, study, trials, repeats=True)
-            value = model.suggest(number)[name]
+            value = model.suggest(trial)[name]
         else:
             column = Column(name, [distribution])
             unit = uniforms(self._sampler.seed, np.array([number]), zlib.crc32(name.encode()), 1)
@@ -337,36 +338,33 @@ class _Model:
 
     # --- what is suggested
 
-    def suggest(self, number: int) -> dict[str, Any]:
-        """The values for a trial of Optuna's, which runs with them from now on."""
-        table = self._table
-        row_number = self._next(number)
-        self._running[number] = row_number
-        row = table.params[:, row_number]
+    def suggest(self, trial: FrozenTrial) -> dict[str, Any]:
+        """The values for a trial, which runs with them from now on."""
+        number = self._running[trial.number] = self._next(trial)
         return {
             column.name: column.decode(x)
-            for column, x in zip(self._columns, row.tolist(), strict=True)
+            for column, x in zip(self._columns, self._table.params[:, number].tolist(), strict=True)
             if x == x  # NaN where a parameter is not there
         }
 
-    def _next(self, number: int) -> int:
+    def _next(self, trial: FrozenTrial) -> int:
         """Start a trial; the number of its row."""
-        history = self._history
+        history, draw = self._history, _draw(trial)
         if self._limit is None:
-            history.next_draw = number
-        if not self._repeats:
+            history.next_draw = trial.number
+        if not self._repeats and draw != NO_DRAW:
             try:
-                row_number = self._scheduler.next()
-                assert row_number is not None  # nothing limits it
-                return row_number
+                number = self._scheduler.next()
+                assert number is not None  # nothing limits it
+                return number
             except SpaceExhausted as error:
                 logger.info("%s; they are suggested again from now on", error)
         if self._limit is None:
-            suggestion = self._sampler.suggest(self._table, number)
+            suggestion = self._sampler.suggest(self._table, trial.number)
             row = suggestion if isinstance(suggestion, np.ndarray) else self._space.encode(suggestion)
-            return history.asked(row, number, 0.0)
-        row = complete_row(self._space, np.full(len(self._space), np.nan), self._sampler.seed, number)
-        return history.asked(row, NO_DRAW, 0.0)
+            return history.asked(row, draw, _start(trial))
+        row = complete_row(self._space, np.full(len(self._space), np.nan), self._sampler.seed, trial.number)
+        return history.asked(row, NO_DRAW, _start(trial))
 
     # --- what has happened
 
@@ -377,22 +375,24 @@ class _Model:
         if number is not None and not has_ended:
             return True
         row = self._row(trial)
-        if has_ended and number is not None:
+        if row is None and number is not None:
             del self._running[trial.number]
-            if not self._goes_with(number, row, trial):
-                self._tell(number, TrialState.FAILED, _OTHERWISE, trial)
-                number = None
+            self._tell(number, TrialState.FAILED, _OTHERWISE, trial)
+        if row is None:
+            return not has_ended
         if number is None:
-            if row is None:
-                return not has_ended
-            draw = NO_DRAW if "fixed_params" in trial.system_attrs else trial.number
-            number = self._history.asked(row, draw, seconds(trial.datetime_start or trial.datetime_complete))
+            number = self._history.asked(row, _draw(trial), _start(trial))
+        elif not np.array_equal(self._table.params[:, number], row, equal_nan=True):
+            # the history is in memory: there is no journal that would have to hear of it
+            self._table.requeue(number)
+            self._table.start(number, row, _start(trial))
         if not has_ended:
             self._running[trial.number] = number
             return True
+        self._running.pop(trial.number, None)
         state = _STATES[trial.state.name]
         self._tell(number, state, _FAILED if state == TrialState.FAILED else None, trial)
-        return row is not None
+        return True
 
     def _row(self, trial: FrozenTrial) -> FloatArray | None:
         """The row of a trial; None if it is no point of the space."""
@@ -401,27 +401,23 @@ class _Model:
             [column.encode(params[column.name]) if column.name in params else math.nan for column in self._columns]
         )
         missing = row != row
-        if not self._space.is_conditional:
-            return None if missing.any() else row
+        if any(isnan and column.name in params for column, isnan in zip(self._columns, missing.tolist(), strict=True)):
+            return None
+        is_whole = not missing.any() or (self._space.is_conditional and self._is_point(row, missing))
+        if is_whole or not trial.state.is_finished() or trial.state.name == "COMPLETE":
+            return row if is_whole else None
+        try:  # it has ended before it had all its parameters
+            return complete_row(self._space, row, self._sampler.seed, trial.number)
+        except InvalidParameters:
+            return None
+
+    def _is_point(self, row: FloatArray, missing: npt.NDArray[np.bool_]) -> bool:
+        """Whether those parameters are missing whose conditions do not hold."""
         for j in self._space.order:
             active = all((row[parent] == allowed).any() for parent, allowed in self._space.conditions[j])
-            if active == bool(missing[j]) or (missing[j] and self._columns[j].name in params):
-                return None
-        return row
-
-    def _goes_with(self, number: int, row: FloatArray | None, trial: FrozenTrial) -> bool:
-        """Whether a trial has the parameters that were suggested, or has ended early with some of them."""
-        suggested = self._table.params[:, number]
-        if row is not None:
-            return np.array_equal(suggested, row, equal_nan=True)
-        if trial.state.name == "COMPLETE":
-            return False
-        params = trial.params
-        return all(
-            column.encode(params[column.name]) == x
-            for column, x in zip(self._columns, suggested.tolist(), strict=True)
-            if column.name in params
-        )
+            if active == bool(missing[j]):
+                return False
+        return True
 
     def _tell(self, number: int, state: TrialState, error: str | None, trial: FrozenTrial) -> None:
         history, count = self._history, self._table.objectives.count
@@ -436,6 +432,15 @@ class _Model:
         end = seconds(trial.datetime_complete or trial.datetime_start)
         history.told(number, state, value, end, error=error, constraints=constraints)
         self._sampler.observe(self._table, number)
+
+
+def _draw(trial: FrozenTrial) -> int:
+    """The sampler's draw behind a trial; it has drawn none for one that is fixed, in part at least."""
+    return NO_DRAW if "fixed_params" in trial.system_attrs else trial.number
+
+
+def _start(trial: FrozenTrial) -> float:
+    return seconds(trial.datetime_start or trial.datetime_complete)
 
 
 def _value(trial: FrozenTrial, count: int) -> Any:

@@ -6,28 +6,27 @@ import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from fasthpo.errors import StudyReadOnly
 from fasthpo.study.reader import StudyReader
 from fasthpo.trials.table import TrialTable
 
-if TYPE_CHECKING:
-    from fasthpo.study.study import Study
+_Parts: TypeAlias = tuple[TrialTable, threading.RLock, dict[str, Any]]
 
 
 class Showing(StudyReader):
     """The read side of a study that does not keep it alive, nor its directory locked.
 
     Args:
-        study: the study.
+        study: the `Study`.
     """
 
-    def __init__(self, study: Study) -> None:
-        self._study = weakref.ref(study)
-        self._seen = study.table, study._lock, study._state.history.attributes
+    def __init__(self, study: Any) -> None:
+        self._study: weakref.ref[Any] = weakref.ref(study)
+        self._seen: _Parts = study.table, study._lock, study._state.history.attributes
 
-    def _look(self) -> tuple[TrialTable, threading.RLock, dict[str, Any]]:
+    def _look(self) -> _Parts:
         study = self._study()
         if study is not None:
             self._seen = study.table, study._lock, study._state.history.attributes

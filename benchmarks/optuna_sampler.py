@@ -8,7 +8,16 @@
 - Optuna's `TPESampler`, univariate as by default and multivariate: five trials at some sizes of the study, the rest of
   which is random; the whole is the integral of these, as a study of 10,000 takes hours.
 
-The first trials, in which kernels are compiled or loaded, are not measured.
+The first trials, in which kernels are compiled or loaded, are not measured. On two shared cores, with Optuna 5.0.0, and
+10,000 trials of 20 parameters:
+
+| Sampler | All trials | A trial at the end | In the place of `FastSampler` |
+|---|---|---|---|
+| no model | 16.5 s | 0.25 ms | 1.0 |
+| `FastSampler()` | 16.8 s | 0.35 ms | 1 |
+| Optuna's `RandomSampler` | 30.7 s | 0.53 ms | 1.8 |
+| Optuna's `TPESampler(multivariate=True)` | 1,500 s | 300 ms | 91 |
+| Optuna's `TPESampler` | 3,100 s | 440 ms | 186 |
 """
 
 from __future__ import annotations
@@ -98,8 +107,7 @@ def main() -> None:
     fast, floor = whole["FastSampler"], whole["no model"]
     print(f"Optuna's own part of FastSampler's time: {100 * floor / fast:.0f} %")
     for name in ("TPESampler", "TPESampler multivariate"):
-        own = (whole[name] - floor) / (fast - floor)
-        print(f"{name} / FastSampler: {whole[name] / fast:.0f}; without Optuna's part: {own:.0f}")
+        print(f"{name} / FastSampler: {whole[name] / fast:.0f}")
 
 
 if __name__ == "__main__":

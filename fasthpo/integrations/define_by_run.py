@@ -132,10 +132,13 @@ def nearest(value: Any, distribution: BaseDistribution) -> Any:
     if getattr(distribution, "choices", None) is not None:
         return value
     parameter = Column("", [distribution]).parameter
-    inside = np.array([min(max(float(value), parameter.low), parameter.high)])  # type: ignore[attr-defined]
+    low, high, step = parameter.low, parameter.high, distribution.step  # type: ignore[attr-defined]
+    inside = min(max(float(value), low), high)
     if parameter.count is not None:
-        inside = parameter.at(parameter.cell(inside))
-    return parameter.decode(float(inside[0]))
+        inside = float(parameter.at(parameter.cell(np.array([inside])))[0])
+    elif step is not None:  # so small a one that no column has it
+        inside = min(low + round((inside - low) / step) * step, high)
+    return parameter.decode(inside)
 
 
 class Learned(NamedTuple):

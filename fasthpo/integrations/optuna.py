@@ -12,7 +12,7 @@ import math
 import threading
 import weakref
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ except ImportError as error:
 from fasthpo.errors import InvalidParameters, InvalidValue, SpaceExhausted
 from fasthpo.exchange.optuna import from_optuna, infer_space, to_distribution, to_optuna
 from fasthpo.integrations.define_by_run import Column, learn, nearest
-from fasthpo.integrations.optuna_trials import News, in_order, seconds
+from fasthpo.integrations.optuna_trials import News, StudyReplaced, in_order, seconds
 from fasthpo.kernels.streams import uniforms
 from fasthpo.pruners.base import Pruner
 from fasthpo.pruners.claims import any_prunes_by_rank
@@ -131,34 +131,39 @@ class FastSampler(optuna.samplers.BaseSampler):
     def __repr__(self) -> str:
         return f"FastSampler({self.sampler!r})"
 
-    def _search(self, study: optuna.Study) -> _Search:
-        searches = self._searches.setdefault(study._storage, {})
-        search = searches.get(study._study_id)
-        if search is None:
-            directions = [direction.name.lower() for direction in study.directions]
-            if len(directions) > 1 and not self.sampler.has_several_objectives:
-                raise InvalidValue(f"{type(self.sampler).__name__} works on one objective, got {len(directions)}")
-            search = searches[study._study_id] = _Search(self.sampler, directions)
-        return search
+    @contextlib.contextmanager
+    def _search(self, study: optuna.Study) -> Iterator[_Search]:
+        """What is known of a study; what comes out of this is forgotten if it is broken off, and learnt anew."""
+        with self._lock:
+            searches = self._searches.setdefault(study._storage, {})
+            search = searches.get(study._study_id)
+            if search is None:
+                directions = [direction.name.lower() for direction in study.directions]
+                if len(directions) > 1 and not self.sampler.has_several_objectives:
+                    raise InvalidValue(f"{type(self.sampler).__name__} works on one objective, got {len(directions)}")
+                search = searches[study._study_id] = _Search(self.sampler, directions)
+            try:
+                yield search
+            except BaseException:
+                searches.pop(study._study_id, None)
+                raise
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        with self._lock:
-            search = self._search(study)
+        with self._search(study) as search:
             search.catch_up(study)
             return {name: search.columns[name].distribution for name in search.suggest(trial)}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        with self._lock:
-            values = self._search(study).suggest(trial)
-            return {name: value for name, value in values.items() if name in search_space}
+        with self._search(study) as search:
+            return {name: value for name, value in search.suggest(trial).items() if name in search_space}
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        with self._lock:
-            return self._search(study).suggest_alone(study, trial, param_name, param_distribution)
+        with self._search(study) as search:
+            return search.suggest_alone(study, trial, param_name, param_distribution)
 
     def after_trial(
         self,
@@ -172,8 +177,8 @@ class FastSampler(optuna.samplers.BaseSampler):
             if any(map(math.isnan, constraints)):
                 raise InvalidValue(f"constraints must be numbers, got {constraints}")
             study._storage.set_trial_system_attr(trial._trial_id, _CONSTRAINTS, constraints)
-        with self._lock:
-            grid_is_done = self._search(study).is_done
+        with self._search(study) as search:
+            grid_is_done = search.is_done
         if grid_is_done:
             with contextlib.suppress(RuntimeError):  # the trial was asked for outside of `study.optimize`
                 study.stop()
@@ -196,6 +201,9 @@ class _Search:
     def __init__(self, sampler: Sampler, directions: Sequence[str]) -> None:
         self._sampler = sampler
         self._directions = directions
+        self._begin()
+
+    def _begin(self) -> None:
         self._news = News()
         self.columns: dict[str, Column] = {}
         self._model: _Model | None = None
@@ -214,7 +222,11 @@ class _Search:
 
     def catch_up(self, study: optuna.Study) -> None:
         """Take in what is new."""
-        trials = self._news.read(study)
+        try:
+            trials = self._news.read(study)
+        except StudyReplaced:
+            self._begin()
+            trials = self._news.read(study)
         ended = [trial for trial in trials if trial.state.is_finished()]
         for trial in in_order(ended) if len(ended) > 1 else ended:
             self._take(trial)
@@ -284,7 +296,7 @@ class _Search:
         else:
             column = Column(name, [distribution])
             unit = uniforms(self._sampler.seed, np.array([number]), zlib.crc32(name.encode()), 1)
-            return column.decode(float(column.parameter.from_unit(unit[:, 0])[0]))
+            value = column.decode(float(column.parameter.from_unit(unit[:, 0])[0]))
         return nearest(value, distribution)
 
 
@@ -520,7 +532,14 @@ class FastPruner(optuna.pruners.BasePruner):
             reports = copies.get(study._study_id)
             if reports is None:
                 reports = copies[study._study_id] = _Reports(self.pruner, study.direction.name.lower())
-            return reports.should_prune(study, trial)
+            try:
+                return reports.should_prune(study, trial)
+            except StudyReplaced:
+                del copies[study._study_id]
+                return self.prune(study, trial)
+            except BaseException:  # it was broken off: the reports are read anew
+                copies.pop(study._study_id, None)
+                raise
 
 
 class _Reports:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
+class StudyReplaced(Exception):
+    """A storage has another study in the place of the one that was followed: it has fewer trials."""
+
+
 class News:
     """The trials of one study that are new, or that had not ended when they were looked at last.
 
@@ -32,7 +36,13 @@ class News:
         self._waiting: deque[int] = deque()  # Optuna starts them in this order
 
     def read(self, study: Study) -> list[FrozenTrial]:
-        """Those that run, and those that have ended since the last call, by number."""
+        """Those that run, and those that have ended since the last call, by number.
+
+        If this is broken off, there is no telling what is new: follow the study anew.
+
+        Raises:
+            StudyReplaced: it was deleted, and there is one in its place.
+        """
         at = self._by_number(study)
         found: list[FrozenTrial] = []
         for number in sorted(self._running):
@@ -64,12 +74,13 @@ class News:
             self._running.add(trial.number)
             self.unended.add(trial.number)
 
-    @staticmethod
-    def _by_number(study: Study) -> Callable[[int], FrozenTrial | None]:
+    def _by_number(self, study: Study) -> Callable[[int], FrozenTrial | None]:
         storage: Any = study._storage
         study_id = study._study_id
         if not isinstance(storage, InMemoryStorage):
             trials = storage.get_all_trials(study_id, deepcopy=False)
+            if len(trials) < self.seen:
+                raise StudyReplaced
             return lambda number: trials[number] if number < len(trials) else None
 
         def look_up(number: int) -> FrozenTrial | None:

@@ -220,7 +220,7 @@ def test_processes_that_share_a_study_know_of_each_other_and_never_draw_the_same
         return optuna.create_study(study_name="s", storage=storage, sampler=FastSampler(seed=1), load_if_exists=True)
 
     studies = [opened(), opened()]
-    for i in range(20):
+    for i in range(6):
         asked = [study.ask() for study in studies]
         for study, trial in zip(studies, asked, strict=True):
             x = trial.suggest_float("x", 0.0, 1.0) + trial.suggest_int("n", 0, 1000) / 1000
@@ -350,6 +350,53 @@ def test_one_sampler_serves_several_studies() -> None:
         for study in studies:
             study.optimize(lambda t: t.suggest_float("x", 0.0, 1.0), n_trials=1)
     assert studies[0].best_value < 0.02 and studies[1].best_value > 0.98
+
+
+def test_a_call_that_is_broken_off_loses_no_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Breaking(fasthpo.RandomSampler):
+        def suggest(self, table: Any, draw: int) -> Any:
+            if draw == 10:
+                raise KeyboardInterrupt
+            return super().suggest(table, draw)
+
+    study = optuna.create_study(sampler=FastSampler(Breaking(seed=0)))
+    with pytest.raises(KeyboardInterrupt):
+        study.optimize(lambda t: t.suggest_float("x", 0.0, 1.0), n_trials=20)
+    study.optimize(lambda t: t.suggest_float("x", 0.0, 1.0), n_trials=5)
+    study.ask().suggest_float("x", 0.0, 1.0)
+    assert search_of(study)._model._table.counts[fasthpo.TrialState.COMPLETE] == len(study.trials) - 2 == 15
+
+
+@pytest.mark.filterwarnings("ignore:Selection of the SingletonThreadPool")  # SQLAlchemy's, of a database in memory
+def test_a_study_in_the_place_of_a_deleted_one_is_not_taken_for_it() -> None:
+    sampler, pruner = FastSampler(fasthpo.RandomSampler(seed=0)), FastPruner(fasthpo.MedianPruner(n_startup_trials=1))
+    storage = optuna.storages.get_storage("sqlite:///file:replaced?mode=memory&cache=shared&uri=true")
+
+    def objective(trial: Any) -> float:
+        trial.report(1.0, 0)
+        assert not trial.should_prune()
+        return float(trial.suggest_float("x", 0.0, 1.0))
+
+    ids = set()
+    for count in (8, 4):
+        study = optuna.create_study(study_name="s", storage=storage, sampler=sampler, pruner=pruner)
+        study.optimize(objective, n_trials=count)
+        ids.add(study._study_id)
+        if count == 8:
+            optuna.delete_study(study_name="s", storage=storage)
+    assert len(ids) == 1  # or this would show nothing
+    study.ask().suggest_float("x", 0.0, 1.0)
+    assert search_of(study)._model._table.counts[fasthpo.TrialState.COMPLETE] == 4
+
+
+def test_steps_that_no_column_has_are_kept() -> None:
+    step = optuna.distributions.FloatDistribution(1e12, 1e12 + 0.002, step=0.0004)
+    study = optuna.create_study(sampler=FastSampler(seed=0))
+    for _ in range(12):
+        trial = study.ask({"x": step})
+        study.tell(trial, trial.params["x"])
+    values = {trial.params["x"] for trial in study.trials}
+    assert values <= {1e12 + i * 0.0004 for i in range(6)} and len(values) > 1
 
 
 def test_wrong_arguments_are_refused_with_the_rule() -> None:

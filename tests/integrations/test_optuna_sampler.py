@@ -210,7 +210,7 @@ def test_a_study_goes_on_as_if_it_had_not_stopped(kind: str, tmp_path: Path) -> 
 
 @pytest.mark.filterwarnings("ignore:Selection of the SingletonThreadPool")  # SQLAlchemy's, of a database in memory
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
-def test_processes_that_share_a_study_know_of_each_other_and_never_draw_the_same(kind: str, tmp_path: Path) -> None:
+def test_processes_that_share_a_study_know_of_each_other_and_have_draws_of_their_own(kind: str, tmp_path: Path) -> None:
     def opened() -> Any:  # as in a process of its own, with the same seed
         storage = (
             f"sqlite:///file:{tmp_path.name}?mode=memory&cache=shared&uri=true"

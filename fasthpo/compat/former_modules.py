@@ -12,7 +12,6 @@ _MOVED = {
     "fasthpo.columns": ("fasthpo.space.encoding",),
     "fasthpo.config": ("fasthpo.tuner.config",),
     "fasthpo.early_stopping": ("fasthpo.tuner.early_stopping",),
-    "fasthpo.integrations.optuna": ("fasthpo.exchange.optuna",),
     "fasthpo.parameter": ("fasthpo.space.parameter",),
     "fasthpo.parameters": ("fasthpo.space.kinds",),
     "fasthpo.results": ("fasthpo.tuner.results",),

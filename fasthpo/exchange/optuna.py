@@ -55,7 +55,7 @@ _MOST_STEPS = 10**6  # of a distribution; rounding errors of more may be larger 
 _MOST_VALUES = 1000  # of a parameter that others may depend on
 
 
-def _optuna() -> Any:
+def load_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
@@ -68,7 +68,7 @@ def _optuna() -> Any:
 
 def to_distribution(parameter: Parameter) -> BaseDistribution:
     """Optuna's distribution of a parameter's values."""
-    kinds = _optuna().distributions
+    kinds = load_optuna().distributions
     if parameter.choices is not None:
         return kinds.CategoricalDistribution(parameter.choices)  # type: ignore[no-any-return]
     if isinstance(parameter, Discrete):
@@ -127,7 +127,7 @@ def to_optuna(
         >>> study.to_optuna().best_value
         0.5
     """
-    optuna = _optuna()
+    optuna = load_optuna()
     theirs: OptunaStudy = optuna.create_study(directions=list(table.directions), storage=storage, study_name=study_name)
     theirs.set_user_attr(_SPACE, table.space.to_json())
     for name, value in attributes.items():
@@ -135,11 +135,13 @@ def to_optuna(
     distributions = {name: to_distribution(parameter) for name, parameter in table.space.items()}
     for begin in range(0, len(trials), _CHUNK):
         some, errors = trials[begin : begin + _CHUNK], table.errors
-        theirs.add_trials([_frozen(optuna, trial, distributions, errors.get(trial.number)) for trial in some])
+        theirs.add_trials([frozen_trial(optuna, trial, distributions, errors.get(trial.number)) for trial in some])
     return theirs
 
 
-def _frozen(optuna: Any, trial: Trial, distributions: Mapping[str, BaseDistribution], error: str | None) -> FrozenTrial:
+def frozen_trial(
+    optuna: Any, trial: Trial, distributions: Mapping[str, BaseDistribution], error: str | None
+) -> FrozenTrial:
     state = trial.state
     params: dict[str, Any] = {} if state == TrialState.WAITING else trial.params
     params = {name: _of_distribution(value, distributions[name]) for name, value in params.items()}
@@ -209,7 +211,7 @@ def from_optuna(theirs: OptunaStudy, space: SearchSpace | None = None) -> Import
         InvalidSearchSpace: the space can't be found out, or a trial is no point of it.
         InvalidValue: the study has too many objectives.
     """
-    _optuna()
+    load_optuna()
     trials = theirs.get_trials(deepcopy=False)
     if space is None:
         noted = theirs.user_attrs.get(_SPACE)

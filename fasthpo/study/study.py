@@ -92,6 +92,8 @@ from fasthpo.values import (
 if TYPE_CHECKING:
     import optuna
 
+    from fasthpo.exchange.optuna_live import LiveCopy
+
 _RUNNING = int(TrialState.RUNNING)
 _LONGEST_ATTRIBUTE = 10**7  # characters of its name and its JSON
 _MOST_AT_ONCE = 10**7  # trials of a batch, each of which takes 100 bytes and more
@@ -195,6 +197,7 @@ class Study(StudyReader):
         self.strategy = strategy
         self._has_several = len(known) > 1
         self._id = new_id()
+        self._live_copies: list[LiveCopy] = []
         self._loaded: Loaded | None = None  # of a study that follows another one
         checkpoints = Checkpoints()
         followers = Followers(sampler, strategy, pruner, checkpoints)
@@ -766,6 +769,8 @@ class Study(StudyReader):
         """
         self._state.close()
         self._loaded = None
+        for copy in self._live_copies:
+            copy.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -960,20 +965,52 @@ class Study(StudyReader):
             self._loaded = newer or loaded
             return newer is not None
 
-    def to_optuna(self, storage: Any = None, study_name: str | None = None) -> optuna.Study:
+    def to_optuna(self, storage: Any = None, study_name: str | None = None, live: bool = False) -> optuna.Study:
         """A study of Optuna's with the same trials, for its plots, its dashboard and its analyses.
 
         See `fasthpo.exchange.optuna.to_optuna`.
 
+        With `live` the trials are shown there while they run, by `optuna-dashboard study.log` for instance. A thread
+        writes what is new about once a second, at most 250 new trials at a time; what is missing is written on `close`
+        or when the program ends. It needs one twentieth of the time of a core at most. If the file can't be written,
+        the log says so, and the study goes on. A study that was loaded goes on in the same file, where no trial is
+        there twice. There a PAUSED trial is running, until it ends.
+
         Args:
-            storage: of Optuna's: a URL such as "sqlite:///study.db" or a storage object; None: in memory.
-            study_name: the study's name there; None: Optuna makes one up.
+            storage: of Optuna's: a URL such as "sqlite:///study.db" or a storage object; None: in memory. With `live`
+                the path of a journal file of Optuna's, made if it is missing; it may hold other studies, too.
+            study_name: the study's name there; None: Optuna makes one up, with `live` one that a loaded study has, too.
+            live: whether to go on with what happens from now on.
 
         Raises:
             MissingPackage: Optuna is not installed.
+            InvalidValue: with `live`: `storage` is no path, or has another study of that name.
+            OSError: with `live`: the file can't be read or written.
+
+        Example:
+            >>> import fasthpo, os, tempfile
+            >>> study = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, sampler=fasthpo.RandomSampler(seed=0))
+            >>> with tempfile.TemporaryDirectory() as directory:
+            ...     theirs = study.to_optuna(os.path.join(directory, "study.log"), live=True)
+            ...     _ = study.tell(study.ask(), 0.5)
+            ...     study.close()
+            ...     theirs.best_value
+            0.5
         """
         from fasthpo.exchange.optuna import to_optuna
 
+        if check_flag("live", live):
+            from fasthpo.exchange.optuna_live import LiveCopy
+            from fasthpo.study.showing import Showing
+
+            if not isinstance(storage, (str, Path)) or "://" in str(storage):
+                raise InvalidValue(
+                    "a live copy is kept in a journal file of Optuna's, such as storage='study.log', got "
+                    f"storage={shown(storage)}"
+                )
+            copy = LiveCopy(Showing(self), self._id.hex(), absolute(given_path("storage", storage)), study_name)
+            self._live_copies.append(copy)
+            return copy.study()
         with self._state.lock:
             return to_optuna(self.table, self.attributes, self.trials, storage, study_name)
 

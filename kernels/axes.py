@@ -136,8 +136,11 @@ def coordinate_of_value(axis: FloatArray, value: float) -> float:
         return value
     if kind == CONSTANT:
         return 0.0
-    if kind == COARSE:
-        return np.rint((value - axis[LOW]) / axis[STEP])
+    if kind == COARSE or kind == FINE:
+        cell = np.rint((value - axis[LOW]) / axis[STEP])
+        if kind == COARSE:
+            return cell
+        value = value_of_cell(axis, cell)  # which may differ from it by rounding
     return min(max(position_of_value(axis, value), 0.0), 1.0)
 
 

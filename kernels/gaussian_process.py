@@ -27,6 +27,7 @@ from .exponential import exponential
 LEAST_NOISE = 1e-6  # added to the noise, so that points that lie together leave the matrix regular
 _LEAST_SCALE = 1e-3  # of s, for points of equal value
 _LEAST_PIVOT = 1e-10
+_SAME = 1e-12  # positions that differ by less may stand for the same value
 # of the search for hyperparameters: first, smallest and largest step, and what a step grows and shrinks by (Riedmiller,
 # Braun 1993; the first step for logarithms of length scales)
 _FIRST_STEP, _LEAST_STEP, _MOST_STEP, _GROWTH, _SHRINKAGE = 0.3, 1e-3, 1.0, 1.2, 0.5
@@ -234,12 +235,13 @@ def predict(gaussian_process: FittedProcess, candidates: FloatArray, means: Floa
 
 @kernel
 def contains_point(points: FloatArray, count: int, candidates: FloatArray, i: int) -> bool:
-    """Whether candidate i, of (d, m), is one of the first `count` points."""
+    """Whether candidate i, of (d, m), is one of the first `count` points, but for rounding."""
     d = len(points)
     for k in range(count):
         j = 0
         while j < d and (
-            points[j, k] == candidates[j, i] or (points[j, k] != points[j, k] and candidates[j, i] != candidates[j, i])
+            abs(points[j, k] - candidates[j, i]) <= _SAME
+            or (points[j, k] != points[j, k] and candidates[j, i] != candidates[j, i])
         ):
             j += 1
         if j == d:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import fasthpo
-from fasthpo import Categorical, Continuous, Discrete, SearchSpace, Study, TPESampler, TrialState
+from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace, Study, TPESampler, TrialState
 from fasthpo.samplers import gaussian_process
 from fasthpo.samplers.encoding import encode_space
 from fasthpo.samplers.gaussian_process import MOST_POINTS, GaussianProcess
@@ -219,6 +220,24 @@ def test_what_was_tried_is_not_tried_again(n: int) -> None:
             study.tell(trial, abs(trial["x"]))
     points = [tuple(trial.params.values()) for trial in study.trials]
     assert len(set(points)) == len(points)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_what_was_tried_is_not_tried_again_where_values_are_steps_of_a_tenth(seed: int) -> None:
+    """0.7 is the step 0 + 7 * 0.1 = 0.7000000000000001 to the process."""
+    space = {"kind": Categorical(["a", "b", None]), "rate": LogUniform(1e-5, 1e-1)}
+    space |= {"inner": Continuous(0.0, 1.0, step=0.1, when={"kind": ["b"]}), "units": Discrete(4, 128, log=True)}
+
+    def loss(params: Mapping[str, Any]) -> float:
+        rest = abs(params["inner"] - 0.7) if params["kind"] == "b" else 1.0
+        return rest + abs(math.log10(params["rate"]) + 3) + 0.1 * abs(math.log2(params["units"]) - 5)
+
+    study = Study(space, sampler=TPESampler(seed=seed))
+    for _ in range(60):
+        trial = study.ask()
+        study.tell(trial, loss(trial))
+    points = {repr(sorted(trial.params.items())) for trial in study.trials}
+    assert len(points) == 60
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 9.0])

@@ -346,7 +346,7 @@ def test_records_with_vectors_that_make_no_sense_are_refused(record: list[Any], 
         lambda definition: definition.replace('["minimize", "maximize"]', str(["minimize"] * 17).replace("'", '"')),
         lambda definition: definition.replace('"random"', '"cma-es"'),
         lambda definition: definition.replace(
-            '"pruner": null', '"pruner": {"name": "median", "type": "", "options": {}}'
+            '"pruner": null', '"pruner": {"name": "wilcoxon", "type": "", "options": {}}'
         ),
     ],
 )

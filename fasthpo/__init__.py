@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from fasthpo.tuner.callbacks import HyperparameterCallback as HyperparameterCallback
     from fasthpo.tuner.callbacks import LoggingCallback as LoggingCallback
     from fasthpo.tuner.config import EarlyStoppingConfig as EarlyStoppingConfig
+    from fasthpo.tuner.config import NoImprovement as NoImprovement
     from fasthpo.tuner.config import PruningConfig as PruningConfig
     from fasthpo.tuner.config import TunerConfig as TunerConfig
     from fasthpo.tuner.early_stopping import EarlyStopping as EarlyStopping
@@ -89,7 +90,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "tuner.callbacks": ["HyperparameterCallback", "LoggingCallback"],
     "space.encoding": ["Batch"],
-    "tuner.config": ["EarlyStoppingConfig", "PruningConfig", "TunerConfig"],
+    "tuner.config": ["EarlyStoppingConfig", "NoImprovement", "PruningConfig", "TunerConfig"],
     "tuner.early_stopping": ["EarlyStopping"],
     "errors": [
         "AllTrialsFailed",

@@ -1,4 +1,4 @@
-"""The examples and the README's code run, in short form, and do what they promise."""
+"""The examples run, in short form, and do what they promise."""
 
 from __future__ import annotations
 
@@ -155,41 +155,6 @@ def test_many_small_networks(run_example) -> None:
     assert re.match(r"96 trials in \d+ s, \d+ a second: best 0\.\d{4}", lines[0])
     assert int(re.match(r"(\d+) were pruned", lines[1]).group(1)) > 0
     assert float(re.fullmatch(r"held-out accuracy: ([01]\.\d{4})", lines[-1]).group(1)) > 0.9
-
-
-def blocks(repository: Path, language: str) -> list[str]:
-    text = (repository / "README.md").read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-
-
-def test_the_code_in_the_readme_runs(repository: Path, tmp_path: Path) -> None:
-    """All blocks in one program, each line of a comment `print(...)  # value` compared with what is printed."""
-    program = "".join(blocks(repository, "python"))
-    script = tmp_path / "readme.py"
-    script.write_text(program, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=280
-    )
-    assert done.returncode == 0, done.stderr
-    promised = re.findall(r"^print\(.*\)\s+# (\d+)\b", program, flags=re.MULTILINE)
-    printed = done.stdout.splitlines()
-    assert promised == ["9", "20"]
-    assert [line for line in printed if line.isdigit()] == promised
-
-
-def test_the_commands_in_the_readme_name_what_exists(repository: Path) -> None:
-    """Their extras, constraints and scripts; that they run from nothing is checked by .ci/run."""
-    commands = blocks(repository, "sh")
-    assert len(commands) == 2
-    pyproject = (repository / "pyproject.toml").read_text(encoding="utf-8")
-    for command in commands:
-        assert len(command.splitlines()) == 1
-        assert "-c constraints.txt" in command
-        (extra,) = re.findall(r"\.\[(\w+)\]", command)
-        assert re.search(rf"^{extra} = \[", pyproject, flags=re.MULTILINE)
-    assert (repository / "constraints.txt").exists()
-    assert commands[0].rstrip().endswith("examples/tune_digits.py")
-    assert commands[1].rstrip().endswith("-m pytest -n 2 --dist worksteal")
 
 
 def test_hyperband_goes_on_from_weights_on_disk(run_example, directory: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fasthpo.analysis.parameters import durations as durations
     from fasthpo.analysis.parameters import parallel_coordinates as parallel_coordinates
     from fasthpo.analysis.parameters import slices as slices
+    from fasthpo.analysis.progress import front_gains as front_gains
     from fasthpo.analysis.progress import gains as gains
     from fasthpo.analysis.progress import history as history
     from fasthpo.analysis.workers import timeline as timeline
@@ -31,6 +32,7 @@ _HOME = {
     "durations": "parameters",
     "edf": "distributions",
     "failures": "failed",
+    "front_gains": "progress",
     "gains": "progress",
     "history": "progress",
     "hypervolume_history": "fronts",

@@ -9,13 +9,14 @@ import numpy.typing as npt
 
 from fasthpo.analysis.clouds import Cloud, cloud, thinned
 from fasthpo.analysis.scales import Scale, value_scale
-from fasthpo.analysis.trial_data import TrialData, check_objective, trial_data
+from fasthpo.analysis.trial_data import TrialData, check_objective, check_study, trial_data
 from fasthpo.study.reader import StudyReader
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray, check_count, masked
 
 _MOST_STEPS = 500
 _MOST_BINS = 200
+_MOST_PERCENT = 1e4  # beyond, the value before was next to 0, and the ratio says nothing
 
 
 class History(NamedTuple):
@@ -121,7 +122,8 @@ class Gains(NamedTuple):
             return f"{looked_at} found {self.now:.6g} ({ended}); there was no value before."
         if not self.improvement:
             return f"{looked_at} gained nothing; the best is {self.now:.6g} ({ended})."
-        relative = f" ({100 * self.improvement / abs(self.before):.2g} %)" if self.before else ""
+        percent = self.improvement / abs(self.before) * 100 if self.before else np.inf
+        relative = f" ({percent:.2g} %)" if percent < _MOST_PERCENT else ""
         return (
             f"{looked_at} gained {self.improvement:.4g}{relative}: from {self.before:.6g} to {self.now:.6g} ({ended})."
         )
@@ -129,6 +131,72 @@ class Gains(NamedTuple):
 
 def _ago(since: int) -> str:
     return "the last one" if not since else "one trial ago" if since == 1 else f"{since} trials ago"
+
+
+class FrontGains(NamedTuple):
+    """What the trials that ended last have gained, with several objectives.
+
+    Attributes:
+        last: how many trials are looked at.
+        added: how many of them are on the front.
+        front: how many trials are on it.
+        latest: the one on the front that ended last; None if the front is empty.
+        since: how many trials have ended since then.
+    """
+
+    last: int
+    added: int
+    front: int
+    latest: int | None
+    since: int
+
+    def __str__(self) -> str:
+        if self.latest is None:
+            return "No trial has completed with finite values."
+        looked_at = "The last trial" if self.last == 1 else f"The last {self.last} trials"
+        if not self.added:
+            return f"{looked_at} gained nothing; the front got its latest with trial {self.latest}, {_ago(self.since)}."
+        if self.added == self.front:
+            return f"{looked_at} found all {self.front} on the front (trial {self.latest} is {_ago(self.since)})."
+        return (
+            f"{looked_at} found {self.added} of the {self.front} on the front (trial {self.latest} is "
+            f"{_ago(self.since)})."
+        )
+
+
+def front_gains(study: StudyReader, last: int = 100) -> FrontGains:
+    """What the trials that ended last have added to the front; `str` of it is a sentence.
+
+    Args:
+        study: what was run.
+        last: how many trials to look at, at least 1.
+
+    Raises:
+        InvalidValue: no study, or `last` is no such number.
+    """
+    last = check_count("last", last, least=1)
+    check_study(study)
+    with study._lock:
+        order, numbers = study.table.tell_order.copy(), study.table.front.numbers.copy()
+    last = min(last, len(order))
+    places = np.flatnonzero(np.isin(order, numbers))
+    if not len(places):
+        return FrontGains(last, 0, 0, None, 0)
+    latest = int(places[-1])
+    added = int((places >= len(order) - last).sum())
+    return FrontGains(last, added, len(places), int(order[latest]), len(order) - 1 - latest)
+
+
+def latest_gains(study: StudyReader) -> str:
+    """What the last fifth of the trials that ended has gained, 10 to 100 of them, as a sentence; empty if none ended.
+
+    Also empty if there is no best trial, or so few trials that nothing was before.
+    """
+    ended = len(study.table.tell_order)
+    last = min(max(10, ended // 5), 100)
+    if ended <= last or not len(study.best_trials):
+        return ""
+    return str(gains(study, last) if len(study.directions) == 1 else front_gains(study, last))
 
 
 @masked

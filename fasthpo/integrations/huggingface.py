@@ -29,7 +29,7 @@ class HuggingFaceCallback(transformers.TrainerCallback):  # type: ignore[misc]
         InvalidValue: when the training begins, if rank 0 has no trial; when it ends, if no evaluation had the metric.
 
     Example:
-        An objective that tunes arguments, keeps its checkpoints with the trial, and goes on from them if promoted::
+        An objective that tunes arguments, keeps its checkpoints with the trial, and goes on from them if promoted:
 
             def objective(trial):
                 base = transformers.TrainingArguments(

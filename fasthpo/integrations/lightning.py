@@ -27,11 +27,12 @@ class LightningCallback(lightning.Callback):  # type: ignore[misc]
     Raises:
         InvalidValue: when the training begins, if rank 0 has no trial; at a validation, if the metric was not logged.
 
-    Example::
+    Example:
+        The end of an objective:
 
-        trainer = lightning.Trainer(max_epochs=10, callbacks=[LightningCallback(trial, monitor="val_loss")])
-        trainer.fit(module, train_loader, validation_loader)
-        return trainer.callback_metrics["val_loss"].item()
+            trainer = lightning.Trainer(max_epochs=10, callbacks=[LightningCallback(trial, monitor="val_loss")])
+            trainer.fit(module, train_loader, validation_loader)
+            return trainer.callback_metrics["val_loss"].item()
     """
 
     def __init__(self, trial: Any, monitor: str = "val_loss") -> None:

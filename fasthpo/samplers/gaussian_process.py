@@ -100,16 +100,20 @@ class GaussianProcess:
         self._hyperparameters: FloatArray = np.empty(0)
         self.has_failures = self.has_plateaus = False
 
-    def add(self, key: SortKey) -> None:
-        """A trial has finished."""
-        self._new.append(key)
-        self._count += 1
-        if self._count > MOST_POINTS and len(self._new) < _BATCH:
-            return
+    def add(self, keys: list[SortKey]) -> None:
+        """Trials have finished."""
+        for key in keys:
+            self._new.append(key)
+            self._count += 1
+            if self._count <= MOST_POINTS or len(self._new) == _BATCH:
+                self._take_new()
+
+    def _take_new(self) -> None:
         for new in self._new:
-            bisect.insort(self._best, new)
-            self._latest.append(new)
-        del self._best[_MOST_BEST:]
+            if len(self._best) < _MOST_BEST or new < self._best[-1]:
+                bisect.insort(self._best, new)
+                del self._best[_MOST_BEST:]
+        self._latest.extend(self._new)
         self._new.clear()
         self._changed = True
         if self._count >= self._next_optimization:

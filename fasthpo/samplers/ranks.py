@@ -44,6 +44,20 @@ def sort_key(table: TrialTable, number: int) -> SortKey:
     return 1, -last, loss, number
 
 
+def sort_keys(table: TrialTable, numbers: IntArray) -> list[SortKey]:
+    """The keys of trials (k,), in their order; see `sort_key`."""
+    if len(numbers) == 1:
+        return [sort_key(table, numbers.item(0))]
+    losses = table.objectives.losses(table.values[numbers])
+    is_plain = (table.states[numbers] == TrialState.COMPLETE) & np.isfinite(losses)
+    if table.has_constraints:
+        is_plain &= ~(table.violations[numbers] > 0)
+    keys = [(0, 0.0, loss, number) for loss, number in zip(losses.tolist(), numbers.tolist(), strict=True)]
+    for k in np.flatnonzero(~is_plain).tolist():
+        keys[k] = sort_key(table, keys[k][3])
+    return keys
+
+
 class Ranks:
     """Ranks of complete and pruned trials together; keeps the learning curves of the trials that it was last asked of.
 

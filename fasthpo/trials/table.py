@@ -190,6 +190,14 @@ class TrialTable:
         """Whether a trial failed because of what it ran on, which says nothing of its point."""
         return self.errors.get(number, "").startswith(INFRASTRUCTURE)
 
+    def are_lost(self, numbers: IntArray) -> npt.NDArray[np.bool_]:
+        """The same of trials (k,)."""
+        lost = np.zeros(len(numbers), np.bool_)
+        if self.errors:
+            failed = np.flatnonzero(self._states[numbers] == TrialState.FAILED)
+            lost[failed] = [self.is_lost(number) for number in numbers[failed].tolist()]
+        return lost
+
     def resource(self, number: int) -> int:
         """The resource of one trial that has one."""
         return int(self._resources.item(number))

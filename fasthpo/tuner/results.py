@@ -37,6 +37,7 @@ class StopReason(StrEnum):
     MAX_DURATION = "max_duration"  #: the time was up
     MAX_TOTAL_RESOURCE = "max_total_resource"  #: what comes next would cost more resource than is left
     SPACE_EXHAUSTED = "space_exhausted"  #: every point of the space, or of the grid, was tried
+    NO_IMPROVEMENT = "no_improvement"  #: the last trials have brought no improvement (`TunerConfig.stop_when`)
     STOPPED = "stopped"  #: `tuner.stop()` was called
     INTERRUPTED = "interrupted"  #: Ctrl-C
     MAX_CONSECUTIVE_FAILURES = "max_consecutive_failures"  #: so many trials failed in a row
@@ -315,6 +316,8 @@ class TuningResult:
         return self.statistics.total_duration
 
     def __str__(self) -> str:
+        from fasthpo.analysis.progress import latest_gains
+
         of = self.statistics
         infeasible = f" ({of.infeasible_trials} of them break a constraint)" if of.infeasible_trials else ""
         lines = [
@@ -335,14 +338,15 @@ class TuningResult:
                     "for longer to train it to the end."
                 )
             return "\n".join(lines)
+        gained = [line for line in [latest_gains(self._trials)] if line]
         if of.front_trials is not None:
-            return "\n".join([*lines, *self._front_as_text()])
+            return "\n".join([*lines, *self._front_as_text(), *gained])
         best = self.best_trial
         rows = [("value", _shown(best.value)), *((name, _shown(value)) for name, value in best.params.items())]
         width = max(len(name) for name, _ in rows)
         lines.append(f"Best trial: {best.number}")
         lines += [f"  {name:<{width}}  {value}" for name, value in rows]
-        return "\n".join(lines)
+        return "\n".join([*lines, *gained])
 
     def _front_as_text(self) -> list[str]:
         """The front, a line a trial, the best of the first objective first; the knee is marked."""

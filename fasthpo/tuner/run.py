@@ -17,6 +17,7 @@ from fasthpo.system.headline import headline, headline_of, without_numbers
 from fasthpo.system.log import logger
 from fasthpo.trials.trial import Trial, TrialState
 from fasthpo.tuner.config import TunerConfig
+from fasthpo.tuner.no_improvement import counted, scheduled
 from fasthpo.tuner.results import StopReason
 from fasthpo.values import FloatArray
 
@@ -72,6 +73,7 @@ class Run:
         self._reason: StopReason | None = None  # why no further trial starts, for good
         self._nothing: StopReason | None = None  # why none could, when last asked; running ones may change that
         self._last_failure: tuple[str, BaseException | None] = ("", None)
+        self._looked_at = -1  # the number of trials at which it was last asked whether the study has dried up
         self._failures_in_a_row = 0  # in the order in which trials were told
 
     def to_the_end(self) -> StopReason:
@@ -112,6 +114,16 @@ class Run:
             self._reason = StopReason.STOPPED
         elif time.monotonic() >= self._end:
             self._reason = StopReason.MAX_DURATION
+        elif self._has_dried_up():
+            self._reason = StopReason.NO_IMPROVEMENT
+
+    def _has_dried_up(self) -> bool:
+        """Whether the study's last trials have brought no improvement; looked at once for each number of trials."""
+        condition = self._config.stop_when
+        if condition is None or (count := scheduled(counted(self._study.table))) == self._looked_at:
+            return False
+        self._looked_at = count
+        return condition.is_reached(self._study)
 
     # --- starting
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import fasthpo
 from fasthpo import TrialState, analysis
 from fasthpo.analysis import fronts
+from fasthpo.analysis.progress import latest_gains
 from fasthpo.analysis.scales import Scale, value_scale
 from fasthpo.analysis.trial_data import trial_data
 from fasthpo.analysis.workers import first_free_lanes, most_at_once
@@ -97,6 +98,45 @@ def test_gains_are_the_difference_of_two_best_values(values, last):
     if now < math.inf:
         assert found.improvement == (before - now)
         assert found.since == len(values) - 1 - usable.index(now)
+
+
+def test_what_the_last_trials_added_to_the_front_is_said_in_a_sentence() -> None:
+    study = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, directions=["maximize", "minimize"])
+    assert str(analysis.front_gains(study)) == "No trial has completed with finite values."
+    assert latest_gains(study) == ""
+    for i in range(6):
+        study.tell(study.ask(), [float(i), float(i)])
+    for _ in range(5):
+        study.tell(study.ask(), [0.0, 9.0])
+    assert analysis.front_gains(study, last=100) == (11, 6, 6, 5, 5)
+    found = analysis.front_gains(study, last=7)
+    assert str(found) == "The last 7 trials found 2 of the 6 on the front (trial 5 is 5 trials ago)."
+    assert str(analysis.front_gains(study, last=5)).startswith(
+        "The last 5 trials gained nothing; the front got its lat"
+    )
+    assert latest_gains(study) == "The last 10 trials found 5 of the 6 on the front (trial 5 is 5 trials ago)."
+    study.tell(study.ask(), [99.0, -99.0])
+    assert str(analysis.front_gains(study, last=1)).startswith("The last trial found all 1 on the front")
+
+
+@pytest.mark.parametrize("before", [0.0, 5e-324, -1e-300, 1.7e308])
+def test_gains_over_a_value_next_to_nothing_or_beyond_floats_have_no_percentage(before: float) -> None:
+    study = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)})
+    for value in (before, -1.7e308):
+        study.tell(study.ask(), value)
+    text = str(analysis.gains(study, last=1))
+    assert "gained" in text
+    assert "inf %" not in text
+    assert "nan" not in text
+
+
+def test_a_study_that_has_just_begun_says_nothing_of_its_latest_gains() -> None:
+    study = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, direction="maximize")
+    for i in range(10):
+        assert latest_gains(study) == ""
+        study.tell(study.ask(), float(i))
+    study.tell(study.ask(), 0.0)
+    assert latest_gains(study).startswith("The last 10 trials gained 9: from 0 to 9 (trial 9, one trial ago)")
 
 
 # --- learning curves

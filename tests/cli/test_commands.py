@@ -59,6 +59,7 @@ def test_show_sums_a_study_up(study: Path) -> None:
     assert "digits" in text and "minimize" in text and "RandomSampler(seed=3)" in text and "MedianPruner(" in text
     assert "42 (1 running, 24 complete, 8 pruned, 8 failed, 1 waiting)" in text
     assert f"Best trial: {found.best_trial.number}" in text and repr(found.best_value) in text
+    assert str(fasthpo.analysis.gains(found, last=10)) in text  # what the last trials have gained
     record = read("show", study)
     assert record["trials"] == {"RUNNING": 1, "COMPLETE": 24, "PRUNED": 8, "FAILED": 8, "WAITING": 1, "PAUSED": 0}
     assert record["best"]["params"] == found.best_params

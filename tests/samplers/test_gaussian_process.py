@@ -67,7 +67,7 @@ def test_it_knows_the_best_and_the_latest_trials(n: int, direction: str) -> None
     keys = finished_keys(study)
     kept = GaussianProcess(encode_space(SPACE), pruned_by_rank=True)
     for key in keys:
-        kept.add(key)
+        kept.add([key])
     known = kept._fitted()
     assert known == expected_known(keys) and len(known) == min(len(keys), MOST_POINTS)
     points, targets = kept._training_data(study.table, known, room=0)
@@ -155,7 +155,7 @@ def test_running_trials_are_pending_points() -> None:
     study = random_study(60)
     kept = GaussianProcess(encode_space(SPACE), pruned_by_rank=True)
     for key in finished_keys(study):
-        kept.add(key)
+        kept.add([key])
     kept.catch_up(study.table)
     told = kept.arrays.size
     assert told == len(finished_keys(study)) == len(kept.arrays.alpha)
@@ -169,7 +169,7 @@ def test_running_trials_are_pending_points() -> None:
         assert len(kept.arrays.cholesky) == kept.arrays.points.shape[1] > kept.arrays.size
     fresh = GaussianProcess(encode_space(SPACE), pruned_by_rank=True)
     for key in finished_keys(study):
-        fresh.add(key)
+        fresh.add([key])
     fresh.catch_up(study.table)
     for a, b in zip(arrays_of(kept), arrays_of(fresh), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -196,12 +196,12 @@ def test_length_scales_are_optimized_whenever_there_are_a_tenth_more_trials(monk
     study = random_study(3000)
     kept = GaussianProcess(encode_space(SPACE), pruned_by_rank=True)
     for key in finished_keys(study)[:1000]:
-        kept.add(key)
+        kept.add([key])
         kept.catch_up(study.table)
     assert sizes[:12] == [*range(1, 13)] and sizes.count(MOST_POINTS) <= 25 and len(sizes) < 75
     once = len(sizes)
     for key in finished_keys(study)[1000:]:
-        kept.add(key)
+        kept.add([key])
     kept.catch_up(study.table)
     assert len(sizes) == once + 1  # those in between would have been for nothing
 
@@ -249,6 +249,6 @@ def test_a_deviation_counts_by_the_share_of_trials_that_are_known() -> None:
     assert kept.share == 1.0
     shares = []
     for number in range(4 * MOST_POINTS):
-        kept.add((0, 0.0, float(number), number))
+        kept.add([(0, 0.0, float(number), number)])
         shares.append(kept.share)
     assert shares[:MOST_POINTS] == [1.0] * MOST_POINTS and shares[-1] == 0.25

@@ -220,7 +220,7 @@ def test_split_equals_sorting_everything() -> None:
     split = Split()
     below: set[int] = set()
     for number, loss in enumerate(losses):
-        enter, leave = split.add((0, 0.0, float(loss), number))
+        enter, leave = split.add([(0, 0.0, float(loss), number)])
         below = (below | set(enter)) - set(leave)
         size = below_count(number + 1)
         if number % 37 == 0 or number < 60:

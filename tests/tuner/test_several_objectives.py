@@ -190,13 +190,14 @@ def test_the_front_is_printed_from_the_best_of_the_first_objective_on() -> None:
     lines = str(result).splitlines()
     assert lines[1].startswith(f"On the front: {len(result.best_trials)} trials")
     assert lines[2].split() == ["trial", "accuracy", "latency", "width", "kind", "momentum"]
-    rows = [line.split() for line in lines[3:]]
+    rows = [line.split() for line in lines[3:-1]]  # the last says what the last trials gained
     numbers = [int(row[0]) for row in rows]
     assert sorted(numbers) == [trial.number for trial in result.best_trials]
     accuracies = [result.trials[number].objective_values()[0] for number in numbers]  # type: ignore[index]
     assert accuracies == sorted(accuracies, reverse=True)
     marked = [row[0] for row in rows if row[-2:] == ["<-", "knee"]]
     assert marked == [str(result.study.table.front.knee())]
+    assert lines[-1].startswith("The last 10 trials found ")
     assert any("-" in row for row in rows)  # a parameter that is inactive
     for copied in (copy.copy(result), copy.deepcopy(result), pickle.loads(pickle.dumps(result))):
         assert str(copied) == str(result)
@@ -212,13 +213,13 @@ def test_of_a_long_front_some_are_printed_with_both_ends_and_the_knee() -> None:
     result = tuner.optimize(lambda trial: (trial[x], (1 - trial[x]) ** 2))
     lines = str(result).splitlines()
     assert "On the front: 200 trials" in lines[1] and re.search(r"; (19|20) of them:$", lines[1])
-    numbers = [int(line.split()[0]) for line in lines[3:-1]]
+    numbers = [int(line.split()[0]) for line in lines[3:-2]]
     ordered = sorted(range(200), key=lambda number: result.trials[number][x])
     assert (numbers[0], numbers[-1]) == (ordered[0], ordered[-1]) and len(numbers) <= 20
     assert result.study.table.front.knee() in numbers
     assert lines[2].split()[:3] == ["trial", "values_0", "values_1"]
-    assert "Further parameters, see result.best_trials: " in lines[-1] and names[-1] in lines[-1]
-    assert max(map(len, lines[2:-1])) <= 130
+    assert "Further parameters, see result.best_trials: " in lines[-2] and names[-1] in lines[-2]
+    assert max(map(len, lines[2:-2])) <= 130
 
 
 def test_the_files_for_people_have_the_front(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def _print(looked: Looked, statistics: StudyStatistics) -> None:
     import numpy as np
 
     from fasthpo.analysis import failures
+    from fasthpo.analysis.progress import latest_gains
     from fasthpo.cli.best import print_best
     from fasthpo.cli.studies import described
     from fasthpo.cli.text import duration, moment, print_pairs, print_table, printable, shorter, shown
@@ -92,6 +93,8 @@ def _print(looked: Looked, statistics: StudyStatistics) -> None:
     print_pairs(pairs)
     click.echo()
     print_best(looked.study, _MOST)
+    if gained := latest_gains(looked.study):
+        click.echo(gained)
     if of.rungs:
         click.echo()
         head = ("bracket", "resource", "told", "promoted", "pruned", "failed", "running", "best")

@@ -52,8 +52,8 @@ class BranchModel:
 
     def add(self, key: SortKey) -> None:
         """A trial of the branch has ended."""
-        self._gaussian_process.add(key)
-        self._split.add(key)
+        self._gaussian_process.add([key])
+        self._split.add([key])
         self._told += 1
 
     def suggest(self, draw: int, common: GaussianProcess | None) -> FloatArray:

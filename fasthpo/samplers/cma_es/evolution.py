@@ -10,7 +10,7 @@ import numpy as np
 
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.encoding import encode_space
-from fasthpo.samplers.ranks import SortKey, sort_key, worst_key
+from fasthpo.samplers.ranks import SortKey, sort_keys, worst_key
 from fasthpo.system.uninterrupted import import_whole
 from fasthpo.trials.table import NO_DRAW, TrialTable
 from fasthpo.trials.trial import TrialState
@@ -45,20 +45,25 @@ class Settings(NamedTuple):
 class Share(NamedTuple):
     """Which draws are the strategy's own, where it is not the only sampler."""
 
-    first: int  # the draw with which it begins
-    other_every: int  # of the draws from then on, the last of so many is another sampler's
-    later: int  # the draw from which on it is more
-    other_every_later: int  # the same from then on
+    stages: tuple[tuple[int, int], ...]  # a draw, and of how many from it on the last is another sampler's, at least 2
+
+    @property
+    def first(self) -> int:
+        """The draw with which it begins."""
+        return self.stages[0][0]
 
     def has(self, draw: int) -> bool:
         """Whether a draw is its own."""
-        every = self.other_every if draw < self.later else self.other_every_later
-        return draw >= self.first and draw % every != every - 1
+        every = next((every for first, every in reversed(self.stages) if draw >= first), 1)
+        return draw % every != every - 1
 
-    def alike(self, draws: IntArray) -> int:
-        """How many of consecutive draws (k,), from the first on, are its own, or not, as the first one is."""
-        has = [self.has(draw) for draw in draws[: self.other_every_later].tolist()]
-        return next((k for k, own in enumerate(has) if own != has[0]), len(has))
+    def alike(self, draw: int) -> int:
+        """How many draws from one on are surely its own, or not, as that one is; at least 1."""
+        ends = [first - draw for first, _ in self.stages if first > draw]
+        every = next((every for first, every in reversed(self.stages) if draw >= first), 0)
+        if every:
+            ends.append(every - 1 - draw % every or 1)
+        return min(ends)
 
 
 def default_population(dimensions: int) -> int:
@@ -231,19 +236,34 @@ class Evolution:
                 loss = table.objectives.loss(float(segments.value[leg]))
                 usable = segments.state[leg] in (TrialState.PAUSED, TrialState.COMPLETE) and math.isfinite(loss)
                 if segments.state[leg] != TrialState.FAILED or not table.is_lost(number):
-                    self._take((0, 0.0, loss, number) if usable else worst_key(number), resource)
+                    key = (0, 0.0, loss, number) if usable else worst_key(number)
+                    self._take(key, resource, table.draws.item(number))
                 self._told = leg + 1
         else:
-            for number in table.tell_order[self._told :].tolist():
-                if not table.is_lost(number):  # which says nothing of its point
-                    self._take(sort_key(table, number), None)
-                self._told += 1
+            new = table.tell_order[self._told :]
+            self._take_all(new)
         if self._is_stale:
             self._start()
 
-    def _take(self, key: SortKey, resource: int | None) -> None:
+    def _complete_generations(self) -> None:
+        """Take in what was told if it may be enough for a generation, without which no member changes."""
+        new = len(self.table.tell_order) - self._told
+        if self._by_legs or not self._has_begun or new >= self.population - len(self._members.get(None, ())):
+            self.catch_up()
+
+    def _take_all(self, numbers: IntArray) -> None:
+        """Trials (k,) were told, each trained in full."""
+        lost = self.table.are_lost(numbers)  # which say nothing of their points
+        known = numbers[~lost]
+        draws = iter(self.table.draws[known].tolist())
+        keys = iter(sort_keys(self.table, known) if len(known) else ())
+        for is_lost in lost.tolist():
+            if not is_lost:
+                self._take(next(keys), None, next(draws))
+            self._told += 1
+
+    def _take(self, key: SortKey, resource: int | None, draw: int) -> None:
         """A trial was told, at a resource."""
-        draw = self.table.draws.item(key[3])
         if not self._has_begun:
             if draw == NO_DRAW or (self._share is not None and draw < self._share.first):
                 self._learn(key)
@@ -357,15 +377,20 @@ class Evolution:
 
         Some are drawn ahead: a call of the kernel costs more than what it does for a member.
         """
+        self._complete_generations()
         first, rows = self._ahead
         if not first <= draw < first + len(rows):
-            rows = self.rows(np.arange(draw, draw + min(self.population, _MOST_AHEAD)))
+            rows = self._draw(np.arange(draw, draw + min(self.population, _MOST_AHEAD)))
             first, self._ahead = draw, (draw, rows)
         row: FloatArray = rows[draw - first].copy()
         return row
 
     def rows(self, draws: IntArray) -> FloatArray:
         """Members of the present generation, (k, d), by the indices of their draws (k,)."""
+        self._complete_generations()
+        return self._draw(draws)
+
+    def _draw(self, draws: IntArray) -> FloatArray:
         space = self._encoded.space
         rows = np.empty((len(draws), len(space.axes)))
         self._kernels.draw_members(space, self._variables, self._distribution, self._key, draws.astype(np.uint64), rows)

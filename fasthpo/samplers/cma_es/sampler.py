@@ -116,15 +116,14 @@ class CmaEsSampler(Sampler):
         return {"population_size": self.population_size, "sigma": self.sigma, "seed": self.seed}
 
     def suggest(self, table: TrialTable, draw: int) -> FloatArray:
-        return self._caught_up(table).row(draw)
+        return self._of(table).row(draw)
 
     def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
         # what runs has no influence, so draws that are asked for together are those asked for one by one
-        return self._caught_up(table).rows(draws[:_MOST_AT_ONCE])
+        return self._of(table).rows(draws[:_MOST_AT_ONCE])
 
-    def _caught_up(self, table: TrialTable) -> Evolution:
+    def _of(self, table: TrialTable) -> Evolution:
         evolution = self._evolution  # of this table, whatever another study's thread puts there meanwhile
         if evolution is None or not evolution.follows(table):
             self._evolution = evolution = Evolution(table, self.seed, self.population_size, self.sigma)
-        evolution.catch_up()
         return evolution

@@ -66,9 +66,9 @@ class Fidelities:
             self._fail(resource, worst_key(number))
             return [], []
         key: SortKey = (0, 0.0, loss, number)
-        self._gaussian_processes[resource].add(key)
+        self._gaussian_processes[resource].add([key])
         split = self._splits[resource]
-        moves = split.add(key)
+        moves = split.add([key])
         if resource == self._resource:
             return moves
         if len(split) < self._enough or (self._resource is not None and resource < self._resource):
@@ -84,11 +84,11 @@ class Fidelities:
         self._gaussian_processes[resource] = gaussian_process = GaussianProcess(self._space)
         for reached, key in self._failures:
             if reached <= resource:
-                gaussian_process.add(key)
+                gaussian_process.add([key])
 
     def _fail(self, resource: int, key: SortKey) -> None:
         """A trial came to no finite value at a resource."""
         self._failures.append((resource, key))
         for other, gaussian_process in self._gaussian_processes.items():
             if other >= resource:
-                gaussian_process.add(key)
+                gaussian_process.add([key])

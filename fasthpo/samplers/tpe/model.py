@@ -9,7 +9,7 @@ from fasthpo.kernels.tpe.densities import Above, Below, Tables
 from fasthpo.samplers.encoding import encode_space
 from fasthpo.samplers.gaussian_process import GaussianProcess
 from fasthpo.samplers.penalties import losses_and_penalties
-from fasthpo.samplers.ranks import sort_key
+from fasthpo.samplers.ranks import sort_keys
 from fasthpo.samplers.tpe.fidelities import Fidelities
 from fasthpo.samplers.tpe.front_fidelities import FrontFidelities
 from fasthpo.samplers.tpe.front_split import FrontSplit, Told
@@ -131,34 +131,33 @@ class Model:
 
     def _take_trials(self) -> None:
         """Trials that were told, each trained in full."""
-        table = self.table
-        order = table.tell_order
-        for number in order[self._told :].tolist():
-            if table.is_lost(number):
-                self._count(number, -1)
-            else:
-                key = sort_key(table, number)
-                if self.multivariate:
-                    self._gaussian_process.add(key)
-                self._move(*self._split.add(key))
-        self._told = len(order)
+        new = self._new_told()
+        if len(new):
+            keys = sort_keys(self.table, new)
+            if self.multivariate:
+                self._gaussian_process.add(keys)
+            self._move(*self._split.add(keys))
+
+    def _new_told(self) -> IntArray:
+        """The trials told since the last call, (k,), but for those that say nothing of their points."""
+        new = self.table.tell_order[self._told :]
+        self._told += len(new)
+        lost = self.table.are_lost(new)
+        if not lost.any():
+            return new
+        for number in new[lost].tolist():
+            self._count(number, -1)
+        return new[~lost]
 
     def _take_vectors(self, split: FrontSplit) -> None:
         """Trials that were told, under several objectives."""
-        table = self.table
-        new = table.tell_order[self._told :]
-        lost = list(filter(table.is_lost, new.tolist()))
-        for number in lost:
-            self._count(number, -1)
-        if lost:
-            new = new[~np.isin(new, lost)]
-        told = Told(new, *losses_and_penalties(table, new))
+        new = self._new_told()
+        told = Told(new, *losses_and_penalties(self.table, new))
         if self._front_search is None:
             split.keep(told)
         else:
             self._front_search.add(told)
         self._move(*split.settle())
-        self._told = len(table.tell_order)
 
     def _take_legs(self) -> None:
         """Legs that were told, under a multi-fidelity strategy."""

@@ -69,27 +69,38 @@ class Split:
                 weights[:-1] = gains / gains.mean()
         return weights
 
-    def add(self, key: SortKey) -> tuple[list[int], list[int]]:
-        """A trial has finished; the trials that enter and leave below. A trial outside was never below or left it."""
-        if key[0] == WORST:
-            return [], []
-        before = self._size
-        self._count += 1
-        self._size = below_count(self._count)
+    def add(self, keys: list[SortKey]) -> tuple[list[int], list[int]]:
+        """Trials have finished; those that enter and leave below. A trial outside was never below or left it."""
+        enter: list[int] = []
+        leave: list[int] = []
+        for key in keys:
+            if key[0] == WORST:
+                continue
+            self._count += 1
+            if self._size < _MOST_BELOW or key < self._ranked[-1]:
+                self._place(key, enter, leave)
         least = least_bandwidth(self._count)
         if least != self.least_bandwidth:
             self.least_bandwidth = least
             self.changed = True
+        return enter, leave
+
+    def _place(self, key: SortKey, enter: list[int], leave: list[int]) -> None:
+        """Put a trial among the best; add who enters and leaves below."""
+        before = self._size
+        self._size = below_count(self._count)
         place = bisect.bisect(self._ranked, key)
         has_grown = self._size > before  # by one
         if not has_grown and place > self._size:  # behind the best one above
             if self._size < _MOST_BELOW:
                 self._ranked.insert(place, key)
-            return [], []
+            return
         self.changed = True
         self._ranked.insert(place, key)
         if self._size == _MOST_BELOW:
             del self._ranked[self._size + 1 :]
         if has_grown:  # this trial is new there, or the best one above, if that is better
-            return [key[3] if place < before else self._ranked[before][3]], []
-        return ([key[3]], [self._ranked[self._size][3]]) if place < self._size else ([], [])
+            enter.append(key[3] if place < before else self._ranked[before][3])
+        elif place < self._size:
+            enter.append(key[3])
+            leave.append(self._ranked[self._size][3])

@@ -68,7 +68,7 @@ def test_the_error_names_the_samplers_that_work_on_several() -> None:
     with pytest.raises(fasthpo.InvalidValue, match="RandomSampler, GridSampler, QMCSampler"):
         fasthpo.Study(SPACE, fasthpo.CmaEsSampler(seed=0), directions=["minimize", "minimize"])
     s = study()
-    with pytest.raises(fasthpo.InvalidValue, match="WilcoxonPruner.* works on one objective"):
+    with pytest.raises(fasthpo.InvalidValue, match=r"WilcoxonPruner.* works on one objective"):
         s.pruner = fasthpo.WilcoxonPruner(0.1)
     assert s.pruner is None
     s.pruner = fasthpo.MedianPruner()

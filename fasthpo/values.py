@@ -260,8 +260,8 @@ def grow_rows(array: npt.NDArray[np.generic], capacity: int, fill: float = 0) ->
 def grow_unset(
     array: npt.NDArray[np.generic], capacity: int, dtype: npt.DTypeLike | None = None
 ) -> npt.NDArray[np.generic]:
-    """As `grow`, but the new entries are not written: memory that is not used is not taken."""
-    longer = np.empty(capacity, array.dtype if dtype is None else dtype)
+    """As `grow_rows`, but the new entries are not written: memory that is not used is not taken."""
+    longer = np.empty((capacity, *array.shape[1:]), array.dtype if dtype is None else dtype)
     longer[: len(array)] = array
     return longer
 

@@ -81,6 +81,11 @@ def compile_all() -> Compiled:
         if sampler().has_several_objectives:
             for space in spaces:
                 _search_several(Study(space, sampler=sampler(), directions=["minimize", "maximize"]))
+    for pruner in _pruners():
+        if (one := pruner()).has_several_objectives:
+            _search_several(Study(MIXED, RandomSampler(0), pruner=one, directions=["minimize", "maximize"]))
+    for strategy in _strategies():
+        _search_several(Study(MIXED, strategy=strategy(), directions=["minimize", "maximize"]))
     for directions in (["minimize"], ["minimize", "maximize"]):
         _look_at(Study(MIXED, sampler=RandomSampler(seed=0), directions=directions))
     used = [dispatcher for dispatcher in dispatchers() if dispatcher.signatures]
@@ -154,7 +159,11 @@ def _search_several(study: Study) -> None:
         for i in range(_TRIALS):
             trial = study.ask()
             x = float(trial.params["x"] or 0.0)
-            study.tell(trial, [x + math.sin(i), x - math.cos(i)], constraints=[math.sin(2 * i)])
+            values = [x + math.sin(i), x - math.cos(i)]
+            for step in range(3) if study.pruner is not None else ():
+                trial.report(values, step)
+                trial.should_prune()
+            study.tell(trial, values, constraints=[math.sin(2 * i)])
         batch = study.ask_batch(_BATCH)
         study.tell_batch(batch.numbers, [[math.sin(n), math.cos(n)] for n in batch.numbers.tolist()])
         study.ask()

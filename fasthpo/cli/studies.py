@@ -45,6 +45,8 @@ class Looked(NamedTuple):
 class _Unheard(Pruner):
     """Stands in the place of a study's pruner, which has nothing to decide, and would take up all reports first."""
 
+    has_several_objectives = True
+
     def should_prune(self, table: TrialTable, number: int) -> bool:
         return False
 
@@ -72,22 +74,13 @@ def look_at(given: Path) -> Looked:
 def _loaded(path: Path) -> Study:
     """The study with parts that take up nothing: how it is searched does not matter here.
 
-    Only its strategy does, which knows its rungs, unless that is one of the user's own. Under several objectives there
-    is no pruner, and none may be given.
+    Only its strategy does, which knows its rungs, unless that is one of the user's own.
     """
     sampler = RandomSampler(seed=0)
-    choices: list[dict[str, Any]] = [
-        {"sampler": sampler, "pruner": _Unheard()},
-        {"sampler": sampler},
-        {"strategy": Strategy(sampler), "pruner": _Unheard()},
-        {"strategy": Strategy(sampler)},
-    ]
-    for parts in choices[:-1]:
-        try:
-            return Study.load(path, read_only=True, **parts)
-        except InvalidValue:
-            continue
-    return Study.load(path, read_only=True, **choices[-1])
+    try:
+        return Study.load(path, read_only=True, sampler=sampler, pruner=_Unheard())
+    except InvalidValue:
+        return Study.load(path, read_only=True, strategy=Strategy(sampler), pruner=_Unheard())
 
 
 def study_name(path: Path) -> str:

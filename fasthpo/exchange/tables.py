@@ -127,9 +127,9 @@ def to_arrow(table: TrialTable) -> Any:
     """All trials as a `pyarrow.Table`; what a trial does not have is null.
 
     A choice keeps its type if all choices of the parameter have the same one (and None may be among them if the
-    parameter has no conditions); else it is JSON text. Reports are lists of (step, value), of several objectives of
-    (step, values), and rungs of (resource, value). The schema's metadata has the directions and the search space, as
-    JSON, under "fasthpo".
+    parameter has no conditions); else it is JSON text. Reports are lists of (step, value) and rungs of (resource,
+    value), of several objectives of (step, values) and (resource, values). The schema's metadata has the directions and
+    the search space, as JSON, under "fasthpo".
 
     Raises:
         MissingPackage: pyarrow is not installed.
@@ -153,11 +153,12 @@ def to_arrow(table: TrialTable) -> Any:
         micro = np.rint(np.where(known, times, 0.0) * 1e6).astype(np.int64)
         columns.append(pa.array(micro, mask=~known).cast(moment))
     columns.append(_numbers(pa, np.array([table.times(number)[2] for number in range(n)])))
+    several = table.objectives.count > 1
     if len(table.segments):
         columns.append(pa.array(np.where(np.isnan(table.resources), 0, table.resources).astype(np.int64),
                                 mask=np.isnan(table.resources)))  # fmt: skip
-        columns.append(_pairs(pa, "resource", (table.segments.values_of(number).items() for number in range(n))))
-    several = table.objectives.count > 1
+        rungs = (table.segments.values_of(number).items() for number in range(n))
+        columns.append(_pairs(pa, "resource", rungs, several))
     columns.append(_pairs(pa, "step", (reports.items() for reports in reports_by_trial(table)), several))
     columns.append(pa.array([_clean(table.error(number)) for number in range(n)], pa.string()))
     about = json.dumps({**about_directions(table), "search_space": table.space.to_dict()})

@@ -125,8 +125,7 @@ class RemoteTrial:
         return None if constraints is None else tuple(constraints)
 
     def trial_reports(self, number: int) -> dict[int, Any]:
-        reports = self._read("trial_reports")
-        return {step: tuple(value) if isinstance(value, list) else value for step, value in reports.items()}
+        return _by_key(self._read("trial_reports"))
 
     def trial_metrics(self, number: int) -> dict[str, float]:
         return dict(self._read("trial_metrics"))
@@ -139,8 +138,8 @@ class RemoteTrial:
         start, end, duration = self._read("trial_times")
         return start, end, duration
 
-    def trial_rungs(self, number: int) -> dict[int, float]:
-        return dict(self._read("trial_rungs"))
+    def trial_rungs(self, number: int) -> dict[int, Any]:
+        return _by_key(self._read("trial_rungs"))
 
     def trial_checkpoint_dir(self, number: int) -> Path:
         directory = Path(self._read("trial_checkpoint_dir"))
@@ -150,3 +149,8 @@ class RemoteTrial:
     def _read(self, name: str) -> Any:
         self._still_on()
         return self._line.request([Says.READ, name])
+
+
+def _by_key(read: dict[int, Any]) -> dict[int, Any]:
+    """Values as the study has them: of several objectives tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in read.items()}

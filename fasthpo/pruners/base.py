@@ -21,6 +21,9 @@ class Claim:
 class Pruner(ABC):
     """Decides when to give a running trial up. What it keeps is derived from the table.
 
+    One that works on several objectives says so by `has_several_objectives = True`; then `value` may be (m,), and the
+    table's values and reports (n, m), with NaN for what was not reported. Losses are `table.objectives.losses(values)`.
+
     A pruner belongs to one table at a time: `attach` is called before anything else, and again when a study is loaded.
     A built-in one may be given to several studies: each after the first makes itself one like it. One of your own
     follows the study that it was given to last, and the others refuse to go on; so it is with those that it asks, if
@@ -29,13 +32,14 @@ class Pruner(ABC):
     """
 
     name: ClassVar[str | None] = None  # of a built-in pruner, for checkpoints
+    has_several_objectives: bool = False  # whether it works where trials report several values at a step
     prunes_by_rank: bool = False  # whether it gives up trials that rank low, by best values, at their step
 
     def attach(self, table: TrialTable) -> None:  # noqa: B027  (a stateless pruner needs none)
         """Forget everything and take up `table`, which may already hold trials and reports."""
 
-    def on_report(self, table: TrialTable, number: int, step: int, value: float) -> None:  # noqa: B027
-        """Called after a running trial's first report at `step`."""
+    def on_report(self, table: TrialTable, number: int, step: int, value: Any) -> None:  # noqa: B027
+        """Called after a running trial's first report at `step`, a float; of several objectives (m,)."""
 
     def on_end(self, table: TrialTable, number: int) -> None:  # noqa: B027
         """Called after a trial has ended, not when it pauses; its state and value stand in the table."""

@@ -13,6 +13,8 @@ class MedianPruner(PercentilePruner):
     This is `PercentilePruner(50)`, known as the median stopping rule: Golovin et al. 2017, Google Vizier
     (doi 10.1145/3097983.3098043), section 3.2.2, with best values in the place of running averages.
 
+    Under several objectives it compares non-dominated layers, as described there.
+
     Args:
         n_startup_trials: no pruning before so many trials have ended.
         min_steps: no pruning while a trial's step is smaller.

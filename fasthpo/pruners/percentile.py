@@ -10,6 +10,7 @@ import numpy as np
 
 from fasthpo.errors import InvalidValue
 from fasthpo.pruners.base import Pruner
+from fasthpo.pruners.vector_pools import VectorPools
 from fasthpo.trials.reports import NONE, NarrowArray
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
@@ -245,6 +246,15 @@ class PercentilePruner(Pruner):
     compare with, and far more than the intended share would be pruned. NaN ranks worst; a trial that has reported
     nothing but NaN is pruned. Percentiles between two values are interpolated linearly.
 
+    Under several objectives a trial's best is a vector, best in each objective by itself: what the trial has shown
+    that it can reach. It does not depend on the order of reports and is nowhere worse than any of them, so that a
+    trial whose objectives trade off over time is kept rather than pruned. An objective of which a trial has reported
+    nothing but NaN ranks with the worst infinity. In the place of values stand the non-dominated layers of the trial
+    and the others, counted from the front on: a trial is pruned if its layer is above the percentile of the others'
+    layers; on the front it never is. Constraints do not count, as they are told when a trial ends. Of more than 256
+    trials at a step, 256 are compared: a sample as if at random, with the same trials at all steps. A report then
+    costs O(1), and a question O(1), some ten microseconds.
+
     A report costs O(log n) for n trials, a late one (at a step before the trial's largest) O(n), and a question O(1).
     Every step number has a pool of up to n values (8 bytes each), so trials should report at the same steps, such as
     epochs.
@@ -253,9 +263,9 @@ class PercentilePruner(Pruner):
         percentile: 0 to 100. 25 keeps the best quarter in either direction, 50 is the median.
         n_startup_trials: no pruning before so many trials have ended (completed or pruned).
         min_steps: no pruning while a trial's step is smaller.
-        pool: "all" as described, or "completed" for what Optuna's pruner of this name does: the trial's best value
-            against the values (not the best so far) of completed trials at exactly its step, NaN left out;
-            `n_startup_trials` then counts completed trials only.
+        pool: "all" as described, or, with one objective only, "completed" for what Optuna's pruner of this name does:
+            the trial's best value against the values (not the best so far) of completed trials at exactly its step, NaN
+            left out; `n_startup_trials` then counts completed trials only.
 
     Raises:
         InvalidValue: an argument is out of its range.
@@ -284,27 +294,30 @@ class PercentilePruner(Pruner):
         if not isinstance(known, str) or known not in ("all", "completed"):
             raise InvalidValue(f"pool must be 'all' or 'completed', got pool={shown(pool)}")
         self.pool: Pool = known  # type: ignore[assignment]
-        self._pools: _Pools | None = None
+        self.has_several_objectives = self.pool == "all"
+        self._pools: _Pools | VectorPools | None = None
 
     def attach(self, table: TrialTable) -> None:
         """Take up `table`; its reports are read, in one pass, when the first new one comes."""
         self._pools = None
 
-    def _new(self, table: TrialTable) -> _Pools:
+    def _new(self, table: TrialTable) -> _Pools | VectorPools:
         q = self.percentile / 100
-        if self.pool == "all":
+        if table.objectives.count > 1:
+            self._pools = VectorPools(table, q, self.min_steps)
+        elif self.pool == "all":
             self._pools = _AllPools(table, q, self.min_steps)
         else:  # on values, where the percentile of a maximised one flips
             q = q if table.direction == "minimize" else (100 - self.percentile) / 100
             self._pools = _CompletedPools(table, q, self.min_steps)
         return self._pools
 
-    def _read(self, table: TrialTable) -> _Pools:
+    def _read(self, table: TrialTable) -> _Pools | VectorPools:
         pools = self._new(table)
         pools.take_up(table)
         return pools
 
-    def on_report(self, table: TrialTable, number: int, step: int, value: float) -> None:
+    def on_report(self, table: TrialTable, number: int, step: int, value: Any) -> None:
         pools = self._pools
         if pools is None:
             if len(table.reports) > 1:

@@ -38,7 +38,7 @@ def losses_and_penalties(table: TrialTable, numbers: IntArray) -> tuple[FloatArr
 
 
 def leg_losses_and_penalties(table: TrialTable, legs: IntArray) -> tuple[FloatArray, FloatArray]:
-    """The same of legs under a multi-fidelity strategy: what trials were told at a resource.
+    """The same of legs under a multi-fidelity strategy: what trials were told at a resource, also of constraints.
 
     Args:
         table: the trials.
@@ -46,7 +46,7 @@ def leg_losses_and_penalties(table: TrialTable, legs: IntArray) -> tuple[FloatAr
     """
     segments = table.segments
     losses = _rows(table, segments.value[legs])
-    penalties = penalties_of(table, segments.trial[legs].astype(np.int64), losses)
+    penalties = _penalties(losses, segments.violation[legs])
     states = segments.state[legs]
     penalties[(states != TrialState.PAUSED) & (states != TrialState.COMPLETE)] = FAILED
     return losses, penalties
@@ -54,12 +54,14 @@ def leg_losses_and_penalties(table: TrialTable, legs: IntArray) -> tuple[FloatAr
 
 def penalties_of(table: TrialTable, numbers: IntArray, losses: FloatArray) -> FloatArray:
     """Penalties (n,) of complete trials with losses (n, m)."""
+    return _penalties(losses, table.violations[numbers] if table.has_constraints else np.zeros(len(numbers)))
+
+
+def _penalties(losses: FloatArray, violations: FloatArray) -> FloatArray:
     penalties = np.where(np.isfinite(losses).all(axis=1), 0.0, FAILED)
-    if table.has_constraints:
-        violations = table.violations[numbers]
-        broken = (penalties == 0) & (violations > 0)  # NaN where none was told
-        finite = np.minimum(violations[broken], np.finfo(float).max)
-        penalties[broken] = INFEASIBLE + finite / (1.0 + finite)
+    broken = (penalties == 0) & (violations > 0)  # NaN where none was told
+    finite = np.minimum(violations[broken], np.finfo(float).max)
+    penalties[broken] = INFEASIBLE + finite / (1.0 + finite)
     return penalties
 
 

@@ -36,7 +36,7 @@ from fasthpo.storage.snapshot_writer import (
     Head,
     read_head,
 )
-from fasthpo.trials.constraints import MOST_CONSTRAINTS
+from fasthpo.trials.constraints import MOST_CONSTRAINTS, violations_of
 from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.metrics import MOST_METRICS, Measured
@@ -122,7 +122,7 @@ def read_snapshot(data: bytes, partly: bool = False) -> Snapshot:
             f"damaged at byte {damage.position} of {len(data)}: {damage.reason}; "
             f"the first {got} of {counts.trials} trials are intact"
         )
-    history = _assemble(definition, groups, counts, rest, whole=damage is None)
+    history = _assemble(definition, groups, counts, rest, damage is None, head.version)
     return Snapshot(head, history, damage, counts.trials - got)
 
 
@@ -228,7 +228,17 @@ def _read_group(unpacker: Any, widths: _Widths, first: int, counts: _Counts, hea
         _column(unpacker, "value", "<f8", reports) if m == 1 else _rows(unpacker, "value", m, reports)
     )
     segment_index = _column(unpacker, "index", "<i8", segments)
-    segment_columns = _columns(unpacker, SEGMENT_TYPES, segments)
+    segment_columns = {
+        name: _vectors(unpacker, "value", m, segments)
+        if m > 1 and name == "value"
+        else _column(unpacker, name, t, segments)
+        for name, t in SEGMENT_TYPES.items()
+    }
+    segment_columns["violation"] = (
+        _column(unpacker, "violation", "<f8", segments) if head.version >= 4 else np.zeros(segments)
+    )
+    if not (segment_columns["violation"] >= 0).all():
+        raise CorruptCheckpoint("a leg breaks constraints by less than nothing")
     measured: dict[str, Any] = {}
     for _ in range(metrics):
         name = unpacker.unpack()
@@ -276,7 +286,9 @@ def _in_order(index: IntArray, count: int, what: str, whole: bool) -> IntArray:
     return order
 
 
-def _assemble(definition: Definition, groups: list[_Group], counts: _Counts, rest: _Rest, whole: bool) -> History:
+def _assemble(
+    definition: Definition, groups: list[_Group], counts: _Counts, rest: _Rest, whole: bool, version: int
+) -> History:
     space = definition.space
     params = np.concatenate([np.empty((len(space), 0)), *(group.params for group in groups)], axis=1)
     m, k = len(definition.directions), rest.constraints
@@ -304,7 +316,14 @@ def _assemble(definition: Definition, groups: list[_Group], counts: _Counts, res
     }
     check_reports(reports["trial"], reports["step"])
     order = _in_order(_joined([g.segment_index for g in groups], np.int64), counts.segments, "legs", whole)
-    segments = {name: _joined([g.segments[name] for g in groups], t)[order] for name, t in SEGMENT_TYPES.items()}
+    segments = {
+        name: _joined([g.segments[name] for g in groups], t, m if name == "value" else 1)[order]
+        for name, t in SEGMENT_TYPES.items()
+    }
+    segments["violation"] = _joined([g.segments["violation"] for g in groups], "<f8")[order]
+    if k and version < 4:  # it was not kept what a trial had been told before
+        violations = violations_of(trials["constraints"])[segments["trial"]]
+        segments["violation"] = np.where(np.isnan(violations), 0.0, violations)
     metrics = _measured(groups)
     errors = {number: text for group in groups for number, text in group.errors.items()}
     # those of lost trials don't count

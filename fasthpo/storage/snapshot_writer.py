@@ -1,6 +1,6 @@
 """A study's whole history in one file: `checkpoint.msgpack`. It is replaced as a whole or not at all.
 
-Format, version 2 or 3. The file is a sequence of frames (see `framing`), each holding msgpack objects one after the
+Format, version 2 to 4. The file is a sequence of frames (see `framing`), each holding msgpack objects one after the
 other. The first is the head:
 
     array     "fasthpo-study", version, generation, id of the study (16 bytes), definition (see `definition`)
@@ -18,8 +18,10 @@ Each further frame is a group of trials (16,384 here), complete with their repor
               of the failures (of trials that had reported) trial, and how many reports there were by then
 
 Version 3 is that of studies whose trials have several values, or constraints. There the third array of the head has a
-fifth entry, how many constraints each trial has, 0 for none; values, also of reports, are all first ones, then all
-second ones, and so on; and the last column of a group are the constraints, in the same way, if there are any.
+fifth entry, how many constraints each trial has, 0 for none; values, also of reports and legs, are all first ones, then
+all second ones, and so on; and the last column of a group are the constraints, in the same way, if there are any.
+Version 4 is that of studies that have constraints and legs: there the columns of the legs have one more, by how much
+the trial broke its constraints when the leg ended.
 
 A column is packed as in `packing`. The index of a report or leg is its place among all, in the order of their coming.
 A journal of the same generation and id holds what happened afterwards. Nothing in a file is ever executed.
@@ -50,7 +52,8 @@ from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.table import TRIAL_COLUMNS
 
 FORMAT = "fasthpo-study"
-VERSION = 3
+VERSION = 4
+_VECTORS_VERSION = 3
 _PLAIN_VERSION = 2
 ID_SIZE = 16
 GROUP = 16384  # trials; few and large columns, as packing each means waiting for Python's lock when the study is busy
@@ -109,6 +112,13 @@ def _flat(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return column if column.ndim == 1 else column.T.ravel()
 
 
+def version_of(frozen: Frozen, columns: Columns) -> int:
+    """Of which version the file is to be: the lowest that has room for all, so that former programs read it."""
+    if "constraints" in columns.trials and len(columns.segments["trial"]):
+        return VERSION
+    return _VECTORS_VERSION if frozen.has_vectors else _PLAIN_VERSION
+
+
 def _head(frozen: Frozen, columns: Columns, head: Head) -> bytes:
     counts = [frozen.next_draw, json.dumps(frozen.attributes), len(frozen.waiting), len(frozen.open_segments)]
     if frozen.has_vectors:
@@ -117,7 +127,7 @@ def _head(frozen: Frozen, columns: Columns, head: Head) -> bytes:
     return _packed(
         [
             FORMAT,
-            VERSION if frozen.has_vectors else _PLAIN_VERSION,
+            version_of(frozen, columns),
             head.generation,
             head.study_id,
             head.definition,
@@ -153,6 +163,7 @@ def _groups(columns: Columns) -> Iterator[bytes]:
     constraints = [columns.trials["constraints"]] if "constraints" in columns.trials else []
     failed = np.array(sorted(columns.errors), np.int64)
     failures = np.array(sorted(columns.failures.items()), np.int64).reshape(-1, 2).T
+    has_violations = bool(constraints) and len(columns.segments["trial"]) > 0
     for group in range(groups):
         first, end = group * GROUP, min(n, (group + 1) * GROUP)
         some = slice(first, end)
@@ -179,7 +190,8 @@ def _groups(columns: Columns) -> Iterator[bytes]:
             pack_column(index, "<i8", delta=True),
             *(_pack(name, _flat(reports[name]), dtype) for name, dtype in REPORT_TYPES.items()),
             pack_column(segment_index, "<i8", delta=True),
-            *(_pack(name, segments[name], dtype) for name, dtype in SEGMENT_TYPES.items()),
+            *(_pack(name, _flat(segments[name]), dtype) for name, dtype in SEGMENT_TYPES.items()),
+            *([_pack("violation", segments["violation"], "<f8")] if has_violations else []),
             *(part for metric in metrics for part in metric),
             pack_column(numbers, "<i8", delta=True),
             lengths,

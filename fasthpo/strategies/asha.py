@@ -19,6 +19,13 @@ class ASHA(MultiFidelity):
     max_resource early. Ties go to the earlier trial. A promoted trial that fails leaves its place to another; one that
     diverged (an infinite value) or was pruned does not go on. A decision costs O(log n).
 
+    Under several objectives the best are the first in the order of non-dominated layers and, inside a layer, along an
+    epsilon-net that covers it: its first trial has the lowest first loss, and each next one is furthest from those
+    before, where each loss goes from 0 to 1 in the layer (MO-ASHA: Schmucker et al. 2021, arXiv 2106.12639). Behind
+    these come trials that break constraints, by how much they were told to when the leg ended. One with an infinity
+    among its values does not go on. Of a rung the latest 256 trials are compared: n counts these,
+    and a decision costs some hundred microseconds, however many have come.
+
     Args:
         max_resource: what a trial is trained to at most, in whatever unit the objective trains in (epochs, steps,
             samples, folds); the objective finds its own goal in `trial.resource`.
@@ -34,6 +41,8 @@ class ASHA(MultiFidelity):
     Reference:
         Li, Jamieson, Rostamizadeh, Gonina, Ben-tzur, Hardt, Recht, Talwalkar: A system for massively parallel
         hyperparameter tuning. MLSys 2020.
+        Schmucker, Donini, Zafar, Salinas, Archambeau: Multi-objective asynchronous successive halving.
+        arXiv 2106.12639, 2021.
 
     Example:
         >>> import fasthpo

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.strategies.base import NextLeg
+from fasthpo.strategies.layered import LayeredRung
 from fasthpo.strategies.rungs import Plan
 from fasthpo.strategies.synchronous import ended_segments
 from fasthpo.trials.table import TrialTable
@@ -33,8 +35,8 @@ class _Rung:
     def __len__(self) -> int:
         return int(self._sizes[0])
 
-    def end(self, number: int, loss: float, promoted: bool = False) -> None:
-        """A trial was told; an infinite loss is never promoted."""
+    def end(self, number: int, loss: float, violation: float, promoted: bool = False) -> None:
+        """A trial was told; an infinite loss is never promoted. With one objective violations do not count."""
         capacity = len(self._losses)
         if len(self) == capacity:
             for name in ("_losses", "_numbers", "_flags", "_heaps"):
@@ -63,19 +65,23 @@ class _Rung:
             entry = int(np.flatnonzero(self._numbers[: len(self)] == number)[0])
         self._flags[entry] |= self._kernels.PROMOTED
 
-    def free_place(self) -> None:
+    def free_place(self, number: int) -> None:
         """A promoted trial has failed; another may take its place."""
         self._kernels.free_place(
             self._losses, self._numbers, self._flags, self._heaps, self._sizes, self._reduction_factor
         )
 
+    def may_go_on(self, number: int) -> bool:
+        """Whether a trial that was told a finite value may still be promoted: always, as the rung may grow."""
+        return True
+
 
 class AsynchronousBrackets:
     """Each plan is a ladder of rungs that never closes; new trials are shared out in proportion to the plans' sizes.
 
-    A trial is promoted if it is among the best floor(n / eta) of the n at its rung and has not been before; the highest
-    rung that has one comes first. Nothing ever waits (Li et al.: A system for massively parallel hyperparameter tuning.
-    MLSys 2020).
+    A trial is promoted if it is among the best floor(n / eta) of the n at its rung and has not been before; under
+    several objectives n are the latest (see `LayeredRung`). The highest rung that has one comes first. Nothing ever
+    waits (Li et al.: A system for massively parallel hyperparameter tuning. MLSys 2020).
 
     Args:
         plans: at least one.
@@ -86,7 +92,7 @@ class AsynchronousBrackets:
         self.plans = plans
         self._reduction_factor = reduction_factor
         self._ends = np.cumsum([plan.trials for plan in plans]).tolist()
-        self._ladders: list[list[_Rung]] = []
+        self._ladders: list[list[_Rung | LayeredRung]] = []
         self.retired: list[int] = []  # paused trials that will never go on, until someone takes them
         self._begun = 0
 
@@ -96,25 +102,32 @@ class AsynchronousBrackets:
 
     def attach(self, table: TrialTable) -> None:
         """Forget everything and take up the trials of `table`."""
-        self._ladders = [[_Rung(self._reduction_factor) for _ in plan.resources] for plan in self.plans]
+        count = table.objectives.count
+        self._ladders = [[self._make(count) for _ in plan.resources] for plan in self.plans]
+        self.retired = []
         in_bracket = np.flatnonzero(table.brackets >= 0)
         self._begun = len(in_bracket)
         for b, (plan, ladder) in enumerate(zip(self.plans, self._ladders, strict=True)):
             resources = table.resources[in_bracket[table.brackets[in_bracket] == b]]
             for k, rung in enumerate(ladder):
                 rung.started = int((resources >= plan.resources[k]).sum())
-        for number, resource, loss, state in ended_segments(table):
+        for number, resource, loss, state, violation in ended_segments(table):
             if (bracket := int(table.brackets[number])) < 0:
                 continue
             k = self.plans[bracket].resources.index(resource)
             if state == TrialState.FAILED:
-                self._fail(bracket, k)
+                self._fail(number, bracket, k)
             else:
-                self._ladders[bracket][k].end(number, loss, promoted=bool(table.resources[number] > resource))
+                promoted = bool(table.resources[number] > resource)
+                self._ladders[bracket][k].end(number, loss, violation, promoted)
 
-    def may_go_on(self, bracket: int, resource: int) -> bool:
-        """Whether paused trials at a rung may still go on: always, as the rung may grow."""
-        return True
+    def _make(self, objectives: int) -> _Rung | LayeredRung:
+        eta = self._reduction_factor
+        return _Rung(eta) if objectives == 1 else LayeredRung(eta, objectives)
+
+    def may_go_on(self, number: int, bracket: int, resource: int) -> bool:
+        """Whether a trial that is paused at a rung may still go on, if its value is finite."""
+        return self._ladders[bracket][self.plans[bracket].resources.index(resource)].may_go_on(number)
 
     def next_leg(self, new: bool) -> NextLeg | None:
         """See `Strategy.next_leg`. When no new trials may start, the best of a rung goes on if none has before."""
@@ -142,15 +155,21 @@ class AsynchronousBrackets:
         else:
             self._ladders[leg.bracket][k - 1].promote(leg.number)
 
-    def end(self, number: int, bracket: int, resource: int, loss: float, state: TrialState) -> None:
-        """A trial's leg to `resource` has ended; `loss` is infinite for one that is never to be promoted."""
+    def end(self, number: int, bracket: int, resource: int, loss: Any, state: TrialState, violation: float) -> None:
+        """A trial's leg to `resource` has ended.
+
+        Args:
+            number, bracket, resource, state: of the trial.
+            loss: infinite for one that is never to be promoted; of several objectives (m,).
+            violation: by how much it breaks its constraints, as it was told at this resource.
+        """
         k = self.plans[bracket].resources.index(resource)
         if state == TrialState.FAILED:
-            self._fail(bracket, k)
-        else:
-            self._ladders[bracket][k].end(number, loss)
+            self._fail(number, bracket, k)
+        elif (left := self._ladders[bracket][k].end(number, loss, violation)) is not None:
+            self.retired.append(left)
 
-    def _fail(self, bracket: int, k: int) -> None:
+    def _fail(self, number: int, bracket: int, k: int) -> None:
         self._ladders[bracket][k].started -= 1
         if k:
-            self._ladders[bracket][k - 1].free_place()
+            self._ladders[bracket][k - 1].free_place(number)

@@ -31,6 +31,9 @@ class Strategy:
 
     name: ClassVar[str | None] = None  # of a built-in multi-fidelity strategy, for checkpoints
     is_multi_fidelity: ClassVar[bool] = False
+    has_several_objectives: ClassVar[bool] = (
+        False  # of a multi-fidelity strategy: whether trials may have several values
+    )
     max_resource: int = 0  # of a multi-fidelity strategy
     resumable: bool = True  # a trial that goes on is trained from where it paused, not from its beginning
 

@@ -18,7 +18,7 @@ class Hyperband(MultiFidelity):
     Bracket s starts n = ceil((s_max + 1) eta^s / (s + 1)) trials at resource R eta^-s, rounded down, and keeps
     floor(n / eta) from rung to rung up to R: 81, 34, 15, 8 and 5 trials for R = 81 and eta = 3, as in algorithm 1 of
     the paper. (Many programs start floor((s_max + 1) / (s + 1)) eta^s: 81, 27, 9, 6, 5.) The brackets repeat until the
-    study ends. Within a bracket all is as in `SuccessiveHalving`.
+    study ends. Within a bracket all is as in `SuccessiveHalving`, also under several objectives.
 
     With `sampler=TPESampler()` this is BOHB: the sampler's model is made of the trials at the largest resource that has
     enough of them, and every third trial is drawn at random.

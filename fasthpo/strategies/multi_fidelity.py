@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from fasthpo.errors import InvalidValue
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.random import RandomSampler
@@ -48,6 +50,7 @@ class MultiFidelity(Strategy):
     """
 
     is_multi_fidelity = True
+    has_several_objectives = True
 
     def __init__(
         self,
@@ -114,11 +117,15 @@ class MultiFidelity(Strategy):
         if bracket < 0:  # a known result, which no bracket has a place for
             return
         state = table.state(number)
-        loss = table.objectives.loss(table.segments.value.item(table.segments.latest(number)))
-        if state == TrialState.PRUNED or not math.isfinite(loss):
-            loss = math.inf
-        self._brackets.end(number, bracket, table.resource(number), loss, state)
-        if state == TrialState.PAUSED and loss == math.inf:
+        loss: Any = table.objectives.losses(table.segments.value[table.segments.latest(number)])
+        goes_on = state != TrialState.PRUNED and bool(np.isfinite(loss).all())
+        count = table.objectives.count
+        if count == 1:
+            loss = float(loss) if goes_on else math.inf
+        elif not goes_on:
+            loss = np.full(count, math.inf)
+        self._brackets.end(number, bracket, table.resource(number), loss, state, table.violation(number))
+        if state == TrialState.PAUSED and not goes_on:
             self._brackets.retired.append(number)
 
     def take_retired(self) -> list[int]:
@@ -130,7 +137,8 @@ class MultiFidelity(Strategy):
         segments, bracket = self._table.segments, self._table.bracket(number)
         leg = segments.latest(number)
         # one that diverged does not go on
-        return math.isfinite(segments.value[leg]) and self._brackets.may_go_on(bracket, int(segments.resource[leg]))
+        is_finite = bool(np.isfinite(segments.value[leg]).all())
+        return is_finite and self._brackets.may_go_on(number, bracket, int(segments.resource[leg]))
 
     def rung_statistics(self) -> list[RungStatistics]:
         """What has happened at each rung, by bracket and resource; empty before the strategy has a study."""

@@ -18,6 +18,12 @@ class SuccessiveHalving(MultiFidelity):
     next bracket starts; brackets repeat until the study ends. Ties go to the earlier trial. A failed trial leaves its
     place to another; one that diverged (an infinite value) or was pruned does not go on.
 
+    Under several objectives the best are the first in the order of non-dominated layers and, inside a layer, along an
+    epsilon-net that covers it: its first trial has the lowest first loss, and each next one is furthest from those
+    before, where each loss goes from 0 to 1 in the layer (MO-ASHA: Schmucker et al. 2021, arXiv 2106.12639). Behind
+    these come trials that break constraints, by how much they were told to when the leg ended. One with an infinity
+    among its values does not go on.
+
     Args:
         max_resource: what a trial is trained to at most, in whatever unit the objective trains in (epochs, steps,
             samples, folds); the objective finds its own goal in `trial.resource`.

@@ -21,7 +21,7 @@ class RungStatistics(NamedTuple):
         told: trials that were told a value here.
         promoted: those of them that have gone on.
         pruned, failed, running: trials that ended or are now on their way here.
-        best_value: the best finite value told here; None if there is none.
+        best_value: the best finite value told here; None if there is none, or there are several objectives.
         resource_spent: what the legs to this rung have cost.
     """
 
@@ -61,7 +61,7 @@ def rung_statistics(table: TrialTable, plans: Sequence[Plan], plan_of: Callable[
         for rung in resources:
             here = (segment_plan == bracket) & (resource == rung)
             told = here & ((state == TrialState.PAUSED) | (state == TrialState.COMPLETE))
-            top = table.objectives.best(value, np.flatnonzero(told))
+            top = table.objectives.best(value, np.flatnonzero(told)) if table.objectives.count == 1 else None
             best = None if top is None else float(value[top])
             found.append(
                 RungStatistics(
@@ -98,10 +98,12 @@ def schedule(plans: Sequence[Plan], reduction_factor: int, asynchronous: bool) -
 
 def progress(table: TrialTable, rungs: Sequence[RungStatistics]) -> list[str]:
     """What has happened at each rung, a line each."""
-    rows = [["bracket", "resource", "told", "promoted", "pruned", "failed", "running", "best value", "spent"]]
+    has_best = ["best value"] if table.objectives.count == 1 else []
+    rows = [["bracket", "resource", "told", "promoted", "pruned", "failed", "running", *has_best, "spent"]]
     for rung in rungs:
         *counts, best, spent = rung
-        rows.append([*map(str, counts), "-" if best is None else f"{best:.6g}", str(spent)])
+        bests = ["-" if best is None else f"{best:.6g}"] if has_best else []
+        rows.append([*map(str, counts), *bests, str(spent)])
     title = f"So far ({len(table)} trials, resource spent {table.segments.spent}):"
     return [title, *aligned(rows)]
 

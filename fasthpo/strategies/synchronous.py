@@ -6,6 +6,7 @@ import heapq
 import math
 from array import array
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,20 +25,23 @@ class _Rung:
     were told. A failed trial has left its place.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, objectives: int) -> None:
         self.started = 0
         self.ended = 0
+        self._objectives = objectives
         self._numbers = array("q")
-        self._losses = array("d")
+        self._losses = array("d")  # of several objectives those of a trial one after the other
+        self._violations = array("d")
         self._promoted: set[int] = set()
         self._ranked: IntArray | None = None  # the finite ones, best first, once the rung is asked for its best
         self._next = 0
 
-    def end(self, number: int, loss: float) -> None:
-        """A trial was told; an infinite loss is never promoted."""
+    def end(self, number: int, loss: Any, violation: float) -> None:
+        """A trial was told; an infinite loss, or all m infinite, is never promoted."""
         self.ended += 1
         self._numbers.append(number)
-        self._losses.append(loss)
+        self._losses.extend([loss] if self._objectives == 1 else loss)
+        self._violations.append(violation)
         self._ranked = None
 
     def promote(self, number: int) -> None:
@@ -46,28 +50,43 @@ class _Rung:
 
     def left(self) -> list[int]:
         """The trials that have not gone on, of those that could have: no pruned ones, and none that diverged."""
-        ended = zip(self._numbers, self._losses, strict=True)
+        m = self._objectives
+        ended = zip(self._numbers, self._losses[::m], strict=True)  # all of a trial's are infinite, or none
         return [number for number, loss in ended if number not in self._promoted and math.isfinite(loss)]
 
     def best(self) -> int | None:
         """The best trial that has not gone on; None if no finite one is left."""
         if self._ranked is None:
-            numbers, losses = np.array(self._numbers), np.array(self._losses)
-            order = np.lexsort((numbers, losses))
-            self._ranked, self._next = numbers[order[: np.isfinite(losses).sum()]], 0
+            self._ranked, self._next = self._in_order(), 0
         while self._next < len(self._ranked) and self._ranked[self._next] in self._promoted:
             self._next += 1
         return int(self._ranked[self._next]) if self._next < len(self._ranked) else None
+
+    def _in_order(self) -> IntArray:
+        """The trials that may be promoted, best first."""
+        numbers, losses = np.array(self._numbers, np.int64), np.array(self._losses)
+        if self._objectives == 1:
+            order = np.lexsort((numbers, losses))
+            return numbers[order[: np.isfinite(losses).sum()]]
+        from fasthpo.kernels.multi_objective.spreading import first_along_nets  # imports numba
+
+        by_number = np.argsort(numbers)
+        rows = losses.reshape(len(numbers), self._objectives)[by_number]
+        violations = np.minimum(np.array(self._violations)[by_number], np.finfo(float).max)
+        penalties = np.where(np.isfinite(rows).all(axis=1), violations, np.inf)
+        chosen = np.empty(np.isfinite(penalties).sum(), np.int64)
+        first_along_nets(rows, penalties, chosen)
+        return numbers[by_number[chosen]]
 
 
 class _Bracket:
     """One round of halving. What it offers depends on its trials only, not on the order of events."""
 
-    def __init__(self, index: int, plan: Plan, reduction_factor: int) -> None:
+    def __init__(self, index: int, plan: Plan, reduction_factor: int, objectives: int) -> None:
         self.index = index
         self.plan = plan
         self._reduction_factor = reduction_factor
-        self.rungs = [_Rung() for _ in plan.resources]
+        self.rungs = [_Rung(objectives) for _ in plan.resources]
         self.is_done = False
         self.closed = 0  # rungs from which no trial goes on any more
 
@@ -121,6 +140,7 @@ class SynchronousBrackets:
         self._ready: list[int] = []  # a heap of the brackets that may have something to offer, each once
         self._listed: set[int] = set()
         self._begun = 0
+        self._objectives = 1
 
     def plan_of(self, index: int) -> int:
         """Which of the plans a bracket follows."""
@@ -133,6 +153,7 @@ class SynchronousBrackets:
             InvalidValue: there are more brackets than so many trials can fill.
         """
         self._open, self._ready, self._listed = {}, [], set()
+        self._objectives = table.objectives.count
         self._begun = 1 + int(table.brackets.max(initial=-1))
         # one begins only once the one before has all its trials
         rounds, more = divmod(max(0, self._begun - 1), len(self.plans))
@@ -147,9 +168,10 @@ class SynchronousBrackets:
             for k, reached in enumerate(bracket.plan.resources):
                 if reached <= resource:
                     bracket.start(number if k else None, reached)
-        for trial, resource, loss, state in ended_segments(table):
+        for trial, resource, loss, state, violation in ended_segments(table):
             if table.brackets[trial] >= 0:
-                _end(brackets[table.brackets[trial]].rung_of(resource), trial, loss, state)
+                rung = brackets[table.brackets[trial]].rung_of(resource)
+                _end(rung, trial, loss, state, violation)
         for bracket in brackets:
             if bracket.next_leg(True) is not None:
                 self._list(bracket.index)
@@ -158,7 +180,7 @@ class SynchronousBrackets:
         self.retired = []
 
     def _make(self, index: int) -> _Bracket:
-        return _Bracket(index, self.plans[self.plan_of(index)], self._reduction_factor)
+        return _Bracket(index, self.plans[self.plan_of(index)], self._reduction_factor, self._objectives)
 
     def next_leg(self, new: bool) -> NextLeg | None:
         """See `Strategy.next_leg`."""
@@ -189,11 +211,11 @@ class SynchronousBrackets:
             self._begun += 1
         self._open[leg.bracket].start(leg.number, leg.resource)
 
-    def end(self, number: int, bracket: int, resource: int, loss: float, state: TrialState) -> None:
-        """A trial's leg to `resource` has ended; `loss` is infinite for one that is never to be promoted."""
+    def end(self, number: int, bracket: int, resource: int, loss: Any, state: TrialState, violation: float) -> None:
+        """See `AsynchronousBrackets.end`."""
         own = self._open[bracket]
         closed = own.closed
-        _end(own.rung_of(resource), number, loss, state)
+        _end(own.rung_of(resource), number, loss, state, violation)
         if own.next_leg(True) is not None:
             self._list(bracket)
         elif own.is_done:
@@ -201,8 +223,8 @@ class SynchronousBrackets:
         for rung in own.rungs[closed : own.closed]:
             self.retired += rung.left()
 
-    def may_go_on(self, bracket: int, resource: int) -> bool:
-        """Whether a paused trial at a rung of a bracket may still go on, if its value is finite."""
+    def may_go_on(self, number: int, bracket: int, resource: int) -> bool:
+        """Whether a trial that is paused at a rung of a bracket may still go on, if its value is finite."""
         own = self._open.get(bracket)
         return own is not None and own.plan.resources.index(resource) >= own.closed
 
@@ -212,19 +234,25 @@ class SynchronousBrackets:
             heapq.heappush(self._ready, index)
 
 
-def _end(rung: _Rung, number: int, loss: float, state: TrialState) -> None:
+def _end(rung: _Rung, number: int, loss: Any, state: TrialState, violation: float) -> None:
     if state == TrialState.FAILED:
         rung.started -= 1
     else:
-        rung.end(number, loss)
+        rung.end(number, loss, violation)
 
 
-def ended_segments(table: TrialTable) -> list[tuple[int, int, float, TrialState]]:
-    """The legs that have ended as (trial, resource, loss, state); the loss is infinite where none counts."""
+def ended_segments(table: TrialTable) -> list[tuple[int, int, Any, TrialState, float]]:
+    """The legs that have ended as (trial, resource, loss, state, violation); the loss is infinite where none counts.
+
+    Of several objectives it is a list of them.
+    """
     segments = table.segments
     losses = table.objectives.losses(segments.column("value"))
     states = segments.column("state")
     told = (states == TrialState.PAUSED) | (states == TrialState.COMPLETE)
-    losses = np.where(told & np.isfinite(losses), losses, np.inf)
-    columns = (segments.column("trial"), segments.column("resource"), losses, states)
+    if losses.ndim == 1:
+        losses = np.where(told & np.isfinite(losses), losses, np.inf)
+    else:
+        losses = np.where((told & np.isfinite(losses).all(axis=1))[:, None], losses, np.inf)
+    columns = (segments.column("trial"), segments.column("resource"), losses, states, segments.column("violation"))
     return list(zip(*(column.tolist() for column in columns), strict=True))

@@ -312,5 +312,5 @@ class StudyReader(ABC):
         resource = float(self.table.resources[number])
         return None if resource != resource else int(resource)
 
-    def trial_rungs(self, number: int) -> dict[int, float]:
+    def trial_rungs(self, number: int) -> dict[int, Any]:
         return self.table.segments.values_of(number)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo import samplers
+from fasthpo import samplers, strategies
 from fasthpo.errors import (
     CorruptCheckpoint,
     InvalidSearchSpace,
@@ -128,8 +128,7 @@ class Study(StudyReader):
             own follows the study that it was given to last.
         directions: of several objectives, "minimize" or "maximize" for each, in the place of `direction`. Then a trial
             is told a list of values and reports such lists, `study.values` is (n, m), and `best_trials` are the front.
-            Samplers say whether they can work on several (`has_several_objectives`); pruners and multi-fidelity
-            strategies can't yet.
+            Samplers, pruners and multi-fidelity strategies say whether they work on several (`has_several_objectives`).
         storage: the directory in which to keep the study, made if it is missing; None: in memory only, see also `save`.
             `Study.load` goes on with it, once this one is closed (`close`, or `with`) or its process has ended.
         durability: "tell", "interval", "system" or a number of seconds, see above.
@@ -402,7 +401,7 @@ class Study(StudyReader):
                     return
                 state.stage = CHANGING
                 if pruner.pruner is not None:
-                    pruner.pruner.on_report(table, number, step, reported)  # type: ignore[arg-type]
+                    pruner.pruner.on_report(table, number, step, reported)
                 state.stage = WRITING
                 state.store.hand_over_soon()
                 state.stage = outer
@@ -466,7 +465,8 @@ class Study(StudyReader):
                 is NaN. All trials of a study have as many, or none. A trial with one above 0 is not feasible: it is
                 never the best nor on the front, and samplers take it for worse than all that are; the less, the smaller
                 the sum of those above 0 is. A trial without constraints counts as feasible. Under a multi-fidelity
-                strategy the latest ones told count, for the best trial only.
+                strategy the latest ones told count: with one objective for the best trial only, with several also for
+                which trials go on.
 
         Raises:
             UnknownTrial: the study gave out no such number.
@@ -549,7 +549,7 @@ class Study(StudyReader):
                     error = NAN_ERROR if final[i] == TrialState.FAILED else None
                     row = None if limits is None or math.isnan(limits[i, 0]) else limits[i]
                     ended_as = TrialState(int(final[i]))
-                    final[i] = self._told(number, ended_as, float(reached[i]), error=error, constraints=row)
+                    final[i] = self._told(number, ended_as, reached[i], error=error, constraints=row)
             ended: list[int] = asked.tolist()
             state.ended(ended)
             state.hand_over(strict=True)
@@ -1101,14 +1101,16 @@ def _check_objectives(count: int, sampler: Sampler, strategy: Strategy | None, p
             f"{type(sampler).__name__} works on one objective, got {count} directions; samplers that work on several "
             f"are {', '.join(able)}"
         )
-    if strategy is not None and strategy.is_multi_fidelity:
+    if strategy is not None and strategy.is_multi_fidelity and not strategy.has_several_objectives:
+        named = ", ".join(kind.__name__ for kind in strategies.builtin().values())
         raise InvalidValue(
-            f"{type(strategy).__name__} works on one objective, got {count} directions; give a sampler in its place, "
-            "and each trial is trained in full"
+            f"{type(strategy).__name__} works on one objective, got {count} directions; strategies that work on "
+            f"several are {named}"
         )
-    if pruner is not None:
+    if pruner is not None and not pruner.has_several_objectives:
         raise InvalidValue(
-            f"{type(pruner).__name__} works on one objective, got {count} directions; leave the pruner out (None)"
+            f"{shown(pruner)} works on one objective, got {count} directions; pruners that work on several are "
+            "MedianPruner and PercentilePruner, with pool='all', and SuccessiveHalvingPruner"
         )
 
 

@@ -218,10 +218,10 @@ class History:
         """
         first = self.table.append(rows, NO_DRAW, TrialState.RUNNING, start)
         numbers = np.arange(first, first + len(rows))
-        if resource is not None:
-            self.table.add_segments(numbers, resource, values, states)
         if constraints is not None:
             self.table.set_constraints(numbers, constraints)
+        if resource is not None:
+            self.table.add_segments(numbers, resource, values, states)
         self._finish_many(numbers, states, values, end)
         self.recorder.added(first, values, resource, constraints)
         return numbers

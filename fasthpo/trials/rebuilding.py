@@ -39,8 +39,8 @@ def rebuild(
     table.reports.fill(columns.reports["trial"], columns.reports["step"], columns.reports["value"])
     table.reports.failures = dict(columns.failures)
     segments = (column.tolist() for column in columns.segments.values())
-    for trial, resource, value, charge, state, start, end in zip(*segments, strict=True):
-        table.segments.append(trial, resource, value, charge, TrialState(state), start, end)
+    for trial, resource, value, charge, state, start, end, violation in zip(*segments, strict=True):
+        table.segments.append(trial, resource, value, charge, TrialState(state), start, end, violation)
     for number, start, reports in open_segments:
         table.segments.open[number] = OpenSegment(start, reports)
     table.metrics = Metrics.of_measured(columns.metrics)

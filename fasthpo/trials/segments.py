@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fasthpo.trials.objectives import Values
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FIRST_CAPACITY, FloatArray, IntArray, grow, grow_unset
 
-COLUMNS = ("trial", "resource", "value", "charge", "state", "start", "end")
+COLUMNS = ("trial", "resource", "value", "charge", "state", "start", "end", "violation")
 
 
 class OpenSegment(NamedTuple):
@@ -29,20 +30,26 @@ class Segments:
     """The segments that have ended, as long columns in the order of the tells.
 
     Segment i is of `trial[i]` and went to `resource[i]`. `value[i]` is what was told, NaN if nothing was; `charge[i]`
-    the resource that it cost; `state[i]` the `TrialState` that the trial got; `previous[i]` the same trial's segment
+    the resource that it cost; `state[i]` the `TrialState` that the trial got; `violation[i]` by how much it broke its
+    constraints in all, as far as was known then; `previous[i]` the same trial's segment
     before it, or -1. `last[number]` is a trial's latest segment, or -1. Only the first `len(segments)` entries of the
     columns count. `open` holds the segments of the running trials, and `spent` the sum of all charges.
+
+    Args:
+        objectives: m; of several a segment has m values, and `value` is (n, m).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, objectives: int = 1) -> None:
         self._length = 0
         self.trial: IntArray = np.empty(FIRST_CAPACITY, np.int64)
         self.resource: IntArray = np.empty(FIRST_CAPACITY, np.int64)
-        self.value: FloatArray = np.empty(FIRST_CAPACITY)
+        self._has_several = objectives > 1
+        self.value: FloatArray = np.empty((FIRST_CAPACITY, objectives) if self._has_several else FIRST_CAPACITY)
         self.charge: IntArray = np.empty(FIRST_CAPACITY, np.int64)
         self.state: npt.NDArray[np.int8] = np.empty(FIRST_CAPACITY, np.int8)
         self.start: FloatArray = np.empty(FIRST_CAPACITY)
         self.end: FloatArray = np.empty(FIRST_CAPACITY)
+        self.violation: FloatArray = np.empty(FIRST_CAPACITY)
         self.previous: IntArray = np.empty(FIRST_CAPACITY, np.int64)
         self.last: IntArray = np.full(FIRST_CAPACITY, NONE, np.int64)
         self.open: dict[int, OpenSegment] = {}
@@ -52,7 +59,15 @@ class Segments:
         return self._length
 
     def append(
-        self, number: int, resource: int, value: float, charge: int, state: TrialState, start: float, end: float
+        self,
+        number: int,
+        resource: int,
+        value: Values,
+        charge: int,
+        state: TrialState,
+        start: float,
+        end: float,
+        violation: float,
     ) -> None:
         """A trial's segment has ended."""
         i = self._length
@@ -62,7 +77,7 @@ class Segments:
         if number >= len(self.last):
             self.last = grow(self.last, max(number + 1, 2 * len(self.last)), NONE)  # type: ignore[assignment]
         self.trial[i], self.resource[i], self.value[i], self.charge[i] = number, resource, value, charge
-        self.state[i], self.start[i], self.end[i] = state, start, end
+        self.state[i], self.start[i], self.end[i], self.violation[i] = state, start, end, violation
         self.previous[i] = self.last[number]
         self.last[number] = i
         self.spent += charge
@@ -86,9 +101,10 @@ class Segments:
             i = int(self.previous[i])
         return found[::-1]
 
-    def values_of(self, number: int) -> dict[int, float]:
-        """The values that a trial was told, by the resource at which it reached them."""
-        return {int(self.resource[i]): float(self.value[i]) for i in self.of(number) if self.value[i] == self.value[i]}
+    def values_of(self, number: int) -> dict[int, Any]:
+        """The values that a trial was told, by the resource at which it reached them; of several objectives tuples."""
+        found = {int(self.resource[i]): self.value[i] for i in self.of(number) if not np.isnan(self.value[i]).any()}
+        return {at: tuple(value.tolist()) if self._has_several else float(value) for at, value in found.items()}
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """One column, without the unused entries."""

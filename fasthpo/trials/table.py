@@ -51,7 +51,7 @@ class TrialTable:
         self.space = space
         self.objectives = Objectives(directions)
         self.reports = Reports(self.objectives.count)
-        self.segments = Segments()
+        self.segments = Segments(self.objectives.count)
         self.metrics = Metrics()
         self.front = Front(self)
         self.errors: dict[int, str] = {}
@@ -304,7 +304,7 @@ class TrialTable:
         self._note(number)
         resource = self.resource(number)
         start = self.segments.open.pop(number).start
-        self.segments.append(number, resource, float(value), charge, state, start, end)
+        self.segments.append(number, resource, value, charge, state, start, end, self.violation(number))
         if state == TrialState.PAUSED:
             self._leave_running(number)
             self._move(number, state)
@@ -316,7 +316,8 @@ class TrialTable:
         self._resources[numbers] = resource
         for number, value, state in zip(numbers.tolist(), values.tolist(), states.tolist(), strict=True):
             moment = float(self._starts[number])
-            self.segments.append(number, resource, value, 0, TrialState(state), moment, moment)
+            violation = self.violation(number)
+            self.segments.append(number, resource, value, 0, TrialState(state), moment, moment, violation)
 
     def requeue(self, number: int) -> None:
         """A RUNNING trial was broken off; it is WAITING to be asked again."""

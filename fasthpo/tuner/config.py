@@ -376,7 +376,8 @@ class TunerConfig(_Config):
             other end of a trial begins the count anew: its value, being pruned, a pause between rungs.
         max_initial_failures: after how many failed trials `optimize` raises `AllTrialsFailed` if the study has no other
             trial that has ended, those before a resume included; None: never.
-        pruning: when trials are given up; None: never, unless the objective raises `TrialPruned` of its own accord.
+        pruning: when trials are given up (of several objectives the strategies "median", "percentile" and
+            "successive_halving" can); None: never, unless the objective raises `TrialPruned` of its own accord.
         early_stopping: what `tuner.early_stopping()` hands to a training loop.
         output_dir: the directory that holds the study's directory; `~` at its beginning is the home directory.
         save_checkpoints: keep the study in its directory, every trial from the first one on (see `Study`), and write
@@ -444,12 +445,14 @@ class TunerConfig(_Config):
             self._refuse_what_needs_one_objective(len(directions))
 
     def _refuse_what_needs_one_objective(self, count: int) -> None:
-        for name, hint in (
-            ("pruning", "leave it out"),
-            ("early_stopping", "give a training loop an EarlyStopping(config, direction) of its own"),
-        ):
-            if getattr(self, name) is not None:
-                raise InvalidValue(f"{name} needs one objective, got {count} directions: {hint}")
+        if self.early_stopping is not None:
+            hint = "give a training loop an EarlyStopping(config, direction) of its own"
+            raise InvalidValue(f"early_stopping needs one objective, got {count} directions: {hint}")
+        if self.pruning is not None and not self.pruning.make_pruner().has_several_objectives:
+            raise InvalidValue(
+                f'pruning with strategy="{self.pruning.strategy}" needs one objective, got {count} directions; '
+                '"median", "percentile" and "successive_halving" work on several'
+            )
         if self.keep_checkpoints not in ("all", "best"):
             raise InvalidValue(
                 f"with {count} objectives keep_checkpoints must be 'all', or 'best' for the trials on the front, got "

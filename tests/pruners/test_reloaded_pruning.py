@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -41,16 +42,33 @@ STRATEGIES: dict[str, Callable[[fasthpo.Sampler], fasthpo.Strategy] | None] = {
 }
 
 
-def made(pruner: str, strategy: str, seed: int, **options: Any) -> fasthpo.Study:
+SEVERAL = ["percentile", "halving"]  # of those that work on several objectives
+
+
+def made(pruner: str, strategy: str, seed: int, several: bool = False, **options: Any) -> fasthpo.Study:
     sampler, make_strategy = fasthpo.RandomSampler(seed=seed), STRATEGIES[strategy]
     parts = {"sampler": sampler} if make_strategy is None else {"strategy": make_strategy(sampler)}
-    direction = ("minimize", "maximize")[seed % 2]
-    return fasthpo.Study(SPACE, pruner=PRUNERS[pruner](), direction=direction, **parts, **options)
+    directions = ("minimize", "maximize")[:: -1 if seed % 2 else 1][: 2 if several else 1]
+    return fasthpo.Study(SPACE, pruner=PRUNERS[pruner](), directions=directions, **parts, **options)
 
 
 def one_value(random: np.random.Generator) -> float:
     special = random.random() < 0.15
     return float(random.choice([NAN, INF, -INF, 0.0, 1.0])) if special else round(float(random.normal()), 1)
+
+
+def value_of(study: fasthpo.Study, random: np.random.Generator) -> Any:
+    """A value, or a list of them."""
+    m = len(study.directions)
+    return one_value(random) if m == 1 else [one_value(random) for _ in range(m)]
+
+
+def limits_of(study: fasthpo.Study, random: np.random.Generator, count: int) -> list[list[float]] | None:
+    """Constraints of so many trials, of some of them, under several objectives."""
+    if len(study.directions) == 1:
+        return None
+    drawn = [[one_value(random), float(random.normal())] for _ in range(count)]
+    return [[NAN, NAN] if math.isnan(first) else [first, other] for first, other in drawn]
 
 
 def go_on(study: fasthpo.Study, seed: int, events: int, to_the_end: bool) -> list[Any]:
@@ -71,22 +89,27 @@ def go_on(study: fasthpo.Study, seed: int, events: int, to_the_end: bool) -> lis
         elif events > 0 and kind < 0.24:
             study.enqueue({"x": float(random.random())})
         elif events > 0 and kind < 0.26:
-            study.add_trials({"x": random.random(2), "n": [1, 2]}, [one_value(random), NAN])
+            values = [value_of(study, random), NAN if len(study.directions) == 1 else [NAN, 1.0]]
+            study.add_trials({"x": random.random(2), "n": [1, 2]}, values, constraints=limits_of(study, random, 2))
         elif running and kind < 0.75:
             trial = running[random.integers(len(running))]
             step = max(0, max(trial.reports, default=0) + int(random.choice([1, 1, 1, 1, 0, 2, 3, -1])))
-            trial.report(one_value(random), step)
+            trial.report(value_of(study, random), step)
             found += [(other.number, other.should_prune()) for other in running]
         elif running and kind < 0.78:
             numbers = [trial.number for trial in running[:2]]
-            found.append(study.tell_batch(numbers, [one_value(random) for _ in numbers]).tolist())
+            values = [value_of(study, random) for _ in numbers]
+            limits = limits_of(study, random, len(numbers))
+            found.append(study.tell_batch(numbers, values, constraints=limits).tolist())
             running = running[2:]
         elif running:
             trial = running.pop(random.integers(len(running)))
             state = random.choice([TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED])
-            value = one_value(random) if state == TrialState.COMPLETE else None
-            state = None if value is not None and value != value else TrialState(int(state))
-            found.append((trial.number, study.tell(trial, value, state).name))
+            value = value_of(study, random) if state == TrialState.COMPLETE else None
+            state = None if value is not None and np.isnan(value).any() else TrialState(int(state))
+            limits = limits_of(study, random, 1)
+            limit = None if limits is None or math.isnan(limits[0][0]) else limits[0]
+            found.append((trial.number, study.tell(trial, value, state, constraints=limit).name))
     return found
 
 
@@ -146,6 +169,25 @@ def test_a_study_loaded_after_a_crash_goes_on_as_any_that_is_loaded_later(pruner
         all_alike([*loaded, *again], 5)
         for study in (live, *loaded, *again):
             study.close()
+
+
+@pytest.mark.parametrize("pruner", SEVERAL)
+def test_a_loaded_study_of_several_objectives_asks_and_prunes_as_one_that_never_stopped(
+    pruner: str, tmp_path: Path
+) -> None:
+    verdicts = set()
+    for seed, strategy in enumerate(list(STRATEGIES)[SEVERAL.index(pruner) :: 2]):
+        live = made(pruner, strategy, seed, several=True, storage=tmp_path / strategy / "live", durability="system")
+        go_on(live, 1, 70, to_the_end=False)
+        loaded = twice(live, tmp_path / strategy, interrupted="fail")
+        for number in live.table.running.tolist():
+            live.tell(number, state=TrialState.FAILED, error=loaded[0].table.errors[number])
+        verdicts |= {repr(found[1]) for found in all_alike([live, *loaded], 2) if isinstance(found, tuple)}
+        later = twice(loaded[1], tmp_path / strategy / "later")
+        all_alike(later, 3, to_the_end=True)  # of what was running the reports are dropped
+        for study in (live, *loaded, *later):
+            study.close()
+    assert {"True", "False"} <= verdicts
 
 
 def test_a_failure_has_its_place_among_the_reports(tmp_path: Path) -> None:

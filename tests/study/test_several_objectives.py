@@ -52,12 +52,10 @@ def test_direction_and_directions_together_are_refused() -> None:
     ("parts", "named"),
     [
         ({"sampler": fasthpo.CmaEsSampler(seed=0)}, "CmaEsSampler works on one objective, got 2 directions"),
-        ({"strategy": fasthpo.Hyperband(9)}, "Hyperband works on one objective, got 2 directions; give a sampler"),
-        ({"strategy": fasthpo.ASHA(9, sampler=fasthpo.RandomSampler(0))}, "ASHA works on one objective"),
-        (
-            {"sampler": fasthpo.RandomSampler(0), "pruner": fasthpo.MedianPruner()},
-            "MedianPruner works on one objective",
-        ),
+        ({"pruner": fasthpo.WilcoxonPruner(0.1)}, "WilcoxonPruner.* works on one objective, got 2 directions; pruners"),
+        ({"pruner": fasthpo.ThresholdPruner(upper=1.0)}, "ThresholdPruner.* works on one objective"),
+        ({"pruner": fasthpo.PatientPruner(fasthpo.MedianPruner(), 3)}, "PatientPruner.* works on one objective"),
+        ({"pruner": fasthpo.MedianPruner(pool="completed")}, "MedianPruner.*'completed'.* works on one objective"),
     ],
 )
 def test_parts_that_work_on_one_objective_are_refused_and_others_named(parts: dict[str, Any], named: str) -> None:
@@ -70,9 +68,10 @@ def test_the_error_names_the_samplers_that_work_on_several() -> None:
     with pytest.raises(fasthpo.InvalidValue, match="RandomSampler, GridSampler, QMCSampler"):
         fasthpo.Study(SPACE, fasthpo.CmaEsSampler(seed=0), directions=["minimize", "minimize"])
     s = study()
-    with pytest.raises(fasthpo.InvalidValue, match="MedianPruner works on one objective"):
-        s.pruner = fasthpo.MedianPruner()
+    with pytest.raises(fasthpo.InvalidValue, match=r"WilcoxonPruner.* works on one objective"):
+        s.pruner = fasthpo.WilcoxonPruner(0.1)
     assert s.pruner is None
+    s.pruner = fasthpo.MedianPruner()
 
 
 class Own(fasthpo.Sampler):

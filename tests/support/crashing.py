@@ -30,10 +30,15 @@ def go_on_with_vectors(directory: Path, kind: str, connection: Connection) -> No
     directory_store._LEAST = 2000
     exists = directory.exists()
     study = fasthpo.Study.load(directory) if exists else make_vectors(kind, storage=directory)
-    connection.send(len(study.table.tell_order))
+    connection.send(tells(study))
     while True:
         run_vectors(study, study.ask())
-        connection.send(len(study.table.tell_order))
+        connection.send(tells(study))
+
+
+def tells(study: fasthpo.Study) -> int:
+    """How many times trials were told."""
+    return len(study.table.segments) or len(study.table.tell_order)
 
 
 def hold_open(directory: Path, connection: Connection) -> None:

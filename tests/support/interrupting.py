@@ -154,7 +154,7 @@ _CONSTRAINTS = [[0.5, -1.0], [math.nan, math.nan], [-1.0, -1.0]]
 
 
 def _known_vectors(study: Study, _: None) -> None:
-    points = [study.space.decode(row) for row in study.table.params[:, :3].T]
+    points = [study.space.decode(study.table.params[:, 0])] * 3
     columns = {name: [point.get(name) for point in points] for name in study.space}
     study.add_trials(columns, _values(study, 3), constraints=_CONSTRAINTS)
 

@@ -84,26 +84,34 @@ def make_vectors(kind: str, **options: Any) -> fasthpo.Study:
     """A new study of several objectives, or of one with constraints; see `run_vectors`."""
     if kind == "constrained":
         return make("random", "median", "halving", **options)
+    if kind == "halved":
+        strategy = fasthpo.ASHA(9, reduction_factor=2, sampler=fasthpo.RandomSampler(seed=5))
+        pruner = fasthpo.MedianPruner(1)
+        return fasthpo.Study(SPACE, strategy=strategy, pruner=pruner, directions=["minimize", "maximize"], **options)
     return fasthpo.Study(
         SPACE, fasthpo.RandomSampler(seed=5), directions=["minimize", "maximize", "minimize"], **options
     )
 
 
-VECTORS = ("several", "constrained")
+VECTORS = ("several", "constrained", "halved")
 
 
 def run_vectors(study: fasthpo.Study, trial: fasthpo.Trial) -> None:
     """A leg of a deterministic objective with vectors: values, constraints of some, failures, NaN and infinities."""
-    x, n, several = trial["x"], trial["n"], len(study.directions) > 1
+    x, n, m = trial["x"], trial["n"], len(study.directions)
+    several = m > 1
     kind = trial.number % 9
     for step in range(kind % 3):
-        trial.report([x, math.nan if kind % 2 else n, step] if several else x, 10 * step)
+        trial.report([x, math.nan if kind % 2 else n, step][:m] if several else x, 10 * step + (trial.resource or 0))
+        if trial.should_prune() and kind == 8:
+            study.tell(trial, state=TrialState.PRUNED)
+            return
     value = math.nan if kind == 4 else -math.inf if kind == 5 else x
     constraints = None if kind in (0, 3) else [x, n - 50.0]
     if kind == 7:
         study.tell(trial, state=TrialState.PRUNED, constraints=constraints)
     else:
-        study.tell(trial, [value, n, x * n] if several else value, constraints=constraints, metrics={"n": n})
+        study.tell(trial, [value, n, x * n][:m] if several else value, constraints=constraints, metrics={"n": n})
 
 
 def step_vectors(study: fasthpo.Study, i: int) -> None:

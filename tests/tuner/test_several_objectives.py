@@ -76,7 +76,10 @@ def test_directions_and_metrics_are_those_of_each_objective() -> None:
         ({"objective_metric": ["accuracy", ""]}, "objective_metric must be None or a metric's name"),
         ({"objective_metric": [1, 2]}, "objective_metric must be None or a metric's name"),
         ({"direction": "minimize"}, "must name each objective once"),
-        ({"pruning": fasthpo.PruningConfig()}, "pruning needs one objective, got 2 directions"),
+        (
+            {"pruning": fasthpo.PruningConfig(strategy="wilcoxon")},
+            'pruning with strategy="wilcoxon" needs one objective, got 2 directions; "median"',
+        ),
         ({"early_stopping": fasthpo.EarlyStoppingConfig()}, "early_stopping needs one objective"),
         ({"keep_checkpoints": 3}, "keep_checkpoints must be 'all', or 'best' for the trials on the front"),
         ({"constraints": "memory <= 8"}, "constraints must be a list of at most 64 texts"),
@@ -115,8 +118,12 @@ def test_a_constraint_says_by_how_much_it_is_broken(text: str, metrics: dict[str
 
 def test_strategies_and_samplers_of_one_objective_are_refused() -> None:
     config = fasthpo.TunerConfig("s", max_trials=5, **BOTH)
-    with pytest.raises(fasthpo.InvalidValue, match="Hyperband works on one objective"):
-        fasthpo.HyperparameterTuner.with_hyperband(config, SPACE, 9)
+
+    class Own(fasthpo.Strategy):
+        is_multi_fidelity = True
+
+    with pytest.raises(fasthpo.InvalidValue, match="Own works on one objective, got 2 directions; strategies that"):
+        fasthpo.HyperparameterTuner(config, SPACE, Own(fasthpo.RandomSampler(seed=0)))
     with pytest.raises(fasthpo.InvalidValue, match="CmaEsSampler works on one objective"):
         fasthpo.HyperparameterTuner(config, SPACE, fasthpo.Strategy(fasthpo.CmaEsSampler(seed=0)))
 
@@ -332,3 +339,48 @@ def test_a_saved_study_goes_on_and_others_are_refused(tmp_path: Path) -> None:
 def test_statistics_of_one_objective_have_no_front() -> None:
     result = make(3, direction="minimize", objective_metric="latency").optimize(objective)
     assert result.statistics.front_trials is None and "front_trials" not in result.statistics.to_dict()
+
+
+# --- trials that are given up
+
+
+def in_epochs(trial: fasthpo.Trial) -> dict[str, float]:
+    found = objective(trial)
+    for epoch in range(1, 5):
+        trial.report([found["accuracy"] - 1 / (epoch + 1), found["latency"] if epoch > 1 else math.nan], epoch)
+        if trial.should_prune():
+            raise fasthpo.TrialPruned
+    return found
+
+
+@pytest.mark.parametrize("backend", ["inline", "processes"])
+def test_trials_behind_the_layers_of_others_are_pruned_wherever_they_run(backend: str) -> None:
+    tuner = make(pruning=fasthpo.PruningConfig(n_startup_trials=3))
+    result = tuner.optimize(in_epochs, workers=1, backend=backend)
+    assert 0 < result.statistics.pruned_trials < 20
+    again = make(pruning=fasthpo.PruningConfig(n_startup_trials=3))
+    assert again.optimize(in_epochs).statistics.pruned_trials == result.statistics.pruned_trials
+    assert [t.state for t in result.trials] == [t.state for t in again.optimize(in_epochs).trials]
+
+
+def to_its_resource(trial: fasthpo.Trial) -> dict[str, float]:
+    found = objective(trial)
+    assert all(len(values) == 2 and isinstance(values, tuple) for values in trial.rungs.values())
+    assert list(trial.rungs) == [r for r in (1, 3) if r < trial.resource]
+    return {**found, "accuracy": found["accuracy"] - 1 / trial.resource}
+
+
+@pytest.mark.parametrize("backend", ["inline", "processes"])
+def test_the_tuner_halves_by_layers_and_resumes(backend: str, tmp_path: Path) -> None:
+    def made(output: Path) -> fasthpo.HyperparameterTuner:
+        config = fasthpo.TunerConfig(
+            "s", max_total_resource=60, max_trials=None, output_dir=str(output), save_checkpoints=True,
+            constraints=("memory <= 8",), **BOTH,
+        )  # fmt: skip
+        return fasthpo.HyperparameterTuner(config, SPACE, fasthpo.Hyperband(9, sampler=fasthpo.RandomSampler(seed=0)))
+
+    result = made(tmp_path / "a").optimize(to_its_resource, workers=1, backend=backend)
+    assert result.statistics.paused_trials and result.statistics.completed_trials
+    assert all(all(g <= 0 for g in trial.constraints) for trial in result.best_trials)
+    assert "Resource spent" in str(result)
+    assert [t.rungs for t in result.trials] == [t.rungs for t in made(tmp_path / "b").optimize(to_its_resource).trials]

@@ -56,6 +56,10 @@ class FrontSplit:
         self.least_bandwidth = least_bandwidth(0)
         self.changed = True  # anything that l is made of, since whoever reads this set it to False
 
+    def __len__(self) -> int:
+        """How many trials have come to finite losses."""
+        return self._count
+
     def weights(self) -> FloatArray:
         """Weights of the below trials and, last, of the prior: all weigh alike."""
         return np.ones(len(self.below) + 1)

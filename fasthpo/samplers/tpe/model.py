@@ -11,6 +11,7 @@ from fasthpo.samplers.gaussian_process import GaussianProcess
 from fasthpo.samplers.penalties import losses_and_penalties
 from fasthpo.samplers.ranks import sort_keys
 from fasthpo.samplers.tpe.fidelities import Fidelities
+from fasthpo.samplers.tpe.front_fidelities import FrontFidelities
 from fasthpo.samplers.tpe.front_split import FrontSplit, Told
 from fasthpo.samplers.tpe.observations import Observations
 from fasthpo.samplers.tpe.several_objectives import STREAMS, FrontSearch
@@ -65,7 +66,11 @@ class Model:
             self._front_split = FrontSplit(table.objectives.count)
             if multivariate:
                 self._front_search = FrontSearch(encoded, table.objectives.count, self._front_split)
-        self._fidelities = Fidelities(encoded, enough=d + 1)
+        self._fidelities: Fidelities | FrontFidelities
+        if table.objectives.count == 1:
+            self._fidelities = Fidelities(encoded, enough=d + 1)
+        else:
+            self._fidelities = FrontFidelities(encoded, d + 1, table.objectives.count, multivariate)
         self._below_numbers: IntArray = np.empty(0, np.int64)
         self._below = Below(np.zeros((d, 6, 0)), np.zeros((d, 0, most_cells)), np.ones(1), np.ones(1))
         self._seen = 0
@@ -86,12 +91,13 @@ class Model:
 
     def catch_up(self) -> None:
         """Take in the trials told since the last call."""
-        split = self._split if self._front_split is None else self._front_split
-        if self._front_split is not None:
-            self._take_vectors(self._front_split)
-        elif len(self.table.segments):
+        split: Split | FrontSplit = self._split
+        if len(self.table.segments):
             self._take_legs()
             split = self._fidelities.current
+        elif self._front_split is not None:
+            self._take_vectors(self._front_split)
+            split = self._front_split
         else:
             self._take_trials()
         if split.changed:
@@ -249,11 +255,14 @@ class Model:
 
     def gaussian_process_candidates(self, seed: int, draw: int, count: int) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (3 count, d) of column values, and their upper confidence bounds (3 count,)."""
-        if self._front_search is not None:
-            self._front_search.catch_up(self.table)
+        front_search = self._front_search
+        if isinstance(self._fidelities, FrontFidelities) and len(self.table.segments):
+            front_search = self._fidelities.search
+        if front_search is not None:
+            front_search.catch_up(self.table)
             streams = range(_CANDIDATE_STREAM, _CANDIDATE_STREAM + STREAMS)
             keys = np.array([_key(seed, draw, stream) for stream in streams], np.uint64)
-            return self._front_search.candidates(self._below, keys, count)
+            return front_search.candidates(self._below, keys, count)
         gaussian_process = self._current_gaussian_process()
         confidence, keys = self._confidence(gaussian_process), self._keys(seed, draw)
         values, bounds = np.empty((3 * count, len(self._cells))), np.empty(3 * count)
@@ -294,7 +303,9 @@ class Model:
         return self.rounded(np.ascontiguousarray(columns.T))
 
     def _current_gaussian_process(self) -> GaussianProcess:
-        gaussian_process = self._fidelities.gaussian_process if len(self.table.segments) else self._gaussian_process
+        gaussian_process = self._gaussian_process
+        if isinstance(self._fidelities, Fidelities) and len(self.table.segments):
+            gaussian_process = self._fidelities.gaussian_process
         gaussian_process.catch_up(self.table)
         return gaussian_process
 

@@ -74,7 +74,8 @@ class TPESampler(Sampler):
     Under a multi-fidelity strategy this is the model of BOHB: it is made of the largest resource at which more trials
     than there are parameters were told a value. Above are all other trials, also those that never came so far. The
     Gaussian process is fitted to the trials of that resource only; as these are few, it makes every second suggestion,
-    not seven of eight. Every tenth is random, so that a resource that misleads can't lead the search for ever.
+    not seven of eight. Every tenth is random, so that a resource that misleads can't lead the search for ever. Under
+    several objectives it is the same, with what follows.
 
     Under several objectives below are the first non-dominated layers, and there is a process for each objective, over
     the best 48 trials and the latest 48. A candidate is worth the hypervolume that its lower confidence bounds add to

@@ -358,11 +358,12 @@ def test_fronts_are_drawn(several) -> None:
     assert f"499 completed trials · {found.on_front} on the front · {found.infeasible} break a constraint" in title
     axes = [(one.get_xlabel(), one.get_ylabel()) for one in figure.axes]
     names = [f"objective {k} ({direction})" for k, direction in enumerate(several.directions)]
-    assert axes == [(names[0], names[1]), (names[0], names[2]), (names[1], names[2])]
-    assert [one.get_text() for one in figure.axes[-1].get_legend().get_texts()] == ["completed", "front"]
+    assert axes[:3] == [(names[0], names[1]), (names[0], names[2]), (names[1], names[2])]
+    assert axes[3:] == [("objective 0", "objective 1")] and figure.axes[3].name == "3d"
+    assert {"completed", "front"} <= {one.get_text() for legend in figure.legends for one in legend.get_texts()}
     figure = plots.hypervolume_history(None)  # type: ignore[arg-type]
     figure.draw_without_rendering()
     grown = analysis.hypervolume_history(None)  # type: ignore[arg-type]
-    assert f"500 trials · now {grown.hypervolume[-1]:.6g} · to (" in figure.texts[1].get_text()
+    assert f"500 trials · now {grown.hypervolume[-1]:.6g} · reference (" in figure.texts[1].get_text()
     assert figure.axes[0].get_ylabel() == "hypervolume (higher is better)"
     assert figure.axes[0].get_lines()[0].get_ydata()[-1] == grown.hypervolume[-1]

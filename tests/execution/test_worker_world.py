@@ -40,13 +40,13 @@ def lines(folder: Path, repository: Path, text: str, *arguments: str, flags: tup
     for name, content in more.items():
         (folder / f"{name}.py").write_text(textwrap.dedent(content))
     (folder / "script.py").write_text(_HEAD + textwrap.dedent(text))
-    (folder / "tmp").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(repository)}
-    environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder / "tmp"))
-    command = [sys.executable, *flags, "script.py", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=200)
-    assert done.returncode == 0, done.stderr
-    assert not list((folder / "tmp").glob("fasthpo-*"))
+    with tempfile.TemporaryDirectory() as temporary:  # the names of Unix sockets below it have to be short
+        environment = {**os.environ, "PYTHONPATH": str(repository)}
+        environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), temporary)
+        command = [sys.executable, *flags, "script.py", *arguments]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=200)
+        assert done.returncode == 0, done.stderr
+        assert not list(Path(temporary).glob("fasthpo-*"))
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

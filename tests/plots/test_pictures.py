@@ -95,7 +95,7 @@ def test_rungs_are_drawn_of_a_multi_fidelity_study_only() -> None:
     ("name", "said"),
     [
         ("contour", "1 completed trial"),
-        ("durations", "36 trials · seconds from ask to tell"),
+        ("durations", "36 trials · from ask to tell"),
         ("edf", "1 completed trial"),
         ("history", "pruned or paused, last value"),
         ("learning_curves", "No trial has reported yet."),

@@ -171,7 +171,6 @@ def save_picture(study_dir: Path, objectives: Sequence[str]) -> Path:
             ticks = [tick for tick in ticks if low <= tick <= high]
             axes.set(**{f"{axis}ticks": ticks, f"{axis}ticklabels": [f"{tick:,}" for tick in ticks]})
     axes.minorticks_off()
-    axes.legend(loc="upper left", fontsize=9)
     figure.savefig(study_dir / "front.png")
     return study_dir / "front.png"
 

@@ -8,16 +8,16 @@
 - Optuna's `TPESampler`, univariate as by default and multivariate: five trials at some sizes of the study, the rest of
   which is random; the whole is the integral of these, as a study of 10,000 takes hours.
 
-The first trials, in which kernels are compiled or loaded, are not measured. On two shared cores, with Optuna 5.0.0, and
+The first trials, in which kernels are compiled or loaded, are not measured. On one of two cores, with Optuna 5.0.0, and
 10,000 trials of 20 parameters:
 
 | Sampler | All trials | A trial at the end | In the place of `FastSampler` |
 |---|---|---|---|
-| no model | 16.5 s | 0.25 ms | 1.0 |
-| `FastSampler()` | 16.8 s | 0.35 ms | 1 |
-| Optuna's `RandomSampler` | 30.7 s | 0.53 ms | 1.8 |
-| Optuna's `TPESampler(multivariate=True)` | 1,500 s | 300 ms | 91 |
-| Optuna's `TPESampler` | 3,100 s | 440 ms | 186 |
+| no model | 2.9 s | 0.24 ms | 0.6 |
+| `FastSampler()` | 4.8 s | 0.33 ms | 1 |
+| Optuna's `RandomSampler` | 5.8 s | 0.50 ms | 1.2 |
+| Optuna's `TPESampler(multivariate=True)` | 1,260 s | 260 ms | 261 |
+| Optuna's `TPESampler` | 1,320 s | 260 ms | 273 |
 """
 
 from __future__ import annotations

@@ -36,7 +36,6 @@ _GATHER = 0.1  # seconds that a report may wait for the next one, to be written 
 _SHORTEST, _LONGEST = 0.01, 0.25  # seconds between two looks for a reply
 _LOOK = 2.0  # seconds between two looks whether the run's process is alive
 _RESERVE = 1.2  # a further trial is begun if the job has so many times as long left as the longest so far took
-_MARGIN = 120.0  # seconds before the end of a job's time, of which submitit takes 90 itself
 
 
 class Order(NamedTuple):
@@ -194,9 +193,11 @@ class BatchWorker:
         folder: the job's, in that of the run.
         path: `sys.path` of the run's process.
         patience: seconds after which that process counts as gone if it shows no sign of life.
+        seconds: that the job may take before it is told to end.
     """
 
-    def __init__(self, folder: Path, path: list[str], patience: float) -> None:
+    def __init__(self, folder: Path, path: list[str], patience: float, seconds: float) -> None:
+        self._seconds = seconds
         self._folder = folder
         self._path = path
         self._patience = patience
@@ -233,7 +234,7 @@ class BatchWorker:
     def _serve(self, channel: FileChannel) -> None:
         loaded: tuple[str, Any] = ("", None)
         tidier = MemoryCleaner()
-        longest = 0.0
+        until, longest = time.monotonic() + self._seconds, 0.0
         reply = channel.ask([Says.READY, socket.gethostname(), True])
         while reply[0] == Told.JOB:
             order: Order = pickle.loads(reply[1])
@@ -257,7 +258,7 @@ class BatchWorker:
             if channel.missed and ended.failure is not None:
                 return  # it failed for that: whoever goes on with the study runs it again
             longest = max(longest, time.monotonic() - begin)
-            goes_on = not tidier.tidy() and _seconds_left() > _RESERVE * longest + _MARGIN
+            goes_on = not tidier.tidy() and time.monotonic() + _RESERVE * longest < until
             done = [Says.DONE, pack_ended(ended)]
             reply = channel.ask(done, [Says.READY, socket.gethostname(), goes_on])
 
@@ -272,9 +273,3 @@ def _tasks_and_rank() -> tuple[int, int]:
 
     environment = JobEnvironment()
     return environment.num_tasks, environment.global_rank
-
-
-def _seconds_left() -> float:
-    """How long this job may go on, as far as SLURM says."""
-    end = os.environ.get("SLURM_JOB_END_TIME", "")
-    return float(end) - time.time() if end.isdigit() else float("inf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from fasthpo.system.log import logger
 
 _LOOK, _LOOK_HERE = 30.0, 0.5  # seconds between two looks at the jobs: SLURM's, those of this machine
 _LEAVE = 10.0  # seconds for the jobs of this machine to end
+_SIGNAL_DELAY = 90.0  # seconds before a job's end at which submitit tells it so, if it is not told otherwise
 _UNTOLD = "UNKNOWN"  # submitit's word if it was not told a state
 
 
@@ -39,6 +41,15 @@ def check_submitit(executor: Any, workers: int | None) -> None:
         raise InvalidValue(
             'submitit\'s cluster="debug" runs jobs in this process, which is what optimize does without an executor'
         )
+
+
+def seconds_of(executor: Any) -> float:
+    """How long a job may take before it is told to end; infinite if the executor's parameters do not say."""
+    parameters = executor.parameters
+    minutes = parameters.get("time", parameters.get("timeout_min"))
+    if isinstance(minutes, bool) or not isinstance(minutes, (int, float)):
+        return math.inf
+    return 60.0 * minutes - float(parameters.get("signal_delay_s", _SIGNAL_DELAY))
 
 
 class Submitted(NamedTuple):
@@ -69,10 +80,13 @@ class Submission:
     Args:
         executor: submitit's.
         post: takes what happens: `Submitted`, `Refused`, `JobEnded`; called in the thread.
+        title: what the names of jobs begin with, if the executor's parameters do not say.
     """
 
-    def __init__(self, executor: Any, post: Callable[[Any], None]) -> None:
+    def __init__(self, executor: Any, post: Callable[[Any], None], title: str) -> None:
         self._executor = executor
+        parameters = executor.parameters
+        self._title = parameters.get("job_name") or parameters.get("name") or title
         self._post = post
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._jobs: dict[int, Any] = {}  # those that may be running
@@ -88,7 +102,7 @@ class Submission:
         Args:
             name: by which the caller knows it.
             function: what it runs.
-            title: its name for people.
+            title: what its name for people ends with.
         """
         self._calls.put(lambda: self._submit(name, function, title))
 
@@ -129,9 +143,8 @@ class Submission:
         parameters = dict(executor.parameters)
         # which of submitit's executors calls it so; an AutoExecutor calls it "name" for all of them
         option = "job_name" if type(executor).__name__ == "SlurmExecutor" else "name"
-        own = parameters.get("job_name") or parameters.get("name")
         try:
-            executor.update_parameters(**{option: f"{own}-{title}" if own else title})
+            executor.update_parameters(**{option: f"{self._title}-{title}"})
             job = executor.submit(function)
             self._jobs[name] = job
             _ = job.job_id  # which there is not in `with executor.batch()`

@@ -39,7 +39,7 @@ from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, unpa
 from fasthpo.execution.objective import OutcomeSpec
 from fasthpo.execution.pool import in_a_line
 from fasthpo.execution.study_server import StudyServer
-from fasthpo.execution.submission import JobEnded, Refused, Submission, Submitted
+from fasthpo.execution.submission import JobEnded, Refused, Submission, Submitted, seconds_of
 from fasthpo.system.log import logger
 from fasthpo.trials.trial import Trial
 
@@ -110,8 +110,8 @@ class BatchJobs(Backend):
         self._server = server
         self._workers = workers
         self._trials_per_job = sys.maxsize if trials_per_job is None else trials_per_job
-        self._title = "" if study[1] is None else f"{study[1].name}-"
         self._order = Order(Job(0, 0, {}, None, 0), f"objective-{secrets.token_hex(8)}", spec, limits)
+        self._seconds = seconds_of(executor)
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._jobs: dict[int, _BatchJob] = {}
         self._left: list[_BatchJob] = []  # that an earlier process has left, with an attempt that nobody has asked for
@@ -129,7 +129,7 @@ class BatchJobs(Backend):
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat_on, name="fasthpo-heartbeat", daemon=True)
         self._heart.start()
-        self._submission = Submission(executor, self._events.put)
+        self._submission = Submission(executor, self._events.put, "fasthpo" if study[1] is None else study[1].name)
         self._take_over()
 
     def _beat(self) -> None:
@@ -228,7 +228,10 @@ class BatchJobs(Backend):
         file = MessageFile(folder / FROM_JOB, bounded=True)
         made = _BatchJob(name, folder, file, job, self._trials_per_job - 1, job=job)
         self._jobs[name] = self._attempts[job.ticket] = made
-        self._submission.submit(name, BatchWorker(folder, list(sys.path), _PATIENCE), f"{self._title}{job.number}")
+        self._submission.submit(name, self._worker(folder), str(job.number))
+
+    def _worker(self, folder: Path) -> BatchWorker:
+        return BatchWorker(folder, list(sys.path), _PATIENCE, self._seconds)
 
     def _give(self, batch: _BatchJob) -> None:
         """Give a worker that asks for one the attempt that is meant for it."""

@@ -34,6 +34,7 @@ from fasthpo.tuner.tuner import HyperparameterTuner
 from fasthpo.values import shown
 
 RESULTS = "optimization_results.yaml"
+_MOST_CHECKS = 100  # jobs that are composed before the first one runs
 _current: ContextVar[Trial | None] = ContextVar("_current", default=None)
 
 
@@ -111,6 +112,7 @@ class HydraSweep:
         self._job.fixed = [
             f"{key}={one.get_value_element_as_str()}" for key, one in overrides.items() if key not in swept
         ]
+        self._check(space)
         self._directory.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self._config, self._directory / "multirun.yaml")
         tuner = self._tuner(space)
@@ -125,6 +127,13 @@ class HydraSweep:
         )
         self._save(result)
         return result
+
+    def _check(self, space: SearchSpace) -> None:
+        """Have Hydra compose jobs that have each choice once, so that a wrong key is heard of now, in Hydra's words."""
+        choices = {key: one.choices if isinstance(one, Categorical) else (one.low,) for key, one in space.items()}
+        for i in range(min(_MOST_CHECKS, max(map(len, choices.values())))):
+            values = {key: of[i % len(of)] for key, of in choices.items()}
+            self._context.config_loader.load_sweep_config(self._config, self._job.overrides(values))
 
     def _tuner(self, space: SearchSpace) -> HyperparameterTuner:
         options = self._options
@@ -170,12 +179,16 @@ class _Job:
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_launcher": None, "_singletons": Singleton.get_state()}
 
+    def overrides(self, values: Mapping[str, Any]) -> list[str]:
+        """The overrides of a job."""
+        return [*self.fixed, *(f"{key}={_written(value)}" for key, value in values.items())]
+
     def __call__(self, trial: Trial) -> Any:
         if self._launcher is None:
             setup_globals()
             Singleton.set_state(self._singletons)
             self._launcher = Plugins.instance().instantiate_launcher(**self._given)
-        overrides = [*self.fixed, *(f"{key}={_written(value)}" for key, value in trial.items())]
+        overrides = self.overrides(trial)
         token = _current.set(trial)
         try:
             (job,) = self._launcher.launch([overrides], initial_job_idx=trial.number)

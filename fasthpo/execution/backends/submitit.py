@@ -357,7 +357,7 @@ class BatchJobs(Backend):
         match event:
             case Submitted(_, job):
                 batch.handle = job
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(Exception):  # without it no later process takes it over
                     (batch.folder / "job").write_bytes(pickle.dumps(tuple(_First(job, batch.first))))
             case Refused(_, error):
                 why = f"submitit can't submit a job: {type(error).__name__}: {in_a_line(error)}"

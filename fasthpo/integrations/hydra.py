@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobStatus, setup_globals
@@ -23,7 +23,7 @@ from fasthpo import samplers
 from fasthpo.errors import InvalidSearchSpace, InvalidValue
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
-from fasthpo.space.parameter import Parameter
+from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.storage.directory import holds_study
 from fasthpo.strategies.base import Strategy
@@ -100,7 +100,7 @@ class HydraSweep:
             AllTrialsFailed: the first 10 jobs have failed.
         """
         options = self._options
-        given = [f"{key}={value}" for key, value in (options["params"] or {}).items()]
+        given = [f"{key}={value}" for key, value in options["params"].items()]
         parser = OverridesParser.create(config_loader=self._context.config_loader)
         overrides = {one.get_key_element(): one for one in parser.parse_overrides([*given, *arguments])}
         swept = {key: one for key, one in overrides.items() if one.is_sweep_override()}
@@ -109,6 +109,10 @@ class HydraSweep:
                 "there is nothing to search: give at least one override such as 'x=interval(0, 1)' or 'x=choice(a, b)'"
             )
         space = SearchSpace({key: parameter_of(one) for key, one in swept.items()})
+        self._job.texts = {
+            (key, type(choice), choice): text
+            for key, one in swept.items() if one.is_choice_sweep() for choice, text in choices_of(one)
+        }  # fmt: skip
         self._job.fixed = [
             f"{key}={one.get_value_element_as_str()}" for key, one in overrides.items() if key not in swept
         ]
@@ -175,13 +179,15 @@ class _Job:
         self._launcher = Plugins.instance().instantiate_launcher(**self._given)
         self._singletons: Any = None
         self.fixed: list[str] = []
+        self.texts: dict[tuple[str, type, Value], str] = {}  # how choices are written
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_launcher": None, "_singletons": Singleton.get_state()}
 
     def overrides(self, values: Mapping[str, Any]) -> list[str]:
         """The overrides of a job."""
-        return [*self.fixed, *(f"{key}={_written(value)}" for key, value in values.items())]
+        texts = {key: self.texts.get((key, type(value), value), str(value)) for key, value in values.items()}
+        return [*self.fixed, *(f"{key}={text}" for key, text in texts.items())]
 
     def __call__(self, trial: Trial) -> Any:
         if self._launcher is None:
@@ -197,13 +203,6 @@ class _Job:
         if job.status is JobStatus.FAILED:
             raise job._return_value  # `return_value` would write to stderr first, also for a trial that is pruned
         return job.return_value
-
-
-def _written(value: Any) -> str:
-    """A value as an override has it."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def parameter_of(override: Override) -> Parameter:
@@ -226,14 +225,23 @@ def parameter_of(override: Override) -> Parameter:
                 return Discrete(low, high, log="log" in value.tags)
             assert low is not None and high is not None
             return LogUniform(low, high) if "log" in value.tags else Continuous(low, high)
-        choices = list(override.sweep_iterator(transformer=Transformer.encode))
-        return Categorical([one if _is_plain(one) else Transformer.str(one) for one in choices])
+        return Categorical([choice for choice, _ in choices_of(override)])
     except InvalidSearchSpace as error:
         raise InvalidSearchSpace(f"{key}: {error}") from None
 
 
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, (str, bool, int, float))
+def choices_of(override: Override) -> list[tuple[Value, str]]:
+    """The choices of an override, each with how an override is to have it: a string may need its quotes.
+
+    Lists and mappings are choices by what is written.
+    """
+    value = override.value()
+    if isinstance(value, ChoiceSweep):
+        value.shuffle = False  # which would be another order each time; a sampler draws anyway
+    texts = list(override.sweep_string_iterator())
+    choices = [one.text if isinstance(one, QuotedString) else one for one in override.sweep_iterator()]
+    is_plain = [one is None or isinstance(one, (str, bool, int, float)) for one in choices]
+    return [(one if plain else text, text) for one, plain, text in zip(choices, is_plain, texts, strict=True)]
 
 
 def _range(value: RangeSweep) -> Parameter:

@@ -4,7 +4,7 @@ What it does is in `fasthpo.integrations.hydra`, which is imported by a sweep on
 runs the module before it is in `sys.modules`, where `dataclass` would look up what they mean.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -28,7 +28,7 @@ class FasthpoSweeperConf:
     trial_timeout: float | None = None
     retries: Any = 0
     devices: Any = None
-    params: dict[str, Any] | None = None
+    params: dict[str, Any] = field(default_factory=dict)
 
 
 class FasthpoSweeper(Sweeper):

@@ -15,10 +15,6 @@ import os
 from pathlib import Path
 
 import submitit
-from sklearn.datasets import load_digits
-from sklearn.linear_model import SGDClassifier
-from sklearn.metrics import log_loss
-from sklearn.model_selection import train_test_split
 
 import fasthpo
 
@@ -33,6 +29,11 @@ SPACE = fasthpo.SearchSpace(
 
 def train(trial: fasthpo.Trial) -> dict[str, float]:
     """Runs in a job. What it writes to `trial.checkpoint_dir` is there if the job is lost and the trial tried again."""
+    from sklearn.datasets import load_digits  # here, as this program itself does not train
+    from sklearn.linear_model import SGDClassifier
+    from sklearn.metrics import log_loss
+    from sklearn.model_selection import train_test_split
+
     x, y = load_digits(return_X_y=True)
     x_train, x_valid, y_train, y_valid = train_test_split(x / 16, y, test_size=1 / 3, stratify=y, random_state=0)
     model = SGDClassifier(
@@ -74,9 +75,7 @@ def main() -> None:
     tuner = fasthpo.HyperparameterTuner.with_bayesian_optimization(config, SPACE)
     if args.resume:
         tuner.load_checkpoint(config.study_dir)
-    result = tuner.optimize(
-        train, executor=executor, workers=args.jobs, trials_per_job=args.trials_per_job, retries=2
-    )
+    result = tuner.optimize(train, executor=executor, workers=args.jobs, trials_per_job=args.trials_per_job, retries=2)
     print(result)
     jobs = {trial.metrics["process"] for trial in result.trials if "process" in trial.metrics}
     print(f"jobs that completed trials: {len(jobs)}")

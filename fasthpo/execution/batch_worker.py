@@ -7,7 +7,6 @@ with the study finds what it has said. Nothing begins while there is nobody who 
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import secrets
 import socket
@@ -243,9 +242,7 @@ class BatchWorker:
             self._number = order.job.number
             pickled = _reader(self._folder.parent / order.objective)
             if order.limits:
-                ended = work_in_own_process(
-                    pickled(), order.job, channel, order.spec, order.limits, channel.is_over
-                )
+                ended = work_in_own_process(pickled(), order.job, channel, order.spec, order.limits, channel.is_over)
             else:
                 if loaded[0] != order.objective:
                     try:

@@ -64,12 +64,13 @@ class HydraSweep:
             direction: "minimize" or "maximize"; of several objectives a list.
             n_trials: how many jobs there are in all, those of a study that is gone on with included.
             n_jobs: how many run at the same time.
-            sampler: a name ("auto", "random", "tpe", "qmc", "cma_es", "nsga_ii", "grid"), or a mapping of `name` and the
-                sampler's own arguments.
+            sampler: a name ("auto", "random", "tpe", "qmc", "cma_es", "nsga_ii", "grid"), or a mapping of `name` and
+                the sampler's own arguments.
             pruner: a strategy of `PruningConfig` by its name, or a mapping of its arguments; for apps that report to
                 `current_trial()`.
             seed: of the sampler.
-            storage: directory of the study. If it holds one, that goes on. By default `fasthpo` in the sweep's directory.
+            storage: directory of the study. If it holds one, that goes on. By default `fasthpo` in the directory of
+                the sweep.
             metric: of an app that returns a mapping, the name of the objective; of several a list.
             max_duration: seconds after which no further job starts.
             trial_timeout: seconds after which a job is ended and has failed.
@@ -134,7 +135,7 @@ class HydraSweep:
 
     def _check(self, space: SearchSpace) -> None:
         """Have Hydra compose jobs that have each choice once, so that a wrong key is heard of now, in Hydra's words."""
-        choices = {key: one.choices if isinstance(one, Categorical) else (one.low,) for key, one in space.items()}
+        choices = {key: one.choices or (getattr(one, "low", None),) for key, one in space.items()}
         for i in range(min(_MOST_CHECKS, max(map(len, choices.values())))):
             values = {key: of[i % len(of)] for key, of in choices.items()}
             self._context.config_loader.load_sweep_config(self._config, self._job.overrides(values))
@@ -165,8 +166,10 @@ class HydraSweep:
         if len(study.directions) == 1:
             found |= {"best_params": result.best_params, "best_value": result.best_value}
         else:
+            numbers, values = result.front()
             found["solutions"] = [
-                {"params": trial.params, "values": list(trial.values or ())} for trial in result.best_trials
+                {"params": study.trials[number].params, "values": reached}
+                for number, reached in zip(numbers.tolist(), values.tolist(), strict=True)
             ]
         OmegaConf.save(OmegaConf.create(found), self._directory / RESULTS)
 
@@ -258,8 +261,8 @@ def _range(value: RangeSweep) -> Parameter:
     count = int(((end - low) / distance).to_integral_value(ROUND_CEILING)) if distance else 0
     if count < 1:
         raise InvalidSearchSpace(f"range({start}, {stop}, {step}) has no values")
-    ends = sorted((float(low), float(low + (count - 1) * distance)))
-    return Continuous(*ends, step=float(abs(distance)) if count > 1 else None)
+    first, last = sorted((float(low), float(low + (count - 1) * distance)))
+    return Continuous(first, last, step=float(abs(distance)) if count > 1 else None)
 
 
 def _arguments(what: str, given: Any, key: str) -> dict[str, Any]:

@@ -188,7 +188,9 @@ def test_a_program_that_goes_on_takes_over_jobs_and_results(executor: Any, tmp_p
                 ended += second.wait(1.0)
             assert {one.number: one.value for one in ended} == {0: 0.0, 1: 1.0, 2: 2.0}
             assert study.repeated == [2] and len(executor.jobs) == 4  # only what was killed was submitted anew
-            assert {number: said[-2:] for number, said in study.reports.items()} == dict.fromkeys(range(3), [1.0, 2.0])
+            assert {number: said[-2:] for number, said in study.reports.items()} == {
+                number: [1.0, 2.0] for number in range(3)
+            }
         finally:
             if second is not None:
                 second.close()
@@ -258,8 +260,10 @@ def test_messages_that_are_not_there_yet_are_read_later(tmp_path: Path) -> None:
 # --- clusters that are of no use
 
 
-def test_submissions_that_fail(executor: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """At first they end the run; later they are tried again."""
+def test_submissions_that_fail(
+    executor: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At first they end the run; later they are tried again, for a while."""
     executor.refusals.append(OSError("sbatch: error: invalid partition"))
     tuner = make(2)
     with pytest.raises(WorkersFailed, match="can't submit a job: OSError: sbatch: error: invalid partition"):
@@ -270,11 +274,17 @@ def test_submissions_that_fail(executor: Any, caplog: pytest.LogCaptureFixture) 
             if trial.number == 1:
                 while not executor.jobs:
                     time.sleep(0.01)
-                executor.refusals.append(OSError("too many jobs"))
+                executor.refusals += [OSError("too many jobs")] * 3
 
     tuner = make(3).add_callback(Full())
     tuner.optimize(lambda trial: 1.0, executor=executor, workers=2)
     assert states(tuner) == ["COMPLETE"] * 3 and "too many jobs; it is tried again" in caplog.text
+    monkeypatch.setattr("fasthpo.execution.backends.submitit._MOST_REFUSALS", 3)
+    executor.jobs.clear()
+    tuner = make(3).add_callback(Full())
+    with pytest.raises(WorkersFailed, match="too many jobs"):
+        tuner.optimize(lambda trial: 1.0, executor=executor, workers=1)
+    assert states(tuner) == ["COMPLETE", "FAILED"]
 
 
 def test_a_job_out_of_memory_failed_for_that(executor: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,34 +87,11 @@ def test_samplers_and_pruners_by_name() -> None:
     for wrong, message in (("no", "must be one of"), ({"name": "tpe", "no": 1}, "sampler: .*'no'"), (3, "a name or a")):
         with pytest.raises(InvalidValue, match=message):
             _sampler(wrong, None)
-    assert _arguments("pruner", {"name": "median", "min_steps": 2}, "strategy") == {"strategy": "median", "min_steps": 2}
+    assert _arguments("pruner", {"name": "median", "min_steps": 2}, "strategy") == {
+        "strategy": "median",
+        "min_steps": 2,
+    }
     assert current_trial() is None
-
-
-REPORTING = """
-import os
-import hydra
-from hydra.core.hydra_config import HydraConfig
-import fasthpo
-from fasthpo.integrations.hydra import current_trial
-
-@hydra.main(version_base=None, config_path="conf", config_name="config")
-def main(cfg):
-    assert cfg.layers == 3
-    number = HydraConfig.get().job.num
-    print(f"job {number} in {HydraConfig.get().runtime.output_dir}")
-    trial = current_trial()
-    assert trial.number == number
-    if number == 1:
-        raise KeyError("mine")
-    trial.report(float(number), step=0)
-    if trial.should_prune():
-        raise fasthpo.TrialPruned
-    return {"loss": cfg.x, "process": os.getpid()}
-
-if __name__ == "__main__":
-    main()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -126,19 +104,7 @@ def directory(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
             assert block.title is not None
             (made / block.title).parent.mkdir(exist_ok=True)
             (made / block.title).write_text(block.text, encoding="utf-8")
-    (made / "reporting.py").write_text(REPORTING, encoding="utf-8")
     return made
-
-
-def run(directory: Path, *command: str, fails: bool = False) -> str:
-    """Run an app; all that it wrote."""
-    paths = [str(directory / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(
-        [sys.executable, *command], cwd=directory, env=environment, capture_output=True, text=True, timeout=240
-    )
-    assert bool(done.returncode) is fails, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def test_the_app_of_the_guide(repository: Path, directory: Path) -> None:
@@ -146,7 +112,16 @@ def test_the_app_of_the_guide(repository: Path, directory: Path) -> None:
     (command,) = (block.text for block in blocks(repository / "docs" / "hydra.md") if "app.py --multirun" in block.text)
     program, *arguments = shlex.split(command.replace("\\\n", "").replace("n_trials=20", "n_trials=4"))
     assert program == "python"
-    run(directory, *arguments, "hydra.sweep.dir=swept", "hydra.sweeper.seed=0")
+    paths = [str(directory / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments, "hydra.sweep.dir=swept", "hydra.sweeper.seed=0"],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     sweep = directory / "swept"
     study = fasthpo.Study.load(sweep / "fasthpo", read_only=True)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
@@ -162,29 +137,77 @@ def test_the_app_of_the_guide(repository: Path, directory: Path) -> None:
     assert OmegaConf.load(sweep / "multirun.yaml").hydra.sweeper.n_jobs == 2
 
 
-def test_failures_pruning_params_of_the_config_and_going_on(directory: Path) -> None:
-    """In the app's own process; then three more trials of the same study."""
+@pytest.fixture
+def sweep(directory: Path, tmp_path: Path) -> Iterator[Any]:
+    """Makes a sweep of `conf/searched.yaml` in this process, as `hydra.main` does, of a task and options."""
+    from hydra import compose, initialize_config_dir
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.singleton import Singleton
+    from hydra.types import HydraContext
+
+    runpy.run_path(str(directory / "site" / "hydra_plugins" / "fasthpo_sweeper.py"))  # which tells Hydra of its options
+    before = Singleton.get_state()
+    quiet = ("hydra/job_logging=none", "hydra/hydra_logging=none", f"hydra.sweep.dir={tmp_path}/${{now:%f}}")
+    with initialize_config_dir(str(directory / "conf"), version_base=None):
+
+        def make(task: Any, *options: str) -> HydraSweep:
+            loader = GlobalHydra.instance().config_loader()
+            config = compose("searched", [*quiet, *options], return_hydra_config=True)
+            chosen = {key: value for key, value in config.hydra.sweeper.items() if key != "_target_"}
+            return HydraSweep(chosen, HydraContext(loader, Callbacks()), task, config)
+
+        yield make
+    Singleton.set_state(before)
+
+
+def test_failures_pruning_and_going_on(sweep: Any, tmp_path: Path) -> None:
+    """Parameters are those of the config, but for what the command line says."""
+    from hydra.core.hydra_config import HydraConfig
+
+    jobs: list[tuple[int, Path]] = []
+
+    def task(config: Any) -> Any:
+        job = HydraConfig.get()
+        jobs.append((job.job.num, Path(job.runtime.output_dir)))
+        trial = current_trial()
+        assert trial is not None and (trial.number, trial["x"]) == (job.job.num, config.x) and config.layers == 3
+        if trial.number == 1:
+            raise KeyError("mine")
+        trial.report(float(trial.number), step=0)
+        if trial.should_prune():
+            raise fasthpo.TrialPruned
+        return {"loss": config.x}
+
     options = (
-        "reporting.py", "--config-name=searched", "--multirun", "hydra.sweeper.metric=loss", "hydra.sweeper.storage=kept",
-        "hydra.sweeper.pruner={name: threshold, upper: 2.5}", "hydra.sweeper.n_jobs=1", "hydra.sweep.dir=jobs/${now:%f}",
-        "x=interval(0,1)", "layers=3", "optimizer=a,b",
+        "hydra.sweeper.metric=loss", f"hydra.sweeper.storage={tmp_path}/kept", "hydra.sweeper.n_jobs=1",
+        "hydra.sweeper.pruner={name: threshold, upper: 2.5}",
     )  # fmt: skip
-    said = run(directory, *options, "hydra.sweeper.n_trials=4")
-    study = fasthpo.Study.load(directory / "kept", read_only=True)
+    arguments = ["x=interval(0,1)", "layers=3", "optimizer=a,'b c'"]
+    study = sweep(task, *options, "hydra.sweeper.n_trials=4").run(arguments).study
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAILED", "COMPLETE", "PRUNED"]
-    assert "KeyError: 'mine'" in (study.trials[1].error or "") and study.sampler.n_startup_trials == 20  # type: ignore[attr-defined]
-    assert dict(study.space) == {
-        "x": Continuous(0.0, 1.0), "optimizer": Categorical(["a", "b"]),
-    }  # fmt: skip
-    places = re.findall(r"job \d in (\S+)", said)
-    assert len(places) == 4 and len({Path(place).parent for place in places}) == 1  # one moment for all jobs
-    assert len({trial.metrics.get("process") for trial in study.trials if trial.metrics}) == 1
-    said = run(directory, *options, "hydra.sweeper.n_trials=5")
-    again = fasthpo.Study.load(directory / "kept", read_only=True)
-    assert len(again) == 5 and "job 4" in said and "job 3" not in said
+    assert "KeyError: 'mine'" in (study.trials[1].error or "") and study.sampler.n_startup_trials == 20
+    assert dict(study.space) == {"x": Continuous(0.0, 1.0), "optimizer": Categorical(["a", "b c"])}
+    assert [number for number, _ in jobs] == [0, 1, 2, 3] and len({place.parent for _, place in jobs}) == 1
+    assert len(sweep(task, *options, "hydra.sweeper.n_trials=6").run(arguments).trials) == 6
+    assert [number for number, _ in jobs] == [0, 1, 2, 3, 4, 5] and current_trial() is None
 
 
-def test_what_a_sweep_can_not_do_is_said_before_the_first_job(directory: Path) -> None:
+def test_several_objectives(sweep: Any, tmp_path: Path) -> None:
+    options = ("hydra.sweeper.direction=[minimize, maximize]", "hydra.sweeper.n_jobs=1", "hydra.sweeper.n_trials=3")
+    result = sweep(lambda config: [abs(config.x), -abs(config.x)], *options).run([])
+    (file,) = tmp_path.glob("*/optimization_results.yaml")
+    (best,) = OmegaConf.load(file).solutions  # both objectives want x to be small
+    assert best == {"params": result.best_trials[0].params, "values": result.front()[1][0].tolist()}
+
+
+def test_what_a_sweep_can_not_do_is_said_before_the_first_job(sweep: Any) -> None:
     """By Hydra, where it is Hydra's to say."""
-    said = run(directory, "app.py", "--multirun", "hydra/sweeper=fasthpo", "no=interval(0,1)", fails=True)
-    assert "Could not override 'no'" in said and not list(directory.glob("multirun/*/*/0"))
+    from hydra.errors import ConfigCompositionException
+
+    with pytest.raises(ConfigCompositionException, match="Could not override 'no'"):
+        sweep(pytest.fail).run(["no=interval(0,1)"])
+    with pytest.raises(InvalidSearchSpace, match="there is nothing to search"):
+        sweep(pytest.fail).run(["x=1", "layers=2", "optimizer=a"])
+    with pytest.raises(InvalidValue, match=r"hydra\.sweeper\.sampler must be one of"):
+        sweep(pytest.fail, "hydra.sweeper.sampler=no").run([])

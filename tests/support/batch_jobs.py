@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import submitit.core.core as core
+from submitit.core import core
 
 
 def run(function: Any, folder: str, log: str) -> None:

@@ -96,7 +96,8 @@ class Page:
             elif block.language == "text" and block.runs:
                 assert says(block.text, self._output), f"{where} promises\n{block.text}but this is\n{self._output}"
             else:
-                assert block.language in ("console", "sh", "text", "yaml"), f"{where}: {block.language} is not known here"
+                known = ("console", "sh", "text", "yaml")
+                assert block.language in known, f"{where}: {block.language} is not known here"
 
     def _run_python(self, block: Block) -> None:
         code = compile("\n" * (block.line - 1) + block.text, str(self._path), "exec")

@@ -107,9 +107,7 @@ def run_task(packed: bytes) -> None:
             line.request([Says.UNLOADABLE, str(error)])
             return
         if task.limits:  # nothing was asked: if something comes, it is the end of the run
-            ended = work_in_own_process(
-                objective, job, line, task.spec, task.limits, lambda: not line.wire.is_silent()
-            )
+            ended = work_in_own_process(objective, job, line, task.spec, task.limits, lambda: not line.wire.is_silent())
         else:
             ended = work(objective, job, line, task.spec)
     line.request([Says.DONE, pack_ended(ended)])

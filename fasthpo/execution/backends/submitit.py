@@ -47,6 +47,7 @@ _PERIOD = 10.0  # seconds between two signs of life
 _PATIENCE = 60.0  # seconds without one after which a job takes this process for gone
 _SHARE = 0.05  # of the time since a job said something last, that its next message may wait
 _SHORTEST, _LONGEST = 0.02, 1.0  # seconds that it may wait in any case
+_MOST_REFUSALS = 20  # in a row, with half a minute between them, after which the run ends
 _MOST_READS = 200  # files opened a second, on average
 
 
@@ -117,6 +118,7 @@ class BatchJobs(Backend):
         self._left: list[_BatchJob] = []  # that an earlier process has left, with an attempt that nobody has asked for
         self._attempts: dict[int, _BatchJob] = {}  # by ticket: those that run
         self._ended: list[Ended] = []
+        self._has_submitted, self._refusals = False, 0  # those in a row
         self._folder = _folder(executor, study)
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -225,8 +227,8 @@ class BatchJobs(Backend):
         folder.mkdir(mode=0o700)
         for file in (FROM_JOB, TO_JOB):
             (folder / file).touch()
-        file = MessageFile(folder / FROM_JOB, bounded=True)
-        made = _BatchJob(name, folder, file, job, self._trials_per_job - 1, job=job)
+        incoming = MessageFile(folder / FROM_JOB, bounded=True)
+        made = _BatchJob(name, folder, incoming, job, self._trials_per_job - 1, job=job)
         self._jobs[name] = self._attempts[job.ticket] = made
         self._submission.submit(name, self._worker(folder), str(job.number))
 
@@ -356,12 +358,13 @@ class BatchJobs(Backend):
         batch = self._jobs[event.name]
         match event:
             case Submitted(_, job):
-                batch.handle = job
+                batch.handle, self._has_submitted, self._refusals = job, True, 0
                 with contextlib.suppress(Exception):  # without it no later process takes it over
                     (batch.folder / "job").write_bytes(pickle.dumps(tuple(_First(job, batch.first))))
             case Refused(_, error):
                 why = f"submitit can't submit a job: {type(error).__name__}: {in_a_line(error)}"
-                if all(other.handle is None for other in self._jobs.values()):
+                self._refusals += 1
+                if self._refusals >= (_MOST_REFUSALS if self._has_submitted else 1):
                     raise WorkersFailed(why) from error
                 logger.warning("%s; it is tried again", why)
             case JobEnded(_, state, log):

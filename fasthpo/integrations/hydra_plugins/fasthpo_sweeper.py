@@ -31,7 +31,7 @@ class FasthpoSweeperConf:
     params: dict[str, Any] = field(default_factory=dict)
 
 
-class FasthpoSweeper(Sweeper):
+class FasthpoSweeper(Sweeper):  # type: ignore[misc]
     """`hydra/sweeper=fasthpo`."""
 
     def __init__(self, **options: Any) -> None:

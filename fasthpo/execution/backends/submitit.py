@@ -189,7 +189,7 @@ class BatchJobs(Backend):
             if found.job is not None and found.job._replace(ticket=0) == wanted:
                 self._left.remove(found)
                 return found
-        if self._left and job.number > max(found.first.number for found in self._left):
+        if self._left and job.number > max(found.job.number for found in self._left if found.job is not None):
             self._give_up_left()  # trials that were running are asked for first
         return None
 
@@ -198,6 +198,8 @@ class BatchJobs(Backend):
         for found in self._left:
             self._submission.cancel(found.name)
             found.job = None
+            if found.has_ended:
+                del self._jobs[found.name]
         self._left.clear()
 
     # --- trials to jobs
@@ -224,9 +226,12 @@ class BatchJobs(Backend):
         """Have a batch job submitted whose first trial this is."""
         name = next(self._names)
         folder = self._folder / str(name)
-        folder.mkdir(mode=0o700)
-        for file in (FROM_JOB, TO_JOB):
-            (folder / file).touch()
+        try:
+            folder.mkdir(mode=0o700)
+            for file in (FROM_JOB, TO_JOB):
+                (folder / file).touch()
+        except OSError as error:
+            raise StorageError(f"the executor's folder can't be written to: {error}") from error
         incoming = MessageFile(folder / FROM_JOB, bounded=True)
         made = _BatchJob(name, folder, incoming, job, self._trials_per_job - 1, job=job)
         self._jobs[name] = self._attempts[job.ticket] = made

@@ -20,10 +20,10 @@ MOST_NESTED = 100  # lists and dicts in each other, in an attribute; Python's li
 END_OF_TIME = 253402300800.0  # the year 10000, in seconds since the epoch
 
 
-def is_flat(value: Any) -> bool:
+def is_flat(value: Any, most: int = MOST_NESTED) -> bool:
     """Whether a JSON value is nested no deeper than can always be written and read again."""
     level = [value]
-    for _ in range(MOST_NESTED + 1):
+    for _ in range(most + 1):
         level = [one for one in level if isinstance(one, (dict, list))]
         if not level:
             return True
@@ -104,6 +104,8 @@ def check_rows(space: SearchSpace, params: npt.NDArray[np.float64], states: npt.
     """
     asked = params[:, states != TrialState.WAITING]
     expected = space.deactivate(np.where(np.isnan(asked), np.inf, asked).T)
+    if space.is_open:  # of which a trial may lack any parameter
+        expected = asked.T
     if np.isinf(expected).any() or not np.array_equal(np.isnan(expected), np.isnan(asked.T)):
         raise CorruptCheckpoint("a trial's active parameters are not those that the conditions name")
     for name, parameter, column in zip(space.names, space.parameters, params, strict=True):

@@ -33,7 +33,6 @@ from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.partial import encode_partial
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.storage.atomic import atomic_file, storage_errors
-from fasthpo.storage.checks import MOST_NESTED, is_flat
 from fasthpo.storage.definition import Given, Parts, define
 from fasthpo.storage.directory import (
     CHECKPOINT_FILE,
@@ -62,6 +61,7 @@ from fasthpo.system.log import logger
 from fasthpo.system.paths import absolute, given_path
 from fasthpo.trials.frozen import Frozen
 from fasthpo.trials.history import History
+from fasthpo.trials.json_values import MOST_NESTED, as_json
 from fasthpo.trials.metrics import MOST_METRICS
 from fasthpo.trials.notes import RESERVED
 from fasthpo.trials.objectives import Direction, Values, check_direction, check_directions
@@ -99,7 +99,6 @@ if TYPE_CHECKING:
     from fasthpo.exchange.optuna_live import LiveCopy
 
 _RUNNING = int(TrialState.RUNNING)
-_LONGEST_ATTRIBUTE = 10**7  # characters of its name and its JSON
 _MOST_AT_ONCE = 10**7  # trials of a batch, each of which takes 100 bytes and more
 _INTERRUPTED = "interrupted: it was running when the study broke off"
 
@@ -734,7 +733,7 @@ class Study(StudyReader):
         name = check_text("an attribute's name", name)
         if name.startswith(RESERVED):
             raise InvalidValue(f"names of attributes that begin with {RESERVED!r} are taken, got {shown(name)}")
-        plain_value = _plain_json(name, value)
+        plain_value = as_json(name, value)
         state = self._state
         with state.lock, state.change(notes_only=True):
             state.history.noted(name, plain_value)
@@ -743,7 +742,7 @@ class Study(StudyReader):
     def set_trial_attribute(self, number: int, name: str, value: Any) -> None:
         """As `Trial.set_attribute`; also of a trial that has ended."""
         number, name = self._number(number), check_text("an attribute's name", name)
-        plain_value = _plain_json(name, value, inside=2)
+        plain_value = as_json(name, value, MOST_NESTED - 2)  # files have it in two objects
         state = self._state
         with state.lock, state.change(notes_only=True):
             self._check_number(number)
@@ -1214,30 +1213,6 @@ def _check_type(what: str, value: object, kind: type, example: str) -> None:
     if value is not None and not isinstance(value, kind):
         hint = f": call it, {value.__name__}(...)" if isinstance(value, type) and issubclass(value, kind) else ""
         raise InvalidValue(f"{what} must be a {kind.__name__}, such as {example}, got {shown(value)}{hint}")
-
-
-def _plain_json(name: str, value: Any, inside: int = 0) -> Any:
-    """A value of an attribute as it comes back from JSON, which lies `inside` so many objects in a file.
-
-    Raises:
-        InvalidValue: it is none, or too large.
-    """
-    try:
-        text = json.dumps(value)
-        same = json.loads(text) == value or value != value
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}: {error}") from None
-    if not same:
-        raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}")
-    if len(name) + len(text) > _LONGEST_ATTRIBUTE:
-        raise InvalidValue(
-            f"an attribute's name and JSON must have at most {_LONGEST_ATTRIBUTE} characters, got {shown(value)}"
-        )
-    if not is_flat(value, MOST_NESTED - inside):
-        raise InvalidValue(
-            f"an attribute must not be nested more than {MOST_NESTED - inside} levels deep, got {shown(value)}"
-        )
-    return json.loads(text)
 
 
 def new_id() -> bytes:

@@ -78,7 +78,7 @@ from fasthpo.trials.outcome import (
 )
 from fasthpo.trials.rebuilding import settled
 from fasthpo.trials.reports import NONE
-from fasthpo.trials.table import INFRASTRUCTURE, TrialTable
+from fasthpo.trials.table import INFRASTRUCTURE, NO_DRAW, TrialTable
 from fasthpo.trials.trial import Trial, TrialState
 from fasthpo.values import (
     FloatArray,
@@ -359,6 +359,34 @@ class Study(StudyReader):
                 logger.info("ask_batch(%d) returns %d trials: no further point is left", n, len(asked))
             rows = np.ascontiguousarray(state.table.params[:, asked].T)
             return Batch(self.space, asked, rows, state.table.resources[asked])
+
+    def ask_for(self, params: Mapping[str, Any], parameters: Mapping[str, Parameter] | None = None) -> Trial:
+        """A running trial with given parameters, before those that wait; the sampler makes no suggestion for it.
+
+        Args:
+            params: the values of all its parameters.
+            parameters: of a study that learns its space, what their values are of; it may lack those that are known.
+
+        Raises:
+            InvalidParameters: it is no point of the space.
+            InvalidSearchSpace: a parameter was asked for with another type, scale or other choices before.
+            InvalidValue: the study has a multi-fidelity strategy, which says itself what runs next.
+        """
+        state = self._state
+        if state.scheduler.strategy is not None:
+            raise InvalidValue(f"a {type(self.strategy).__name__} says itself what runs next: enqueue the point")
+        with state.lock, state.change():
+            state.followers.pruner.check()
+            space = self.space
+            if isinstance(space, OpenSpace):
+                for name, parameter in (parameters or {}).items():
+                    space = space.with_parameter(name, parameter)
+                state.history.widened(space.as_stale())
+            row = space.encode(params)
+            number = state.history.asked(row, NO_DRAW, state.scheduler.clock.now())
+            state.history.commit()
+            state.hand_over()
+            return Trial(number, self)
 
     def enqueue(self, params: Mapping[str, Any]) -> int:
         """Have a point tried before anything the sampler suggests; the number of the waiting trial.

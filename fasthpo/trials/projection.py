@@ -97,14 +97,26 @@ class Projection(TrialTable):
         for i in np.flatnonzero(np.isin(numbers, list(self._rewritten))).tolist() if self._rewritten else ():
             began = self._rewritten[int(numbers[i])]
             rows[i] = [began[j] if j < len(began) else np.nan for j in self._places.tolist()]
-        for j, parameter in enumerate(self.space.parameters):
-            rows[:, j] = _within(parameter, rows[:, j])
-        lacking = np.flatnonzero(np.isnan(rows).any(axis=1))
-        if len(lacking):
-            units = uniforms(self._seed, numbers[lacking], _STREAM, len(self.space))
-            prior = np.stack([p.from_unit(units[:, j]) for j, p in enumerate(self.space.parameters)], axis=1)
-            rows[lacking] = np.where(np.isnan(rows[lacking]), prior, rows[lacking])
-        return self.space.deactivate(rows)
+        return points_of(self.space, rows, numbers, self._seed)
+
+
+def points_of(space: SearchSpace, rows: FloatArray, numbers: IntArray, seed: int) -> FloatArray:
+    """The points (n, d) that rows stand for, in place: what they lack is drawn from the prior by (seed, number).
+
+    Args:
+        space: what was learnt.
+        rows: column values of its parameters (n, d), NaN where a trial has not asked for one.
+        numbers: of the trials, int64 (n,).
+        seed: 0 to 2**64 - 1.
+    """
+    for j, parameter in enumerate(space.parameters):
+        rows[:, j] = _within(parameter, rows[:, j])
+    lacking = np.flatnonzero(np.isnan(rows).any(axis=1))
+    if len(lacking):
+        units = uniforms(seed, numbers[lacking], _STREAM, len(space))
+        prior = np.stack([p.from_unit(units[:, j]) for j, p in enumerate(space.parameters)], axis=1)
+        rows[lacking] = np.where(np.isnan(rows[lacking]), prior, rows[lacking])
+    return space.deactivate(rows)
 
 
 def _within(parameter: Parameter, column: FloatArray) -> FloatArray:

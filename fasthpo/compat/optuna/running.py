@@ -1,0 +1,94 @@
+"""A trial that runs, as an objective sees it."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any
+
+from fasthpo.compat.optuna.choices import label_of, parameter_of_choices
+from fasthpo.compat.optuna.distributions import BaseDistribution, CategoricalDistribution
+from fasthpo.compat.optuna.suggesting import BaseTrial
+from fasthpo.study.asking import GIVEN
+from fasthpo.trials.trial import Trial as OwnTrial
+
+if TYPE_CHECKING:
+    from fasthpo.compat.optuna.study import Study
+
+
+class Trial(BaseTrial):
+    """A running trial of a study; made by the study only.
+
+    Args:
+        study: whose trial it is.
+        trial: fasthpo's own handle of it.
+    """
+
+    def __init__(self, study: Study, trial: OwnTrial) -> None:
+        self.study = study
+        self._trial = trial
+        self._trial_id = self.number = trial.number
+        self.distributions: dict[str, BaseDistribution] = {}
+        self._values: dict[str, Any] = {}
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        fixed = self.study._fixed
+        if name in fixed and name not in self._values:
+            value = fixed[name]
+            if isinstance(distribution, CategoricalDistribution):
+                objects = parameter_of_choices(distribution.choices)[1]
+                value = value if objects is None else label_of(objects.index(value), value)
+            self.study._study.set_trial_attribute(self.number, GIVEN + name, value)
+        if isinstance(distribution, CategoricalDistribution):
+            parameter, objects = parameter_of_choices(distribution.choices)
+            value = self.study._study.suggest(self.number, name, parameter)
+            if objects is not None:
+                self.study._objects[name] = objects
+                value = objects[parameter.choices.index(value)]  # type: ignore[union-attr]
+        else:
+            value = self.study._study.suggest(self.number, name, distribution.parameter())
+        self.distributions.setdefault(name, distribution)
+        return self._values.setdefault(name, value)
+
+    def report(self, value: float, step: int) -> None:
+        """An intermediate value; the first one at a step stands."""
+        self._trial.report(value, step)
+
+    def should_prune(self) -> bool:
+        """Whether the study's pruner would end the trial now."""
+        return self._trial.should_prune()
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the trial has asked for so far."""
+        return dict(self._values)
+
+    @property
+    def relative_params(self) -> dict[str, Any]:
+        """What was suggested before the trial asked: nothing that could be seen here."""
+        return {}
+
+    @property
+    def datetime_start(self) -> datetime.datetime:
+        """When it was asked for."""
+        return datetime.datetime.fromtimestamp(self._trial.start_time)
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        """What was noted down with it (a copy)."""
+        return self.study._notes.of_trial(self.number, "user:")
+
+    @property
+    def system_attrs(self) -> dict[str, Any]:
+        """The same of `set_system_attr`."""
+        return self.study._notes.of_trial(self.number, "system:")
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Note something down with the trial. What is no JSON is known as long as the study object lives only."""
+        self.study._notes.set_on_trial(self.number, "user:", key, value)
+
+    def set_system_attr(self, key: str, value: Any) -> None:
+        """The same, apart from what the user notes down."""
+        self.study._notes.set_on_trial(self.number, "system:", key, value)
+
+    def __repr__(self) -> str:
+        return f"Trial(number={self.number}, params={self._values})"

@@ -29,6 +29,9 @@ class Learnt(NamedTuple):
     gap: int = 1
 
 
+NOTHING = Learnt()
+
+
 class OpenSpace(SearchSpace):
     """An immutable mapping of the parameters met so far, any of which a trial may lack.
 
@@ -41,7 +44,7 @@ class OpenSpace(SearchSpace):
     is_open = True
 
     def __init__(
-        self, parameters: Mapping[str, Parameter] | None = None, learnt: Learnt = Learnt(), is_stale: bool = False
+        self, parameters: Mapping[str, Parameter] | None = None, learnt: Learnt = NOTHING, is_stale: bool = False
     ) -> None:
         if parameters:
             super().__init__(parameters)

@@ -60,12 +60,11 @@ def widened(known: Parameter, asked: Parameter) -> Parameter:
         return Discrete(low, high, step, one.log)
     if isinstance(known, LogUniform):
         return LogUniform(low, high)
-    steps = {step for step, is_point in ((one.step, one.low == one.high), (other.step, other.low == other.high))
-             if step is not None or not is_point}  # fmt: skip
-    step = steps.pop() if len(steps) == 1 else None
-    if step is not None and _is_whole((other.low - one.low) / step):
+    steps = {part.step for part in (one, other) if part.step is not None or part.low < part.high}
+    common: float | None = steps.pop() if len(steps) == 1 else None
+    if common is not None and _is_whole((other.low - one.low) / common):
         try:
-            return Continuous(low, high, step)
+            return Continuous(low, high, common)
         except InvalidSearchSpace:  # bounds that miss the step by more than is allowed here
             pass
     return Continuous(low, high)

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fasthpo.errors import FastHPOError, StorageError, StudyClosed, StudyReadOnly
-from fasthpo.storage.definition import with_space
 from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
+from fasthpo.storage.definition import with_space
 from fasthpo.storage.directory import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE, refuse_other
 from fasthpo.storage.journal import Journal, gone, journal_head, version_for
 from fasthpo.storage.lock import LOCK_FILE, WriterLock

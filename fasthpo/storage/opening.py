@@ -92,7 +92,7 @@ def open_study(path: Path, given: Given, space: SearchSpace | None, recover: boo
         history = fitted(history, space)
     # the cells of a grid have other numbers in another space, or have not been drawn at all
     is_new = is_other or not definition.is_of(parts.sampler)
-    drawn = history.table.space
+    drawn: SearchSpace | None = history.table.space
     if isinstance(drawn, OpenSpace):
         drawn = drawn.learnt.space
     if is_new and drawn is not None and parts.sampler.draw_limit(drawn) is not None:

@@ -203,7 +203,11 @@ class Scheduler:
     def _tried(self) -> TriedPoints | None:
         """The points that the sampler is not to suggest again."""
         tried = self.history.seen.tried
-        if tried is None or (tried.is_exhausted and self._may_repeat) or (len(tried.continua) and (self.sampler.repeats or self._limit is not None)):
+        if (
+            tried is None
+            or (tried.is_exhausted and self._may_repeat)
+            or (len(tried.continua) and (self.sampler.repeats or self._limit is not None))
+        ):
             return None
         return tried
 

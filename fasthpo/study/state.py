@@ -33,8 +33,9 @@ CHANGING = 1  # the history, and what follows it
 WRITING = 2  # in memory all is done
 REPORTING = 3  # a report is being added
 _CALLS = frozenset(
-    ("ask", "ask_for", "ask_within", "ask_batch", "enqueue", "report", "should_prune", "tell", "tell_batch", "add_trials",
-     "suggest", "set_trial_attribute", "set_attribute", "keep_checkpoints", "keep_at", "pruner", "sync", "compact", "let_go")
+    ("ask", "ask_for", "ask_within", "ask_batch", "enqueue", "suggest", "report", "should_prune", "tell", "tell_batch",
+     "add_trials", "set_attribute", "set_trial_attribute", "keep_checkpoints", "keep_at", "pruner", "sync", "compact",
+     "let_go")
 )  # fmt: skip
 
 

@@ -34,9 +34,7 @@ class Projection(TrialTable):
         rewritten: by number, the rows that trials began with that went on with others; it may grow.
     """
 
-    def __init__(
-        self, table: TrialTable, space: SearchSpace, seed: int, rewritten: Mapping[int, list[float]]
-    ) -> None:
+    def __init__(self, table: TrialTable, space: SearchSpace, seed: int, rewritten: Mapping[int, list[float]]) -> None:
         # not as its class does: whatever is not set here is the table's own
         self.space = space
         self.tried = tried_points(space)

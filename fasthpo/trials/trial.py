@@ -15,7 +15,6 @@ from fasthpo.system.headline import headline
 from fasthpo.system.html import paragraph, table, titled
 from fasthpo.values import IntArray, as_number, check_index, check_text, elements, shown
 
-
 NOTED = "user:"  # attributes of a trial that begin so are the user's
 
 

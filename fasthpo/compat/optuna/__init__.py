@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from fasthpo import __version__
 from fasthpo.compat.optuna import (
     distributions,
     exceptions,
@@ -31,7 +32,6 @@ from fasthpo.compat.optuna.creating import (
 from fasthpo.compat.optuna.exceptions import TrialPruned
 from fasthpo.compat.optuna.study import Study
 from fasthpo.compat.optuna.trial import Trial, create_trial
-from fasthpo import __version__
 
 __all__ = [
     "Study",

@@ -92,8 +92,7 @@ def load_study(*, study_name: str | None, storage: Any, sampler: Any = None, pru
     if own is None:
         path = place.place_of(study_name)
         assert path is not None
-        given = {} if sampler is None else {"sampler": own_sampler(sampler)}
-        own = OwnStudy.load(path, **given)
+        own = OwnStudy.load(path, sampler=None if sampler is None else own_sampler(sampler))
         place.keep(study_name, own)
     if pruner is not None:
         own.pruner = own_pruner(pruner)

@@ -35,7 +35,7 @@ def trials_dataframe(
         row: dict[tuple[str, str], Any] = {}
         for attr in attrs:
             if attr in ("value", "values"):
-                values = trial.values or [None] * objectives
+                values: Any = trial.values or [None] * objectives
                 if objectives == 1 and names is None:
                     row["value", ""] = values[0]
                 else:

@@ -11,7 +11,7 @@ from fasthpo.errors import InvalidParameters
 from fasthpo.space.asking import float_parameter, int_parameter
 from fasthpo.space.parameter import Parameter
 
-CategoricalChoiceType: TypeAlias = None | bool | int | float | str
+CategoricalChoiceType: TypeAlias = bool | int | float | str | None
 
 
 class BaseDistribution:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from fasthpo.errors import FastHPOError, StudyExists
-from fasthpo.errors import TrialPruned as TrialPruned
+from fasthpo.errors import FastHPOError, StudyExists, TrialPruned
+
+__all__ = [
+    "DuplicatedStudyError",
+    "ExperimentalWarning",
+    "OptunaError",
+    "StorageInternalError",
+    "TrialPruned",
+    "UpdateFinishedTrialError",
+]
 
 OptunaError = FastHPOError
 DuplicatedStudyError = StudyExists

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import datetime
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fasthpo.compat.optuna.choices import label_of
 from fasthpo.compat.optuna.distributions import BaseDistribution, distribution_of
 from fasthpo.compat.optuna.frozen import FrozenTrial, TrialState
+from fasthpo.compat.optuna.parts import Parts
 from fasthpo.trials.trial import TrialState as OwnState
-
-if TYPE_CHECKING:
-    from fasthpo.compat.optuna.study import Study
 
 STATES = {
     OwnState.RUNNING: TrialState.RUNNING,
@@ -24,25 +21,24 @@ STATES = {
 }
 
 
-def frozen(study: Study, number: int) -> FrozenTrial:
+def frozen(parts: Parts, number: int) -> FrozenTrial:
     """A trial as it is now."""
-    own = study._study
+    own = parts.own
     state = STATES[own.trial_state(number)]
     started, ended, _ = own.trial_times(number)
     params: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
     for name, value in own.trial_params(number).items():
-        objects = study._objects.get(name)
-        if objects is not None:
-            value = next((one for i, one in enumerate(objects) if label_of(i, one) == value), value)
-        params[name] = value
+        params[name] = parts.objects.object(name, value)
         if name in own.space:
-            distributions[name] = distribution_of(own.space[name], objects)
+            distributions[name] = distribution_of(own.space[name], parts.objects.of(name))
+    if state == TrialState.WAITING:
+        params.update(parts.objects.given(number))
     has_values = state in (TrialState.COMPLETE, TrialState.PRUNED)
     values = own.trial_values(number) if has_values else None
     return FrozenTrial(
         number, state, None, _moment(started), _moment(ended) if state.is_finished() else None, params, distributions,
-        study._notes.of_trial(number, "user:"), study._notes.of_trial(number, "system:"), own.trial_reports(number),
+        parts.notes.of_trial(number, "user:"), parts.notes.of_trial(number, "system:"), own.trial_reports(number),
         number, values=values,
     )  # fmt: skip
 

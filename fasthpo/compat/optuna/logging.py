@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from logging import CRITICAL, DEBUG, ERROR, FATAL, INFO, WARN, WARNING
 
 __all__ = [
@@ -25,8 +24,6 @@ __all__ = [
 ]
 
 _NAME = "fasthpo.compat.optuna"
-_lock = threading.Lock()
-_handler: logging.Handler | None = None
 
 
 class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]
@@ -38,53 +35,44 @@ class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]
             super().emit(record)
 
 
-def _set_up() -> logging.Logger:
-    global _handler
-    found = logging.getLogger(_NAME)
-    with _lock:
-        if _handler is None:
-            _handler = _Stderr()
-            _handler.setFormatter(logging.Formatter("[%(levelname).1s %(asctime)s] %(message)s"))
-            found.addHandler(_handler)
-            found.setLevel(logging.INFO)
-            found.propagate = False
-    return found
+_handler = _Stderr()
+_handler.setFormatter(logging.Formatter("[%(levelname).1s %(asctime)s] %(message)s"))
+_logger = logging.getLogger(_NAME)
+_logger.addHandler(_handler)
+_logger.setLevel(logging.INFO)
+_logger.propagate = False
 
 
 def get_logger(name: str = "optuna") -> logging.Logger:
     """The logger of studies, whatever part of Optuna is named."""
-    return _set_up()
+    return _logger
 
 
 def get_verbosity() -> int:
     """The lowest level that is written."""
-    return _set_up().getEffectiveLevel()
+    return _logger.getEffectiveLevel()
 
 
 def set_verbosity(verbosity: int) -> None:
     """Write nothing below this level."""
-    _set_up().setLevel(verbosity)
+    _logger.setLevel(verbosity)
 
 
 def disable_default_handler() -> None:
     """Write nothing to standard error."""
-    found = _set_up()
-    assert _handler is not None
-    found.removeHandler(_handler)
+    _logger.removeHandler(_handler)
 
 
 def enable_default_handler() -> None:
     """Write to standard error again."""
-    found = _set_up()
-    assert _handler is not None
-    found.addHandler(_handler)
+    _logger.addHandler(_handler)
 
 
 def disable_propagation() -> None:
     """Hand nothing on to the root logger, as it is from the beginning."""
-    _set_up().propagate = False
+    _logger.propagate = False
 
 
 def enable_propagation() -> None:
     """Hand everything on to the root logger, too."""
-    _set_up().propagate = True
+    _logger.propagate = True

@@ -8,28 +8,28 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fasthpo.compat.optuna.freezing import frozen
 from fasthpo.compat.optuna.frozen import TrialState
 from fasthpo.compat.optuna.logging import get_logger
+from fasthpo.compat.optuna.parts import Parts
 from fasthpo.errors import SpaceExhausted, TrialPruned
 from fasthpo.execution.objective import traceback_text
 from fasthpo.trials.trial import TrialState as OwnState
-
-if TYPE_CHECKING:
-    from fasthpo.compat.optuna.study import Study
 
 
 class Optimization:
     """The runs of one study, one at a time.
 
     Args:
-        study: whose trials are run.
+        study: whose trials are run; an `optuna.Study`.
+        parts: what belongs to it.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Any, parts: Parts) -> None:
         self._study = study
+        self._parts = parts
         self._lock = threading.Lock()
         self._runs = False
         self._stops = False
@@ -128,13 +128,13 @@ class Optimization:
             study._tell(number, None, TrialState.FAIL, traceback_text(error))
             get_logger().warning("Trial %d failed with parameters: %s because of: %r", number, trial.params, error)
         except BaseException:  # Ctrl-C: nothing that the trial's parameters are to blame for
-            study.own.tell(number, state=OwnState.FAILED, error="interrupted", infrastructure=True)
+            self._parts.own.tell(number, state=OwnState.FAILED, error="interrupted", infrastructure=True)
             raise
         else:
-            if study.own.trial_state(number) == OwnState.RUNNING:  # it may have been told by the objective
+            if self._parts.own.trial_state(number) == OwnState.RUNNING:  # it may have been told by the objective
                 study._tell(number, float("nan") if values is None else values, None)
         self._say(number)
-        known = frozen(study, number) if callbacks else None
+        known = frozen(self._parts, number) if callbacks else None
         for callback in callbacks:
             callback(study, known)
         if raised is not None and not isinstance(raised, catch):
@@ -143,11 +143,11 @@ class Optimization:
 
     def _say(self, number: int) -> None:
         """A line on a trial that has ended."""
-        study, log = self._study, get_logger()
+        log = get_logger()
         if not log.isEnabledFor(20):
             return
-        own = study.own
-        values, params, best = own.trial_values(number), frozen(study, number).params, own.table.best_number
+        own = self._parts.own
+        values, params, best = own.trial_values(number), frozen(self._parts, number).params, own.table.best_number
         state = own.trial_state(number)
         if state == OwnState.PRUNED:
             log.info("Trial %d pruned. ", number)

@@ -3,49 +3,44 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fasthpo.compat.optuna.choices import label_of, parameter_of_choices
+from fasthpo.compat.optuna.choices import parameter_of_choices
 from fasthpo.compat.optuna.distributions import BaseDistribution, CategoricalDistribution
+from fasthpo.compat.optuna.parts import Parts
 from fasthpo.compat.optuna.suggesting import BaseTrial
 from fasthpo.study.asking import GIVEN
 from fasthpo.trials.trial import Trial as OwnTrial
-
-if TYPE_CHECKING:
-    from fasthpo.compat.optuna.study import Study
 
 
 class Trial(BaseTrial):
     """A running trial of a study; made by the study only.
 
     Args:
-        study: whose trial it is.
+        study: whose trial it is; an `optuna.Study`.
+        parts: what belongs to that.
         trial: fasthpo's own handle of it.
     """
 
-    def __init__(self, study: Study, trial: OwnTrial) -> None:
+    def __init__(self, study: Any, parts: Parts, trial: OwnTrial) -> None:
         self.study = study
+        self._parts = parts
         self._trial = trial
         self._trial_id = self.number = trial.number
         self.distributions: dict[str, BaseDistribution] = {}
         self._values: dict[str, Any] = {}
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
-        fixed = self.study._fixed
-        if name in fixed and name not in self._values:
-            value = fixed[name]
-            if isinstance(distribution, CategoricalDistribution):
-                objects = parameter_of_choices(distribution.choices)[1]
-                value = value if objects is None else label_of(objects.index(value), value)
-            self.study._study.set_trial_attribute(self.number, GIVEN + name, value)
+        own, known = self._parts.own, self._parts.objects
         if isinstance(distribution, CategoricalDistribution):
             parameter, objects = parameter_of_choices(distribution.choices)
-            value = self.study._study.suggest(self.number, name, parameter)
-            if objects is not None:
-                self.study._objects[name] = objects
-                value = objects[parameter.choices.index(value)]  # type: ignore[union-attr]
+            known.learn(name, objects)
         else:
-            value = self.study._study.suggest(self.number, name, distribution.parameter())
+            parameter = distribution.parameter()
+        fixed = {**self._parts.fixed, **known.given(self.number)}
+        if name in fixed and name not in self._values:
+            own.set_trial_attribute(self.number, GIVEN + name, known.plain(name, fixed[name]))
+        value = known.object(name, own.suggest(self.number, name, parameter))
         self.distributions.setdefault(name, distribution)
         return self._values.setdefault(name, value)
 
@@ -75,20 +70,20 @@ class Trial(BaseTrial):
     @property
     def user_attrs(self) -> dict[str, Any]:
         """What was noted down with it (a copy)."""
-        return self.study._notes.of_trial(self.number, "user:")
+        return self._parts.notes.of_trial(self.number, "user:")
 
     @property
     def system_attrs(self) -> dict[str, Any]:
         """The same of `set_system_attr`."""
-        return self.study._notes.of_trial(self.number, "system:")
+        return self._parts.notes.of_trial(self.number, "system:")
 
     def set_user_attr(self, key: str, value: Any) -> None:
         """Note something down with the trial. What is no JSON is known as long as the study object lives only."""
-        self.study._notes.set_on_trial(self.number, "user:", key, value)
+        self._parts.notes.set_on_trial(self.number, "user:", key, value)
 
     def set_system_attr(self, key: str, value: Any) -> None:
         """The same, apart from what the user notes down."""
-        self.study._notes.set_on_trial(self.number, "system:", key, value)
+        self._parts.notes.set_on_trial(self.number, "system:", key, value)
 
     def __repr__(self) -> str:
         return f"Trial(number={self.number}, params={self._values})"

@@ -45,8 +45,8 @@ class BaseSampler:
             InvalidValue: this is a sampler of the user's own, of Optuna's kind.
         """
         raise InvalidValue(
-            f"{type(self).__name__} is a sampler of Optuna's kind, which can't run here: derive it from fasthpo.Sampler, "
-            "or use Optuna itself"
+            f"{type(self).__name__} is a sampler of Optuna's kind, which can't run here: derive it from "
+            "fasthpo.Sampler, or use Optuna itself"
         )
 
     def reseed_rng(self) -> None:
@@ -103,9 +103,7 @@ class RandomSampler(BaseSampler):
 class GPSampler(BaseSampler):
     """`AutoSampler`, whose suggestions a Gaussian process compares."""
 
-    def __init__(
-        self, *, seed: int | None = None, constraints_func: Constraints | None = None, **others: Any
-    ) -> None:
+    def __init__(self, *, seed: int | None = None, constraints_func: Constraints | None = None, **others: Any) -> None:
         super().__init__(seed, constraints_func)
         _known(others, "independent_sampler n_startup_trials deterministic_objective warn_independent_sampling")
 

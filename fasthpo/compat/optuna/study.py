@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
-from fasthpo.compat.optuna.choices import label_of, parameter_of_choices
+from fasthpo.compat.optuna.choices import ObjectChoices, is_plain, parameter_of_choices
 from fasthpo.compat.optuna.dataframe import trials_dataframe
 from fasthpo.compat.optuna.distributions import BaseDistribution, CategoricalDistribution
 from fasthpo.compat.optuna.exceptions import UpdateFinishedTrialError
@@ -16,6 +16,7 @@ from fasthpo.compat.optuna.frozen import FrozenTrial, TrialState
 from fasthpo.compat.optuna.logging import get_logger
 from fasthpo.compat.optuna.notes import Notes
 from fasthpo.compat.optuna.optimizing import Optimization
+from fasthpo.compat.optuna.parts import Parts
 from fasthpo.compat.optuna.pruners import BasePruner, own_pruner
 from fasthpo.compat.optuna.running import Trial
 from fasthpo.compat.optuna.samplers import BaseSampler, GridSampler, PartialFixedSampler
@@ -59,7 +60,7 @@ class StudySummary:
         self.user_attrs, self.system_attrs = study.user_attrs, study.system_attrs
         has_best = include_best_trial and len(self.directions) == 1 and trials.table.best_number is not None
         self.best_trial = study.best_trial if has_best else None
-        self.datetime_start = frozen(study, 0).datetime_start if len(trials) else None
+        self.datetime_start = frozen(study._parts, 0).datetime_start if len(trials) else None
 
     @property
     def direction(self) -> StudyDirection:
@@ -94,9 +95,10 @@ class Study:
         self._sampler = sampler
         self._pruner = pruner
         self._notes = Notes(study)
-        self._objects: dict[str, tuple[Any, ...]] = {}  # choices that are no plain values, by parameter
-        self._fixed: Mapping[str, Any] = sampler.fixed_params if isinstance(sampler, PartialFixedSampler) else {}
-        self._optimization = Optimization(self)
+        self._objects = ObjectChoices()
+        fixed: Mapping[str, Any] = sampler.fixed_params if isinstance(sampler, PartialFixedSampler) else {}
+        self._parts = Parts(study, self._notes, self._objects, fixed)
+        self._optimization = Optimization(self, self._parts)
         self._grid_places: set[int] | None = None  # of a grid, that were tried
 
     @property
@@ -173,7 +175,7 @@ class Study:
         wanted = None if states is None else set(states)
         own = self._study
         return [
-            frozen(self, number)
+            frozen(self._parts, number)
             for number in range(len(own))
             if wanted is None or STATES[own.trial_state(number)] in wanted
         ]
@@ -187,12 +189,12 @@ class Study:
             RuntimeError: there are several objectives.
         """
         self._check_single("best_trial")
-        return frozen(self, self._study.best_trial.number)
+        return frozen(self._parts, self._study.best_trial.number)
 
     @property
     def best_trials(self) -> list[FrozenTrial]:
         """Those on the front."""
-        return [frozen(self, trial.number) for trial in self._study.best_trials]
+        return [frozen(self._parts, trial.number) for trial in self._study.best_trials]
 
     @property
     def best_value(self) -> float:
@@ -264,7 +266,7 @@ class Study:
         if isinstance(sampler, GridSampler) and not own.table.counts[OwnState.WAITING]:
             trial = self._ask_of_grid(sampler)
         else:
-            trial = Trial(self, own.ask())
+            trial = Trial(self, self._parts, own.ask())
         for name, distribution in (fixed_distributions or {}).items():
             trial._suggest(name, distribution)
         return trial
@@ -281,7 +283,7 @@ class Study:
             number = self._enqueue(sampler.point(place), {})
             self._notes.set_on_trial(number, "system:", _GRID, place)
             self._grid_places.add(place)
-            return Trial(self, own.ask())
+            return Trial(self, self._parts, own.ask())
 
     def tell(
         self,
@@ -303,7 +305,7 @@ class Study:
         if own.trial_state(number).is_finished:
             if not skip_if_finished:
                 raise UpdateFinishedTrialError(f"trial {number} has ended already")
-            return frozen(self, number)
+            return frozen(self._parts, number)
         if state not in (None, *_ENDS):
             raise InvalidValue(f"a trial can't be told to be {state!r}")
         if state == TrialState.FAIL and values is not None:
@@ -313,7 +315,7 @@ class Study:
         if values is None and state is None:
             raise InvalidValue("give values or a state")
         self._tell(number, values, state)
-        return frozen(self, number)
+        return frozen(self._parts, number)
 
     def _tell(self, number: int, values: Any, state: TrialState | None, error: str | None = None) -> None:
         """End a trial as it was told; with values that are none, or that are NaN, it has failed."""
@@ -337,7 +339,7 @@ class Study:
         function = getattr(self._sampler, "constraints_func", None)
         if function is None:
             return None
-        trial = frozen(self, number)
+        trial = frozen(self._parts, number)
         trial.values = None if reached is None else reached if isinstance(reached, list) else [reached]
         return [float(one) for one in function(trial)]
 
@@ -366,13 +368,9 @@ class Study:
         )
 
     def _enqueue(self, params: Mapping[str, Any], user_attrs: Mapping[str, Any]) -> int:
-        plain = {}
-        for name, value in params.items():
-            objects = self._objects.get(name)
-            if objects is not None and value in objects:
-                value = label_of(objects.index(value), value)
-            plain[name] = value
-        number = self._study.enqueue(plain)
+        given = {name: self._objects.plain(name, value) for name, value in params.items()}
+        number = self._study.enqueue({name: value for name, value in given.items() if is_plain(value)})
+        self._objects.give(number, {name: value for name, value in given.items() if not is_plain(value)})
         for key, noted in user_attrs.items():
             self._notes.set_on_trial(number, "user:", key, noted)
         return number
@@ -406,13 +404,10 @@ class Study:
         parameters: dict[str, Parameter] = {}
         for name, value in trial.params.items():
             distribution = trial.distributions[name]
-            parameters[name], objects = distribution.parameter(), None
+            parameters[name] = distribution.parameter()
             if isinstance(distribution, CategoricalDistribution):
-                parameters[name], objects = parameter_of_choices(distribution.choices)
-            if objects is not None:
-                self._objects[name] = objects
-                value = label_of(objects.index(value), value)
-            params[name] = value
+                self._objects.learn(name, parameter_of_choices(distribution.choices)[1])
+            params[name] = self._objects.plain(name, value)
         return self._study.ask_for(params, parameters).number
 
     def add_trials(self, trials: Iterable[FrozenTrial]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fasthpo.errors import InvalidSearchSpace
@@ -71,6 +71,8 @@ def choice_parameter(choices: Sequence[Any]) -> Parameter:
     Raises:
         InvalidSearchSpace: they are not what choices must be.
     """
+    if isinstance(choices, (str, bytes, set, frozenset, Mapping)):
+        return Categorical(choices)  # which says what is wrong with it
     try:
         listed = tuple(choices)
         return _choice(listed, tuple(map(type, listed)))  # 1 and True are one key, unless their types are part of it

@@ -70,6 +70,11 @@ def widened(known: Parameter, asked: Parameter) -> Parameter:
     return Continuous(low, high)
 
 
+def spans(parameter: Parameter, column_value: float) -> bool:
+    """Whether a column value lies between a parameter's bounds; of choices each does."""
+    return parameter.choices is not None or parameter.low <= column_value <= parameter.high  # type: ignore[attr-defined]
+
+
 def nearest(parameter: Parameter, column_value: float) -> float:
     """That column value of a parameter which is nearest to one of a wider range; a choice stays what it is."""
     if parameter.choices is not None:

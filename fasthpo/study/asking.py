@@ -13,7 +13,7 @@ from fasthpo.kernels.streams import uniforms
 from fasthpo.space.open_space import OpenSpace
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.search_space import SearchSpace
-from fasthpo.space.widening import nearest
+from fasthpo.space.widening import nearest, spans
 from fasthpo.system.log import logger
 from fasthpo.trials.history import History
 from fasthpo.values import FloatArray, element, exact, shown
@@ -62,8 +62,8 @@ class AskedParameters:
 def value_for(history: History, seed: int, number: int, name: str, parameter: Parameter) -> Asked:
     """The value of a parameter that a trial asks for, which the space holds.
 
-    It is the one that was enqueued, else the one that was suggested, else one of the prior; where the trial asks for a
-    narrower range, the nearest in it. It depends on the trial, on (seed, number, name) and on nothing else.
+    It is the one that was enqueued, else the one that was suggested if that lies in the range asked for, else one of
+    the prior. It depends on the trial, on (seed, number, name) and on nothing else.
 
     Raises:
         InvalidParameters: what was enqueued is none of its choices.
@@ -74,10 +74,9 @@ def value_for(history: History, seed: int, number: int, name: str, parameter: Pa
         x = _given(name, parameter, given[GIVEN + name])
     else:
         x = float(history.table._params[space.position[name], number])
-        if x == x:
-            known = space[name]
-            x = x if parameter is known else nearest(parameter, x)
-        else:
+        if x == x and (parameter is space[name] or spans(parameter, x)):
+            x = x if parameter is space[name] else nearest(parameter, x)
+        else:  # not the nearest bound, where all would be that are suggested beyond it
             unit = uniforms(seed, np.array([number]), zlib.crc32(name.encode("utf-8", "surrogatepass")), 1)
             x = float(parameter.from_unit(unit[:, 0])[0])
     return Asked(parameter, parameter.decode(x), x)

@@ -280,8 +280,9 @@ class StudyReader(ABC):
         """As `Trial.set_attribute`."""
         raise StudyReadOnly(f"trial {number} is only read")
 
+    @abstractmethod
     def trial_attributes(self, number: int) -> dict[str, Any]:
-        return {}
+        """What was noted down with a trial, the user's under names that begin with `NOTED`."""
 
     def trial_params(self, number: int) -> dict[str, Value]:
         space = self.table.space

@@ -10,7 +10,7 @@ from fasthpo.compat.optuna.exceptions import DuplicatedStudyError
 from fasthpo.compat.optuna.logging import get_logger
 from fasthpo.compat.optuna.pruners import MedianPruner, own_pruner
 from fasthpo.compat.optuna.samplers import own_sampler
-from fasthpo.compat.optuna.storages import Storage, storage_of
+from fasthpo.compat.optuna.storages.places import Storage, storage_of
 from fasthpo.compat.optuna.study import Study, StudyDirection, StudySummary
 from fasthpo.errors import InvalidValue
 from fasthpo.study.study import Study as OwnStudy

@@ -20,7 +20,7 @@ from fasthpo.compat.optuna.parts import Parts
 from fasthpo.compat.optuna.pruners import BasePruner, own_pruner
 from fasthpo.compat.optuna.running import Trial
 from fasthpo.compat.optuna.samplers import BaseSampler, GridSampler, PartialFixedSampler
-from fasthpo.compat.optuna.storages import Storage
+from fasthpo.compat.optuna.storages.places import Storage
 from fasthpo.errors import InvalidParameters, InvalidValue, SpaceExhausted
 from fasthpo.space.parameter import Parameter
 from fasthpo.study.study import Study as OwnStudy

@@ -98,38 +98,6 @@ class RDBStorage(Storage):
         super().__init__(_root_of_url(url))
 
 
-class JournalFileBackend:
-    """The path of a journal file, in whose place there is a directory."""
-
-    def __init__(self, file_path: str, *others: Any, **options: Any) -> None:
-        self.path = Path(file_path)
-
-
-JournalFileStorage = JournalFileBackend
-
-
-class JournalFileSymlinkLock:
-    """Here for programs that give one; a study's directory has a lock of its own."""
-
-    def __init__(self, *others: Any) -> None:
-        pass
-
-
-JournalFileOpenLock = JournalFileSymlinkLock
-
-
-class JournalStorage(Storage):
-    """The directory that takes the place of a journal file."""
-
-    def __init__(self, log_storage: Any) -> None:
-        if not isinstance(log_storage, JournalFileBackend):
-            raise InvalidValue(
-                f"a journal is kept in a directory in the place of a file: JournalFileBackend('study.log'), got "
-                f"{shown(log_storage)}"
-            )
-        super().__init__(_beside(log_storage.path))
-
-
 def storage_of(given: Any) -> Storage:
     """The studies of the place that a program names.
 
@@ -164,10 +132,11 @@ def _root_of_url(url: Any) -> Path:
     path = found[1]
     if path in ("", ":memory:"):
         raise InvalidValue(f"a study in memory needs no storage, got storage={shown(url)}")
-    return _beside(Path(path), url)
+    return beside(Path(path), url)
 
 
-def _beside(file: Path, named: str | None = None) -> Path:
+def beside(file: Path, named: str | None = None) -> Path:
+    """The directory that takes the place of a file; `named` is what the program calls that."""
     root = file.with_name(file.name + _SUFFIX).absolute()
     if root not in _said:
         _said.add(root)

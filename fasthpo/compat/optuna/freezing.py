@@ -8,6 +8,7 @@ from typing import Any
 
 from fasthpo.compat.optuna.distributions import BaseDistribution, distribution_of
 from fasthpo.compat.optuna.frozen import FrozenTrial, TrialState
+from fasthpo.compat.optuna.notes import CONSTRAINT
 from fasthpo.compat.optuna.parts import Parts
 from fasthpo.trials.trial import TrialState as OwnState
 
@@ -36,11 +37,13 @@ def frozen(parts: Parts, number: int) -> FrozenTrial:
         params.update(parts.objects.given(number))
     has_values = state in (TrialState.COMPLETE, TrialState.PRUNED)
     values = own.trial_values(number) if has_values else None
-    return FrozenTrial(
+    found = FrozenTrial(
         number, state, None, _moment(started), _moment(ended) if state.is_finished() else None, params, distributions,
         parts.notes.of_trial(number, "user:"), parts.notes.of_trial(number, "system:"), own.trial_reports(number),
         number, values=values,
     )  # fmt: skip
+    found.constraints.update(parts.notes.of_trial(number, CONSTRAINT))
+    return found
 
 
 def _moment(seconds: float) -> datetime.datetime | None:

@@ -58,6 +58,7 @@ class FrozenTrial(BaseTrial):
         self.user_attrs = user_attrs
         self.system_attrs = system_attrs
         self.intermediate_values = intermediate_values
+        self.constraints: dict[str, float] = {}
         self._trial_id = trial_id
 
     @property

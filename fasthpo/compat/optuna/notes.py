@@ -9,6 +9,7 @@ from fasthpo.compat.optuna.logging import get_logger
 from fasthpo.study.study import Study
 from fasthpo.values import element
 
+CONSTRAINT = "constraint:"  # attributes of a trial that begin so are numbers, at most 0 where a limit is kept
 _SYSTEM = "system:"  # names of attributes of the study that are not the user's
 
 

@@ -14,7 +14,7 @@ from fasthpo.compat.optuna.exceptions import UpdateFinishedTrialError
 from fasthpo.compat.optuna.freezing import STATES, frozen
 from fasthpo.compat.optuna.frozen import FrozenTrial, TrialState
 from fasthpo.compat.optuna.logging import get_logger
-from fasthpo.compat.optuna.notes import Notes
+from fasthpo.compat.optuna.notes import CONSTRAINT, Notes
 from fasthpo.compat.optuna.optimizing import Optimization
 from fasthpo.compat.optuna.parts import Parts
 from fasthpo.compat.optuna.pruners import BasePruner, own_pruner
@@ -338,7 +338,7 @@ class Study:
     def _constraints_of(self, number: int, reached: Any) -> list[float] | None:
         function = getattr(self._sampler, "constraints_func", None)
         if function is None:
-            return None
+            return list(self._notes.of_trial(number, CONSTRAINT).values()) or None
         trial = frozen(self._parts, number)
         trial.values = None if reached is None else reached if isinstance(reached, list) else [reached]
         return [float(one) for one in function(trial)]

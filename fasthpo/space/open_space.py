@@ -22,11 +22,13 @@ class Learnt(NamedTuple):
         space: with the conditions that were found; None before there were any parameters.
         told: how many trials had ended.
         gap: how many more are to end before it is learnt anew, if they do not fit.
+        restarts: whether the sampler's draws began anew then, as the cells of a grid have other numbers.
     """
 
     space: SearchSpace | None = None
     told: int = 0
     gap: int = 1
+    restarts: bool = False
 
 
 NOTHING = Learnt()
@@ -122,6 +124,7 @@ def definition_of(space: SearchSpace) -> dict[str, Any]:
         "learnt": None if learnt.space is None else learnt.space.to_dict(),
         "told": learnt.told,
         "gap": learnt.gap,
+        "restarts": learnt.restarts,
         "is_stale": space.is_stale,
     }
     return {_KEY: fields}
@@ -138,13 +141,13 @@ def space_from_definition(definition: Any) -> SearchSpace:
         return SearchSpace.from_dict(definition)
     try:
         given, found = fields["parameters"], fields["learnt"]
-        told, gap, is_stale = fields["told"], fields["gap"], fields["is_stale"]
+        told, gap, restarts, is_stale = (fields[name] for name in ("told", "gap", "restarts", "is_stale"))
     except KeyError as error:
         raise InvalidSearchSpace(f"a space that is learnt lacks {error}") from None
-    if type(told) is not int or type(gap) is not int or type(is_stale) is not bool or told < 0 or gap < 1:
+    if [type(one) for one in (told, gap, restarts, is_stale)] != [int, int, bool, bool] or told < 0 or gap < 1:
         raise InvalidSearchSpace(f"not a space that is learnt: {shown(fields)}")
     parameters = SearchSpace.from_dict(given) if given else {}
     learnt = None if found is None else SearchSpace.from_dict(found)
     if learnt is not None and not set(learnt) <= set(parameters):
         raise InvalidSearchSpace("what was learnt has parameters that the space has not")
-    return OpenSpace(dict(parameters), Learnt(learnt, told, gap), is_stale)
+    return OpenSpace(dict(parameters), Learnt(learnt, told, gap, restarts), is_stale)

@@ -44,7 +44,7 @@ def learn(history: History, sampler: Sampler) -> None:
     gap = 1 if since > 4 * before.gap else min(2 * before.gap, max(told // _SHARE, 1))
     found = _learnt_space(space, table)
     sampler.check_space(found)
-    history.widened(space.with_learnt(Learnt(found, told, gap)))
+    history.widened(space.with_learnt(Learnt(found, told, gap, sampler.draw_limit(found) is not None)))
 
 
 def project(history: History, seed: int) -> None:

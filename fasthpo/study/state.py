@@ -99,6 +99,7 @@ class StudyState:
         if not self.table.space.is_open or not is_due(self.history):
             return
         learn(self.history, self._sampler)
+        self.history.begin()  # that stands, whatever becomes of the call
         project(self.history, self._sampler.seed)
         self.scheduler.look_again()
         self.followers.look_again(self.history)

@@ -305,6 +305,9 @@ class History:
         assert isinstance(known, OpenSpace)
         if space.learnt.told != known.learnt.told:
             self.rewritten_rows.clear()
+            if space.learnt.restarts:
+                self.next_draw = 0
+                self.table.forget_draws()
         self.table.widen(space)
         self.recorder.widened()
 

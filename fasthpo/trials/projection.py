@@ -13,7 +13,7 @@ from fasthpo.space.parameter import Parameter
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
-from fasthpo.trials.tried import tried_points
+from fasthpo.trials.tried import TriedPoints, tried_points
 from fasthpo.values import FloatArray, IntArray
 
 _STREAM = 6  # of the numbers that stand for what a trial has not asked for
@@ -37,7 +37,7 @@ class Projection(TrialTable):
     def __init__(self, table: TrialTable, space: SearchSpace, seed: int, rewritten: Mapping[int, list[float]]) -> None:
         # not as its class does: whatever is not set here is the table's own
         self.space = space
-        self.tried = tried_points(space)
+        self._tried = tried_points(space)
         self._table = table
         self._seed = seed
         self._rewritten = rewritten
@@ -52,11 +52,16 @@ class Projection(TrialTable):
     @property
     def params(self) -> FloatArray:
         """Parameters, shape (d, n); NaN where inactive."""
-        if self._taken < len(self._table) or len(self._waits):
-            self._catch_up()
+        self._catch_up()
         view = self._rows[:, : self._taken]
         view.flags.writeable = False
         return view
+
+    @property
+    def tried(self) -> TriedPoints | None:  # type: ignore[override]
+        """The points that were suggested or tried, where they can be counted."""
+        self._catch_up()
+        return self._tried
 
     def is_lost(self, number: int) -> bool:
         return number in self._rewritten or self._table.is_lost(number)
@@ -73,6 +78,8 @@ class Projection(TrialTable):
 
     def _catch_up(self) -> None:
         table, first = self._table, self._taken
+        if first == len(table) and not len(self._waits):
+            return
         states = table.states
         started = self._waits[states[self._waits] != _WAITING]
         new = np.arange(first, len(table))
@@ -85,8 +92,8 @@ class Projection(TrialTable):
         if len(changed):
             points = self._points(changed)
             self._rows[:, changed] = points.T
-            if self.tried is not None:
-                self.tried.add(points[states[changed] != _WAITING])
+            if self._tried is not None:
+                self._tried.add(points[states[changed] != _WAITING])
         self._taken = len(table)
 
     def _points(self, numbers: IntArray) -> FloatArray:

@@ -82,9 +82,9 @@ def test_every_sampler_goes_on_bit_for_bit_when_it_is_killed_in_a_trial(
     make: Callable[[], fasthpo.Sampler], tmp_path: Path
 ) -> None:
     straight = fasthpo.Study(sampler=make(), pruner=fasthpo.MedianPruner())
-    run(straight, branches, 45)
+    run(straight, branches, 32)
     study = fasthpo.Study(sampler=make(), pruner=fasthpo.MedianPruner(), storage=tmp_path / "study")
-    for count in (1, 11, 9):
+    for count in (1, 10, 6):
         run(study, branches, count)
         study.ask().suggest_float("x", -5, 5)  # and the program is killed
         study.close()
@@ -92,7 +92,7 @@ def test_every_sampler_goes_on_bit_for_bit_when_it_is_killed_in_a_trial(
     study.compact()
     study.close()
     study = fasthpo.Study.load(tmp_path / "study")
-    run(study, branches, 24)
+    run(study, branches, 15)
     assert points(study) == points(straight)
     study.close()
 
@@ -120,13 +120,13 @@ def test_several_objectives_and_multi_fidelity_strategies_learn_a_space(tmp_path
 def test_asks_cost_the_same_though_no_trial_fits_what_was_learnt() -> None:
     study = fasthpo.Study(sampler=fasthpo.RandomSampler(seed=0))
     learnt: list[int] = []
-    for _ in range(1500):
+    for _ in range(1000):
         trial = study.ask()
         top = trial.suggest_int("top", 1, 50)
         study.tell(trial, trial.suggest_int("below", 1, top) / top)
         learnt.append(study.space.learnt.told)  # type: ignore[attr-defined]
-    assert len(set(learnt)) < 130  # so often the trials were looked at again, ever more rarely
-    assert len(set(learnt[750:])) < 25
+    assert len(set(learnt)) < 120  # so often the trials were looked at again, ever more rarely
+    assert len(set(learnt[500:])) < 25
 
 
 # --- what a trial gets
@@ -220,7 +220,7 @@ def test_points_are_enqueued_before_their_parameters_are_known(
 
 
 def test_a_grid_ends_when_all_that_was_learnt_of_it_is_tried() -> None:
-    study = fasthpo.Study(sampler=fasthpo.GridSampler())
+    study = fasthpo.Study(sampler=fasthpo.GridSampler(seed=0))
 
     def objective(trial: Any) -> float:
         n = trial.suggest_int("n", 1, 3)
@@ -228,8 +228,8 @@ def test_a_grid_ends_when_all_that_was_learnt_of_it_is_tried() -> None:
 
     with pytest.raises(SpaceExhausted):
         run(study, objective, 50)
-    tried = {tuple(sorted(trial.params.items(), key=str)) for trial in study.trials if trial.params}
-    assert len(tried) == 9
+    tried = [str(sorted(trial.params.items())) for trial in study.trials]
+    assert len(set(tried)) == len(tried) == 9
     study = fasthpo.Study(sampler=fasthpo.TPESampler(seed=0))
     run(study, objective, 30)  # another sampler tries points again, as there may be more than were learnt
     assert len(study) == 30
@@ -255,7 +255,7 @@ def test_pictures_reports_and_exports_show_what_was_learnt(tmp_path: Path) -> No
     shares = analysis.importance(study).to_dict()
     assert max(shares, key=lambda name: shares[name]) == "x" and math.isclose(sum(shares.values()), 1)
     assert set(analysis.importance(study, "ped_anova").to_dict()) == set(shares)
-    for draw in (plots.slices, plots.contour, plots.parallel_coordinates, plots.importance):
+    for draw in (plots.slices, plots.parallel_coordinates):
         assert draw(study).axes
     assert "layers" in write_report(study, tmp_path / "study.html").read_text(encoding="utf-8")
     header = study.to_csv(tmp_path / "study.csv").read_text(encoding="utf-8").partition("\n")[0]
@@ -265,7 +265,7 @@ def test_pictures_reports_and_exports_show_what_was_learnt(tmp_path: Path) -> No
 
 def test_the_tuner_runs_it_in_processes_and_threads(tmp_path: Path) -> None:
     for workers in (1, 2):
-        config = fasthpo.TunerConfig(f"with_{workers}", max_trials=14, output_dir=tmp_path, seed=0)
+        config = fasthpo.TunerConfig(f"with_{workers}", max_trials=8, output_dir=tmp_path, seed=0)
         make = fasthpo.HyperparameterTuner.with_random_search
         result = make(config).optimize(branches, workers=workers)
         assert {trial.state for trial in result.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}

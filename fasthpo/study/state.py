@@ -94,9 +94,13 @@ class StudyState:
         self.scheduler = Scheduler(history, self._sampler, self._strategy)
         self.followers.attach(history, with_strategy)
 
-    def learn(self) -> None:
-        """Learn the space anew, if it is one that is learnt and there is something new; within a call that asks."""
-        if not self.table.space.is_open or not is_due(self.history):
+    def learn(self, count: int) -> None:
+        """Learn the space anew, if it is one that is learnt and there is something new.
+
+        Within a call that asks for so many trials, before all else. If all of them wait already, nothing is learnt:
+        those that were broken off when a study was killed are asked for once more than they would have been.
+        """
+        if not self.table.space.is_open or count <= len(self.history.waiting) or not is_due(self.history):
             return
         learn(self.history, self._sampler)
         self.history.begin()  # that stands, whatever becomes of the call

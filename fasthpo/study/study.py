@@ -289,7 +289,7 @@ class Study(StudyReader):
         state = self._state
         with state.lock, state.change():
             state.followers.pruner.check()
-            state.learn()
+            state.learn(1)
             number = state.scheduler.next()
             assert number is not None  # there is no limit
             state.asked.forget(number)
@@ -319,7 +319,7 @@ class Study(StudyReader):
         state = self._state
         with state.lock, state.change():
             state.followers.pruner.check()
-            state.learn()
+            state.learn(1)
             number = state.scheduler.next(budget, new)
             if number is not None:
                 state.asked.forget(number)
@@ -345,8 +345,8 @@ class Study(StudyReader):
         state = self._state
         with state.lock, state.change():
             state.followers.pruner.check()
-            state.learn()
-            if n and self.space.is_open and state.history.projection is None and not state.scheduler.waiting:
+            state.learn(n)
+            if n and self.space.is_open and state.history.projection is None and n > len(state.scheduler.waiting):
                 raise InvalidValue(
                     "a batch needs a space that is known: ask for single trials until the first one has ended, or "
                     "declare the space, Study(space)"

@@ -113,6 +113,14 @@ def test_tune_on_ray(run_example) -> None:
     assert float(lines[-1].removeprefix("held-out accuracy: ")) > 0.8
 
 
+def test_tune_on_slurm_runs_on_submitits_local_cluster(run_example, directory: Path) -> None:
+    pytest.importorskip("submitit")
+    lines = run_example("tune_on_slurm.py", "--cluster", "local", "--trials", 2, "--jobs", 1, "--folder", "slurm")
+    assert lines[0].startswith("Study digits: 2 trials") and "0 failed" in lines[0]
+    assert lines[-1] == "jobs that completed trials: 1"
+    assert read_json(directory / "slurm" / "digits" / "statistics.json")["total_trials"] == 2
+
+
 @pytest.mark.gpu
 def test_tune_digits_on_a_gpu(run_example) -> None:
     import torch

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,33 @@ def test_messages_that_are_not_there_yet_are_read_later(tmp_path: Path) -> None:
     bounded = MessageFile(path, bounded=True)
     with pytest.raises(CorruptMessage):
         bounded.read()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full")
+def test_writing_is_tried_again_and_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fasthpo.execution.message_files.PAUSES", (0.01, 0.01))
+    path = tmp_path / "file"
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        append(path, [[1]])
+    path.unlink()
+    path.touch()
+    written: list[int] = []
+    write = FileIO.write
+
+    class Failing(FileIO):
+        def write(self, data: Any) -> int:
+            written.append(len(data))
+            if len(written) == 2:
+                raise OSError("full")
+            return write(self, data[: len(data) // 2] if len(written) == 1 else data)
+
+    monkeypatch.setattr("builtins.open", lambda path, mode, buffering: Failing(path, mode))
+    append(path, [[1], [2]])
+    monkeypatch.undo()
+    assert len(written) == 3 and MessageFile(path).read() == [[1], [2]]
 
 
 # --- clusters that are of no use

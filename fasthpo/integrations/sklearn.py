@@ -76,6 +76,8 @@ class FastSearchCV(BaseSearchCV):  # type: ignore[misc]
               by the name of its class in conditions and in `study_`, if no other choice is of that class;
             - a frozen distribution of `scipy.stats`: `uniform`, `loguniform` and `randint` as what they are, others
               with a `ppf` by their quantiles, from 0.0001 to 0.9999.
+
+            Or a list of such mappings, of which each candidate takes one.
         trials: how many candidates are tried, pruned ones included; None: until `timeout`, or until a finite space has
             been tried wholly.
         timeout: seconds after which no further candidate begins; those that have begun are evaluated to the end.
@@ -170,6 +172,11 @@ class FastSearchCV(BaseSearchCV):  # type: ignore[misc]
             raise AttributeError(f"{type(self).__name__} has no study_ before fit")
         assert isinstance(study, Study)
         return study
+
+    @property
+    def set_callbacks(self) -> Any:
+        """Not there, so that scikit-learn says that its callbacks are not called here."""
+        raise AttributeError(f"{type(self).__name__} does not call scikit-learn's callbacks; see verbose and study_")
 
     def __sklearn_is_fitted__(self) -> bool:
         return "cv_results_" in vars(self)

@@ -185,16 +185,16 @@ class CandidateSearch:
         self._futures.clear()
         if self._plan.error_score == "raise":
             raise WorkersFailed(text) from error
-        logger.warning("%s; %d folds are tried again", text, sum((c.number, f) not in self._broken for c, f in lost))
+        logger.warning("%s; what was running is tried once more", text)
         workers.renew()
         for candidate, fold in lost:
-            if (candidate.number, fold) not in self._broken:
+            if candidate.state != TrialState.RUNNING:
+                continue  # another of its folds has ended it
+            if (candidate.number, fold) in self._broken:
+                self._give_up(candidate, text)
+            else:
                 self._broken.add((candidate.number, fold))
                 self._submit(workers, candidate, fold)
-            else:
-                score = self._plan.error_score
-                failed = {"test_scores": score, "train_scores": score, "fit_time": 0.0, "score_time": 0.0}
-                self._settle(candidate, fold, {**failed, "fit_error": text})
 
     # --- how folds and candidates end
 
@@ -206,6 +206,17 @@ class CandidateSearch:
             self._tell(candidate)
         elif self._in_turn:
             self._look_whether_it_goes_on(candidate)
+
+    def _give_up(self, candidate: Candidate, error: str) -> None:
+        """End a candidate of which processes die: none of its folds is tried again."""
+        if candidate in self._open:
+            self._open.remove(candidate)
+        for future in [future for future, (one, _) in self._futures.items() if one is candidate]:
+            del self._futures[future]
+        score = self._plan.error_score
+        failed = {"test_scores": score, "train_scores": score, "fit_time": 0.0, "score_time": 0.0, "fit_error": error}
+        candidate.results = [failed if result is None else result for result in candidate.results]
+        self._tell(candidate)
 
     def _report(self, candidate: Candidate) -> None:
         """Tell the study of the folds that have been evaluated, as far as none before them is missing."""

@@ -11,6 +11,7 @@ import io
 import os
 import pickle
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -20,12 +21,14 @@ from typing import Any, Protocol
 import cloudpickle
 import joblib
 import numpy as np
+import psutil
 import sklearn
 from joblib.externals import loky
 from sklearn.base import clone
 from sklearn.model_selection._validation import _fit_and_score
 
 from fasthpo.errors import InvalidValue
+from fasthpo.execution.following import follow_starter
 
 # what fit libraries look at for how many threads they may start, of which workers together are to have one a core
 _THREADS = (
@@ -188,7 +191,7 @@ class _Processes:
     def renew(self) -> None:
         share = str(max(joblib.cpu_count() // self.count, 1))
         env = {name: os.environ.get(name, share) for name in _THREADS}
-        self._executor = loky.ProcessPoolExecutor(self.count, env=env)
+        self._executor = loky.ProcessPoolExecutor(self.count, env=env, initializer=_follow, initargs=(os.getpid(),))
 
     def close(self, at_once: bool) -> None:
         self._executor.shutdown(wait=True, kill_workers=at_once)
@@ -234,6 +237,18 @@ def _write(folds: Folds, path: Path) -> None:
             f"the estimator, its data or its scorer can't be sent to another process: {error}; use n_jobs=1 or "
             "joblib.parallel_config('threading')"
         ) from error
+
+
+def _follow(program: int) -> None:
+    """Have this process end when the program does, also if that is killed: loky's would wait for ever."""
+    follow_starter()
+    threading.Thread(target=_end_after, args=(program,), name="fasthpo-lifeline", daemon=True).start()
+
+
+def _end_after(program: int) -> None:
+    with contextlib.suppress(psutil.Error):
+        psutil.Process(program).wait()
+    os._exit(1)
 
 
 _read: dict[str, Any] = {}  # by a worker process: the folds by their file, which are those of one search

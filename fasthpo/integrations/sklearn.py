@@ -81,12 +81,12 @@ class FastSearchCV(BaseSearchCV):  # type: ignore[misc]
         trials: how many candidates are tried, pruned ones included; None: until `timeout`, or until a finite space has
             been tried wholly.
         timeout: seconds after which no further candidate begins; those that have begun are evaluated to the end.
-        sampler: where to look next; by default `AutoSampler()`, seeded by `random_state`. Each `fit` begins with a copy.
+        sampler: where to look next; by default `AutoSampler()`, seeded by `random_state`. Each `fit` takes a copy.
         pruner: when to give a candidate up; by default never. Steps are folds done, from 1. `WilcoxonPruner` is told
             the score of each fold, others the mean of the folds so far.
         path: a directory in which the search is kept. `fit` with the same estimator, data and folds goes on with what
             is there: after Ctrl-C or a crash, or with more `trials`. With other ones it raises.
-        scoring: as of `GridSearchCV`. With several metrics and no metric's name for `refit`, the first guides the search.
+        scoring: as of `GridSearchCV`. Of several metrics, that guides the search which `refit` names, else the first.
         n_jobs: how many folds are evaluated at the same time, in processes, or in threads within
             `joblib.parallel_config("threading")`; -1: one a core. With a pruner no two of one candidate.
         refit: as of `GridSearchCV`. A function is shown only candidates that were evaluated on all folds.
@@ -270,10 +270,12 @@ class FastSearchCV(BaseSearchCV):  # type: ignore[misc]
             )
         space = EstimatorSpace(self.space)
         with self._open_study(space.space, folds) as study:
-            self._study: Study | bytes = study
-            if trials is None and seconds == math.inf and space.space.size is None:
-                if study.sampler.draw_limit(space.space) is None:
-                    raise InvalidValue("the search space is infinite, so the search would never end: give trials or timeout")
+            self._study = study
+            ends = space.space.size is not None or study.sampler.draw_limit(space.space) is not None
+            if trials is None and seconds == math.inf and not ends:
+                raise InvalidValue(
+                    "the search space is infinite, so the search would never end: give trials or timeout"
+                )
             progress = Progress(type(self.estimator).__name__, study, trials, seconds) if self.verbose > 0 else None
             with contextlib.nullcontext() if progress is None else progress:
                 plan = Plan(
@@ -331,9 +333,10 @@ class FastSearchCV(BaseSearchCV):  # type: ignore[misc]
         path = absolute(given_path("path", self.path))
         searched = self._searched(folds)
         if holds_study(path):
-            parts = {"sampler": sampler, "pruner": pruner}
-            self._refuse_other(path, Study.load(path, read_only=True, **copy.deepcopy(parts)), space, searched)
-            study = Study.load(path, **parts)
+            looked_at = copy.deepcopy(sampler), copy.deepcopy(pruner)
+            kept = Study.load(path, sampler=looked_at[0], pruner=looked_at[1], read_only=True)
+            self._refuse_other(path, kept, space, searched)
+            study = Study.load(path, sampler=sampler, pruner=pruner)
         else:
             study = Study(space, new, direction="maximize", pruner=pruner, storage=path)
         with study:
@@ -394,10 +397,9 @@ class FastSearchCV(BaseSearchCV):  # type: ignore[misc]
     def _summary(self, seconds: float) -> str:
         counts = self.study_.table.counts
         score = f", best score {self.best_score_:.6g}" if hasattr(self, "best_score_") else ""
-        return (
-            f"{len(self.cv_results_['params'])} candidates in {seconds:.3g} s, {counts[TrialState.PRUNED]} of which were "
-            f"pruned and {counts[TrialState.FAILED]} failed{score}"
-        )
+        pruned, failed = counts[TrialState.PRUNED], counts[TrialState.FAILED]
+        tried = len(self.cv_results_["params"])
+        return f"{tried} candidates in {seconds:.3g} s, of which {pruned} were pruned and {failed} failed{score}"
 
 
 def _scorer_count(scorer: Any) -> int:

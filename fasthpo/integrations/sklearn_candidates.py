@@ -147,8 +147,8 @@ class CandidateSearch:
         for candidate in self._open:
             if not (self._in_turn and candidate.running):
                 return candidate, candidate.begun
-        candidate = self._ask()
-        return None if candidate is None else (candidate, 0)
+        asked = self._ask()
+        return None if asked is None else (asked, 0)
 
     def _ask(self) -> Candidate | None:
         plan, count = self._plan, len(self.candidates)

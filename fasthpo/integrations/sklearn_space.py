@@ -70,8 +70,8 @@ class EstimatorSpace:
         """A parameter that chooses a mapping, and those of all mappings, active if theirs is chosen."""
         if any(_ALTERNATIVE in mapping for mapping in given):
             raise InvalidSearchSpace(
-                f"of several mappings none can have a parameter {_ALTERNATIVE!r}, which says which of them is taken: give "
-                "one mapping, with conditions"
+                f"of several mappings none can have a parameter {_ALTERNATIVE!r}, which says which of them is taken: "
+                "give one mapping, with conditions"
             )
         self._names[_ALTERNATIVE] = None
         found: dict[str, Parameter] = {_ALTERNATIVE: Categorical(range(len(given)))}
@@ -126,7 +126,7 @@ class EstimatorSpace:
         """The parameter that a frozen distribution describes, or else its quantile."""
         if not callable(getattr(given, "ppf", None)):
             raise InvalidSearchSpace(
-                f"{shown(name)} must be a distribution with quantiles (ppf), as those of scipy.stats, got {shown(given)}"
+                f"{shown(name)} must be a distribution with quantiles (ppf), as of scipy.stats, got {shown(given)}"
             )
         kind = getattr(getattr(given, "dist", None), "name", None)
         low, high = map(float, given.support())

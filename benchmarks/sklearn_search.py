@@ -1,13 +1,14 @@
-"""`FastSearchCV` beside scikit-learn's `RandomizedSearchCV` and Optuna's `OptunaSearchCV`: what it costs, what it finds.
+"""`FastSearchCV` beside scikit-learn's `RandomizedSearchCV` and Optuna's `OptunaSearchCV`: what it costs and finds.
 
-`python benchmarks/sklearn_search.py overhead [--trials 50,200,1000]`: milliseconds a candidate that are not spent in the
-estimator, which has nothing to do, on two folds. `one by one` is a search that gives `BaseSearchCV`'s loop one candidate
-at a time, as one that learns from each has to: the loop lays out all results for each, so that a search is quadratic.
+`python benchmarks/sklearn_search.py overhead [--trials 50,200,1000]`: milliseconds a candidate that are not spent in
+the estimator, which has nothing to do, on two folds. `one by one` is a search that gives `BaseSearchCV`'s loop one
+candidate at a time, as one that learns from each has to: the loop lays out all results for each, which is quadratic.
 
-`python benchmarks/sklearn_search.py quality [--seeds 10] [--trials 30]`: the best mean score of five tasks on real data,
-of equally many fits. `pruned` is `FastSearchCV` with a pruner, which has as many fits, and so more candidates. Seeds are
-paired: each seed has folds of its own, the same for all searches. What is shown is the mean over the seeds, the mean
-difference to `RandomizedSearchCV` in standard errors of it, and on how many seeds it was better and worse.
+`python benchmarks/sklearn_search.py quality [--seeds 10] [--trials 30]`: the best mean score of five tasks on real
+data, of equally many fits. `pruned` is `FastSearchCV` with a pruner, which has as many fits, and so more candidates.
+Seeds are paired: each has folds of its own, the same for all searches. What is shown is the mean over the seeds and, in
+brackets, the mean difference to `RandomizedSearchCV` in standard errors of it, and on how many seeds it was better and
+worse.
 
 All run with one job.
 """
@@ -134,7 +135,11 @@ def tasks() -> Iterator[tuple[str, Any, dict[str, Any], Any, Any]]:
     }
     sgd = SGDClassifier(penalty="elasticnet", learning_rate="invscaling", max_iter=20, tol=None, random_state=0)
     yield "wine, SGD", make_pipeline(StandardScaler(), sgd), linear, *load_wine(return_X_y=True)
-    regression = {"svr__C": LogUniform(1e-2, 1e5), "svr__gamma": LogUniform(1e-6, 1e1), "svr__epsilon": LogUniform(1e-2, 1e2)}
+    regression = {
+        "svr__C": LogUniform(1e-2, 1e5),
+        "svr__gamma": LogUniform(1e-6, 1e1),
+        "svr__epsilon": LogUniform(1e-2, 1e2),
+    }
     yield "diabetes, SVR", make_pipeline(StandardScaler(), SVR()), regression, *load_diabetes(return_X_y=True)
     boosting = {
         "learning_rate": LogUniform(1e-3, 1.0),

@@ -97,10 +97,9 @@ class FastSearchCV(BaseSearchCV):  # type: ignore[misc]
             pruner its other folds are left out.
         return_train_score: as of `GridSearchCV`.
 
-    Attributes:
-        study_: the `Study`, for plots and reports; its trials are the candidates.
-        cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_,
-            multimetric_, classes_, n_features_in_, feature_names_in_: as of `GridSearchCV`.
+    After `fit` there is `study_`, the `Study`, for plots and reports, whose trials are the candidates, and all that
+    `GridSearchCV` has: `cv_results_`, `best_estimator_`, `best_score_`, `best_params_`, `best_index_`, `scorer_`,
+    `n_splits_`, `refit_time_`, `multimetric_`, `classes_`, `n_features_in_` and `feature_names_in_`.
 
     Example:
         >>> import fasthpo

@@ -107,7 +107,7 @@ def load_study(*, study_name: str | None, storage: Any, sampler: Any = None, pru
 
 
 def _loaded(path: Path, sampler: Any) -> OwnStudy:
-    """A study of a directory; with its own sampler and that one's seed, if the one given is of the kind and has none."""
+    """A study of a directory; with its own sampler and seed, if the one given is of its kind and has no seed."""
     if sampler is None:
         return OwnStudy.load(path)
     given = own_sampler(sampler)

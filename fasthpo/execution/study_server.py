@@ -59,6 +59,11 @@ class StudyServer:
         self._repeated: dict[int, Repeated] = {}
         self._wrong: dict[int, Exception] = {}  # what was wrong with a report, until its trial can be told
 
+    @property
+    def identity(self) -> tuple[bytes, Path | None]:
+        """The study's name that no other has, and where it is kept, if it is."""
+        return self._study._id, self._study.storage
+
     def repeat(self, number: int) -> None:
         """The trial is about to be tried once more."""
         self._repeated[number] = Repeated(self._study, number)

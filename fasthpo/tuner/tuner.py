@@ -241,13 +241,14 @@ class HyperparameterTuner:
         *,
         devices: str | Sequence[str] | Mapping[str, int] | None = None,
         backend: str | None = None,
-        executor: Executor | Callable[[], Executor] | None = None,
+        executor: Executor | Callable[[], Executor] | Any | None = None,
         trial_timeout: float | timedelta | None = None,
         trial_memory: int | None = None,
         retries: int | Mapping[str, int] = 0,
         resources_per_trial: Mapping[str, float] | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
+        trials_per_job: int | None = 1,
     ) -> TuningResult:
         """Run trials until the study is finished. Called again it goes on.
 
@@ -288,7 +289,8 @@ class HyperparameterTuner:
             executor: a `concurrent.futures.Executor` to run trials in, such as loky's, Dask's or mpi4py's; it stays
                 yours. Or a function without arguments that makes one, which is called again when one breaks, as loky's
                 and the standard library's do when a worker dies: the trials that ran there are lost, see `retries`,
-                and the study goes on. What it made is shut down at the end of the run.
+                and the study goes on. What it made is shut down at the end of the run. Or an executor of submitit's,
+                for batch jobs on SLURM; see the guide, "Clusters".
             trial_timeout: seconds after which a trial's process is ended and the trial fails.
             trial_memory: bytes of memory above which a trial's process is ended and the trial fails. Python and what is
                 imported count. It is looked at twenty times a second.
@@ -303,6 +305,8 @@ class HyperparameterTuner:
                 worker process, in each thread, or in this process. In a worker it comes before the imports of modules
                 that the objective uses.
             initargs: the initializer's arguments.
+            trials_per_job: of a submitit executor, how many trials a job trains, one after the other; None for as many
+                as there are.
 
         Raises:
             InvalidValue: the study would never end, or an argument is wrong, or the objective can't be sent to workers.
@@ -318,7 +322,7 @@ class HyperparameterTuner:
             raise InvalidValue(f"objective must be callable with a trial, got {shown(objective)}")
         execution = Execution.of(
             workers, devices, backend, executor, trial_timeout, trial_memory, retries, resources_per_trial, initializer,
-            initargs,
+            initargs, trials_per_job,
         )  # fmt: skip
         total = self._expected_trials()
         if not self._busy.acquire(blocking=False):

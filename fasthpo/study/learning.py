@@ -75,7 +75,7 @@ def _learnt_space(space: OpenSpace, table: TrialTable) -> SearchSpace:
 
 
 def _examples(space: OpenSpace, table: TrialTable) -> dict[str, FloatArray]:
-    """What each parameter was in trials that went furthest, (n,), NaN where they lack it: the latest and some others."""
+    """What each parameter was in trials that went furthest, (n,), NaN if they lack it: the latest and some others."""
     states = table.states
     for kinds in ((TrialState.COMPLETE, TrialState.PAUSED), (TrialState.PRUNED,), (TrialState.FAILED,)):
         numbers = np.flatnonzero(np.isin(states, kinds))

@@ -113,7 +113,9 @@ def test_broken_off_trials_fail_on_request(strategy: str, tmp_path: Path) -> Non
     assert loaded.ask().number not in [trial.number for trial in running]
     again = fasthpo.Study.load(broken_off(loaded, tmp_path))
     assert again.trials[running[0].number].state == fasthpo.TrialState.FAILED
-    with pytest.raises(fasthpo.InvalidValue, match="interrupted must be 'retry', 'fail' or 'keep', got interrupted='no'"):
+    with pytest.raises(
+        fasthpo.InvalidValue, match="interrupted must be 'retry', 'fail' or 'keep', got interrupted='no'"
+    ):
         fasthpo.Study.load(tmp_path / "study", interrupted="no")  # type: ignore[arg-type]
 
 

@@ -18,15 +18,17 @@ Kernels are compiled or loaded before anything is measured. Read the ratios of o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import logging
 import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
@@ -144,23 +146,25 @@ def in_ray_tune(parameters: int) -> Iterable[Row]:
         yield Row(what, "FastSearch()", ours, "OptunaSearch()", theirs, note)
 
 
-class Watch:
-    """A search algorithm that counts the seconds which its callers wait for it."""
+@contextlib.contextmanager
+def watched(kind: type) -> Iterator[list[float]]:
+    """Counts the seconds for which the callers of a class of search algorithms wait."""
+    took = []
 
-    def __init__(self, search: Any) -> None:
-        self.seconds = 0.0
-        for name in ("set_search_properties", "suggest", "on_trial_result", "on_trial_complete", "save"):
-            setattr(search, name, self._counted(getattr(search, name)))
-
-    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **options: Any) -> Any:
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def method(*args: Any, **options: Any) -> Any:
             begin = time.perf_counter()
             try:
                 return call(*args, **options)
             finally:
-                self.seconds += time.perf_counter() - begin
+                took.append(time.perf_counter() - begin)
 
-        return counted
+        return method
+
+    with contextlib.ExitStack() as stack:
+        for name in ("set_search_properties", "suggest", "on_trial_result", "on_trial_complete", "save"):
+            stack.enter_context(mock.patch.object(kind, name, counted(getattr(kind, name))))
+        yield took
 
 
 def in_a_tuner(parameters: int, trials: int = 100) -> Iterable[Row]:
@@ -179,10 +183,10 @@ def in_a_tuner(parameters: int, trials: int = 100) -> Iterable[Row]:
             ),
             run_config=tune.RunConfig(storage_path=str(folder), verbose=0),
         )
-        watch = Watch(search)  # after the Tuner has pickled it
-        begin = time.perf_counter()
-        tuner.fit()
-        return watch.seconds, time.perf_counter() - begin
+        with watched(type(search)) as took:
+            begin = time.perf_counter()
+            tuner.fit()
+            return sum(took), time.perf_counter() - begin
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:

@@ -7,8 +7,9 @@ A study of 1,000 and of 10,000 trials, with nothing to be trained, so that what 
 - optuna: a study of Optuna's with `FastSampler`, beside its `TPESampler`.
 - ray-tune: what Ray Tune calls of a search algorithm, `suggest` and `on_trial_complete`, without Ray: `FastSearch`
   beside `OptunaSearch`.
-- tuner: real `Tuner`s of Ray's with 100 trials that do nothing. In the column of times is what the controller waits for
-  the search algorithm, with the files that it saves, and beside them the whole run.
+- tuner: real `Tuner`s of Ray's with 100 trials that do nothing. In the columns of times is for how long the controller
+  waits for suggestions and with results, and beside them the whole run, and the files that Tune has the search save:
+  as many as take a twentieth of its time.
 
 Both search by TPE as their users get it by default. Where theirs would take longer than a minute, five trials are
 measured at some sizes of the study, the rest of which is random; the whole is the integral of these ("extrapolated").
@@ -41,6 +42,7 @@ WARM_UP = 300  # trials of another study, before anything is measured
 SIZES = 1_000, 10_000
 MEASURED = 100, 300, 1_000, 3_000, 10_000  # trials of a study at which theirs is measured
 AT_ONCE = 5  # trials there
+CALLS = "suggest", "on_trial_result", "on_trial_complete"  # of Tune for a trial
 
 
 class Row(NamedTuple):
@@ -147,23 +149,25 @@ def in_ray_tune(parameters: int) -> Iterable[Row]:
 
 
 @contextlib.contextmanager
-def watched(kind: type) -> Iterator[list[float]]:
-    """Counts the seconds for which the callers of a class of search algorithms wait."""
-    took = []
+def watched(kind: type) -> Iterator[dict[str, list[float]]]:
+    """For how long each call by Tune of a class of search algorithms takes, by the method's name."""
+    took: dict[str, list[float]] = {name: [] for name in (*CALLS, "save")}
 
-    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(name: str) -> Callable[..., Any]:
+        call = getattr(kind, name)
+
         def method(*args: Any, **options: Any) -> Any:
             begin = time.perf_counter()
             try:
                 return call(*args, **options)
             finally:
-                took.append(time.perf_counter() - begin)
+                took[name].append(time.perf_counter() - begin)
 
         return method
 
     with contextlib.ExitStack() as stack:
-        for name in ("set_search_properties", "suggest", "on_trial_result", "on_trial_complete", "save"):
-            stack.enter_context(mock.patch.object(kind, name, counted(getattr(kind, name))))
+        for name in took:
+            stack.enter_context(mock.patch.object(kind, name, counted(name)))
         yield took
 
 
@@ -174,7 +178,7 @@ def in_a_tuner(parameters: int, trials: int = 100) -> Iterable[Row]:
 
     from fasthpo.integrations.ray_tune import FastSearch
 
-    def run(search: Any, count: int, folder: Path) -> tuple[float, float]:
+    def run(search: Any, count: int, folder: Path) -> tuple[float, str]:
         tuner = tune.Tuner(
             lambda config: {"loss": sum((value - 0.3) ** 2 for value in config.values())},
             param_space=_space(parameters),
@@ -186,20 +190,22 @@ def in_a_tuner(parameters: int, trials: int = 100) -> Iterable[Row]:
         with watched(type(search)) as took:
             begin = time.perf_counter()
             tuner.fit()
-            return sum(took), time.perf_counter() - begin
+            end = time.perf_counter()
+        saved = took["save"]
+        note = f"{readable(end - begin)} in all, {len(saved)} saves of {readable(sum(saved) / len(saved))}"
+        return sum(sum(took[name]) for name in CALLS), note
 
+    drive(_fast(parameters), range(WARM_UP))
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         with tempfile.TemporaryDirectory() as folder:
             run(FastSearch(seed=0), 2, Path(folder))
-            ours, all_ours = run(FastSearch(seed=0), trials, Path(folder))
-            theirs, all_theirs = run(OptunaSearch(seed=0), trials, Path(folder))
+            ours, our_note = run(FastSearch(seed=0), trials, Path(folder))
+            theirs, their_note = run(OptunaSearch(seed=0), trials, Path(folder))
     finally:
         ray.shutdown()
-    note = f"the whole run {readable(all_ours)} and {readable(all_theirs)}"
-    yield Row(
-        f"Tuner of Ray Tune, {trials} trials, in the search", "FastSearch()", ours, "OptunaSearch()", theirs, note
-    )
+    note = f"ours: {our_note}; theirs: {their_note}"
+    yield Row(f"Tuner of Ray Tune, {trials} trials", "FastSearch()", ours, "OptunaSearch()", theirs, note)
 
 
 # a further adapter is a further line: it gives rows

@@ -302,8 +302,8 @@ class FastSearch(Searcher):  # type: ignore[misc]
         for name, given in (("space", self._space), ("mode", self._mode)):
             if given is None:
                 raise InvalidValue(
-                    f"the search has no {name}: give it to FastSearch, or to the Tuner; a Tuner without a param_space "
-                    "hands neither metric nor mode on"
+                    f"the search has no {name}: give it to FastSearch or to the Tuner, which hands metric and mode on "
+                    "together with a param_space only"
                 )
         assert self._space is not None
         if self._metric is None:

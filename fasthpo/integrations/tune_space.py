@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self, TypeAlias
+from typing import Any, NoReturn, Self, TypeAlias
 
 import numpy as np
 from ray.tune.search.sample import Categorical as TuneChoice
@@ -25,6 +25,9 @@ from fasthpo.values import element, shown
 
 _PLAIN = (str, bool, int, float, type(None))
 _NOTHING: Any = object()  # what a config has where a parameter is not there
+
+_GRID = "is a tune.grid_search, which no search algorithm takes: use tune.choice, or leave search_alg out"
+_COMPUTED = "is a tune.sample_from, which may do anything: compute it in the trainable"
 
 _When: TypeAlias = dict[str, list[Value]]
 _Path: TypeAlias = tuple[Any, ...]
@@ -377,11 +380,13 @@ class _Builder:
             return self._domain(value, path, when)
         if isinstance(value, Parameter):
             if when:
-                _refuse(path, f"is {shown(value)} in a tune.choice", "takes domains of Tune's there, or its `when`")
+                _refuse(path, f"is {shown(value)} in a tune.choice: use a domain of Tune's there, or `when` elsewhere")
             return _Leaf(_name(path), self._add(_name(path), value))
         if isinstance(value, Mapping):
-            if len(value) == 1 and ("grid_search" in value or "eval" in value):
-                _refuse(path, f"is {shown(value)}", "has it searched, not gone through: use tune.choice")
+            if len(value) == 1 and "grid_search" in value:
+                _refuse(path, _GRID)
+            if len(value) == 1 and "eval" in value:
+                _refuse(path, _COMPUTED)
             group = self.group(value, path, when, with_constants)
             return group if len(self.parameters) > before else _Constant(value, path)
         if type(value) in (list, tuple):
@@ -397,9 +402,9 @@ class _Builder:
 
     def _domain(self, domain: Domain, path: _Path, when: _When) -> _Node:
         if isinstance(domain, Function):
-            _refuse(path, "is a tune.sample_from", "does not know what it depends on: compute it in the trainable")
+            _refuse(path, _COMPUTED)
         if domain.is_grid():
-            _refuse(path, "is a tune.grid_search", "has it searched, not gone through: use tune.choice")
+            _refuse(path, _GRID)
         name = _name(path)
         sampler, step = domain.get_sampler(), None
         if isinstance(sampler, Quantized):
@@ -447,5 +452,5 @@ def _integers(domain: Integer, step: int | None, log: bool, when: _When) -> Para
     return kinds.Discrete(-(-domain.lower // step) * step, domain.upper // step * step, step, log, when)
 
 
-def _refuse(path: _Path, what: str, why: str) -> None:
-    raise InvalidSearchSpace(f"{_name(path)!r} {what}, and FastSearch {why}")
+def _refuse(path: _Path, what: str) -> NoReturn:
+    raise InvalidSearchSpace(f"{_name(path)!r} {what}")

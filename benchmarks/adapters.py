@@ -2,7 +2,7 @@
 
     python benchmarks/adapters.py [--only ray-tune,tuner] [--parameters 20]
 
-A study of 1,000 and of 10,000 trials, with nothing to be trained, so that what is left is the tool and the sampler:
+Studies of 1,000 and of 10,000 trials, with nothing to be trained, so that what is left is the tool and the sampler:
 
 - optuna: a study of Optuna's with `FastSampler`, beside its `TPESampler`.
 - ray-tune: what Ray Tune calls of a search algorithm, `suggest` and `on_trial_complete`, without Ray: `FastSearch`
@@ -10,8 +10,10 @@ A study of 1,000 and of 10,000 trials, with nothing to be trained, so that what 
 - tuner: real `Tuner`s of Ray's with 100 trials that do nothing. In the columns of times is for how long the controller
   waits for suggestions and with results, and beside them the whole run, and the files that Tune has the search save:
   as many as take a twentieth of its time.
+- sklearn: 500 candidates on two folds: `FastSearchCV` beside `OptunaSearchCV`, and beside `RandomizedSearchCV`, which
+  knows all candidates before the first is fitted; `sklearn_search.py` has more of them.
 
-Both search by TPE as their users get it by default. Where theirs would take longer than a minute, five trials are
+Each searches as its users get it by default. Where theirs would take longer than a minute, five trials are
 measured at some sizes of the study, the rest of which is random; the whole is the integral of these ("extrapolated").
 Kernels are compiled or loaded before anything is measured. Read the ratios of one run, not the times.
 """
@@ -208,11 +210,42 @@ def in_a_tuner(parameters: int, trials: int = 100) -> Iterable[Row]:
     yield Row(f"Tuner of Ray Tune, {trials} trials", "FastSearch()", ours, "OptunaSearch()", theirs, note)
 
 
+# --- scikit-learn
+
+
+def in_sklearn(parameters: int, trials: int = 500) -> Iterable[Row]:
+    import sklearn_search
+    from sklearn.model_selection import KFold
+
+    from fasthpo import Continuous
+
+    class Idle(sklearn_search.Idle):
+        def set_params(self, **given: Any) -> Any:
+            return super().set_params(a=sum(given.values()) / parameters)
+
+    space = {f"x{i}": Continuous(-1.0, 1.0) for i in range(parameters)}
+
+    def run(make: Callable[..., Any], count: int) -> float:
+        begin = time.perf_counter()
+        make(Idle(), space, count, KFold(2), 0).fit(np.zeros((20, 1)), np.zeros(20))
+        return time.perf_counter() - begin
+
+    run(sklearn_search.fast, 30)
+    ours = run(sklearn_search.fast, trials)
+    for theirs, make in (
+        ("OptunaSearchCV()", sklearn_search.optunas),
+        ("RandomizedSearchCV()", sklearn_search.randomized),
+    ):
+        seconds = run(make, trials)
+        yield Row(f"fit of scikit-learn's, {trials} candidates", "FastSearchCV()", ours, theirs, seconds)
+
+
 # a further adapter is a further line: it gives rows
 ADAPTERS: dict[str, Callable[[int], Iterable[Row]]] = {
     "optuna": in_optuna,
     "ray-tune": in_ray_tune,
     "tuner": in_a_tuner,
+    "sklearn": in_sklearn,
 }
 
 
@@ -222,7 +255,7 @@ def main() -> None:
     parser.add_argument("--parameters", type=int, default=20)
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    warnings.simplefilter("ignore")
     print(f"\n{given.parameters} parameters\n")
     print("| What | Ours | Theirs | Theirs / ours | |")
     print("|---|---|---|---|---|")

@@ -214,7 +214,7 @@ class Columns:
         return Column(
             f"params.{name}", lambda: self.table.params[row], value,
             lambda i: "" if (found := self.table.params[row, i]) != found else shown(value(i)), read,
-            parameter.choices is None,
+            parameter.is_ordered,
         )  # fmt: skip
 
     def _metric(self, name: str) -> Column:

@@ -158,7 +158,7 @@ def _search_several(study: Study) -> None:
     try:
         for i in range(_TRIALS):
             trial = study.ask()
-            x = float(trial.params["x"] or 0.0)
+            x = float(trial.params["x"] or 0.0)  # type: ignore[arg-type]
             values = [x + math.sin(i), x - math.cos(i)]
             for step in range(3) if study.pruner is not None else ():
                 trial.report(values, step)
@@ -184,7 +184,7 @@ def _look_at(study: Study) -> None:
 
 def _end(study: Study, number: int, turn: int) -> None:
     trial = study.trials[number]
-    value = float(trial.params["x"] or 0.0) + math.sin(turn)
+    value = float(trial.params["x"] or 0.0) + math.sin(turn)  # type: ignore[arg-type]
     for step in range(4):
         trial.report(math.nan if turn % 11 == 3 else value + step / 10, 10 * (trial.resource or 0) + step)
         if trial.should_prune():

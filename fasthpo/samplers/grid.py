@@ -249,7 +249,7 @@ class Grid:
         """The indices of those of the rows (n, d) that are points of the grid."""
         digits = self._cells.digits_of(rows)
         for j, continuum in self._continua.items():
-            active = digits[:, j] != INACTIVE
+            active = ~np.isnan(rows[:, j])  # not by the digits, which say nothing of a continuum
             found = continuum.cells(rows[active, j])
             digits[active, j] = found
             on_grid = np.ones(len(rows), np.bool_)

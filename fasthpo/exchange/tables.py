@@ -130,7 +130,7 @@ def to_arrow(table: TrialTable) -> Any:
     """All trials as a `pyarrow.Table`; what a trial does not have is null.
 
     A choice keeps its type if all choices of the parameter have the same one, which is string, boolean, integer or
-    float without nan (and None may be among them if the parameter has no conditions); else it is JSON text. Reports are
+    finite float (and None may be among them if the parameter has no conditions); else it is JSON text. Reports are
     lists of (step, value) and rungs of (resource, value), of several objectives of (step, values) and (resource,
     values). The schema's metadata has the directions and the search space, as JSON, under "fasthpo".
 

@@ -152,7 +152,8 @@ def to_optuna(
     """
     optuna = load_optuna()
     theirs: OptunaStudy = optuna.create_study(directions=list(table.directions), storage=storage, study_name=study_name)
-    theirs.set_user_attr(_SPACE, table.space.to_json())
+    if not table.space.is_open:  # else what is known of it is what its trials show
+        theirs.set_user_attr(_SPACE, table.space.to_json())
     for name, value in attributes.items():
         theirs.set_user_attr(name, value)
     distributions = {name: to_distribution(parameter) for name, parameter in table.space.items()}
@@ -168,7 +169,7 @@ def frozen_trial(
     state = trial.state
     given = {} if state == TrialState.WAITING else trial.params
     params: dict[str, Any] = {name: _of_distribution(value, distributions[name]) for name, value in given.items()}
-    attributes: dict[str, Any] = dict(trial.metrics)
+    attributes: dict[str, Any] = {**trial.metrics, **trial.attributes}
     if state == TrialState.PAUSED:
         attributes[_STATE] = state.name
     if error is not None:

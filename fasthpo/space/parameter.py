@@ -185,6 +185,10 @@ class Parameter(ABC):
         """The least and the largest column value that samplers suggest, both finite."""
         return self.bounds
 
+    def under(self, when: When) -> Parameter:
+        """The same parameter under these conditions only."""
+        return self._from_fields({**self.arguments(), "when": dict(when)})
+
     @property
     @abstractmethod
     def count(self) -> int | None:

@@ -23,6 +23,7 @@ from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.random import RandomSampler
 from fasthpo.samplers.tpe import TPESampler
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
+from fasthpo.space.normal import Normal
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.base import Strategy
 from fasthpo.strategies.hyperband import Hyperband
@@ -38,6 +39,7 @@ MIXED = SearchSpace(
         "n": Discrete(1, 100, log=True),
         "c": Categorical(["a", True, 1, None]),
         "m": LogUniform(1e-3, 1.0, when={"c": ["a", 1]}),
+        "g": Normal(0.0, 1.0),
     }
 )
 SMOOTH = SearchSpace({"x": Continuous(-1.0, 1.0), "y": LogUniform(1e-3, 1.0)})

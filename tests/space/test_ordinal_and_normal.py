@@ -150,7 +150,7 @@ DISTRIBUTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("parameter", "expected"), DISTRIBUTIONS, ids=lambda one: repr(one)[:40])
+@pytest.mark.parametrize(("parameter", "expected"), DISTRIBUTIONS, ids=[repr(one) for one, _ in DISTRIBUTIONS])
 def test_draws_have_the_distribution_that_scipy_says(parameter: Any, expected: Any) -> None:
     """The slow twin: SciPy's truncated normal distribution."""
     units = uniforms(5, np.arange(20_000), 0, 1)[:, 0]

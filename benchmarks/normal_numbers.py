@@ -20,7 +20,7 @@ import fasthpo
 from fasthpo.space import normal
 
 SEEDS = 24
-WIDTHS = (1.0, 2.0, 3.0, 6.0, None)  # None: `Continuous`
+WIDTHS = (1.0, 2.0, 4.0, 6.0, None)  # None: `Continuous`
 TAKEN = normal._WIDER
 SAMPLERS: dict[str, tuple[Callable[[int], fasthpo.Sampler], tuple[int, ...]]] = {
     "TPE": (lambda seed: fasthpo.TPESampler(seed=seed), (40, 100)),

@@ -12,7 +12,7 @@ from fasthpo.space.parameter import Numeric, Value, When, check_finite, check_po
 from fasthpo.values import FloatArray, masked, shown
 
 _REACH = 5.0  # standard deviations from the mean, beyond which samplers suggest nothing: 6e-7 of the distribution
-_WIDER = 3.0  # how many times as wide the distribution is that is uniform to samplers that learn; see ABLATIONS.md
+_WIDER = 4.0  # how many times as wide the distribution is that is uniform to samplers that learn; see ABLATIONS.md
 _FLAT = 1e6  # standard deviations, as multiples of the range, from which on a float64 can't tell it from uniform
 
 

@@ -70,7 +70,7 @@ def _cells(name: str, parent: str, source: Parameter, values: Sequence[Any]) -> 
         )
     cells: set[int] = set()
     for value in values:
-        column_value = _encoded(name, parent, source, value)
+        column_value = _encoded(name, parent, source, value, values)
         cell = int(source.cell(np.array(column_value)))
         if cell in cells:
             raise InvalidSearchSpace(f"{name!r} lists {parent!r}={shown(value)} twice in its condition")
@@ -78,11 +78,13 @@ def _cells(name: str, parent: str, source: Parameter, values: Sequence[Any]) -> 
     return sorted(cells)
 
 
-def _encoded(name: str, parent: str, source: Parameter, value: Any) -> float:
+def _encoded(name: str, parent: str, source: Parameter, value: Any, values: Sequence[Any] = ()) -> float:
     try:
         return source.encode(value)
     except InvalidParameters as error:
-        raise InvalidSearchSpace(f"{name!r} depends on {parent!r}={shown(value)}, but {parent!r} {error}") from None
+        text = f"{name!r} depends on {parent!r}={shown(value)}, but {parent!r} {error}"
+        hint = f"; the tuple itself is [{tuple(values)!r}]" if source.contains(tuple(values)) else ""
+        raise InvalidSearchSpace(text + hint) from None
 
 
 def _all_but(source: Parameter, excluded: Sequence[int]) -> Ranges:

@@ -68,6 +68,8 @@ REFUSED = [
     (lambda: space_of(layers={"at_least": 3}), "when must list strings"),
     (lambda: space_of(layers=[at_least(3)]), "when must list strings"),
     (lambda: at_least([3]), "when must list"),
+    (lambda: SearchSpace({"a": Ordinal([(1, 2)]), "b": Discrete(1, 2, when={"a": (1, 2)})}),
+     r"depends on 'a'=1.*; the tuple itself is \[\(1, 2\)\]"),
     (lambda: not_in("ab"), "not_in needs a list of values, got 'ab'"),
     (lambda: not_in([]), "not_in must list at least one value"),
     (lambda: SearchSpace({"a": Discrete(1, 3, when={"b": at_least(2)}), "b": Discrete(1, 3, when={"a": at_most(2)})}),

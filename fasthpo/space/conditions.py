@@ -83,7 +83,7 @@ def _encoded(name: str, parent: str, source: Parameter, value: Any, values: Sequ
         return source.encode(value)
     except InvalidParameters as error:
         text = f"{name!r} depends on {parent!r}={shown(value)}, but {parent!r} {error}"
-        hint = f"; the tuple itself is [{tuple(values)!r}]" if source.contains(tuple(values)) else ""
+        hint = f"; the tuple itself is [{tuple(values)!r}]" if values and source.contains(tuple(values)) else ""
         raise InvalidSearchSpace(text + hint) from None
 
 

@@ -110,6 +110,13 @@ def test_the_first_suggestions_are_near_the_mean() -> None:
         assert abs(np.mean(x) - 10.0) < 0.5 and abs(np.std(x) - 2.0) < 0.4
 
 
+def test_cma_es_begins_at_the_mean() -> None:
+    space = SearchSpace({"x": Normal(0.9, 0.05, high=1.0), "y": Continuous(0.0, 1.0)})
+    study = Study(space, sampler=fasthpo.CmaEsSampler(1000, sigma=1e-3, seed=0))
+    batch = study.ask_batch(50).params
+    assert np.abs(batch["x"] - 0.9).max() < 2e-3 and np.abs(batch["y"] - 0.5).max() < 1e-2
+
+
 def test_an_optimum_on_the_only_bound_is_found_exactly_by_cma_es() -> None:
     study = Study(SearchSpace({"x": Normal(0.5, 0.2, high=1.0), "y": Normal(0.0, 1.0)}), sampler=SAMPLERS["cma-es"]())
     for _ in range(200):

@@ -10,7 +10,7 @@ from itertools import chain, count
 from typing import Any
 
 from fasthpo.errors import InvalidSearchSpace
-from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform, parameter_from_dict
+from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import plain, shown
@@ -85,7 +85,7 @@ class EstimatorSpace:
                         f"{shown(name)} has a condition, which one of several mappings can't have: give one mapping, "
                         "with conditions for all that is not always there"
                     )
-                found[unique] = parameter_from_dict({**parameter.to_dict(), "when": {_ALTERNATIVE: [i]}})
+                found[unique] = parameter.under({_ALTERNATIVE: [i]})
         return found
 
     def _parameter(self, name: Any, unique: Any, given: Any) -> Parameter:

@@ -86,7 +86,7 @@ PARAMETERS = [
 ]
 
 
-@pytest.mark.parametrize("parameter", PARAMETERS, ids=repr)
+@pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda parameter: type(parameter).__name__)
 def test_a_parameter_is_the_same_after_json_pickle_and_copy(parameter: fasthpo.Parameter) -> None:
     text = json.dumps(parameter.to_dict(), allow_nan=False)
     for again in (parameter_from_dict(json.loads(text)), pickle.loads(pickle.dumps(parameter)), copy.copy(parameter)):

@@ -575,7 +575,9 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-def test_a_tuner_searches_with_a_scheduler(cluster: None, tmp_path: Path) -> None:
+def test_a_tuner_searches_with_a_scheduler(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # TensorBoard takes a second to import
+
     def train(config: dict[str, Any]) -> None:
         assert config["twice"] == 2 * config["x"] and config["constant"] == 3
         assert ("momentum" in config["optimizer"]) == (config["optimizer"]["kind"] is Kind.SGD)

@@ -19,8 +19,8 @@ from fasthpo.system.log import logger
 _LOOK, _LOOK_HERE = 30.0, 0.5  # seconds between two looks at the jobs: SLURM's, those of this machine
 _LEAVE = 10.0  # seconds for the jobs of this machine to end
 _SIGNAL_DELAY = 90.0  # seconds before a job's end at which submitit tells it so, if it is not told otherwise
-# states in which submitit says that a job has not ended, and which yet may be a job's last: it was not told, as there is
-# no accounting; and a preempted job may be waiting again, or be gone
+# states of which submitit says that a job has not ended, and which may be its last: where there is no accounting,
+# submitit is told none; and a preempted job may be waiting again, or be gone
 _UNSURE = ("UNKNOWN", "PREEMPTED")
 
 

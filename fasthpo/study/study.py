@@ -26,6 +26,7 @@ from fasthpo.errors import (
 )
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
+from fasthpo.space.choice_values import choice_from_json, choice_to_json
 from fasthpo.space.encoding import Batch, encode_columns
 from fasthpo.space.open_space import OpenSpace
 from fasthpo.space.parameter import Parameter, Value
@@ -408,7 +409,7 @@ class Study(StudyReader):
                 row = encode_partial(self.space, params)
             number = state.history.enqueued(row)
             for name, value in others.items():
-                state.history.noted_on(number, GIVEN + name, value)
+                state.history.noted_on(number, GIVEN + name, choice_to_json(value))
             state.history.commit()
             state.hand_over()
             return number
@@ -460,7 +461,11 @@ class Study(StudyReader):
             given = {}
             if self.table.state(number) == TrialState.WAITING:
                 noted = self._state.history.trial_attributes.get(number, {})
-                given = {name.removeprefix(GIVEN): one for name, one in noted.items() if name.startswith(GIVEN)}
+                given = {
+                    name.removeprefix(GIVEN): choice_from_json(one)
+                    for name, one in noted.items()
+                    if name.startswith(GIVEN)
+                }
             return {**super().trial_params(number), **given}
 
     def _settle_parameters(self, number: int) -> None:

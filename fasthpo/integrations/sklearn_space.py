@@ -89,7 +89,7 @@ class EstimatorSpace:
                         f"{shown(name)} has a condition, which one of several mappings can't have: give one mapping, "
                         "with conditions for all that is not always there"
                     )
-                found[unique] = parameter_from_dict({**parameter.to_dict(), "when": {_ALTERNATIVE: [i]}})
+                found[unique] = parameter.under({_ALTERNATIVE: [i]})
         return found
 
     def _parameter(self, name: Any, unique: Any, given: Any) -> Parameter:

@@ -11,7 +11,6 @@ from typing import Any
 
 from fasthpo.errors import InvalidSearchSpace
 from fasthpo.space.choice_values import as_choice, choice_key
-from fasthpo.space.definitions import parameter_from_dict
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
 from fasthpo.space.normal import Normal
 from fasthpo.space.ordinal import Ordinal

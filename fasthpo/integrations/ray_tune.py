@@ -44,7 +44,7 @@ class FastSearch(Searcher):  # type: ignore[misc]
     The space is the `param_space` of the `Tuner`, or `space`: Tune's domains and constants, in dicts, lists and tuples
     in each other. What a `tune.choice` chooses from may have domains in it, too, which are there with that choice only.
     `tune.grid_search` is refused, and what `tune.sample_from` gives is drawn by Tune itself. A quantized logarithmic
-    parameter, `tune.qloguniform(a, b, q)`, is searched as a multiple of q.
+    parameter, `tune.qloguniform(a, b, q)`, is searched as a multiple of q, and `tune.qrandn` is rounded to one.
 
     What counts is the last result of a trial. One that fails, or whose metric is missing, NaN or no number, counts as
     the worst there is. One that Tune ends at a smaller `training_iteration` than others have reached, as ASHA does, is

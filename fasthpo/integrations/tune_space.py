@@ -18,7 +18,7 @@ from ray.tune.search.sample import Categorical as TuneChoice
 from ray.tune.search.sample import Domain, Float, Function, Integer, LogUniform, Normal, Quantized, Uniform
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace, InvalidValue
-from fasthpo.space import kinds
+from fasthpo.space import kinds, normal
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import element, shown
@@ -157,7 +157,7 @@ class _Leaf(_Node):
 
     Args:
         name, parameter: what it is.
-        unit: of which the parameter's value is a multiple; None: it is the value itself.
+        unit: of which the config has multiples, and an integer parameter says how many; None: as the parameter has it.
     """
 
     def __init__(self, name: str, parameter: Parameter, unit: float | None = None) -> None:
@@ -169,8 +169,9 @@ class _Leaf(_Node):
         value = params.get(self._name, _NOTHING)
         if self._unit is None or value is _NOTHING:
             return value
-        assert isinstance(value, int)
-        return float(f"{value * self._unit:.15g}")  # 3 * 0.1 is 0.30000000000000004
+        assert isinstance(value, int | float)
+        count = value if isinstance(value, int) else round(value / self._unit)
+        return float(f"{count * self._unit:.15g}")  # 3 * 0.1 is 0.30000000000000004
 
     def read(self, value: Any, params: dict[str, Value]) -> int:
         value = element(value)
@@ -178,7 +179,7 @@ class _Leaf(_Node):
             count = round(value / self._unit) if math.isfinite(value) else -1
             if not math.isclose(count * self._unit, value, rel_tol=1e-6):
                 raise InvalidParameters(f"{self._name!r} must be a multiple of {self._unit}, got {shown(value)}")
-            value = count
+            value = count if isinstance(self._parameter, kinds.Discrete) else value
         try:
             params[self._name] = self._parameter.decode(self._parameter.encode(value))
         except InvalidParameters as error:
@@ -193,26 +194,24 @@ class _Choice(_Node):
     """A parameter that says which of several things stands in the config.
 
     Args:
-        name: the parameter's.
-        values: of the parameter, one for each of them.
-        options: the things.
+        name, parameter: what it is.
+        options: the things, one for each of its choices.
     """
 
-    def __init__(self, name: str, values: list[Value], options: list[_Node]) -> None:
+    def __init__(self, name: str, parameter: kinds.Categorical, options: list[_Node]) -> None:
         self._name = name
-        self._values = values
+        self._parameter = parameter
         self._options = options
-        self._place = {(type(value), value): i for i, value in enumerate(values)}
 
     def fill(self, params: Mapping[str, Value]) -> Any:
         value = params.get(self._name, _NOTHING)
-        return value if value is _NOTHING else self._options[self._place[type(value), value]].fill(params)
+        return value if value is _NOTHING else self._options[int(self._parameter.encode(value))].fill(params)
 
     def read(self, value: Any, params: dict[str, Value]) -> int:
         best: dict[str, Value] | None = None
         least = 0
-        for of_parameter, option in zip(self._values, self._options, strict=True):
-            found: dict[str, Value] = {self._name: of_parameter}
+        for choice, option in zip(self._parameter.choices, self._options, strict=True):
+            found: dict[str, Value] = {self._name: choice}
             try:
                 missing = option.read(value, found)
             except InvalidParameters:
@@ -346,11 +345,13 @@ def _from_plain(plain: Any, space: SearchSpace, path: _Path, names: list[str]) -
         return _Leaf(plain["parameter"], space[plain["parameter"]], None if unit is None else float(unit))
     if "choice" in plain:
         names.append(plain["choice"])
-        parameter: Any = space[plain["choice"]]
+        parameter = space[plain["choice"]]
+        if not isinstance(parameter, kinds.Categorical):
+            raise ValueError(f"{plain['choice']!r} is no choice")
         options = [_from_plain(one, space, (*path, i), names) for i, one in enumerate(plain["options"])]
         if len(options) != len(parameter.choices):
             raise ValueError(f"{plain['choice']!r} has {len(parameter.choices)} choices, got {len(options)}")
-        return _Choice(plain["choice"], list(parameter.choices), options)
+        return _Choice(plain["choice"], parameter, options)
     return _Constant(float(plain["float"]) if "float" in plain else plain["constant"], path)
 
 
@@ -424,25 +425,26 @@ class _Builder:
                 return _Leaf(name, self._add(name, kinds.LogUniform(domain.lower, domain.upper, when=when)))
             if isinstance(domain, Float) and isinstance(sampler, Uniform):
                 return _Leaf(name, self._add(name, kinds.Continuous(domain.lower, domain.upper, step, when=when)))
+            if isinstance(domain, Float) and isinstance(sampler, Normal):
+                return _Leaf(name, self._add(name, normal.Normal(sampler.mean, sampler.sd, when=when)), step)
         except InvalidSearchSpace as error:
             raise InvalidSearchSpace(f"{name!r}: {error}") from None
-        what = "normal distribution" if isinstance(sampler, Normal) else type(sampler).__name__
-        raise InvalidSearchSpace(f"{name!r} is a {type(domain).__name__} with a {what}, which can't be searched here")
+        raise InvalidSearchSpace(
+            f"{name!r} is a {type(domain).__name__} with a {type(sampler).__name__} of Tune's, which is not known here"
+        )
 
     def _choice(self, domain: TuneChoice, path: _Path, when: _When) -> _Node:
         name, options = _name(path), domain.categories
-        # others, which files can't hold or which are there twice, are known by their places
-        is_plain = all(type(one) in _PLAIN and (type(one) is not float or math.isfinite(one)) for one in options)
-        if is_plain and len({(type(one), one) for one in options}) == len(options):
-            values = list(options)
-        else:
-            values = list(range(len(options)))
-        self._add(name, kinds.Categorical(values, when))
+        try:
+            parameter = kinds.Categorical(options, when)
+        except InvalidSearchSpace:  # objects, domains, or one of them twice: they are known by their places
+            parameter = kinds.Categorical(range(len(options)), when)
+        self._add(name, parameter)
         nodes = [
-            self._node(one, (*path, i), {name: [value]}, True)
-            for i, (one, value) in enumerate(zip(options, values, strict=True))
+            self._node(one, (*path, i), {name: [choice]}, True)
+            for i, (one, choice) in enumerate(zip(options, parameter.choices, strict=True))
         ]
-        return _Choice(name, values, nodes)
+        return _Choice(name, parameter, nodes)
 
 
 def _integers(domain: Integer, step: int | None, log: bool, when: _When) -> Parameter:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.space.parameter import Numeric, Value, When, check_finite, check_points
-from fasthpo.values import FloatArray, masked, shown
+from fasthpo.values import FloatArray, element, masked, shown
 
 _REACH = 5.0  # standard deviations from the mean, beyond which samplers suggest nothing: 6e-7 of the distribution
 _WIDER = 4.0  # how many times as wide the distribution is that is uniform to samplers that learn; see ABLATIONS.md
@@ -198,4 +198,4 @@ class LogNormal(NormalNumber):
         except InvalidParameters:
             if (self.low, self.high) != self._open:
                 raise
-            raise InvalidParameters(f"must be a positive, finite number, got {shown(value)}") from None
+            raise InvalidParameters(f"must be a positive, finite number, got {shown(element(value))}") from None

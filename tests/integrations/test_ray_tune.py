@@ -26,6 +26,9 @@ from ray.tune.search.search_generator import SearchGenerator  # noqa: E402
 
 from fasthpo.integrations.ray_tune import FastSearch  # noqa: E402
 
+ODD = tune.search.sample.Float(0.0, 1.0)
+ODD.set_sampler(tune.search.sample.BaseSampler())
+
 
 class Kind(Enum):
     SGD = 1
@@ -77,7 +80,9 @@ def test_every_domain_of_tunes_is_searched_in_its_range() -> None:
         "qrandint": tune.qrandint(7, 24, 8),
         "qrandint without a step": tune.qrandint(0, 3, 1),
         "qlograndint": tune.qlograndint(3, 20, 4),
-        "choice": tune.choice(["a", 1, 1.5, True, None]),
+        "randn": tune.randn(10.0, 2.0),
+        "qrandn": tune.qrandn(0.0, 1.0, 0.5),
+        "choice": tune.choice(["a", 1, 1.5, True, None, (1, 2), (True, 2)]),
         "choice of objects": tune.choice([Kind.SGD, [1, 2], {"a": 1}, math.nan, np.float64(0.5), len]),
         "choice with one twice": tune.choice(["often", "often", "seldom"]),
         "choice of one": tune.choice([7]),
@@ -97,6 +102,9 @@ def test_every_domain_of_tunes_is_searched_in_its_range() -> None:
     assert seen["randint"] == {"-2", "-1", "0", "1", "2"} and seen["lograndint"] == set("12345678")
     assert seen["qrandint"] == {"8", "16", "24"} and seen["qlograndint"] == {"4", "8", "12", "16", "20"}
     assert seen["qrandint without a step"] == {"0", "1", "2"}
+    assert {"-1.0", "-0.5", "0.0", "0.5", "1.0"} < seen["qrandn"] and len(seen["qrandn"]) < 25
+    normal = sorted(map(float, seen["randn"]))
+    assert 4 < normal[0] < 8 and 12 < normal[-1] < 16
     for name in ("choice", "choice of objects", "choice with one twice", "choice of one"):
         assert seen[name] == {repr(choice) for choice in domains[name].categories}
 
@@ -138,7 +146,8 @@ def test_a_space_of_fasthpos_is_searched_and_its_conditions_hold() -> None:
     [
         ({"a": {"b": tune.grid_search([1, 2])}}, "'a/b' is a tune.grid_search.*use tune.choice"),
         ({"a": tune.search.sample.Categorical([1]).grid()}, "'a' is a tune.grid_search"),
-        ({"a": tune.randn()}, "'a' is a Float with a normal distribution"),
+        ({"a": ODD}, "'a' is a Float with a BaseSampler of Tune's, which is not known here"),
+        ({"a": tune.randn(1.0, 1e-20)}, "'a': sd must be larger"),
         ({"a": [tune.sample_from(lambda config: 1)]}, "'a/0' is a tune.sample_from.*compute it in the trainable"),
         ({"a": {"eval": "1 + 1"}}, "'a' is a tune.sample_from"),
         ({"a": tune.choice([])}, "'a': choices must hold at least one value"),
@@ -566,7 +575,9 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-def test_a_tuner_searches_with_a_scheduler(cluster: None, tmp_path: Path) -> None:
+def test_a_tuner_searches_with_a_scheduler(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # TensorBoard takes a second to import
+
     def train(config: dict[str, Any]) -> None:
         assert config["twice"] == 2 * config["x"] and config["constant"] == 3
         assert ("momentum" in config["optimizer"]) == (config["optimizer"]["kind"] is Kind.SGD)

@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 from fasthpo.errors import SpaceExhausted
+from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.base import Sampler
+from fasthpo.space.allowed import prior_rows
 from fasthpo.space.partial import complete_row
 from fasthpo.strategies.base import NextLeg, Strategy
 from fasthpo.system.clock import StudyClock
@@ -17,7 +19,8 @@ from fasthpo.trials.tried import TriedPoints
 from fasthpo.values import FloatArray, IntArray
 
 _MOST_AHEAD = 4096  # draws of a grid that are looked at together, while their points are known already
-_REDRAWS = 32  # draws of points tried already before the next untried point is taken instead
+_REDRAWS = 32  # draws of points tried or forbidden before the next untried point, or one of the prior, is taken instead
+_PRIOR_STREAM = 2**17  # of the latter
 
 
 class Scheduler:
@@ -171,6 +174,13 @@ class Scheduler:
         while (left := first + n - len(self.table)) and len(draws := self._next_draws(left)):
             while len(draws):
                 rows = self.sampler.suggest_batch(self.table, draws)
+                if self.table.space.relations:
+                    # up to the first that breaks a relation, which is drawn anew as if it were asked for alone
+                    rows = rows[: np.argmin(np.append(self.table.space.allows(rows), False))]
+                    if not len(rows):
+                        self.history.next_draw = int(draws[0])
+                        self._start_new()
+                        break
                 self.history.asked_many(rows, draws[: len(rows)], self._start_time())
                 self.history.next_draw = int(draws[len(rows) - 1]) + 1
                 draws = draws[len(rows) :]
@@ -206,25 +216,42 @@ class Scheduler:
 
     def _suggest(self) -> tuple[FloatArray, int]:
         """A row that was not tried before, where that can be said, and the draw it came from."""
-        tried = self._tried
-        if tried is None:
+        tried, space = self._tried, self.table.space
+        if tried is None and not space.relations:
             return self._draw()
-        if tried.is_exhausted:
+        if tried is not None and tried.is_exhausted:
             raise SpaceExhausted(f"all {tried.cells.size} points of the search space have been suggested")
+        allowed: FloatArray | None = None
         for _ in range(_REDRAWS):
             row, draw = self._draw()
-            if not tried.holds(row):
+            if space.relations and not space.allows(row[None, :])[0]:
+                continue
+            if tried is None or not tried.holds(row):
                 return row, draw
-        if tried.is_full:
-            return row, draw
-        cell = int(tried.cells.index(row[None, :])[0])
-        return tried.cells.point(tried.next_untried(cell)), draw
+            allowed = row
+        if allowed is None:
+            allowed = self._of_prior(draw, 0)
+        if tried is None or tried.is_full or not tried.holds(allowed):
+            return allowed, draw
+        if tried.is_counted:
+            cell = int(tried.cells.index(allowed[None, :])[0])
+            return tried.cells.point(tried.next_untried(cell)), draw
+        others = (self._of_prior(draw, attempt) for attempt in range(1, _REDRAWS))
+        return next((row for row in others if not tried.holds(row)), allowed), draw
+
+    def _of_prior(self, draw: int, attempt: int) -> FloatArray:
+        """A row (d,) of the prior that the relations allow, where the sampler's own break them or were tried."""
+        seed, draws = self.sampler.seed, np.array([draw ^ attempt << 26])
+        unit = uniforms(seed, draws, _PRIOR_STREAM, len(self.table.space))
+        row: FloatArray = prior_rows(self.table.space, unit, seed, draws)[0]
+        return row
 
     def _draw(self) -> tuple[FloatArray, int]:
         if self._limit is not None and len(draws := self._next_draws(1)):
             self.history.next_draw = int(draws[0])
         draw = self.history.next_draw
         suggestion = self.sampler.suggest(self.table, draw)
-        row = suggestion if isinstance(suggestion, np.ndarray) else self.table.space.encode(suggestion)
+        space = self.table.space
+        row = suggestion if isinstance(suggestion, np.ndarray) else space.encode(suggestion, only_allowed=False)
         self.history.next_draw = draw + 1
         return row, draw

@@ -1,0 +1,118 @@
+"""Draws from a space's prior that its relations allow, and whether there are enough of them.
+
+A draw that breaks a relation is drawn anew, but only in those parameters that the relation joins: groups of parameters
+that share no relation are independent of each other, so the draws are exactly those of the prior, given that all
+relations hold, and ten independent relations cost ten times one, not one to the power of ten. What is drawn depends on
+the seed, the index of the draw and the index of the attempt only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fasthpo.errors import InvalidSearchSpace
+from fasthpo.kernels.streams import uniforms
+from fasthpo.space.relations import Group
+from fasthpo.space.search_space import SearchSpace
+from fasthpo.values import FloatArray, IntArray
+
+_STREAM = 2**16  # and one more for each group
+_MOST_ATTEMPTS = 2**22
+_MOST_AT_ONCE = 2**13
+_ENOUGH, _MOST_PROBED = 8, 2**20  # points that must be allowed, of how many
+
+
+def prior_rows(space: SearchSpace, unit: FloatArray, seed: int, draws: IntArray) -> FloatArray:
+    """Rows (n, d) of the prior at quantiles `unit` (n, d), drawn anew where they break a relation.
+
+    Args:
+        space: the search space.
+        unit: in [0, 1).
+        seed: 0 to 2**64 - 1.
+        draws: indices of the draws, int64 (n,), below 2**32.
+    """
+    if not space.relations:
+        return space.from_unit(unit)
+    values = space.values_at(unit)
+    rows = space.deactivate(values.copy())
+    for place, group in enumerate(space.groups):
+        broken = np.flatnonzero(~group.hold(rows))
+        if len(broken):
+            members = group.parameters
+            values[np.ix_(broken, members)] = _drawn_anew(space, place, group, seed, draws[broken])
+    return space.deactivate(values)
+
+
+def _drawn_anew(space: SearchSpace, place: int, group: Group, seed: int, draws: IntArray) -> FloatArray:
+    """Values (n, k) of a group's parameters, active or not, for each of several draws the first that are allowed."""
+    found = np.empty((len(draws), len(group.parameters)))
+    left = np.arange(len(draws))
+    first, width = 0, 4
+    while len(left):
+        if first >= _MOST_ATTEMPTS:
+            found[left] = _listed(space, place, group, seed, draws[left])
+            break
+        attempts = np.arange(first, first + width)
+        values, holds = _attempts(space, place, group, seed, draws[left], attempts)
+        has = holds.any(axis=1)
+        found[left[has]] = values[has, holds[has].argmax(axis=1)]
+        left = left[~has]
+        first += width
+        width = min(2 * width, max(_MOST_AT_ONCE // max(len(left), 1), 1), _MOST_ATTEMPTS)
+    return found
+
+
+def _attempts(
+    space: SearchSpace, place: int, group: Group, seed: int, draws: IntArray, attempts: IntArray
+) -> tuple[FloatArray, np.ndarray]:
+    """Values (n, m, k) of a group's parameters at several attempts of several draws, and whether they are allowed."""
+    members = group.parameters
+    words = (draws[:, None] + (attempts << 32)[None, :]).ravel()
+    unit = np.zeros((len(words), len(space)))
+    unit[:, members] = uniforms(seed, words, _STREAM + place, len(members))
+    values = space.values_at(unit, members)
+    drawn = values[:, members]
+    holds = group.hold(space.deactivate(values, members))
+    return drawn.reshape(len(draws), len(attempts), -1), holds.reshape(len(draws), len(attempts))
+
+
+def _listed(space: SearchSpace, place: int, group: Group, seed: int, draws: IntArray) -> FloatArray:
+    """Values (n, k) of a group of which so few are allowed that they are listed; each of these alike."""
+    listed = space.listed_group(place)
+    if listed is None or not len(listed):
+        raise _nearly_all_forbidden(group, 0, _MOST_ATTEMPTS)
+    unit = uniforms(seed, draws, _STREAM + place, 1)[:, 0]
+    rows = listed[(unit * len(listed)).astype(np.int64)]
+    # what is inactive there has a value all the same, which nothing reads
+    return np.where(np.isnan(rows), 0.0, rows)
+
+
+def check_allowed(space: SearchSpace) -> None:
+    """Make sure that enough points are allowed to find them.
+
+    Raises:
+        InvalidSearchSpace: none is, or so few that they can't be found by chance; says how many were.
+    """
+    for place, group in enumerate(space.groups):
+        found, first, width = 0, 0, 64
+        while found < _ENOUGH and first < _MOST_PROBED:
+            attempts = np.arange(first, first + width)
+            found += int(_attempts(space, place, group, 0, np.zeros(1, np.int64), attempts)[1].sum())
+            first += width
+            width = min(2 * width, _MOST_AT_ONCE)
+        if found < _ENOUGH:
+            listed = space.listed_group(place)
+            if listed is None or not len(listed):
+                raise _nearly_all_forbidden(group, found, first, listed is not None)
+
+
+def _nearly_all_forbidden(group: Group, found: int, of: int, is_none: bool = False) -> InvalidSearchSpace:
+    relations = ", ".join(map(repr, group.relations))
+    if is_none:
+        return InvalidSearchSpace(f"no point of the search space is allowed by {relations}")
+    share = (found or 3) / of  # of none in n, less than 3 / n is allowed with a probability of 95 %
+    return InvalidSearchSpace(
+        f"nearly all points of the search space are forbidden: of {of} random ones {found} are allowed by {relations}, "
+        f"so {'less than ' if not found else 'about '}{100 * share:.2g} % are, and at least {_ENOUGH} are needed; "
+        "make the bounds of the parameters fit, or write one parameter as what it adds to another"
+    )

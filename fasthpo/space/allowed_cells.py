@@ -1,0 +1,233 @@
+"""The allowed points of a finite space, numbered: 0 to size - 1, none of the forbidden ones among them.
+
+Parameters that are joined by relations, by conditions or by both form a component, whose allowed points are listed;
+all parameters without relations are numbered as ever. So a relation between two of fifty parameters costs as much as
+these two have combinations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fasthpo.space.conditions import Condition, Conditions
+from fasthpo.space.enumeration import INACTIVE, Cells, Enumerable
+from fasthpo.space.parameter import Parameter
+from fasthpo.space.relations import Relation
+from fasthpo.values import FloatArray, IntArray
+
+_MOST_LISTED = 2**20  # combinations of a component's parameters
+_MOST_LISTED_CONDITIONAL = 2**16  # the same, of one with conditions, whose points are made one by one
+_AT_ONCE = 2**14
+
+Digits = npt.NDArray[np.int64]
+
+
+class TooManyCells(Exception):
+    """A component has too many combinations to list those that are allowed."""
+
+    def __init__(self, combinations: int, most: int) -> None:
+        super().__init__(f"the parameters that relations join have {combinations} combinations, and at most {most} "
+                         "are listed")  # fmt: skip
+
+
+class Restricted(Enumerable, Protocol):
+    """What is numbered: a `SearchSpace` with relations."""
+
+    relations: tuple[Relation, ...]
+
+
+class _Part(NamedTuple):
+    """Some parameters of a space with their conditions, all of whose parents are among them, as a space of its own."""
+
+    parameters: tuple[Parameter, ...]
+    conditions: Conditions
+    order: tuple[int, ...]
+    is_conditional: bool
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+
+class _Component:
+    """Parameters that depend on no others, and those of their points that are allowed; all if `listed` is None."""
+
+    def __init__(self, members: IntArray, cells: Cells, listed: Digits | None) -> None:
+        self.members = members
+        self.cells = cells
+        self.listed = listed
+        self.size = cells.size if listed is None else len(listed)
+
+    def digits(self, index: int) -> list[int]:
+        return self.cells.digits(index if self.listed is None else int(self.listed[index]))
+
+    def number(self, digits: Sequence[int]) -> int:
+        """-1 for a point that is forbidden."""
+        cell = self.cells.number(digits)
+        if self.listed is None:
+            return cell
+        place = int(np.searchsorted(self.listed, cell))
+        return place if place < len(self.listed) and self.listed[place] == cell else -1
+
+
+def part_of(space: Enumerable, members: IntArray) -> _Part:
+    """Parameters of a space as a space of their own; all of their parents must be among them."""
+    place = {int(j): i for i, j in enumerate(members)}
+    conditions = tuple(
+        tuple(Condition(place[c.parent], c.allowed) for c in space.conditions[j]) for j in members.tolist()
+    )
+    order = tuple(place[j] for j in space.order if j in place)
+    return _Part(tuple(space.parameters[j] for j in members.tolist()), conditions, order, any(conditions))
+
+
+def _digits_of_part(cells: Cells, counts: Sequence[int]) -> Iterator[tuple[IntArray, Digits]]:
+    """All points of a part, some at a time: their indices (n,) and cells (n, k)."""
+    for first in range(0, cells.size, _AT_ONCE):
+        indices = np.arange(first, min(first + _AT_ONCE, cells.size))
+        if cells.radices is None:
+            digits = np.array([cells.digits(index) for index in indices.tolist()], np.int64)
+        else:
+            digits = np.stack(np.unravel_index(indices, tuple(counts)), axis=1).astype(np.int64)
+        yield indices, digits
+
+
+def listed_cells(
+    space: Enumerable,
+    relations: Sequence[Relation],
+    members: IntArray,
+    counts: Sequence[int],
+    rows_of: Callable[[Digits], FloatArray],
+) -> tuple[Cells, Digits]:
+    """The points of some parameters, and the indices of those that the relations allow.
+
+    Args:
+        space: the search space.
+        relations: about these parameters only.
+        members: the parameters; all of their parents must be among them.
+        counts: how many values each parameter of the space has.
+        rows_of: the rows (n, d) of cells (n, d).
+
+    Raises:
+        TooManyCells: there are too many.
+    """
+    own = [counts[j] for j in members.tolist()]
+    part = part_of(space, members)
+    most = _MOST_LISTED_CONDITIONAL if part.is_conditional else _MOST_LISTED
+    cells = Cells(part, own)
+    if cells.size > most:
+        raise TooManyCells(cells.size, most)
+    listed: list[IntArray] = [np.empty(0, np.int64)]
+    for indices, own_digits in _digits_of_part(cells, own):
+        digits = np.full((len(indices), len(space)), INACTIVE, np.int64)
+        digits[:, members] = own_digits
+        rows = rows_of(digits)
+        allowed = np.ones(len(indices), np.bool_)
+        for relation in relations:
+            allowed &= relation.hold(rows)
+        listed.append(indices[allowed])
+    return cells, np.concatenate(listed)
+
+
+class AllowedCells:
+    """The numbering of the allowed points; see `Cells`, whose methods it has.
+
+    Args:
+        space: names the conditions and the relations.
+        counts: values a parameter; 0 for one that has infinitely many, as in `Cells`.
+        rows_of: the rows (n, d) of cells (n, d); None: the space's own values.
+
+    Raises:
+        TooManyCells: parameters that relations join have too many combinations.
+        InvalidSearchSpace: as `Cells`.
+    """
+
+    radices: None = None
+
+    def __init__(
+        self, space: Restricted, counts: Sequence[int], rows_of: Callable[[Digits], FloatArray] | None = None
+    ) -> None:
+        self._all = Cells(space, counts)
+        rows_of = rows_of or self._all.rows
+        self._d = len(space)
+        self._components: list[_Component] = []
+        free: list[int] = []
+        for members, relations in _components(space):
+            if relations:
+                own = np.array(members)
+                self._components.append(_Component(own, *listed_cells(space, relations, own, counts, rows_of)))
+            else:
+                free += members
+        if free:
+            rest = np.array(sorted(free))
+            self._components.append(_Component(rest, Cells(part_of(space, rest), [counts[j] for j in rest]), None))
+        # the first parameter of the space varies slowest, as without relations
+        self._components.sort(key=lambda component: int(component.members[0]))
+        self.size = math.prod(component.size for component in self._components)
+
+    def digits(self, index: int) -> list[int]:
+        """See `Cells.digits`."""
+        found = [INACTIVE] * self._d
+        for component in reversed(self._components):
+            index, own = divmod(index, component.size)
+            for j, digit in zip(component.members.tolist(), component.digits(own), strict=True):
+                found[j] = digit
+        return found
+
+    def digits_of(self, rows: FloatArray) -> Digits:
+        """See `Cells.digits_of`."""
+        return self._all.digits_of(rows)
+
+    def numbers(self, digits: Digits) -> list[int]:
+        """The indices of those of the points (n, d) that are allowed."""
+        found = []
+        for one in digits.tolist():
+            index = 0
+            for component in self._components:
+                own = component.number([one[j] for j in component.members.tolist()])
+                if own < 0:
+                    break
+                index = index * component.size + own
+            else:
+                found.append(index)
+        return found
+
+    def rows(self, digits: Digits) -> FloatArray:
+        """See `Cells.rows`."""
+        return self._all.rows(digits)
+
+    def point(self, index: int) -> FloatArray:
+        """See `Cells.point`."""
+        return self._all.rows(np.array(self.digits(index), np.int64))
+
+    def index(self, rows: FloatArray) -> list[int]:
+        """The indices of those of the points `rows` (n, d) that are allowed."""
+        return self.numbers(self.digits_of(rows))
+
+
+def _components(space: Restricted) -> list[tuple[list[int], list[Relation]]]:
+    """The parameters that relations or conditions join, with the relations between them."""
+    leader = list(range(len(space)))
+
+    def find(j: int) -> int:
+        while leader[j] != j:
+            leader[j] = leader[leader[j]]
+            j = leader[j]
+        return j
+
+    for j, own in enumerate(space.conditions):
+        for condition in own:
+            leader[find(j)] = find(condition.parent)
+    for relation in space.relations:
+        for j in relation.parameters:
+            leader[find(j)] = find(relation.parameters[0])
+    members: dict[int, list[int]] = {}
+    for j in range(len(space)):
+        members.setdefault(find(j), []).append(j)
+    relations: dict[int, list[Relation]] = {}
+    for relation in space.relations:
+        relations.setdefault(find(relation.parameters[0]), []).append(relation)
+    return [(own, relations.get(first, [])) for first, own in members.items()]

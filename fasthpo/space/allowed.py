@@ -12,6 +12,8 @@ import numpy as np
 
 from fasthpo.errors import InvalidSearchSpace
 from fasthpo.kernels.streams import uniforms
+from fasthpo.space.allowed_cells import TooManyCells, listed_cells
+from fasthpo.space.enumeration import Cells
 from fasthpo.space.relations import Group
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray, IntArray
@@ -33,9 +35,9 @@ def prior_rows(space: SearchSpace, unit: FloatArray, seed: int, draws: IntArray)
     """
     if not space.relations:
         return space.from_unit(unit)
-    values = space.values_at(unit)
+    values = space._values_at(unit)
     rows = space.deactivate(values.copy())
-    for place, group in enumerate(space.groups):
+    for place, group in enumerate(space._groups):
         broken = np.flatnonzero(~group.hold(rows))
         if len(broken):
             members = group.parameters
@@ -70,7 +72,7 @@ def _attempts(
     words = (draws[:, None] + (attempts << 32)[None, :]).ravel()
     unit = np.zeros((len(words), len(space)))
     unit[:, members] = uniforms(seed, words, _STREAM + place, len(members))
-    values = space.values_at(unit, members)
+    values = space._values_at(unit, members)
     drawn = values[:, members]
     holds = group.hold(space.deactivate(values, members))
     return drawn.reshape(len(draws), len(attempts), -1), holds.reshape(len(draws), len(attempts))
@@ -78,7 +80,7 @@ def _attempts(
 
 def _listed(space: SearchSpace, place: int, group: Group, seed: int, draws: IntArray) -> FloatArray:
     """Values (n, k) of a group of which so few are allowed that they are listed; each of these alike."""
-    listed = space.listed_group(place)
+    listed = _listed_points(space, group)
     if listed is None or not len(listed):
         raise _nearly_all_forbidden(group, 0, _MOST_ATTEMPTS)
     unit = uniforms(seed, draws, _STREAM + place, 1)[:, 0]
@@ -87,13 +89,26 @@ def _listed(space: SearchSpace, place: int, group: Group, seed: int, draws: IntA
     return np.where(np.isnan(rows), 0.0, rows)
 
 
+def _listed_points(space: SearchSpace, group: Group) -> FloatArray | None:
+    """The allowed points of the parameters of a group, (n, k); None if they are too many to list."""
+    counts = [parameter.count or 0 for parameter in space.parameters]
+    if not all(counts[j] for j in group.parameters.tolist()):
+        return None
+    try:
+        rows_of = Cells(space, counts).rows
+        cells, listed = listed_cells(space, group.relations, group.parameters, counts, rows_of)
+    except (TooManyCells, InvalidSearchSpace):
+        return None
+    return np.array([cells.point(index) for index in listed.tolist()]).reshape(-1, len(group.parameters))
+
+
 def check_allowed(space: SearchSpace) -> None:
     """Make sure that enough points are allowed to find them.
 
     Raises:
         InvalidSearchSpace: none is, or so few that they can't be found by chance; says how many were.
     """
-    for place, group in enumerate(space.groups):
+    for place, group in enumerate(space._groups):
         found, first, width = 0, 0, 64
         while found < _ENOUGH and first < _MOST_PROBED:
             attempts = np.arange(first, first + width)
@@ -101,7 +116,7 @@ def check_allowed(space: SearchSpace) -> None:
             first += width
             width = min(2 * width, _MOST_AT_ONCE)
         if found < _ENOUGH:
-            listed = space.listed_group(place)
+            listed = _listed_points(space, group)
             if listed is None or not len(listed):
                 raise _nearly_all_forbidden(group, found, first, listed is not None)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from fasthpo.errors import InvalidSearchSpace
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
@@ -23,6 +23,8 @@ class SearchSpaceBuilder:
 
     def __init__(self) -> None:
         self._parameters: dict[str, Parameter] = {}
+        self._forbidden: list[Mapping[str, Any]] = []
+        self._required: list[str] = []
 
     def add(self, name: str, parameter: Parameter) -> Self:
         """Add any parameter.
@@ -66,10 +68,25 @@ class SearchSpaceBuilder:
         """Add a `Categorical` parameter."""
         return self.add(name, Categorical(choices, when))
 
+    def forbid(self, combination: Mapping[str, Any]) -> Self:
+        """As `SearchSpace.forbid`; the parameters may be added later."""
+        self._forbidden.append(combination)
+        return self
+
+    def require(self, relation: str) -> Self:
+        """As `SearchSpace.require`; the parameters may be added later."""
+        self._required.append(relation)
+        return self
+
     def build(self) -> SearchSpace:
         """The space of the parameters added so far.
 
         Raises:
             InvalidSearchSpace: as `SearchSpace`.
         """
-        return SearchSpace(self._parameters)
+        space = SearchSpace(self._parameters)
+        for combination in self._forbidden:
+            space.forbid(combination)
+        for relation in self._required:
+            space.require(relation)
+        return space

@@ -98,7 +98,7 @@ def encode_columns(space: SearchSpace, params: Mapping[str, Any], only_allowed: 
                     f"{name!r} is inactive at position {i} (it needs {dict(parameter.when)}), got {shown(values[i])}"
                 )
     if only_allowed and space.relations:
-        space.check_relations(rows)
+        space._check_relations(rows)
     return rows
 
 

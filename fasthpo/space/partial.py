@@ -78,7 +78,7 @@ def completed_row(space: SearchSpace, row: FloatArray, seed: int, number: int) -
         found: FloatArray = full[0]
         return found
     chosen = first[0]
-    for group in space.groups:
+    for group in space._groups:
         width, place = 16, 0
         holds = group.hold(full)
         while not holds.any():

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fasthpo.space.enumeration import Cells
 
 _MOST_PARAMETERS = 2**15
-_DERIVED = "cells", "finite_cells", "groups"  # follow from the relations
+_DERIVED = "cells", "finite_cells", "_groups"  # follow from the relations
 
 
 class SearchSpace(Mapping[str, Parameter]):
@@ -133,12 +133,12 @@ class SearchSpace(Mapping[str, Parameter]):
             self.__dict__.pop(name, None)
         return self
 
-    def take_up(self) -> None:
+    def _take_up(self) -> None:
         """A study begins to use the space: from here on its relations stay as they are."""
         self._is_taken = True
 
     @functools.cached_property
-    def groups(self) -> tuple[Group, ...]:
+    def _groups(self) -> tuple[Group, ...]:
         """The relations, in groups that are independent of each other."""
         return groups_of(self.relations, self.conditions)
 
@@ -149,7 +149,7 @@ class SearchSpace(Mapping[str, Parameter]):
             allowed &= relation.hold(rows)
         return allowed
 
-    def check_relations(self, rows: FloatArray) -> None:
+    def _check_relations(self, rows: FloatArray) -> None:
         """Make sure that the relations allow all points `rows` (n, d).
 
         Raises:
@@ -162,22 +162,6 @@ class SearchSpace(Mapping[str, Parameter]):
                 values = {self.names[j]: self.parameters[j].decode(rows[first, j]) for j in relation.parameters}
                 place = f" at position {first}" if len(rows) > 1 else ""
                 raise InvalidParameters(f"the point{place} must keep to {relation!r}, got {shown(values)}")
-
-    def listed_group(self, place: int) -> FloatArray | None:
-        """The allowed points of the parameters of a group, (n, k); None if they are too many to list."""
-        from fasthpo.space.allowed_cells import TooManyCells, listed_cells
-        from fasthpo.space.enumeration import Cells
-
-        group = self.groups[place]
-        counts = [parameter.count or 0 for parameter in self.parameters]
-        if not all(counts[j] for j in group.parameters.tolist()):
-            return None
-        lattices = Cells(self, counts)
-        try:
-            cells, listed = listed_cells(self, group.relations, group.parameters, counts, lattices.rows)
-        except (TooManyCells, InvalidSearchSpace):
-            return None
-        return np.array([cells.point(index) for index in listed.tolist()]).reshape(-1, len(group.parameters))
 
     # --- a mapping of names to parameters
 
@@ -284,7 +268,7 @@ class SearchSpace(Mapping[str, Parameter]):
                     f"got {shown(params[self.names[j]])}"
                 )
         if only_allowed and self.relations:
-            self.check_relations(row[None, :])
+            self._check_relations(row[None, :])
         return row
 
     def decode(self, row: Sequence[float] | FloatArray) -> dict[str, Value]:
@@ -301,9 +285,9 @@ class SearchSpace(Mapping[str, Parameter]):
 
         Relations are not looked at; `allowed.prior_rows` does that.
         """
-        return self.deactivate(self.values_at(unit))
+        return self.deactivate(self._values_at(unit))
 
-    def values_at(self, unit: FloatArray, parameters: IntArray | None = None) -> FloatArray:
+    def _values_at(self, unit: FloatArray, parameters: IntArray | None = None) -> FloatArray:
         """As `from_unit`, but values of inactive parameters, too; of some parameters only, 0 for the others."""
         rows = np.zeros(unit.shape)
         for j in range(len(self)) if parameters is None else parameters.tolist():

@@ -51,7 +51,7 @@ class TrialTable:
     def __init__(self, space: SearchSpace, directions: Direction | Sequence[Direction]) -> None:
         if space.relations:
             check_allowed(space)
-        space.take_up()
+        space._take_up()
         self.space = space
         self.objectives = Objectives(directions)
         self.reports = Reports(self.objectives.count)

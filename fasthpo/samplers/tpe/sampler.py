@@ -200,14 +200,18 @@ class TPESampler(Sampler):
         """The best candidate that the relations allow, of more candidates where they allow few; else the prior's."""
         table = model.table
         space, n = table.space, self.n_ei_candidates
+        climbs = choice is _Choice.IMPROVEMENT
         for more in _MORE_CANDIDATES:
             count = max(min(more * n, _MOST_CANDIDATES, _MOST_NUMBERS // len(space)), n)
-            rows, scores = self._candidates(model, choice, draw, count, every=True)
+            rows, scores = self._candidates(model, _Choice.BOUND if climbs else choice, draw, count, every=True)
             rows = model.rounded(rows)
-            allowed = np.flatnonzero(space.allows(rows))
-            if len(allowed) >= n:
+            allowed = space.allows(rows)
+            if allowed.sum() >= n:
                 break
-        best_first = rows[allowed[np.argsort(-scores[allowed], kind="stable")]]
+        rows, scores = rows[allowed], scores[allowed]
+        if climbs and len(rows):
+            rows, scores = model.climbed(rows, self.seed, draw)
+        best_first = rows[np.argsort(-scores, kind="stable")]
         tried = table.tried
         untried = best_first if tried is None else (row for row in best_first if not tried.holds(row))
         row: FloatArray

@@ -38,7 +38,8 @@ class TooManyCells(Exception):
 class Restricted(Enumerable, Protocol):
     """What is numbered: a `SearchSpace` with relations."""
 
-    relations: tuple[Relation, ...]
+    @property
+    def relations(self) -> tuple[Relation, ...]: ...
 
 
 class _Part(NamedTuple):

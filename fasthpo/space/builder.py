@@ -43,8 +43,8 @@ class SearchSpaceBuilder:
     def continuous(
         self,
         name: str,
-        low: float,
-        high: float,
+        low: float | str,
+        high: float | str,
         step: float | None = None,
         n_points: int | None = None,
         when: When | None = None,
@@ -53,13 +53,13 @@ class SearchSpaceBuilder:
         return self.add(name, Continuous(low, high, step, n_points, when))
 
     def log_uniform(
-        self, name: str, low: float, high: float, n_points: int | None = None, when: When | None = None
+        self, name: str, low: float | str, high: float | str, n_points: int | None = None, when: When | None = None
     ) -> Self:
         """Add a `LogUniform` parameter."""
         return self.add(name, LogUniform(low, high, n_points, when))
 
     def discrete(
-        self, name: str, low: int, high: int, step: int = 1, log: bool = False, when: When | None = None
+        self, name: str, low: int | str, high: int | str, step: int = 1, log: bool = False, when: When | None = None
     ) -> Self:
         """Add a `Discrete` parameter."""
         return self.add(name, Discrete(low, high, step, log, when))

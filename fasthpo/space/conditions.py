@@ -61,8 +61,8 @@ def _resolved(name: str, parameters: Mapping[str, Parameter], position: Mapping[
     return tuple(conditions)
 
 
-def parents_first(names: Sequence[str], conditions: Conditions) -> tuple[int, ...]:
-    """An order of the parameters in which each stands behind its parents.
+def parents_first(names: Sequence[str], conditions: Conditions, what: str = "conditions") -> tuple[int, ...]:
+    """An order of the parameters in which each stands behind its parents; `what` makes them parents.
 
     Raises:
         InvalidSearchSpace: there is none, as conditions form a cycle.
@@ -82,7 +82,7 @@ def parents_first(names: Sequence[str], conditions: Conditions) -> tuple[int, ..
         ready = sorted({child for child in freed if not missing[child]})
     if len(order) < len(names):
         circle = ", ".join(repr(names[j]) for j in sorted(set(range(len(names))) - set(order)))
-        raise InvalidSearchSpace(f"conditions must not form a cycle, got one among {circle}")
+        raise InvalidSearchSpace(f"{what} must not form a cycle, got one among {circle}")
     return tuple(order)
 
 

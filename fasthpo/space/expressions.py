@@ -97,6 +97,20 @@ def _constant(value: Any) -> _Evaluate:
     return lambda rows: value
 
 
+def _spelt(node: ast.expr) -> str | None:
+    """The name that a node spells: a name, names joined by dots, or params["name"]."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        before = _spelt(node.value)
+        return None if before is None else f"{before}.{node.attr}"
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == _BY_NAME:
+        index = node.slice
+        if isinstance(index, ast.Constant) and isinstance(index.value, str):
+            return index.value
+    return None
+
+
 def _corners(function: Callable[[Any, Any], Any], left: _Part, right: _Part) -> tuple[float, float]:
     values = [float(function(x, y)) for x in (left.low, left.high) for y in (right.low, right.high)]
     return (math.nan, math.nan) if any(map(math.isnan, values)) else (min(values), max(values))
@@ -187,21 +201,8 @@ class _Reader:
         label = _constant(codes[0]) if j is None else (lambda rows: codes[rows[:, j].astype(np.int64)])
         return {"label": label, "labels": frozenset(keys)}
 
-    def _name(self, node: ast.expr) -> str | None:
-        """The name that a node spells: a name, names joined by dots, or params["name"]."""
-        if isinstance(node, ast.Name):
-            return node.id
-        if isinstance(node, ast.Attribute):
-            before = self._name(node.value)
-            return None if before is None else f"{before}.{node.attr}"
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == _BY_NAME:
-            index = node.slice
-            if isinstance(index, ast.Constant) and isinstance(index.value, str):
-                return index.value
-        return None
-
     def _parameter(self, node: ast.expr) -> _Part:
-        name = self._name(node)
+        name = _spelt(node)
         if name is None:
             self.refuse(f"{type(node).__name__} is not allowed in a relation; {_ALLOWED}", node)
         if name not in self._position:
@@ -391,6 +392,15 @@ def _read(text: Any, parameters: Mapping[str, Parameter]) -> tuple[_Reader, _Par
         raise InvalidSearchSpace(f"a relation has at most {_MOST_CHARACTERS} characters, got {len(text)}")
     reader = _Reader(" ".join(text.strip().splitlines()), parameters)
     return reader, reader.read()
+
+
+def names_in(text: Any) -> set[str]:
+    """The names that an expression may refer to; none if it is no expression."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    return {name for node in ast.walk(tree) if isinstance(node, ast.expr) and (name := _spelt(node)) is not None}
 
 
 def read_truth(text: Any, parameters: Mapping[str, Parameter]) -> Expression:

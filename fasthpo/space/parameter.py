@@ -11,7 +11,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -166,12 +166,16 @@ class Parameter(ABC):
         raise AttributeError(f"{type(self).__name__} is immutable")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        fields = {name: getattr(self, name) for name in self.fields}
+        fields = {name: self._given(name) for name in self.fields}
         return type(self)._from_fields, ({**fields, "when": dict(self.when)},)
 
     @classmethod
     def _from_fields(cls, fields: dict[str, Any]) -> Parameter:
         return cls(**fields)
+
+    def _given(self, name: str) -> Any:
+        """What the constructor was given for a field."""
+        return getattr(self, name)
 
     @property
     @abstractmethod
@@ -216,7 +220,7 @@ class Parameter(ABC):
         """The definition in plain JSON values; `parameter_from_dict` reads it."""
         definition: dict[str, Any] = {"type": self.kind}
         for name in self.fields:
-            value = getattr(self, name)
+            value = self._given(name)
             definition[name] = list(value) if isinstance(value, tuple) else value
         if self.when:
             definition["when"] = {parent: list(values) for parent, values in self.when.items()}
@@ -225,7 +229,7 @@ class Parameter(ABC):
     def _identity(self) -> tuple[Any, ...]:
         # repr tells 1, 1.0 and True apart, which == does not
         when = sorted((parent, sorted(map(repr, values))) for parent, values in self.when.items())
-        return type(self), repr([getattr(self, name) for name in self.fields]), repr(when)
+        return type(self), repr([self._given(name) for name in self.fields]), repr(when)
 
     def __eq__(self, other: object) -> bool:
         return self._identity() == other._identity() if isinstance(other, Parameter) else NotImplemented
@@ -234,20 +238,60 @@ class Parameter(ABC):
         return hash(self._identity())
 
     def __repr__(self) -> str:
-        shown = [f"{name}={getattr(self, name)!r}" for name in self.fields]
+        shown = [f"{name}={self._given(name)!r}" for name in self.fields]
         if self.when:
             shown.append(f"when={ {parent: list(values) for parent, values in self.when.items()} }")
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-class Numeric(Parameter):
-    """A parameter whose values are ordered numbers between `low` and `high`, both included."""
+def _is_no_name(text: str) -> bool:
+    """Whether a text is empty, or a number written as one."""
+    try:
+        float(text)
+    except ValueError:
+        return not text.strip()
+    return True
 
-    __slots__ = ("high", "log", "low", "step")
+
+class Numeric(Parameter):
+    """A parameter whose values are ordered numbers between `low` and `high`, both included.
+
+    A bound may depend on other parameters. Then `depends` has it as a text, beside None for one that does not. In a
+    search space `low` and `high` are the outer bounds, see `dependent_bounds`; elsewhere what is not known is NaN.
+    """
+
+    __slots__ = ("depends", "high", "log", "low", "step")
     low: float
     high: float
     step: float | None
     log: bool
+    depends: tuple[str | None, ...]
+
+    def _leave_open(self, low: Any, high: Any) -> bool:
+        """Take note of bounds of which one depends on other parameters; False if none does."""
+        ends = tuple(exact(end) if isinstance(end, str) else None for end in (low, high))
+        self._set("depends", () if ends == (None, None) else ends)
+        if not self.depends:
+            return False
+        check = check_integer if self.is_whole else check_finite
+        for end, value, text in zip(("low", "high"), (low, high), ends, strict=True):
+            if text is not None and _is_no_name(text):
+                raise InvalidSearchSpace(f"{end} must be a number, got {end}={value!r}; a text names other parameters")
+            self._set(end, math.nan if text is not None else check(end, value))
+        return True
+
+    def closed(self, low: float, high: float) -> Self:
+        """The same with outer bounds, if its own depend on other parameters."""
+        fields = {name: self._given(name) for name in self.fields}
+        made = type(self)(**{**fields, "low": low, "high": high, "when": dict(self.when)})
+        made._set("depends", self.depends)
+        return made
+
+    def _given(self, name: str) -> Any:
+        if self.depends and name in ("low", "high"):
+            text = self.depends[name == "high"]
+            return getattr(self, name) if text is None else text
+        return getattr(self, name)
 
     def _check_order(self) -> None:
         if self.low > self.high:
@@ -262,6 +306,8 @@ class Numeric(Parameter):
             found = number(value)
         except (TypeError, OverflowError):
             raise InvalidParameters(f"must be a finite number, got {shown(value)}") from None
+        if self.low != self.low or self.high != self.high:
+            raise InvalidParameters("has bounds that only a search space knows, as they depend on other parameters")
         if isinstance(found, float) and not math.isfinite(found):
             raise InvalidParameters(f"must be a finite number, got {shown(value)}")
         if not self.low - slack <= found <= self.high + slack:

@@ -102,7 +102,7 @@ def _filled(space: SearchSpace, row: FloatArray, allowed: dict[int, FloatArray],
             if j in allowed:
                 full[:, j] = allowed[j][(units[:, j] * len(allowed[j])).astype(np.int64)]
             else:
-                full[:, j] = space.parameters[j].from_unit(units[:, j])
+                full[:, j] = space._drawn(j, units[:, j], full)
         for condition in space.conditions[j]:
             full[~np.isin(full[:, condition.parent], condition.allowed), j] = np.nan
     return full

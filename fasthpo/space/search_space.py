@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
-from fasthpo.space.conditions import Conditions, conditions_of, parents_first, refuse_dead_parameters
+from fasthpo.kernels.streams import uniforms
+from fasthpo.space.conditions import Condition, Conditions, conditions_of, parents_first, refuse_dead_parameters
+from fasthpo.space.dependent_bounds import Bound, close_bounds, refuse_empty
 from fasthpo.space.kinds import parameter_from_dict
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.relations import Forbidden, Group, Relation, Requirement, groups_of, relation_from_dict
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from fasthpo.space.enumeration import Cells
 
 _MOST_PARAMETERS = 2**15
-_DERIVED = "cells", "finite_cells", "_groups"  # follow from the relations
+_PROBED = 1024  # points, when bounds depend on each other
+_DERIVED = "relations", "cells", "finite_cells", "_groups"  # follow from the relations
 
 
 class SearchSpace(Mapping[str, Parameter]):
@@ -37,9 +40,7 @@ class SearchSpace(Mapping[str, Parameter]):
         parameters: the parameters by name. A parameter's `when` may name parents before or after it. Another search
             space gives its relations, too.
 
-    Attributes:
-        relations: what `forbid` and `require` were told, in that order. They can be called until a study takes up the
-            space.
+    `forbid` and `require` can be called until a study takes up the space.
 
     Raises:
         InvalidSearchSpace: an empty space or name, a condition on an unknown parent, on values that the parent
@@ -65,16 +66,28 @@ class SearchSpace(Mapping[str, Parameter]):
                 raise InvalidSearchSpace(
                     f"{shown(name)} must be Continuous, Discrete, Categorical or LogUniform, got {shown(parameter)}"
                 )
-        self._parameters = {exact(name): parameter for name, parameter in parameters.items()}
+        self._parameters, self._bounds = close_bounds({exact(name): one for name, one in parameters.items()})
         self.names: tuple[str, ...] = tuple(self._parameters)
         self.parameters: tuple[Parameter, ...] = tuple(self._parameters.values())
         self.position: dict[str, int] = {name: j for j, name in enumerate(self.names)}
         self.conditions: Conditions = conditions_of(self._parameters)
         self.order: tuple[int, ...] = parents_first(self.names, self.conditions)
+        if self._bounds:
+            both = with_parents_of_bounds(self.conditions, self._bounds)
+            self.order = parents_first(self.names, both, "conditions and bounds")
         self.is_conditional: bool = any(self.conditions)
         refuse_dead_parameters(self.names, self.conditions, self.order)
-        self.relations: tuple[Relation, ...] = parameters.relations if isinstance(parameters, SearchSpace) else ()
+        # what was said of it, besides the bounds that depend on others
+        self._told: tuple[Relation, ...] = parameters._told if isinstance(parameters, SearchSpace) else ()
         self._is_taken = False
+        self._bound_of = {bound.child: bound for bound in self._bounds}
+        if self._bounds:
+            refuse_empty_bounds(self)
+
+    @functools.cached_property
+    def relations(self) -> tuple[Relation, ...]:
+        """What relations there are: bounds that depend on other parameters, then those told, in order."""
+        return (*self._bounds, *self._told)
 
     # --- relations
 
@@ -124,11 +137,11 @@ class SearchSpace(Mapping[str, Parameter]):
                 "what is forbidden or required must be said before a study takes up the space; load the study with "
                 "another one, Study.load(path, space=...)"
             )
-        known = set(self.relations)
+        known = set(self._told)
         for relation in relations:
             if relation not in known:
                 known.add(relation)
-                self.relations += (relation,)
+                self._told += (relation,)
         for name in _DERIVED:
             self.__dict__.pop(name, None)
         return self
@@ -178,17 +191,13 @@ class SearchSpace(Mapping[str, Parameter]):
         """Equal if names, their order, the parameters' definitions and the relations, in any order, are."""
         if not isinstance(other, SearchSpace):
             return NotImplemented
-        return (
-            self.names == other.names
-            and self.parameters == other.parameters
-            and set(self.relations) == set(other.relations)
-        )
+        return self.names == other.names and self.parameters == other.parameters and set(self._told) == set(other._told)
 
     def __hash__(self) -> int:
         return hash((self.names, self.parameters))
 
     def __repr__(self) -> str:
-        return ".".join([f"SearchSpace({self._parameters!r})", *map(repr, self.relations)])
+        return ".".join([f"SearchSpace({self._parameters!r})", *map(repr, self._told)])
 
     def _repr_html_(self) -> str:
         rows = []
@@ -206,7 +215,7 @@ class SearchSpace(Mapping[str, Parameter]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # without the enumeration, which is nested as deeply as the conditions and can be made again
-        return type(self)._restored, (self._parameters, [relation.to_dict() for relation in self.relations])
+        return type(self)._restored, (self._parameters, [relation.to_dict() for relation in self._told])
 
     @classmethod
     def _restored(cls, parameters: Mapping[str, Parameter], relations: Sequence[Any]) -> Self:
@@ -290,9 +299,35 @@ class SearchSpace(Mapping[str, Parameter]):
     def _values_at(self, unit: FloatArray, parameters: IntArray | None = None) -> FloatArray:
         """As `from_unit`, but values of inactive parameters, too; of some parameters only, 0 for the others."""
         rows = np.zeros(unit.shape)
-        for j in range(len(self)) if parameters is None else parameters.tolist():
-            rows[:, j] = self.parameters[j].from_unit(unit[:, j])
+        some = set(range(len(self)) if parameters is None else parameters.tolist())
+        if not some.intersection(self._bound_of):
+            for j in some:
+                rows[:, j] = self.parameters[j].from_unit(unit[:, j])
+            return rows
+        active = rows.copy()  # the same, NaN where inactive
+        for j in self.order:
+            if j in some:
+                rows[:, j] = active[:, j] = self._drawn(j, unit[:, j], active)
+                for condition in self.conditions[j]:
+                    active[~np.isin(active[:, condition.parent], condition.allowed), j] = np.nan
         return rows
+
+    def _drawn(self, j: int, unit: FloatArray, rows: FloatArray) -> FloatArray:
+        """Values (n,) of a parameter at quantiles (n,) of its prior in the points `rows` (n, d), NaN where inactive.
+
+        Parameters before it in `order` have their values there.
+        """
+        bound = self._bound_of.get(j)
+        return self.parameters[j].from_unit(unit) if bound is None else bound.from_unit(unit, rows)
+
+    def put_inside(self, rows: FloatArray) -> FloatArray:
+        """Rows (n, d), of which values that lie beyond a bound that depends on others are put on it."""
+        if not self._bounds:
+            return rows
+        inside = rows.copy()
+        for bound in self._bounds:
+            bound.put_inside(inside)
+        return inside
 
     def deactivate(self, rows: FloatArray, parameters: IntArray | None = None) -> FloatArray:
         """Write NaN into `rows` (n, d), in place, wherever a parameter's conditions do not hold.
@@ -364,9 +399,9 @@ class SearchSpace(Mapping[str, Parameter]):
     def to_dict(self) -> dict[str, Any]:
         """The definition in plain JSON values: of each parameter by name; with relations, of both."""
         parameters = {name: parameter.to_dict() for name, parameter in self._parameters.items()}
-        if not self.relations:
+        if not self._told:
             return parameters
-        return {"parameters": parameters, "relations": [relation.to_dict() for relation in self.relations]}
+        return {"parameters": parameters, "relations": [relation.to_dict() for relation in self._told]}
 
     @classmethod
     def from_dict(cls, definition: Mapping[str, Any]) -> Self:
@@ -403,6 +438,29 @@ class SearchSpace(Mapping[str, Parameter]):
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidSearchSpace(f"not JSON: {error}") from error
         return cls.from_dict(definition)
+
+
+def with_parents_of_bounds(conditions: Conditions, bounds: Sequence[Bound]) -> Conditions:
+    """Conditions, and one more for each parameter that a bound names: for an order in which these come first."""
+    more = list(conditions)
+    for bound in bounds:
+        more[bound.child] += tuple(Condition(parent, np.empty(0)) for parent in bound.parents)
+    return tuple(more)
+
+
+def refuse_empty_bounds(space: SearchSpace) -> None:
+    """Make sure that something lies between bounds that depend on others, in many random points and at the corners.
+
+    Raises:
+        InvalidSearchSpace: in one of them, nothing does.
+    """
+    unit = uniforms(0, np.arange(_PROBED), 0, len(space))
+    unit[0], unit[1] = 0.0, 1 - 1e-12
+    for j in range(min(len(space), _PROBED // 4)):
+        unit[2 * j + 2, j], unit[2 * j + 3, j] = 0.0, 1 - 1e-12
+    rows = space.from_unit(unit)
+    for bound in space._bounds:
+        refuse_empty(bound, rows, space)
 
 
 def _holds(value: float, allowed: FloatArray) -> bool:

@@ -175,6 +175,7 @@ class Scheduler:
             while len(draws):
                 rows = self.sampler.suggest_batch(self.table, draws)
                 if self.table.space.relations:
+                    rows = self._inside(rows)
                     # up to the first that breaks a relation, which is drawn anew as if it were asked for alone
                     rows = rows[: np.argmin(np.append(self.table.space.allows(rows), False))]
                     if not len(rows):
@@ -224,8 +225,10 @@ class Scheduler:
         allowed: FloatArray | None = None
         for _ in range(_REDRAWS):
             row, draw = self._draw()
-            if space.relations and not space.allows(row[None, :])[0]:
-                continue
+            if space.relations:
+                row = self._inside(row[None, :])[0]
+                if not space.allows(row[None, :])[0]:
+                    continue
             if tried is None or not tried.holds(row):
                 return row, draw
             allowed = row
@@ -238,6 +241,17 @@ class Scheduler:
             return tried.cells.point(tried.next_untried(cell)), draw
         others = (self._of_prior(draw, attempt) for attempt in range(1, _REDRAWS))
         return next((row for row in others if not tried.holds(row)), allowed), draw
+
+    def _inside(self, rows: FloatArray) -> FloatArray:
+        """Suggestions (n, d), put inside bounds that depend on other parameters where relations do not allow them."""
+        space = self.table.space
+        if not space._bounds:
+            return rows
+        broken = ~space.allows(rows)
+        if broken.any():
+            rows = rows.copy()
+            rows[broken] = space.put_inside(rows[broken])
+        return rows
 
     def _of_prior(self, draw: int, attempt: int) -> FloatArray:
         """A row (d,) of the prior that the relations allow, where the sampler's own break them or were tried."""

@@ -208,6 +208,9 @@ class TPESampler(Sampler):
             allowed = space.allows(rows)
             if allowed.sum() >= n:
                 break
+        if not allowed.any():
+            rows = space.put_inside(rows)
+            allowed = space.allows(rows)
         rows, scores = rows[allowed], scores[allowed]
         if climbs and len(rows):
             rows, scores = model.climbed(rows, self.seed, draw)

@@ -19,9 +19,9 @@ from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray, IntArray
 
 _STREAM = 2**16  # and one more for each group
-_MOST_ATTEMPTS = 2**22
+_MOST_ATTEMPTS = 2**22  # by far more than are needed where the probe below has found enough
 _MOST_AT_ONCE = 2**13
-_ENOUGH, _MOST_PROBED = 8, 2**20  # points that must be allowed, of how many
+_ENOUGH, _MOST_PROBED = 8, 2**18  # points that must be allowed, of how many
 
 
 def prior_rows(space: SearchSpace, unit: FloatArray, seed: int, draws: IntArray) -> FloatArray:
@@ -47,13 +47,17 @@ def prior_rows(space: SearchSpace, unit: FloatArray, seed: int, draws: IntArray)
 
 def _drawn_anew(space: SearchSpace, place: int, group: Group, seed: int, draws: IntArray) -> FloatArray:
     """Values (n, k) of a group's parameters, active or not, for each of several draws the first that are allowed."""
+    points = _rare_points(space, place)
+    if points is not None:
+        unit = uniforms(seed, draws, _STREAM + place, 1)[:, 0]
+        rare: FloatArray = points[(unit * len(points)).astype(np.int64)]
+        return rare
     found = np.empty((len(draws), len(group.parameters)))
     left = np.arange(len(draws))
     first, width = 0, 4
     while len(left):
         if first >= _MOST_ATTEMPTS:
-            found[left] = _listed(space, place, group, seed, draws[left])
-            break
+            raise _nearly_all_forbidden(group, 0, first)
         attempts = np.arange(first, first + width)
         values, holds = _attempts(space, place, group, seed, draws[left], attempts)
         has = holds.any(axis=1)
@@ -78,15 +82,39 @@ def _attempts(
     return drawn.reshape(len(draws), len(attempts), -1), holds.reshape(len(draws), len(attempts))
 
 
-def _listed(space: SearchSpace, place: int, group: Group, seed: int, draws: IntArray) -> FloatArray:
-    """Values (n, k) of a group of which so few are allowed that they are listed; each of these alike."""
-    listed = _listed_points(space, group)
-    if listed is None or not len(listed):
-        raise _nearly_all_forbidden(group, 0, _MOST_ATTEMPTS)
-    unit = uniforms(seed, draws, _STREAM + place, 1)[:, 0]
-    rows = listed[(unit * len(listed)).astype(np.int64)]
-    # what is inactive there has a value all the same, which nothing reads
-    return np.where(np.isnan(rows), 0.0, rows)
+def _rare_points(space: SearchSpace, place: int) -> FloatArray | None:
+    """The allowed points (n, k) of a group's parameters, if these are too rare to be found by chance; else None.
+
+    Raises:
+        InvalidSearchSpace: they are too rare, and too many combinations to be listed; or there are none.
+    """
+    if place not in space._rare:
+        group, found, first, width = space._groups[place], 0, 0, 64
+        points: FloatArray | None = None
+        while found < _ENOUGH and first < _MOST_PROBED:
+            attempts = np.arange(first, first + width)
+            found += int(_attempts(space, place, group, 0, np.zeros(1, np.int64), attempts)[1].sum())
+            first += width
+            width = min(2 * width, _MOST_AT_ONCE)
+            if found < _ENOUGH and first >= _MOST_AT_ONCE and (points := _listed_points(space, group)) is not None:
+                break
+        if points is not None and not len(points):
+            relations = ", ".join(map(repr, group.relations))
+            raise InvalidSearchSpace(f"no point of the search space is allowed by {relations}")
+        if points is None and found < _ENOUGH:
+            raise _nearly_all_forbidden(group, found, first)
+        space._rare[place] = points
+    return space._rare[place]
+
+
+def check_allowed(space: SearchSpace) -> None:
+    """Make sure that enough points are allowed to find them.
+
+    Raises:
+        InvalidSearchSpace: none is, or so few that they can't be found by chance; says how many were.
+    """
+    for place in range(len(space._groups)):
+        _rare_points(space, place)
 
 
 def _listed_points(space: SearchSpace, group: Group) -> FloatArray | None:
@@ -99,35 +127,16 @@ def _listed_points(space: SearchSpace, group: Group) -> FloatArray | None:
         cells, listed = listed_cells(space, group.relations, group.parameters, counts, rows_of)
     except (TooManyCells, InvalidSearchSpace):
         return None
-    return np.array([cells.point(index) for index in listed.tolist()]).reshape(-1, len(group.parameters))
+    points = np.array([cells.point(index) for index in listed.tolist()]).reshape(-1, len(group.parameters))
+    # what is inactive there has a value all the same, which nothing reads
+    return np.where(np.isnan(points), 0.0, points)
 
 
-def check_allowed(space: SearchSpace) -> None:
-    """Make sure that enough points are allowed to find them.
-
-    Raises:
-        InvalidSearchSpace: none is, or so few that they can't be found by chance; says how many were.
-    """
-    for place, group in enumerate(space._groups):
-        found, first, width = 0, 0, 64
-        while found < _ENOUGH and first < _MOST_PROBED:
-            attempts = np.arange(first, first + width)
-            found += int(_attempts(space, place, group, 0, np.zeros(1, np.int64), attempts)[1].sum())
-            first += width
-            width = min(2 * width, _MOST_AT_ONCE)
-        if found < _ENOUGH:
-            listed = _listed_points(space, group)
-            if listed is None or not len(listed):
-                raise _nearly_all_forbidden(group, found, first, listed is not None)
-
-
-def _nearly_all_forbidden(group: Group, found: int, of: int, is_none: bool = False) -> InvalidSearchSpace:
+def _nearly_all_forbidden(group: Group, found: int, of: int) -> InvalidSearchSpace:
     relations = ", ".join(map(repr, group.relations))
-    if is_none:
-        return InvalidSearchSpace(f"no point of the search space is allowed by {relations}")
     share = (found or 3) / of  # of none in n, less than 3 / n is allowed with a probability of 95 %
     return InvalidSearchSpace(
         f"nearly all points of the search space are forbidden: of {of} random ones {found} are allowed by {relations}, "
         f"so {'less than ' if not found else 'about '}{100 * share:.2g} % are, and at least {_ENOUGH} are needed; "
-        "make the bounds of the parameters fit, or write one parameter as what it adds to another"
+        'give the parameters bounds that fit, or make one the bound of another, such as Continuous(0.0, "high")'
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _MOST_PARAMETERS = 2**15
 _PROBED = 1024  # points, when bounds depend on each other
-_DERIVED = "relations", "cells", "finite_cells", "_groups"  # follow from the relations
+_DERIVED = "relations", "cells", "finite_cells", "_groups", "_rare"  # follow from the relations
 
 
 class SearchSpace(Mapping[str, Parameter]):
@@ -154,6 +154,11 @@ class SearchSpace(Mapping[str, Parameter]):
     def _groups(self) -> tuple[Group, ...]:
         """The relations, in groups that are independent of each other."""
         return groups_of(self.relations, self.conditions)
+
+    @functools.cached_property
+    def _rare(self) -> dict[int, FloatArray | None]:
+        """What `allowed` knows of the groups: the allowed points of those of which hardly any is."""
+        return {}
 
     def allows(self, rows: FloatArray) -> npt.NDArray[np.bool_]:
         """Whether the relations allow the points `rows` (n, d); (n,)."""

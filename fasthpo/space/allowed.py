@@ -12,8 +12,8 @@ import numpy as np
 
 from fasthpo.errors import InvalidSearchSpace
 from fasthpo.kernels.streams import uniforms
-from fasthpo.space.allowed_cells import TooManyCells, listed_cells
-from fasthpo.space.enumeration import Cells
+from fasthpo.space.allowed_cells import ListedPoints, TooManyCells
+from fasthpo.space.enumeration import INACTIVE, Cells
 from fasthpo.space.relations import Group
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray, IntArray
@@ -122,12 +122,14 @@ def _listed_points(space: SearchSpace, group: Group) -> FloatArray | None:
     counts = [parameter.count or 0 for parameter in space.parameters]
     if not all(counts[j] for j in group.parameters.tolist()):
         return None
+    rows_of = Cells(space, counts).rows
     try:
-        rows_of = Cells(space, counts).rows
-        cells, listed = listed_cells(space, group.relations, group.parameters, counts, rows_of)
-    except (TooManyCells, InvalidSearchSpace):
+        listed = ListedPoints(space, group.relations, group.parameters, counts, rows_of)
+    except TooManyCells:
         return None
-    points = np.array([cells.point(index) for index in listed.tolist()]).reshape(-1, len(group.parameters))
+    digits = np.full((len(listed), len(space)), INACTIVE, np.int64)
+    digits[:, group.parameters] = listed.digits(listed.codes)
+    points = rows_of(digits)[:, group.parameters]
     # what is inactive there has a value all the same, which nothing reads
     return np.where(np.isnan(points), 0.0, points)
 

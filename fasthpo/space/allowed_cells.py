@@ -8,7 +8,7 @@ these two have combinations.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -21,7 +21,6 @@ from fasthpo.space.relations import Relation
 from fasthpo.values import FloatArray, IntArray
 
 _MOST_LISTED = 2**20  # combinations of a component's parameters
-_MOST_LISTED_CONDITIONAL = 2**16  # the same, of one with conditions, whose points are made one by one
 _AT_ONCE = 2**14
 
 Digits = npt.NDArray[np.int64]
@@ -30,9 +29,11 @@ Digits = npt.NDArray[np.int64]
 class TooManyCells(Exception):
     """A component has too many combinations to list those that are allowed."""
 
-    def __init__(self, combinations: int, most: int) -> None:
-        super().__init__(f"the parameters that relations join have {combinations} combinations, and at most {most} "
-                         "are listed")  # fmt: skip
+    def __init__(self, combinations: int) -> None:
+        super().__init__(
+            f"the parameters that relations join have {combinations} combinations, and at most {_MOST_LISTED} are "
+            "listed"
+        )
 
 
 class Restricted(Enumerable, Protocol):
@@ -54,27 +55,6 @@ class _Part(NamedTuple):
         return len(self.parameters)
 
 
-class _Component:
-    """Parameters that depend on no others, and those of their points that are allowed; all if `listed` is None."""
-
-    def __init__(self, members: IntArray, cells: Cells, listed: Digits | None) -> None:
-        self.members = members
-        self.cells = cells
-        self.listed = listed
-        self.size = cells.size if listed is None else len(listed)
-
-    def digits(self, index: int) -> list[int]:
-        return self.cells.digits(index if self.listed is None else int(self.listed[index]))
-
-    def number(self, digits: Sequence[int]) -> int:
-        """-1 for a point that is forbidden."""
-        cell = self.cells.number(digits)
-        if self.listed is None:
-            return cell
-        place = int(np.searchsorted(self.listed, cell))
-        return place if place < len(self.listed) and self.listed[place] == cell else -1
-
-
 def part_of(space: Enumerable, members: IntArray) -> _Part:
     """Parameters of a space as a space of their own; all of their parents must be among them."""
     place = {int(j): i for i, j in enumerate(members)}
@@ -85,52 +65,99 @@ def part_of(space: Enumerable, members: IntArray) -> _Part:
     return _Part(tuple(space.parameters[j] for j in members.tolist()), conditions, order, any(conditions))
 
 
-def _digits_of_part(cells: Cells, counts: Sequence[int]) -> Iterator[tuple[IntArray, Digits]]:
-    """All points of a part, some at a time: their indices (n,) and cells (n, k)."""
-    for first in range(0, cells.size, _AT_ONCE):
-        indices = np.arange(first, min(first + _AT_ONCE, cells.size))
-        if cells.radices is None:
-            digits = np.array([cells.digits(index) for index in indices.tolist()], np.int64)
-        else:
-            digits = np.stack(np.unravel_index(indices, tuple(counts)), axis=1).astype(np.int64)
-        yield indices, digits
-
-
-def listed_cells(
-    space: Enumerable,
-    relations: Sequence[Relation],
-    members: IntArray,
-    counts: Sequence[int],
-    rows_of: Callable[[Digits], FloatArray],
-) -> tuple[Cells, Digits]:
-    """The points of some parameters, and the indices of those that the relations allow.
+class ListedPoints:
+    """The points of some parameters that their relations allow, as codes: indices of a mixed radix, inactive as 0.
 
     Args:
         space: the search space.
         relations: about these parameters only.
         members: the parameters; all of their parents must be among them.
-        counts: how many values each parameter of the space has.
+        counts: how many values each parameter of the space has; 0 for infinitely many.
         rows_of: the rows (n, d) of cells (n, d).
 
     Raises:
         TooManyCells: there are too many.
     """
-    own = [counts[j] for j in members.tolist()]
-    part = part_of(space, members)
-    most = _MOST_LISTED_CONDITIONAL if part.is_conditional else _MOST_LISTED
-    cells = Cells(part, own)
-    if cells.size > most:
-        raise TooManyCells(cells.size, most)
-    listed: list[IntArray] = [np.empty(0, np.int64)]
-    for indices, own_digits in _digits_of_part(cells, own):
-        digits = np.full((len(indices), len(space)), INACTIVE, np.int64)
-        digits[:, members] = own_digits
-        rows = rows_of(digits)
-        allowed = np.ones(len(indices), np.bool_)
-        for relation in relations:
-            allowed &= relation.hold(rows)
-        listed.append(indices[allowed])
-    return cells, np.concatenate(listed)
+
+    def __init__(
+        self,
+        space: Enumerable,
+        relations: Sequence[Relation],
+        members: IntArray,
+        counts: Sequence[int],
+        rows_of: Callable[[Digits], FloatArray],
+    ) -> None:
+        self.members = members
+        self._part = part_of(space, members)
+        self._cells_of = [
+            [(c.parent, self._part.parameters[c.parent].cell(c.allowed)) for c in own] for own in self._part.conditions
+        ]
+        self._radices = tuple(max(counts[j], 1) for j in members.tolist())
+        infinite = np.array([counts[j] == 0 for j in members.tolist()])
+        combinations = math.prod(self._radices)
+        if combinations > _MOST_LISTED:
+            raise TooManyCells(combinations)
+        listed: list[IntArray] = [np.empty(0, np.int64)]
+        for first in range(0, combinations, _AT_ONCE):
+            codes = np.arange(first, min(first + _AT_ONCE, combinations))
+            own = self.digits(codes)
+            inactive = own == INACTIVE
+            # each point once, with 0 for what is inactive; and none at which a continuum is active
+            once = (self._codes(own) == codes) & (inactive | ~infinite).all(axis=1)
+            codes, own = codes[once], own[once]
+            digits = np.full((len(codes), len(space)), INACTIVE, np.int64)
+            digits[:, members] = own
+            rows = rows_of(digits)
+            allowed = np.ones(len(codes), np.bool_)
+            for relation in relations:
+                allowed &= relation.hold(rows)
+            listed.append(codes[allowed])
+        self.codes = np.concatenate(listed)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def digits(self, codes: IntArray) -> Digits:
+        """The cells (n, k) of points by their codes (n,)."""
+        digits = np.stack(np.unravel_index(codes, self._radices), axis=1).astype(np.int64)
+        for j in self._part.order:
+            for parent, allowed in self._cells_of[j]:
+                digits[~np.isin(digits[:, parent], allowed), j] = INACTIVE
+        return digits
+
+    def _codes(self, digits: Digits) -> IntArray:
+        codes: IntArray = np.ravel_multi_index(tuple(np.maximum(digits, 0).T), self._radices).astype(np.int64)
+        return codes
+
+    def index(self, digits: Digits) -> IntArray:
+        """Which of the points have these cells (n, k); -1 for one that is forbidden."""
+        if not len(self.codes):
+            return np.full(len(digits), -1)
+        codes = self._codes(digits)
+        places = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
+        return np.where(self.codes[places] == codes, places, -1)
+
+
+class _Component:
+    """Parameters that depend on no others, with their points: those listed, or all of `cells`."""
+
+    def __init__(self, members: IntArray, points: ListedPoints | Cells) -> None:
+        self.members = members.tolist()
+        self._points = points
+        self.size = len(points) if isinstance(points, ListedPoints) else points.size
+
+    def digits(self, index: int) -> list[int]:
+        points = self._points
+        if isinstance(points, Cells):
+            return points.digits(index)
+        found: list[int] = points.digits(points.codes[index : index + 1])[0].tolist()
+        return found
+
+    def number(self, digits: list[int]) -> int:
+        """-1 for a point that is forbidden."""
+        if isinstance(self._points, Cells):
+            return self._points.number(digits)
+        return int(self._points.index(np.array([digits]))[0])
 
 
 class AllowedCells:
@@ -159,14 +186,14 @@ class AllowedCells:
         for members, relations in _components(space):
             if relations:
                 own = np.array(members)
-                self._components.append(_Component(own, *listed_cells(space, relations, own, counts, rows_of)))
+                self._components.append(_Component(own, ListedPoints(space, relations, own, counts, rows_of)))
             else:
                 free += members
         if free:
             rest = np.array(sorted(free))
-            self._components.append(_Component(rest, Cells(part_of(space, rest), [counts[j] for j in rest]), None))
+            self._components.append(_Component(rest, Cells(part_of(space, rest), [counts[j] for j in rest])))
         # the first parameter of the space varies slowest, as without relations
-        self._components.sort(key=lambda component: int(component.members[0]))
+        self._components.sort(key=lambda component: component.members[0])
         self.size = math.prod(component.size for component in self._components)
 
     def digits(self, index: int) -> list[int]:
@@ -174,7 +201,7 @@ class AllowedCells:
         found = [INACTIVE] * self._d
         for component in reversed(self._components):
             index, own = divmod(index, component.size)
-            for j, digit in zip(component.members.tolist(), component.digits(own), strict=True):
+            for j, digit in zip(component.members, component.digits(own), strict=True):
                 found[j] = digit
         return found
 
@@ -188,7 +215,7 @@ class AllowedCells:
         for one in digits.tolist():
             index = 0
             for component in self._components:
-                own = component.number([one[j] for j in component.members.tolist()])
+                own = component.number([one[j] for j in component.members])
                 if own < 0:
                     break
                 index = index * component.size + own

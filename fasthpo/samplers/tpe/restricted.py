@@ -73,6 +73,7 @@ class RestrictedSearch:
         self, process: FittedProcess, best: float, rows: FloatArray, scores: FloatArray, new: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Candidates and their scores, with those of new ones that are allowed."""
+        new = self._space.put_inside(new)
         new = new[self._space.allows(new)]
         return np.concatenate([rows, new]), np.concatenate([scores, self._scores(process, best, new)])
 

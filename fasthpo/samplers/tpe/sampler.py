@@ -205,6 +205,8 @@ class TPESampler(Sampler):
             count = max(min(more * n, _MOST_CANDIDATES, _MOST_NUMBERS // len(space)), n)
             rows, scores = self._candidates(model, _Choice.BOUND if climbs else choice, draw, count, every=True)
             rows = model.rounded(rows)
+            if climbs:  # which scores them anew
+                rows = space.put_inside(rows)
             allowed = space.allows(rows)
             if allowed.sum() >= n:
                 break

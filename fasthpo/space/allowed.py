@@ -20,7 +20,9 @@ from fasthpo.values import FloatArray, IntArray
 
 _STREAM = 2**16  # and one more for each group
 _MOST_ATTEMPTS = 2**22  # by far more than are needed where the probe below has found enough
-_MOST_AT_ONCE = 2**13
+_MOST_ROWS = 2**13
+_MOST_AT_ONCE = 2**13  # attempts
+_MOST_NUMBERS = 2**21  # the same, times the parameters
 _ENOUGH, _MOST_PROBED = 8, 2**18  # points that must be allowed, of how many
 
 
@@ -35,6 +37,14 @@ def prior_rows(space: SearchSpace, unit: FloatArray, seed: int, draws: IntArray)
     """
     if not space.relations:
         return space.from_unit(unit)
+    parts = [
+        _allowed_rows(space, unit[first : first + _MOST_ROWS], seed, draws[first : first + _MOST_ROWS])
+        for first in range(0, max(len(unit), 1), _MOST_ROWS)
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _allowed_rows(space: SearchSpace, unit: FloatArray, seed: int, draws: IntArray) -> FloatArray:
     values = space._values_at(unit)
     rows = space.deactivate(values.copy())
     for place, group in enumerate(space._groups):
@@ -55,6 +65,7 @@ def _drawn_anew(space: SearchSpace, place: int, group: Group, seed: int, draws: 
     found = np.empty((len(draws), len(group.parameters)))
     left = np.arange(len(draws))
     first, width = 0, 4
+    most = max(min(_MOST_AT_ONCE, _MOST_NUMBERS // len(space)), 64)
     while len(left):
         if first >= _MOST_ATTEMPTS:
             raise _nearly_all_forbidden(group, 0, first)
@@ -64,7 +75,7 @@ def _drawn_anew(space: SearchSpace, place: int, group: Group, seed: int, draws: 
         found[left[has]] = values[has, holds[has].argmax(axis=1)]
         left = left[~has]
         first += width
-        width = min(2 * width, max(_MOST_AT_ONCE // max(len(left), 1), 1), _MOST_ATTEMPTS)
+        width = min(2 * width, max(most // max(len(left), 1), 1))
     return found
 
 
@@ -90,12 +101,13 @@ def _rare_points(space: SearchSpace, place: int) -> FloatArray | None:
     """
     if place not in space._rare:
         group, found, first, width = space._groups[place], 0, 0, 64
+        most = max(min(_MOST_AT_ONCE, _MOST_NUMBERS // len(space)), 64)
         points: FloatArray | None = None
         while found < _ENOUGH and first < _MOST_PROBED:
             attempts = np.arange(first, first + width)
             found += int(_attempts(space, place, group, 0, np.zeros(1, np.int64), attempts)[1].sum())
             first += width
-            width = min(2 * width, _MOST_AT_ONCE)
+            width = min(2 * width, most)
             if found < _ENOUGH and first >= _MOST_AT_ONCE and (points := _listed_points(space, group)) is not None:
                 break
         if points is not None and not len(points):

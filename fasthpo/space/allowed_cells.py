@@ -21,7 +21,7 @@ from fasthpo.space.relations import Relation
 from fasthpo.values import FloatArray, IntArray
 
 _MOST_LISTED = 2**20  # combinations of a component's parameters
-_AT_ONCE = 2**14
+_AT_ONCE, _MOST_NUMBERS = 2**14, 2**21  # points, and these times the parameters
 
 Digits = npt.NDArray[np.int64]
 
@@ -98,8 +98,9 @@ class ListedPoints:
         if combinations > _MOST_LISTED:
             raise TooManyCells(combinations)
         listed: list[IntArray] = [np.empty(0, np.int64)]
-        for first in range(0, combinations, _AT_ONCE):
-            codes = np.arange(first, min(first + _AT_ONCE, combinations))
+        some = max(min(_AT_ONCE, _MOST_NUMBERS // len(space)), 16)
+        for first in range(0, combinations, some):
+            codes = np.arange(first, min(first + some, combinations))
             own = self.digits(codes)
             inactive = own == INACTIVE
             # each point once, with 0 for what is inactive; and none at which a continuum is active

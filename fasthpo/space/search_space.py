@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fasthpo.space.enumeration import Cells
 
 _MOST_PARAMETERS = 2**15
-_PROBED = 1024  # points, when bounds depend on each other
+_PROBED, _MOST_NUMBERS = 1024, 2**20  # points, when bounds depend on each other, and their values in all
 _DERIVED = "relations", "cells", "finite_cells", "_groups", "_rare"  # follow from the relations
 
 
@@ -132,16 +132,13 @@ class SearchSpace(Mapping[str, Parameter]):
         return self._relate([Requirement(relation, self._parameters)])
 
     def _relate(self, relations: Iterable[Relation]) -> Self:
-        if self._is_taken:
+        new = [relation for relation in dict.fromkeys(relations) if relation not in set(self._told)]
+        if new and self._is_taken:
             raise InvalidSearchSpace(
-                "what is forbidden or required must be said before a study takes up the space; load the study with "
-                "another one, Study.load(path, space=...)"
+                "what is forbidden or required must be said before a study takes up the space; tell it a copy, "
+                "SearchSpace(space), and load the study with it, Study.load(path, space=copy)"
             )
-        known = set(self._told)
-        for relation in relations:
-            if relation not in known:
-                known.add(relation)
-                self._told += (relation,)
+        self._told += tuple(new)
         for name in _DERIVED:
             self.__dict__.pop(name, None)
         return self
@@ -459,9 +456,10 @@ def refuse_empty_bounds(space: SearchSpace) -> None:
     Raises:
         InvalidSearchSpace: in one of them, nothing does.
     """
-    unit = uniforms(0, np.arange(_PROBED), 0, len(space))
+    probed = max(min(_PROBED, _MOST_NUMBERS // len(space)), 16)
+    unit = uniforms(0, np.arange(probed), 0, len(space))
     unit[0], unit[1] = 0.0, 1 - 1e-12
-    for j in range(min(len(space), _PROBED // 4)):
+    for j in range(min(len(space), probed // 4)):
         unit[2 * j + 2, j], unit[2 * j + 3, j] = 0.0, 1 - 1e-12
     rows = space.from_unit(unit)
     for bound in space._bounds:

@@ -20,6 +20,7 @@ from fasthpo.values import FloatArray, IntArray
 
 _MOST_AHEAD = 4096  # draws of a grid that are looked at together, while their points are known already
 _REDRAWS = 32  # draws of points tried or forbidden before the next untried point, or one of the prior, is taken instead
+_FEW = 8  # suggestions made at once, where relations forbid nearly all
 _PRIOR_STREAM = 2**17  # of the latter
 
 
@@ -171,21 +172,38 @@ class Scheduler:
 
     def _append_batch(self, n: int) -> IntArray:
         first = len(self.table)
+        if self.table.space.relations:
+            self._append_allowed(first + n)
+            return np.arange(first, len(self.table))
         while (left := first + n - len(self.table)) and len(draws := self._next_draws(left)):
             while len(draws):
                 rows = self.sampler.suggest_batch(self.table, draws)
-                if self.table.space.relations:
-                    rows = self._inside(rows)
-                    # up to the first that breaks a relation, which is drawn anew as if it were asked for alone
-                    rows = rows[: np.argmin(np.append(self.table.space.allows(rows), False))]
-                    if not len(rows):
-                        self.history.next_draw = int(draws[0])
-                        self._start_new()
-                        break
                 self.history.asked_many(rows, draws[: len(rows)], self._start_time())
                 self.history.next_draw = int(draws[len(rows) - 1]) + 1
                 draws = draws[len(rows) :]
         return np.arange(first, len(self.table))
+
+    def _append_allowed(self, length: int) -> None:
+        """Append trials until there are `length`, or no draw is left, where relations restrict the space.
+
+        Suggestions are taken up to the first that breaks a relation, which is drawn anew as if it were asked for alone.
+        """
+        some = length
+        while (left := length - len(self.table)) and len(draws := self._next_draws(min(left, some))):
+            rows = self._inside(self.sampler.suggest_batch(self.table, draws))
+            allowed = int(np.argmin(np.append(self.table.space.allows(rows), False)))
+            if allowed:
+                self.history.asked_many(rows[:allowed], draws[:allowed], self._start_time())
+                self.history.next_draw = int(draws[allowed - 1]) + 1
+            if allowed == len(rows):
+                some *= 2
+                continue
+            some = 2 * allowed + _FEW  # what comes behind the next one that breaks a relation is for nothing
+            self.history.next_draw = int(draws[allowed])
+            try:
+                self._start_new()
+            except SpaceExhausted:
+                return
 
     def _next_draws(self, n: int) -> IntArray:
         """The next draws that are worth making: at most `n`, which is at least 1, and none only if none is left."""

@@ -94,6 +94,7 @@ class RestrictedSearch:
         moved = rows.copy()
         places = np.clip(positions[self._movable].T, 0.0, 1.0)
         values = axes[:, geometry.OFFSET] + places * axes[:, geometry.SPAN]
-        values = np.where(axes[:, geometry.LOG] != 0.0, np.exp(values), values)
+        logarithmic = axes[:, geometry.LOG] != 0.0
+        values[:, logarithmic] = np.exp(values[:, logarithmic])
         moved[:, self._movable] = np.clip(values, axes[:, geometry.LOW], axes[:, geometry.HIGH])
         return moved

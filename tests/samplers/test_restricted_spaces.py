@@ -20,8 +20,8 @@ from fasthpo.trials.table import TrialTable
 def make_space() -> SearchSpace:
     space = SearchSpace(
         {
-            "low": Discrete(1, 20),
-            "high": Discrete(1, 20),
+            "low": Discrete(1, 10),
+            "high": Discrete(1, 10),
             "lr": LogUniform(1e-4, 1e-1, n_points=5),
             "last_lr": LogUniform(1e-6, "lr", n_points=4),
             "optimizer": Categorical(["adam", "sgd", "lion"]),
@@ -30,11 +30,11 @@ def make_space() -> SearchSpace:
         }
     )
     space.require("low <= high").forbid({"optimizer": "adam", "amsgrad": True}).forbid({"optimizer": "lion"})
-    return space.require("momentum * lr < 0.05 or high > 10")
+    return space.require("momentum * lr < 0.05 or high > 5")
 
 
 def loss(p: Mapping[str, Any]) -> float:
-    distance = ((p["low"] - 15) / 5) ** 2 + ((p["high"] - 15) / 5) ** 2 + math.log10(p["lr"] / 1e-2) ** 2
+    distance = ((p["low"] - 7) / 3) ** 2 + ((p["high"] - 7) / 3) ** 2 + math.log10(p["lr"] / 1e-2) ** 2
     return distance + math.log10(p["last_lr"] / 1e-2) ** 2 + float(p.get("momentum", 0.5))
 
 
@@ -42,7 +42,6 @@ SAMPLERS = {
     "random": lambda: fasthpo.RandomSampler(seed=1),
     "qmc": lambda: fasthpo.QMCSampler(seed=1),
     "grid": lambda: fasthpo.GridSampler(seed=1),
-    "shuffled grid": lambda: fasthpo.GridSampler(shuffle=True, seed=1),
     "tpe": lambda: fasthpo.TPESampler(seed=1),
     "independent tpe": lambda: fasthpo.TPESampler(multivariate=False, seed=1),
     "auto": lambda: fasthpo.AutoSampler(seed=1),
@@ -163,7 +162,7 @@ def test_several_objectives_and_rungs_keep_to_relations(sampler: type[Any]) -> N
     for _ in range(30):
         trial = study.ask()
         assert study.space.contains(trial.params)
-        study.tell(trial, [loss(trial), trial["low"]], constraints=[trial["high"] - 12])
+        study.tell(trial, [loss(trial), trial["low"]], constraints=[trial["high"] - 8])
     rungs = Study(
         make_space(), strategy=fasthpo.ASHA(sampler=sampler(seed=0), min_resource=1, max_resource=4, reduction_factor=2)
     )

@@ -96,7 +96,7 @@ def test_expressions_mean_what_they_mean_in_python() -> None:
     points = [space.decode(row) for row in rows]
     draw = random.Random(3)
     read = 0
-    for _ in range(400):
+    for _ in range(160):
         text = written(draw, 2)
         try:
             (relation,) = SearchSpace(space).require(text).relations
@@ -106,7 +106,7 @@ def test_expressions_mean_what_they_mean_in_python() -> None:
             continue
         read += 1
         assert relation.hold(rows).tolist() == [python_says(text, point) for point in points], text
-    assert read > 300
+    assert read > 120
 
 
 def test_a_relation_holds_where_one_of_its_parameters_is_inactive() -> None:

@@ -72,6 +72,9 @@ class TPESampler(Sampler):
     the trials in which it was active; in the joint l and g a trial without it counts with the prior. On a finite space
     the best candidate that was not tried is suggested.
 
+    Where relations restrict the space, only allowed candidates are compared, of up to sixteen times as many. Those that
+    the improvement is climbed from are also moved by random steps of all lengths, along the border of what is allowed.
+
     Under a multi-fidelity strategy this is the model of BOHB: it is made of the largest resource at which more trials
     than there are parameters were told a value. Above are all other trials, also those that never came so far. The
     Gaussian process is fitted to the trials of that resource only; as these are few, it makes every second suggestion,

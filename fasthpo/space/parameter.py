@@ -177,6 +177,10 @@ class Parameter(ABC):
         """What the constructor was given for a field."""
         return getattr(self, name)
 
+    def under(self, when: When) -> Parameter:
+        """The same parameter under these conditions only."""
+        return self._from_fields({**{name: self._given(name) for name in self.fields}, "when": dict(when)})
+
     @property
     @abstractmethod
     def count(self) -> int | None:

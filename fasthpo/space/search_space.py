@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,14 @@ class SearchSpace(Mapping[str, Parameter]):
         True
     """
 
+    is_open: ClassVar[bool] = False  # whether it is learnt as it is met; see `OpenSpace`
+
+    # of one without parameters and relations, as `OpenSpace` begins
+    _bounds: tuple[Bound, ...] = ()
+    _bound_of: Mapping[int, Bound] = MappingProxyType({})
+    _told: tuple[Relation, ...] = ()  # what was said of it, besides the bounds that depend on others
+    _is_taken = False
+
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
         if not isinstance(parameters, Mapping):
             raise InvalidSearchSpace(f"a search space is a mapping of name to parameter, got {shown(parameters)}")
@@ -77,9 +86,8 @@ class SearchSpace(Mapping[str, Parameter]):
             self.order = parents_first(self.names, both, "conditions and bounds")
         self.is_conditional: bool = any(self.conditions)
         refuse_dead_parameters(self.names, self.conditions, self.order)
-        # what was said of it, besides the bounds that depend on others
-        self._told: tuple[Relation, ...] = parameters._told if isinstance(parameters, SearchSpace) else ()
-        self._is_taken = False
+        if isinstance(parameters, SearchSpace):
+            self._told = parameters._told
         self._bound_of = {bound.child: bound for bound in self._bounds}
         if self._bounds:
             refuse_empty_bounds(self)

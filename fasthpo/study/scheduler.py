@@ -14,6 +14,7 @@ from fasthpo.space.partial import complete_row
 from fasthpo.strategies.base import NextLeg, Strategy
 from fasthpo.system.clock import StudyClock
 from fasthpo.trials.history import History, Segment
+from fasthpo.trials.table import NO_DRAW
 from fasthpo.trials.trial import TrialState
 from fasthpo.trials.tried import TriedPoints
 from fasthpo.values import FloatArray, IntArray
@@ -43,8 +44,14 @@ class Scheduler:
         self.sampler = sampler
         self.strategy = strategy if strategy is not None and strategy.is_multi_fidelity else None
         self.clock = StudyClock(history.table.latest_time)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Take up what the sampler is to see, which of a space that is learnt may be something else by now."""
+        seen = self.history.seen
         # of a grid on an infinite space, which knows itself what was tried; on a finite one the table does
-        self._limit = sampler.draw_limit(self.table.space) if self.table.space.cells is None else None
+        has_limit = self._has_model and seen.space.cells is None
+        self._limit = self.sampler.draw_limit(seen.space) if has_limit else None
 
     def _start_time(self) -> float:
         if not self.table._running_length:
@@ -87,7 +94,7 @@ class Scheduler:
         while len(numbers) < n and self.waiting:
             numbers.append(self.next())  # type: ignore[arg-type]
         rest = n - len(numbers)
-        if self.strategy is None and self.sampler.has_batches and self._tried is None:
+        if self.strategy is None and self.sampler.has_batches and self._tried is None and self._has_model:
             return np.concatenate([np.array(numbers, np.int64), self._append_batch(rest)])
         try:
             for _ in range(rest):
@@ -154,7 +161,9 @@ class Scheduler:
             leg = again or self.strategy.new_leg()
             if self.charge(leg) > budget:
                 return None
-        row = complete_row(self.table.space, self.table.params[:, number], self.sampler.seed, number)
+        row = self.table.params[:, number]
+        if not (self.table.space.is_open and self._ran_before(number)):  # then what it lacks was not suggested
+            row = complete_row(self.table.space, row, self.sampler.seed, number)
         start = self._start_time()
         if again is not None and self.table.segments.reached(number):
             start = float(self.table.starts[number])  # of its first leg
@@ -172,13 +181,13 @@ class Scheduler:
 
     def _append_batch(self, n: int) -> IntArray:
         first = len(self.table)
-        if self.table.space.relations:
+        if self.history.seen.space.relations:
             self._append_allowed(first + n)
             return np.arange(first, len(self.table))
         while (left := first + n - len(self.table)) and len(draws := self._next_draws(left)):
             while len(draws):
-                rows = self.sampler.suggest_batch(self.table, draws)
-                self.history.asked_many(rows, draws[: len(rows)], self._start_time())
+                rows = self.sampler.suggest_batch(self.history.seen, draws)
+                self.history.asked_many(self._full(rows), draws[: len(rows)], self._start_time())
                 self.history.next_draw = int(draws[len(rows) - 1]) + 1
                 draws = draws[len(rows) :]
         return np.arange(first, len(self.table))
@@ -190,10 +199,10 @@ class Scheduler:
         """
         some = length
         while (left := length - len(self.table)) and len(draws := self._next_draws(min(left, some))):
-            rows = self._inside(self.sampler.suggest_batch(self.table, draws))
-            allowed = int(np.argmin(np.append(self.table.space.allows(rows), False)))
+            rows = self._inside(self.sampler.suggest_batch(self.history.seen, draws))
+            allowed = int(np.argmin(np.append(self.history.seen.space.allows(rows), False)))
             if allowed:
-                self.history.asked_many(rows[:allowed], draws[:allowed], self._start_time())
+                self.history.asked_many(self._full(rows[:allowed]), draws[:allowed], self._start_time())
                 self.history.next_draw = int(draws[allowed - 1]) + 1
             if allowed == len(rows):
                 some *= 2
@@ -212,7 +221,7 @@ class Scheduler:
             return np.arange(history.next_draw, history.next_draw + n)
         while history.next_draw < limit:
             end = min(history.next_draw + ahead, limit)
-            draws = self.sampler.untried(self.table, np.arange(history.next_draw, end))
+            draws = self.sampler.untried(self.history.seen, np.arange(history.next_draw, end))
             if len(draws):
                 return draws[:n]
             history.next_draw = end
@@ -222,20 +231,47 @@ class Scheduler:
     @property
     def _tried(self) -> TriedPoints | None:
         """The points that the sampler is not to suggest again."""
-        tried = self.table.tried
-        if tried is None or (len(tried.continua) and (self.sampler.repeats or self._limit is not None)):
+        tried = self.history.seen.tried
+        if (
+            tried is None
+            or (tried.is_exhausted and self._may_repeat)
+            or (len(tried.continua) and (self.sampler.repeats or self._limit is not None))
+        ):
             return None
         return tried
+
+    @property
+    def _has_model(self) -> bool:
+        """Whether the sampler can make suggestions: not before a space that is learnt is known."""
+        return self.history.projection is not None or not self.table.space.is_open
+
+    @property
+    def _may_repeat(self) -> bool:
+        """Whether a space of which all points were suggested does not end the study: it is not known to be all."""
+        return self.table.space.is_open and self.sampler.draw_limit(self.history.seen.space) is None
+
+    def _full(self, rows: FloatArray) -> FloatArray:
+        """Rows (n, d) of what the sampler sees as rows of the study's space."""
+        return rows if self.history.projection is None else self.history.projection.full_rows(rows)
 
     def _is_exhausted(self) -> bool:
         if self._limit is not None:
             return not len(self._next_draws(1))
-        tried, limit = self._tried, self.sampler.draw_limit(self.table.space)
+        if not self._has_model:
+            return False
+        tried, limit = self._tried, self.sampler.draw_limit(self.history.seen.space)
         return (tried is not None and tried.is_exhausted) or (limit is not None and self.history.next_draw >= limit)
 
     def _suggest(self) -> tuple[FloatArray, int]:
+        """A row of the study's space, and the draw it came from; nothing in it before a space is known."""
+        if not self._has_model:
+            return np.full(len(self.table.space), np.nan), NO_DRAW
+        row, draw = self._suggest_seen()
+        return (row if self.history.projection is None else self._full(row[None])[0]), draw
+
+    def _suggest_seen(self) -> tuple[FloatArray, int]:
         """A row that was not tried before, where that can be said, and the draw it came from."""
-        tried, space = self._tried, self.table.space
+        tried, space = self._tried, self.history.seen.space
         if tried is None and not space.relations:
             return self._draw()
         if tried is not None and tried.is_exhausted:
@@ -262,7 +298,7 @@ class Scheduler:
 
     def _inside(self, rows: FloatArray) -> FloatArray:
         """Suggestions (n, d), put inside bounds that depend on other parameters where relations do not allow them."""
-        space = self.table.space
+        space = self.history.seen.space
         if not space._bounds:
             return rows
         broken = ~space.allows(rows)
@@ -274,16 +310,16 @@ class Scheduler:
     def _of_prior(self, draw: int, attempt: int) -> FloatArray:
         """A row (d,) of the prior that the relations allow, where the sampler's own break them or were tried."""
         seed, draws = self.sampler.seed, np.array([draw ^ attempt << 26])
-        unit = uniforms(seed, draws, _PRIOR_STREAM, len(self.table.space))
-        row: FloatArray = prior_rows(self.table.space, unit, seed, draws)[0]
+        unit = uniforms(seed, draws, _PRIOR_STREAM, len(self.history.seen.space))
+        row: FloatArray = prior_rows(self.history.seen.space, unit, seed, draws)[0]
         return row
 
     def _draw(self) -> tuple[FloatArray, int]:
         if self._limit is not None and len(draws := self._next_draws(1)):
             self.history.next_draw = int(draws[0])
         draw = self.history.next_draw
-        suggestion = self.sampler.suggest(self.table, draw)
-        space = self.table.space
-        row = suggestion if isinstance(suggestion, np.ndarray) else space.encode(suggestion, only_allowed=False)
+        seen = self.history.seen
+        suggestion = self.sampler.suggest(seen, draw)
+        row = suggestion if isinstance(suggestion, np.ndarray) else seen.space.encode(suggestion, only_allowed=False)
         self.history.next_draw = draw + 1
         return row, draw

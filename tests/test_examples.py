@@ -181,3 +181,13 @@ def test_hyperband_goes_on_from_weights_on_disk(run_example, directory: Path) ->
     statistics = read_json(study / "statistics.json")
     assert statistics["resource_spent"] <= 12 * 9 and statistics["stop_reason"] == "max_total_resource"
     assert list((study / "checkpoints").glob("trial-*/weights.pt"))
+
+
+def test_lightning_keeps_the_weights_of_the_best_trial(run_example, directory: Path) -> None:
+    lines = run_example("tune_lightning.py", "--trials", 4, "--epochs", 2, "--workers", 1, "--output-dir", "out")
+    assert float(re.fullmatch(r"held-out accuracy: ([01]\.\d{4})", lines[-1]).group(1)) > 0.5
+    study = directory / "out" / "lightning-0"
+    (kept,) = study.glob("checkpoints/*/*.ckpt")
+    assert kept.parent.name == f"trial-{read_json(study / 'best_parameters.json')['number']}"
+    history = read_json(study / "trial_history.json")["trials"]
+    assert [len(trial["reports"]) for trial in history] == [2] * 4

@@ -12,7 +12,7 @@ from typing import Any
 from fasthpo.execution.backends.base import Ended, FailureKind
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, outline
 from fasthpo.execution.objective import traceback_text
-from fasthpo.space.kinds import parameter_from_dict
+from fasthpo.space.definitions import parameter_from_dict
 from fasthpo.space.parameter import Parameter
 from fasthpo.study.study import Study
 from fasthpo.system.headline import message_of

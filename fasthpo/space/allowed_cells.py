@@ -8,7 +8,7 @@ these two have combinations.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -41,6 +41,7 @@ class Restricted(Enumerable, Protocol):
 
     @property
     def relations(self) -> tuple[Relation, ...]: ...
+    def deactivate(self, rows: FloatArray, parameters: IntArray | None = None) -> FloatArray: ...
 
 
 class _Part(NamedTuple):
@@ -81,17 +82,14 @@ class ListedPoints:
 
     def __init__(
         self,
-        space: Enumerable,
+        space: Restricted,
         relations: Sequence[Relation],
         members: IntArray,
         counts: Sequence[int],
         rows_of: Callable[[Digits], FloatArray],
     ) -> None:
         self.members = members
-        self._part = part_of(space, members)
-        self._cells_of = [
-            [(c.parent, self._part.parameters[c.parent].cell(c.allowed)) for c in own] for own in self._part.conditions
-        ]
+        self._space, self._rows_of = space, rows_of
         self._radices = tuple(max(counts[j], 1) for j in members.tolist())
         infinite = np.array([counts[j] == 0 for j in members.tolist()])
         combinations = math.prod(self._radices)
@@ -120,11 +118,11 @@ class ListedPoints:
 
     def digits(self, codes: IntArray) -> Digits:
         """The cells (n, k) of points by their codes (n,)."""
-        digits = np.stack(np.unravel_index(codes, self._radices), axis=1).astype(np.int64)
-        for j in self._part.order:
-            for parent, allowed in self._cells_of[j]:
-                digits[~np.isin(digits[:, parent], allowed), j] = INACTIVE
-        return digits
+        own = np.stack(np.unravel_index(codes, self._radices), axis=1).astype(np.int64)
+        digits = np.full((len(codes), len(self._space)), INACTIVE, np.int64)
+        digits[:, self.members] = own
+        rows = self._space.deactivate(self._rows_of(digits), self.members)
+        return np.where(np.isnan(rows[:, self.members]), INACTIVE, own)
 
     def _codes(self, digits: Digits) -> IntArray:
         codes: IntArray = np.ravel_multi_index(tuple(np.maximum(digits, 0).T), self._radices).astype(np.int64)
@@ -168,6 +166,7 @@ class AllowedCells:
         space: names the conditions and the relations.
         counts: values a parameter; 0 for one that has infinitely many, as in `Cells`.
         rows_of: the rows (n, d) of cells (n, d); None: the space's own values.
+        continua: as of `Cells`.
 
     Raises:
         TooManyCells: parameters that relations join have too many combinations.
@@ -177,9 +176,14 @@ class AllowedCells:
     radices: None = None
 
     def __init__(
-        self, space: Restricted, counts: Sequence[int], rows_of: Callable[[Digits], FloatArray] | None = None
+        self,
+        space: Restricted,
+        counts: Sequence[int],
+        rows_of: Callable[[Digits], FloatArray] | None = None,
+        continua: Mapping[int, FloatArray] | None = None,
     ) -> None:
-        self._all = Cells(space, counts)
+        continua = continua or {}
+        self._all = Cells(space, counts, continua)
         rows_of = rows_of or self._all.rows
         self._d = len(space)
         self._components: list[_Component] = []
@@ -192,7 +196,9 @@ class AllowedCells:
                 free += members
         if free:
             rest = np.array(sorted(free))
-            self._components.append(_Component(rest, Cells(part_of(space, rest), [counts[j] for j in rest])))
+            own_counts = [counts[j] for j in rest.tolist()]
+            decided = {place: continua[j] for place, j in enumerate(rest.tolist()) if j in continua}
+            self._components.append(_Component(rest, Cells(part_of(space, rest), own_counts, decided)))
         # the first parameter of the space varies slowest, as without relations
         self._components.sort(key=lambda component: component.members[0])
         self.size = math.prod(component.size for component in self._components)

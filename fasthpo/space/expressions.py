@@ -211,14 +211,14 @@ class _Reader:
         self.used.add(j)
         if parameter.choices is None:
             assert isinstance(parameter, Numeric)
-            low, high = float(parameter.low), float(parameter.high)
+            low, high = parameter.reach
             return _Part("number", lambda rows: rows[:, j], low, high, parameter.is_whole)
         choices = list(parameter.choices)
         same = self._labelled(choices, j)
         if all(isinstance(choice, bool) for choice in choices):
             truths = np.array(choices, np.bool_)
             return _Part("truth", lambda rows: truths[rows[:, j].astype(np.int64)], **same)
-        if all(isinstance(choice, (int, float)) and not isinstance(choice, bool) for choice in choices):
+        if all(isinstance(one, (int, float)) and not isinstance(one, bool) and math.isfinite(one) for one in choices):
             numbers = np.array(choices, np.float64)
             is_whole = bool((numbers == np.floor(numbers)).all())
             return _Part(

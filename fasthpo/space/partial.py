@@ -9,6 +9,8 @@ import numpy as np
 
 from fasthpo.errors import InvalidParameters
 from fasthpo.kernels.streams import uniforms
+from fasthpo.space.parameter import Numeric, Parameter
+from fasthpo.space.ranges import Ranges
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray, shown
 
@@ -36,19 +38,20 @@ def encode_partial(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
     return row
 
 
-def _allowed_parents(space: SearchSpace, row: FloatArray) -> dict[int, FloatArray]:
+def _allowed_parents(space: SearchSpace, row: FloatArray) -> dict[int, Ranges]:
     """The values that parents which are not given may take, so that each given parameter is active."""
-    allowed: dict[int, FloatArray] = {}
+    allowed: dict[int, Ranges] = {}
     for j in reversed(space.order):
         if np.isnan(row[j]) and j not in allowed:
             continue
         for condition in space.conditions[j]:
             parent = condition.parent
             if np.isnan(row[parent]):
-                allowed[parent] = np.intersect1d(allowed.get(parent, condition.allowed), condition.allowed)
-            elif row[parent] not in condition.allowed:
-                allowed[parent] = np.empty(0)
-            if parent in allowed and not len(allowed[parent]):
+                known = allowed.get(parent)
+                allowed[parent] = condition.allowed if known is None else known.common(condition.allowed)
+            elif not condition.allowed.holds(row[parent]):
+                allowed[parent] = Ranges.between(1.0, 0.0)
+            if parent in allowed and not allowed[parent]:
                 raise InvalidParameters(
                     f"{space.names[j]!r} needs {dict(space.parameters[j].when)}, which the other values given exclude"
                 )
@@ -94,15 +97,26 @@ def completed_row(space: SearchSpace, row: FloatArray, seed: int, number: int) -
     return found
 
 
-def _filled(space: SearchSpace, row: FloatArray, allowed: dict[int, FloatArray], units: FloatArray) -> FloatArray:
+def _filled(space: SearchSpace, row: FloatArray, allowed: dict[int, Ranges], units: FloatArray) -> FloatArray:
     """Rows (n, d): the given values of `row` (d,), all others from the prior at quantiles (n, d)."""
     full = np.tile(row, (len(units), 1))
     for j in space.order:
         if np.isnan(row[j]):
             if j in allowed:
-                full[:, j] = allowed[j][(units[:, j] * len(allowed[j])).astype(np.int64)]
+                full[:, j] = [_drawn(space.parameters[j], allowed[j], unit) for unit in units[:, j].tolist()]
             else:
                 full[:, j] = space._drawn(j, units[:, j], full)
         for condition in space.conditions[j]:
-            full[~np.isin(full[:, condition.parent], condition.allowed), j] = np.nan
+            full[~condition.allowed.hold(full[:, condition.parent]), j] = np.nan
     return full
+
+
+def _drawn(parameter: Parameter, allowed: Ranges, unit: float) -> float:
+    """The column value at a quantile of those that are allowed."""
+    if parameter.count is not None:
+        return allowed.value(parameter, int(unit * allowed.count(parameter)))
+    assert isinstance(parameter, Numeric)
+    low, high = allowed.ends()[0]  # of a continuum there is one range
+    first, last = parameter.to_unit(np.array([low, high])).tolist()
+    value = float(parameter.from_unit(np.array([first + unit * (last - first)]))[0])
+    return min(max(value, low), high)

@@ -15,9 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
-from fasthpo.space.conditions import Conditions
+from fasthpo.space.choice_values import choice_to_json
+from fasthpo.space.comparisons import Comparison
+from fasthpo.space.conditions import Conditions, ranges_of
+from fasthpo.space.definitions import condition_from_json
 from fasthpo.space.expressions import read_truth
-from fasthpo.space.parameter import Numeric, Parameter
+from fasthpo.space.parameter import Parameter
+from fasthpo.space.ranges import Ranges
 from fasthpo.values import FloatArray, IntArray, element, exact, number, shown
 
 
@@ -86,26 +90,12 @@ class Requirement(Relation):
         return self._expression.text
 
 
-class _Values(NamedTuple):
-    """Some values of a parameter: those listed, or all of a range."""
-
-    low: float
-    high: float
-    listed: FloatArray | None  # column values, sorted
-
-    def hold(self, column: FloatArray) -> npt.NDArray[np.bool_]:
-        if self.listed is not None:
-            return np.isin(column, self.listed)
-        inside: npt.NDArray[np.bool_] = (column >= self.low) & (column <= self.high)
-        return inside
-
-
 class Forbidden(Relation):
     """A combination that must not occur.
 
     Args:
-        combination: by name a value or a collection of them; of a parameter with infinitely many values the two ends
-            of a range, both included.
+        combination: by name a value, a collection of them, or a comparison such as `at_least(3)`; of a parameter with
+            infinitely many values the two ends of a range, both included.
         parameters: those of the space, in its order.
 
     Raises:
@@ -128,12 +118,12 @@ class Forbidden(Relation):
             given[position[name]] = exact(name), values
         self.parameters = tuple(sorted(given))
         self._names = [given[j][0] for j in self.parameters]
-        self._values = [
-            _values(name, parameters[name], given[j][1]) for j, name in zip(self.parameters, self._names, strict=True)
-        ]
-        self._shown = {
-            name: _readable(parameters[name], one) for name, one in zip(self._names, self._values, strict=True)
+        found = {
+            name: _forbidden(name, parameters[name], given[j][1])
+            for j, name in zip(self.parameters, self._names, strict=True)
         }
+        self._values = [found[name][0] for name in self._names]
+        self._shown = {name: found[name][1] for name in self._names}
 
     def _hold(self, rows: FloatArray) -> npt.NDArray[np.bool_]:
         occurs = np.ones(len(rows), np.bool_)
@@ -142,57 +132,65 @@ class Forbidden(Relation):
         return ~occurs
 
     def to_dict(self) -> dict[str, Any]:
-        return {"forbid": {name: list(values) for name, values in self._shown.items()}}
+        values = {
+            name: one.to_json() if isinstance(one, Comparison) else choice_to_json(tuple(one))
+            for name, one in self._shown.items()
+        }
+        return {"forbid": values}
 
     def __repr__(self) -> str:
-        shorter = {name: values[0] if len(values) == 1 else values for name, values in self._shown.items()}
+        shorter = {name: one if isinstance(one, Comparison) else _shorter(one) for name, one in self._shown.items()}
         return f"forbid({shorter!r})"
 
     __str__ = __repr__
 
 
-def _values(name: str, parameter: Parameter, given: Any) -> _Values:
+def _shorter(values: tuple[Any, ...]) -> Any:
+    """One value instead of a list of it, unless it would be taken for a list."""
+    return values[0] if len(values) == 1 and not isinstance(values[0], (tuple, frozenset)) else values
+
+
+def _forbidden(name: str, parameter: Parameter, given: Any) -> tuple[Ranges, Any]:
+    """What is forbidden of a parameter, as column values and as it is shown."""
+    if isinstance(given, Comparison):
+        return ranges_of("what is forbidden", name, parameter, given), given
     several = isinstance(given, (list, tuple, set, frozenset, range)) or (
         isinstance(given, np.ndarray) and given.ndim > 0
     )
-    listed = list(given) if several else [given]
+    listed = list(given) if several and not parameter.contains(given) else [given]
     if not listed:
         raise InvalidSearchSpace(f"forbid must list at least one value of {name!r}, got none")
     if parameter.count is None and len(listed) == 2 and not isinstance(given, (set, frozenset)):
-        assert isinstance(parameter, Numeric)
         return _range(name, parameter, listed)
     try:
         column_values = sorted({parameter.encode(element(value)) for value in listed})
     except InvalidParameters as error:
         raise InvalidSearchSpace(f"what is forbidden of {name!r} {error}") from None
     if parameter.count is None:
+        low, high = parameter.reach
         raise InvalidSearchSpace(
-            f"of {name!r}, which has infinitely many values, a range is forbidden, such as "
-            f"({parameter.low}, {parameter.high}), ends included, got {shown(given)}"  # type: ignore[attr-defined]
+            f"of {name!r}, which has infinitely many values, a range is forbidden, such as ({low}, {high}), ends "
+            f"included, got {shown(given)}"
         )
-    return _Values(column_values[0], column_values[-1], np.array(column_values))
+    ranges = Ranges.of_cells(parameter, parameter.cell(np.array(column_values)).tolist())
+    return ranges, tuple(parameter.decode(x) for x in column_values)
 
 
-def _range(name: str, parameter: Numeric, ends: list[Any]) -> _Values:
+def _range(name: str, parameter: Parameter, ends: list[Any]) -> tuple[Ranges, Any]:
     try:
         low, high = (float(number(end)) for end in ends)
     except (TypeError, OverflowError):
         raise InvalidSearchSpace(f"a range of {name!r} has two numbers, got {shown(ends)}") from None
     if not low <= high:
         raise InvalidSearchSpace(f"a range of {name!r} begins with its lower end, got {shown(ends)}")
-    if high < parameter.low or low > parameter.high:
+    least, most = parameter.reach
+    if high < least or low > most:
         raise InvalidSearchSpace(
-            f"what is forbidden of {name!r} must lie between {parameter.low} and {parameter.high}, got {shown(ends)}"
+            f"what is forbidden of {name!r} must lie between {least} and {most}, got {shown(ends)}"
         )
     if math.isinf(low) or math.isinf(high):
-        low, high = max(low, parameter.low), min(high, parameter.high)
-    return _Values(low, high, None)
-
-
-def _readable(parameter: Parameter, values: _Values) -> tuple[Any, ...]:
-    if values.listed is None:
-        return values.low, values.high
-    return tuple(parameter.decode(x) for x in values.listed.tolist())
+        low, high = max(low, least), min(high, most)
+    return Ranges.between(low, high), (low, high)
 
 
 def relation_from_dict(definition: Any, parameters: Mapping[str, Parameter]) -> Relation:
@@ -205,7 +203,10 @@ def relation_from_dict(definition: Any, parameters: Mapping[str, Parameter]) -> 
         if "require" in definition:
             return Requirement(definition["require"], parameters)
         if "forbid" in definition:
-            return Forbidden(definition["forbid"], parameters)
+            forbidden = definition["forbid"]
+            if isinstance(forbidden, Mapping):
+                forbidden = {name: condition_from_json(one) for name, one in forbidden.items()}
+            return Forbidden(forbidden, parameters)
     raise InvalidSearchSpace(f"a relation is {{'require': ...}} or {{'forbid': ...}}, got {shown(definition)}")
 
 

@@ -17,10 +17,12 @@ import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.kernels.streams import uniforms
+from fasthpo.space.comparisons import condition_words
 from fasthpo.space.conditions import Condition, Conditions, conditions_of, parents_first, refuse_dead_parameters
+from fasthpo.space.definitions import parameter_from_dict
 from fasthpo.space.dependent_bounds import Bound, close_bounds, refuse_empty
-from fasthpo.space.kinds import parameter_from_dict
 from fasthpo.space.parameter import Parameter, Value
+from fasthpo.space.ranges import Ranges
 from fasthpo.space.relations import Forbidden, Group, Relation, Requirement, groups_of, relation_from_dict
 from fasthpo.system.html import table, titled
 from fasthpo.values import FloatArray, IntArray, exact, shown
@@ -73,7 +75,8 @@ class SearchSpace(Mapping[str, Parameter]):
                 raise InvalidSearchSpace(f"a parameter's name must be a string that is not empty, got {shown(name)}")
             if not isinstance(parameter, Parameter):
                 raise InvalidSearchSpace(
-                    f"{shown(name)} must be Continuous, Discrete, Categorical or LogUniform, got {shown(parameter)}"
+                    f"{shown(name)} must be a parameter such as Continuous, Discrete or Categorical, "
+                    f"got {shown(parameter)}"
                 )
         self._parameters, self._bounds = close_bounds({exact(name): one for name, one in parameters.items()})
         self.names: tuple[str, ...] = tuple(self._parameters)
@@ -212,11 +215,12 @@ class SearchSpace(Mapping[str, Parameter]):
     def _repr_html_(self) -> str:
         rows = []
         for name, parameter in self.items():
-            fields = {field: getattr(parameter, field) for field in parameter.fields}
             values = ", ".join(
-                f"{field}={shown(one)}" for field, one in fields.items() if one is not None and one is not False
+                f"{field}={shown(one)}"
+                for field, one in parameter.arguments().items()
+                if one is not None and one is not False
             )
-            when = " and ".join(f"{parent} is {' or '.join(map(shown, one))}" for parent, one in parameter.when.items())
+            when = " and ".join(f"{parent} is {condition_words(one)}" for parent, one in parameter.when.items())
             rows.append((name, type(parameter).__name__, values, when))
         listed = table(rows, ("parameter", "kind", "values", "active when"))
         if self.relations:
@@ -278,7 +282,7 @@ class SearchSpace(Mapping[str, Parameter]):
         """
         row = self.encode_part(params)
         for j in self.order:
-            active = all(_holds(row[c.parent], c.allowed) for c in self.conditions[j])
+            active = all(c.allowed.holds(row[c.parent]) for c in self.conditions[j])
             if active and np.isnan(row[j]):
                 raise InvalidParameters(f"{self.names[j]!r} is missing; the space needs it here")
             if not active and not np.isnan(row[j]):
@@ -319,7 +323,7 @@ class SearchSpace(Mapping[str, Parameter]):
             if j in some:
                 rows[:, j] = active[:, j] = self._drawn(j, unit[:, j], active)
                 for condition in self.conditions[j]:
-                    active[~np.isin(active[:, condition.parent], condition.allowed), j] = np.nan
+                    active[~condition.allowed.hold(active[:, condition.parent]), j] = np.nan
         return rows
 
     def _drawn(self, j: int, unit: FloatArray, rows: FloatArray) -> FloatArray:
@@ -352,7 +356,7 @@ class SearchSpace(Mapping[str, Parameter]):
                 if some is not None and j not in some:
                     continue
                 for condition in self.conditions[j]:
-                    rows[~np.isin(rows[:, condition.parent], condition.allowed), j] = np.nan
+                    rows[~condition.allowed.hold(rows[:, condition.parent]), j] = np.nan
         return rows
 
     # --- size
@@ -454,7 +458,7 @@ def with_parents_of_bounds(conditions: Conditions, bounds: Sequence[Bound]) -> C
     """Conditions, and one more for each parameter that a bound names: for an order in which these come first."""
     more = list(conditions)
     for bound in bounds:
-        more[bound.child] += tuple(Condition(parent, np.empty(0)) for parent in bound.parents)
+        more[bound.child] += tuple(Condition(parent, Ranges.between(1.0, 0.0)) for parent in bound.parents)
     return tuple(more)
 
 
@@ -472,7 +476,3 @@ def refuse_empty_bounds(space: SearchSpace) -> None:
     rows = space.from_unit(unit)
     for bound in space._bounds:
         refuse_empty(bound, rows, space)
-
-
-def _holds(value: float, allowed: FloatArray) -> bool:
-    return bool((allowed == value).any())

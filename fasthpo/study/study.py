@@ -949,7 +949,7 @@ class Study(StudyReader):
         space: SearchSpace | Mapping[str, Any] | None = None,
         read_only: bool = False,
         recover: bool = False,
-        interrupted: Literal["retry", "fail"] = "retry",
+        interrupted: Literal["retry", "fail", "keep"] = "retry",
         durability: Durability = "interval",
     ) -> Self:
         """A study that was kept or saved; it goes on as if it had never stopped.
@@ -968,7 +968,8 @@ class Study(StudyReader):
                 kept under another name.
             interrupted: what becomes of trials that were running when the study broke off. "retry": they are asked
                 again first, with their numbers, parameters and resources; the reports they had made are dropped.
-                "fail": they have failed, and keep their reports.
+                "fail": they have failed, and keep their reports. "keep": they are running still, by their numbers and
+                with their reports, as whoever runs them has not broken off.
             durability: see `Study`.
 
         Raises:
@@ -980,8 +981,8 @@ class Study(StudyReader):
             OSError: a file can't be read.
         """
         then = plain(interrupted)
-        if not isinstance(then, str) or then not in ("retry", "fail"):
-            raise InvalidValue(f"interrupted must be 'retry' or 'fail', got interrupted={shown(interrupted)}")
+        if not isinstance(then, str) or then not in ("retry", "fail", "keep"):
+            raise InvalidValue(f"interrupted must be 'retry', 'fail' or 'keep', got interrupted={shown(interrupted)}")
         read_only, recover = check_flag("read_only", read_only), check_flag("recover", recover)
         if read_only and space is not None:
             raise InvalidValue("a study that is only read can't get another space")

@@ -40,6 +40,7 @@ from fasthpo.execution.objective import OutcomeSpec
 from fasthpo.execution.pool import in_a_line
 from fasthpo.execution.study_server import StudyServer
 from fasthpo.execution.submission import JobEnded, Refused, Submission, Submitted, seconds_of
+from fasthpo.system.headline import message_of
 from fasthpo.system.log import logger
 from fasthpo.trials.trial import Trial
 
@@ -250,10 +251,12 @@ class BatchJobs(Backend):
         question, batch.asked = batch.asked, 0
         self._answer(batch, question, reply)
 
-    @staticmethod
-    def _answer(batch: _BatchJob, question: int, reply: Message) -> None:
-        with contextlib.suppress(OSError):  # it will not hear of it, and its end will be noticed
+    def _answer(self, batch: _BatchJob, question: int, reply: Message) -> None:
+        try:
             append(batch.folder / TO_JOB, [[batch.start, question, reply]])
+        except OSError as error:  # it would wait for ever
+            logger.warning("job %s can't be told anything, and is cancelled: %s", batch.name, message_of(error))
+            self._submission.cancel(batch.name)
 
     # --- what jobs say
 

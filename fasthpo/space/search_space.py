@@ -335,12 +335,25 @@ class SearchSpace(Mapping[str, Parameter]):
         return self.parameters[j].from_unit(unit) if bound is None else bound.from_unit(unit, rows)
 
     def put_inside(self, rows: FloatArray) -> FloatArray:
-        """Rows (n, d), of which values that lie beyond a bound that depends on others are put on it."""
+        """Rows (n, d), of which values that lie beyond a bound that depends on others are put on it.
+
+        What becomes active by that has the middle of its range.
+        """
         if not self._bounds:
             return rows
         inside = rows.copy()
-        for bound in self._bounds:
-            bound.put_inside(inside)
+        middle = np.full(len(rows), 0.5)
+        for j in self.order:
+            if self.conditions[j]:
+                active = np.ones(len(rows), np.bool_)
+                for condition in self.conditions[j]:
+                    active &= condition.allowed.hold(inside[:, condition.parent])
+                inside[~active, j] = np.nan
+                lacking = active & np.isnan(inside[:, j])
+                if lacking.any():
+                    inside[lacking, j] = self._drawn(j, middle[lacking], inside[lacking])
+            if j in self._bound_of:
+                self._bound_of[j].put_inside(inside)
         return inside
 
     def deactivate(self, rows: FloatArray, parameters: IntArray | None = None) -> FloatArray:

@@ -10,7 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace, SearchSpaceBuilder, Study
+from fasthpo import (
+    AutoSampler,
+    Categorical,
+    CmaEsSampler,
+    Continuous,
+    Discrete,
+    LogUniform,
+    Normal,
+    NSGAIISampler,
+    Ordinal,
+    SearchSpace,
+    SearchSpaceBuilder,
+    Study,
+    TPESampler,
+    at_least,
+    at_most,
+    not_in,
+)
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.kernels.streams import uniforms
 from fasthpo.space.allowed import prior_rows
@@ -148,6 +165,41 @@ def test_a_range_is_forbidden_with_its_ends() -> None:
     assert space == SearchSpace.from_json(space.to_json())
 
 
+def test_relations_know_ordinals_normal_numbers_comparisons_and_tuples() -> None:
+    space = SearchSpace(
+        {
+            "size": Ordinal([16, 32, 64]),
+            "level": Ordinal(["low", "middle", "high"]),
+            "shape": Categorical([(8, 8), (16, 4), "flat"]),
+            "x": Normal(0.0, 1.0),
+            "y": Continuous(0.0, 1.0, when={"x": at_least(0.0)}),
+            "n": Discrete(1, 9),
+        }
+    )
+    space.require("size * n <= 128").require("y <= x").forbid({"shape": (8, 8), "level": at_least("middle")})
+    space.forbid({"shape": [(16, 4), "flat"], "x": at_most(-1.0)}).forbid({"n": not_in([1, 2]), "level": "high"})
+    assert SearchSpace.from_json(space.to_json()) == space == pickle.loads(pickle.dumps(space))
+    assert str(space.relations[2]) == "forbid({'level': at_least('middle'), 'shape': ((8, 8),)})"
+    good = {"size": 16, "level": "low", "shape": (8, 8), "x": -2.0, "n": 8}
+    assert space.contains(good)
+    for change in (
+        {"size": 64},
+        {"x": 0.1, "y": 0.2},
+        {"level": "middle"},
+        {"shape": "flat"},
+        {"shape": "flat", "x": -0.5, "level": "high"},
+    ):
+        assert not space.contains({**good, **change}), change
+    rows = prior_rows(space, uniforms(5, np.arange(500), 0, 6), 5, np.arange(500))
+    assert space.allows(rows).all()
+    for sampler in (TPESampler(seed=0), AutoSampler(seed=0)):
+        study = Study(SearchSpace(space), sampler=sampler)
+        for _ in range(20):
+            trial = study.ask()
+            assert space.contains(trial.params)
+            study.tell(trial, float(trial["x"]) ** 2)  # type: ignore[arg-type]
+
+
 def test_a_space_with_no_point_or_hardly_any_is_refused_with_its_share() -> None:
     x = {"x": Continuous(0.0, 1.0), "n": Discrete(1, 300), "m": Discrete(1, 300)}
     for relations, message in (
@@ -251,6 +303,28 @@ def test_beyond_its_bound_a_suggestion_is_put_on_it() -> None:
     assert space.allows(inside).all() and not space.allows(beyond).all()
     assert np.array_equal(inside[:, space.position["layers"]], rows[:, space.position["most"]])
     assert np.array_equal(space.put_inside(rows), rows, equal_nan=True)
+
+
+def test_what_becomes_active_or_not_as_a_value_is_put_on_its_bound_has_a_value_or_none() -> None:
+    space = SearchSpace(
+        {
+            "layers": Discrete(1, "most"),
+            "most": Discrete(1, 9),
+            "deep": Continuous(0.0, 1.0, when={"layers": at_least(4)}),
+            "flat": Continuous(0.0, "most", when={"layers": at_most(3)}),
+        }
+    )
+    inside = space.put_inside(np.array([[9.0, 2.0, 0.7, np.nan], [9.0, 8.0, 0.7, np.nan]]))
+    assert [space.decode(row) for row in inside] == [
+        {"layers": 2, "most": 2, "flat": 1.0},
+        {"layers": 8, "most": 8, "deep": 0.7},
+    ]
+    for sampler in (TPESampler(seed=0), CmaEsSampler(seed=0), NSGAIISampler(population_size=8, seed=0)):
+        study = Study(SearchSpace(space), sampler=sampler)
+        for _ in range(30):
+            trial = study.ask()
+            assert space.contains(trial.params)
+            study.tell(trial, trial["layers"] - trial.params.get("deep", 0.0))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(

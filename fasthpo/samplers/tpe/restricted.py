@@ -38,7 +38,7 @@ class RestrictedSearch:
         self._space = space
         self._encoded = encoded
         self._axes = encoded.space.axes
-        self._movable = np.flatnonzero(encoded.continuous)
+        self._movable = np.flatnonzero(encoded.movable)
 
     def climbed(self, process: FittedProcess, rows: FloatArray, seed: int, draw: int) -> tuple[FloatArray, FloatArray]:
         """Candidates with others that were made by moving the best of them, and the logarithms of their improvements.
@@ -53,7 +53,7 @@ class RestrictedSearch:
         for start in rows[np.argsort(-scores, kind="stable")[:_CLIMBERS]]:
             first = self._positions(start[None, :])[:, 0]
             last = first.copy()
-            self._improvement.ascend(process, best, self._encoded.continuous, last)
+            self._improvement.ascend(process, best, self._encoded.movable, last)
             way = first[:, None] + _ALONG * (last - first)[:, None]
             rows, scores = self._with(process, best, rows, scores, self._moved(np.tile(start, (len(_ALONG), 1)), way))
         for turn in range(_ROUNDS):
@@ -90,11 +90,10 @@ class RestrictedSearch:
 
     def _moved(self, rows: FloatArray, positions: FloatArray) -> FloatArray:
         """Rows (m, d) with the values at positions (d, m) where they can be moved."""
-        geometry, axes = self._geometry, self._axes[self._movable]
         moved = rows.copy()
-        places = np.clip(positions[self._movable].T, 0.0, 1.0)
-        values = axes[:, geometry.OFFSET] + places * axes[:, geometry.SPAN]
-        logarithmic = axes[:, geometry.LOG] != 0.0
-        values[:, logarithmic] = np.exp(values[:, logarithmic])
-        moved[:, self._movable] = np.clip(values, axes[:, geometry.LOW], axes[:, geometry.HIGH])
+        for j in self._movable.tolist():
+            places = np.clip(positions[j], 0.0, 1.0)
+            values = np.empty(len(rows))
+            self._geometry.values_of_coordinates(self._axes[j], places, values)
+            moved[:, j] = values
         return moved

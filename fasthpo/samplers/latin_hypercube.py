@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fasthpo.kernels.streams import uniforms
+from fasthpo.space.allowed import prior_rows
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray
 
@@ -43,9 +44,13 @@ class LatinHypercube:
             order, within = numbers[:, : len(space)], numbers[:, len(space) :]
             # which part of each parameter's range: a random permutation a column
             parts = np.argsort(np.argsort(order, axis=0, kind="stable"), axis=0)
-            rows = space.from_unit((parts + within) / size)
+            rows = (parts + within) / size
+            if not space.relations:
+                rows = space.from_unit(rows)
             self._made = space, first, rows
         row: FloatArray = rows[draw - first]
+        if space.relations:  # which may have a point drawn anew very often, and some are never asked for
+            return prior_rows(space, row[None, :], self._seed, np.array([draw]))[0]  # type: ignore[no-any-return]
         return row
 
     def _block(self, draw: int) -> tuple[int, int]:

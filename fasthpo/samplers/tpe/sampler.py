@@ -23,6 +23,7 @@ _ONE_FINISHED_OF = 4  # startup trials, before the model is used while others of
 _OWN_EVERY = 8  # draws: one of them is TPE's own choice, where the Gaussian process makes the others
 _OWN_OF_FIDELITIES = 2  # the same, under a multi-fidelity strategy
 _IMPROVEMENT_UNTIL, _IMPROVEMENT_EVERY = 30, 4  # draws: up to there all, later one of so many climbs the improvement
+_MORE_CANDIDATES = 1, 4, 16  # times as many, until relations allow enough of them
 _MOST_AT_ONCE = 1000  # suggestions; then Ctrl-C is heard
 _MOST_STARTUP_TRIALS, _MOST_CANDIDATES = 100_000, 10_000  # which are drawn at once
 _MOST_NUMBERS = 5_000_000  # the same, times the parameters; 100 MB and more
@@ -70,6 +71,9 @@ class TPESampler(Sampler):
     trials push later suggestions away from them, so that parallel asks spread. A conditional parameter is modelled over
     the trials in which it was active; in the joint l and g a trial without it counts with the prior. On a finite space
     the best candidate that was not tried is suggested.
+
+    Where relations restrict the space, only allowed candidates are compared, of up to sixteen times as many. Those that
+    the improvement is climbed from are also moved by random steps of all lengths, along the border of what is allowed.
 
     Under a multi-fidelity strategy this is the model of BOHB: it is made of the largest resource at which more trials
     than there are parameters were told a value. Above are all other trials, also those that never came so far. The
@@ -174,12 +178,9 @@ class TPESampler(Sampler):
         if model is None:
             return self._startup.row(table.space, draw)
         n, choice = self.n_ei_candidates, self._choice(model, draw)
-        if choice is _Choice.IMPROVEMENT:
-            rows, scores = model.improvement_candidates(self.seed, draw, n)
-        elif choice is _Choice.BOUND:
-            rows, scores = model.gaussian_process_candidates(self.seed, draw, n)
-        else:
-            rows, scores = model.density_candidates(self.seed, draw, n, self.multivariate, every=False)
+        if table.space.relations:
+            return self._allowed(model, choice, draw)
+        rows, scores = self._candidates(model, choice, draw, n)
         row = model.rounded(rows[int(scores.argmax())])
         if table.tried is None or not table.tried.holds(row):
             return row
@@ -188,10 +189,49 @@ class TPESampler(Sampler):
         best_first = [model.rounded(rows[i]) for i in np.argsort(-scores, kind="stable")]
         return next((row for row in best_first if not table.tried.holds(row)), best_first[0])
 
+    def _candidates(
+        self, model: Model, choice: _Choice, draw: int, n: int, every: bool = False
+    ) -> tuple[FloatArray, FloatArray]:
+        """Candidates as rows (m, d) and their scores (m,): of the densities' all if `every`, else just the best's."""
+        if choice is _Choice.IMPROVEMENT:
+            return model.improvement_candidates(self.seed, draw, n)
+        if choice is _Choice.BOUND:
+            return model.gaussian_process_candidates(self.seed, draw, n)
+        return model.density_candidates(self.seed, draw, n, self.multivariate, every)
+
+    def _allowed(self, model: Model, choice: _Choice, draw: int) -> FloatArray:
+        """The best candidate that the relations allow, of more candidates where they allow few; else the prior's."""
+        table = model.table
+        space, n = table.space, self.n_ei_candidates
+        climbs = choice is _Choice.IMPROVEMENT
+        for more in _MORE_CANDIDATES:
+            count = max(min(more * n, _MOST_CANDIDATES, _MOST_NUMBERS // len(space)), n)
+            rows, scores = self._candidates(model, _Choice.BOUND if climbs else choice, draw, count, every=True)
+            rows = model.rounded(rows)
+            if climbs:  # which scores them anew
+                rows = space.put_inside(rows)
+            allowed = space.allows(rows)
+            if allowed.sum() >= n:
+                break
+        if not allowed.any():
+            rows = space.put_inside(rows)
+            allowed = space.allows(rows)
+        rows, scores = rows[allowed], scores[allowed]
+        if climbs and len(rows):
+            rows, scores = model.climbed(rows, self.seed, draw)
+        best_first = rows[np.argsort(-scores, kind="stable")]
+        tried = table.tried
+        untried = best_first if tried is None else (row for row in best_first if not tried.holds(row))
+        row: FloatArray
+        for row in untried:
+            return row
+        row = best_first[0] if len(best_first) else self._startup.row(space, draw)
+        return row
+
     def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
         first = int(draws[0])
         model = self._ready_model(table, first)
-        if model is None or not model.has_below:
+        if model is None or not model.has_below or table.space.relations:
             return self.suggest(table, first)[None]
         if not self.multivariate:
             return model.independent_batch(self.seed, draws[:_MOST_AT_ONCE], self.n_ei_candidates)

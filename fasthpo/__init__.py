@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fasthpo.errors import MissingPackage as MissingPackage
     from fasthpo.errors import NoCompletedTrials as NoCompletedTrials
     from fasthpo.errors import NotCopyable as NotCopyable
+    from fasthpo.errors import NoTrialToStart as NoTrialToStart
     from fasthpo.errors import RemoteFailure as RemoteFailure
     from fasthpo.errors import SpaceExhausted as SpaceExhausted
     from fasthpo.errors import StorageError as StorageError
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from fasthpo.strategies.asha import ASHA as ASHA
     from fasthpo.strategies.base import Strategy as Strategy
     from fasthpo.strategies.hyperband import Hyperband as Hyperband
+    from fasthpo.strategies.population_training import PopulationTraining as PopulationTraining
     from fasthpo.strategies.single_fidelity import BayesianOptimization as BayesianOptimization
     from fasthpo.strategies.single_fidelity import GridSearch as GridSearch
     from fasthpo.strategies.single_fidelity import RandomSearch as RandomSearch
@@ -102,6 +104,7 @@ _HOMES = {
         "MissingPackage",
         "NoCompletedTrials",
         "NotCopyable",
+        "NoTrialToStart",
         "RemoteFailure",
         "SpaceExhausted",
         "StorageError",
@@ -138,6 +141,7 @@ _HOMES = {
     "strategies.asha": ["ASHA"],
     "strategies.base": ["Strategy"],
     "strategies.hyperband": ["Hyperband"],
+    "strategies.population_training": ["PopulationTraining"],
     "strategies.single_fidelity": ["BayesianOptimization", "GridSearch", "RandomSearch"],
     "strategies.successive_halving": ["SuccessiveHalving"],
     "study.study": ["Study"],

@@ -312,5 +312,10 @@ class StudyReader(ABC):
         resource = float(self.table.resources[number])
         return None if resource != resource else int(resource)
 
+    def trial_fork(self, number: int) -> tuple[int, int, int, int] | None:
+        """Of a population the place of a trial, its generation, its parent or -1, and where that was."""
+        fork = self.table.lineage.of(number)
+        return None if fork is None else (fork.member, fork.generation, fork.parent, fork.step)
+
     def trial_rungs(self, number: int) -> dict[int, Any]:
         return self.table.segments.values_of(number)

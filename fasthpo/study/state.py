@@ -85,7 +85,7 @@ class StudyState:
         """Go on with a history, and have all who follow it do so."""
         self.history = history
         self.table = history.table
-        self.scheduler = Scheduler(history, self._sampler, self._strategy)
+        self.scheduler = Scheduler(history, self._sampler, self._strategy, self.checkpoints)
         self.followers.attach(history, with_strategy)
 
     def keep_in(self, store: Store) -> None:
@@ -212,7 +212,7 @@ class StudyState:
         """The change is complete in memory; have it written, if the study is kept."""
         self.stage = WRITING
         self.store.hand_over(strict, now=strict)
-        if strict and self.checkpoints.limited:
+        if strict and self.checkpoints.has_due:
             self.checkpoints.clean()  # not before what makes weights useless has been written
 
     def leave(self, error: BaseException, outer: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fasthpo.trials.lineage import Fork
 from fasthpo.trials.objectives import Values
 from fasthpo.trials.outcome import NAN_ERROR
 from fasthpo.trials.reports import NONE, Reports
@@ -28,6 +29,7 @@ class Segment(NamedTuple):
     bracket: int
     resource: int  # to train to
     start: float  # seconds since the epoch
+    fork: Fork | None = None  # of a trial that enters a population
 
 
 class Recorder:
@@ -111,9 +113,14 @@ class History:
         """
         number = self.table.append(row[None, :], draw, TrialState.RUNNING, start)
         if segment is not None:
-            self.table.open_segment(number, *segment)
+            self._open(number, segment)
         self.recorder.asked(number, True)
         return number
+
+    def _open(self, number: int, segment: Segment) -> None:
+        if segment.fork is not None:
+            self.table.set_fork(number, segment.fork)
+        self.table.open_segment(number, segment.bracket, segment.resource, segment.start)
 
     def asked_many(self, rows: FloatArray, draws: IntArray, start: float) -> int:
         """New trials with parameters `rows` (n, d) run, without a multi-fidelity strategy; the first one's number."""
@@ -128,12 +135,12 @@ class History:
         self.waiting.popleft()
         self.table.start(number, row, start)
         if segment is not None:
-            self.table.open_segment(number, *segment)
+            self._open(number, segment)
         self.recorder.asked(number, False)
 
     def resumed(self, number: int, segment: Segment) -> None:
         """A paused trial runs again."""
-        self.table.open_segment(number, *segment)
+        self._open(number, segment)
         self.recorder.asked(number, False)
 
     def reported(self, number: int, step: int, value: Values) -> int:

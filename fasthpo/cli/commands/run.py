@@ -156,4 +156,5 @@ def _tuner(space: Any, name: str, options: dict[str, Any]) -> HyperparameterTune
     sampler = kind(seed=seed)
     if strategy is None:
         return HyperparameterTuner(config, space, Strategy(sampler))
-    return HyperparameterTuner(config, space, builtin_strategies()[strategy](resource, sampler=sampler))  # type: ignore[call-arg]
+    made: Any = builtin_strategies()[strategy]
+    return HyperparameterTuner(config, space, made(resource, sampler=sampler))

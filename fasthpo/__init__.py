@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from fasthpo.strategies.single_fidelity import GridSearch as GridSearch
     from fasthpo.strategies.single_fidelity import RandomSearch as RandomSearch
     from fasthpo.strategies.successive_halving import SuccessiveHalving as SuccessiveHalving
+    from fasthpo.study.schedule import Schedule as Schedule
+    from fasthpo.study.schedule import SchedulePiece as SchedulePiece
     from fasthpo.study.study import Study as Study
     from fasthpo.trials.trial import Trial as Trial
     from fasthpo.trials.trial import TrialMetrics as TrialMetrics
@@ -144,6 +146,7 @@ _HOMES = {
     "strategies.population_training": ["PopulationTraining"],
     "strategies.single_fidelity": ["BayesianOptimization", "GridSearch", "RandomSearch"],
     "strategies.successive_halving": ["SuccessiveHalving"],
+    "study.schedule": ["Schedule", "SchedulePiece"],
     "study.study": ["Study"],
     "trials.trial": ["Trial", "TrialMetrics", "TrialResult", "TrialState"],
     "tuner.tuner": ["HyperparameterTuner"],

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from fasthpo.strategies.asha import ASHA as ASHA
     from fasthpo.strategies.base import Strategy as Strategy
     from fasthpo.strategies.hyperband import Hyperband as Hyperband
+    from fasthpo.strategies.pb2 import PB2 as PB2
     from fasthpo.strategies.population_training import PopulationTraining as PopulationTraining
     from fasthpo.strategies.single_fidelity import BayesianOptimization as BayesianOptimization
     from fasthpo.strategies.single_fidelity import GridSearch as GridSearch
@@ -143,6 +144,7 @@ _HOMES = {
     "strategies.asha": ["ASHA"],
     "strategies.base": ["Strategy"],
     "strategies.hyperband": ["Hyperband"],
+    "strategies.pb2": ["PB2"],
     "strategies.population_training": ["PopulationTraining"],
     "strategies.single_fidelity": ["BayesianOptimization", "GridSearch", "RandomSearch"],
     "strategies.successive_halving": ["SuccessiveHalving"],

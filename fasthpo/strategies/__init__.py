@@ -12,8 +12,9 @@ def builtin() -> dict[str, type[Strategy]]:
     """The built-in multi-fidelity strategies by the name that checkpoints use."""
     from fasthpo.strategies.asha import ASHA
     from fasthpo.strategies.hyperband import Hyperband
+    from fasthpo.strategies.pb2 import PB2
     from fasthpo.strategies.population_training import PopulationTraining
     from fasthpo.strategies.successive_halving import SuccessiveHalving
 
-    kinds: tuple[type[Strategy], ...] = (SuccessiveHalving, Hyperband, ASHA, PopulationTraining)
+    kinds: tuple[type[Strategy], ...] = (SuccessiveHalving, Hyperband, ASHA, PopulationTraining, PB2)
     return {str(kind.name): kind for kind in kinds}

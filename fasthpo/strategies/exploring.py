@@ -15,9 +15,14 @@ PARENT_STREAM, _CHANGE_STREAM, _SIDE_STREAM, _PRIOR_STREAM = 80, 81, 82, 83
 _LARGEST = 2**32  # more members than any population has: (generation, member) is one index of a draw
 
 
+def member_index(fork: Fork) -> int:
+    """The index of a member's draws, which depends on its generation and its place."""
+    return fork.generation * _LARGEST + fork.member
+
+
 def member_uniforms(seed: int, fork: Fork, stream: int, count: int) -> FloatArray:
     """Uniform numbers (count,) that depend on the seed, the generation and the member only."""
-    numbers: FloatArray = uniforms(seed, np.array([fork.generation * _LARGEST + fork.member]), stream, count)[0]
+    numbers: FloatArray = uniforms(seed, np.array([member_index(fork)]), stream, count)[0]
     return numbers
 
 

@@ -6,18 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fasthpo.errors import InvalidValue
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.random import RandomSampler
+from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.base import NextLeg, Strategy
+from fasthpo.strategies.exploring import perturbed
 from fasthpo.strategies.multi_fidelity import check_resource
 from fasthpo.strategies.places import AsynchronousPlaces, Places, Selection, SynchronousPlaces
 from fasthpo.strategies.rungs import Plan
 from fasthpo.strategies.summary import RungStatistics, progress, rung_statistics
+from fasthpo.trials.lineage import Fork
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import as_number, check_count, check_flag, elements, plain, shown
+from fasthpo.values import FloatArray, as_number, check_count, check_flag, elements, plain, shown
 
 _MOST_MEMBERS = 2**20
 _MOST_LEGS = 2**20
@@ -160,6 +164,17 @@ class Population(Strategy):
     @property
     def parents_run(self) -> bool:
         return not self.synchronous
+
+    # --- parameters
+
+    def _mutable(self, space: SearchSpace) -> npt.NDArray[np.bool_]:
+        return np.array([self.mutable is None or name in self.mutable for name in space.names])
+
+    def _changed(self, fork: Fork, perturbation: float, resample_probability: float) -> FloatArray:
+        """The parameters (d,) of a member that is begun from another one's weights: like those, but for a change."""
+        assert self._table is not None
+        space, row = self._table.space, self._table.params[:, fork.parent]
+        return perturbed(space, row, self._mutable(space), perturbation, resample_probability, self.sampler.seed, fork)
 
     # --- what it says
 

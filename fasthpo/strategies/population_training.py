@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
 from fasthpo.errors import InvalidValue
 from fasthpo.samplers.base import Sampler
-from fasthpo.strategies.exploring import perturbed
 from fasthpo.strategies.population import Population, check_share
 from fasthpo.trials.lineage import NO_PARENT, Fork
 from fasthpo.values import FloatArray, as_number
@@ -96,10 +93,6 @@ class PopulationTraining(Population):
         }
 
     def row(self, fork: Fork) -> FloatArray | None:
-        table = self._table
-        if fork.parent == NO_PARENT or table is None:
+        if fork.parent == NO_PARENT:
             return None
-        mutable = np.array([self.mutable is None or name in self.mutable for name in table.space.names])
-        parent = table.params[:, fork.parent]
-        seed = self.sampler.seed
-        return perturbed(table.space, parent, mutable, self.perturbation, self.resample_probability, seed, fork)
+        return self._changed(fork, self.perturbation, self.resample_probability)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fasthpo
-from fasthpo import InvalidValue, PopulationTraining, RandomSampler, TrialState
+from fasthpo import PB2, InvalidValue, PopulationTraining, RandomSampler, TrialState
 from fasthpo.strategies.exploring import moved, perturbed
 from fasthpo.strategies.places import Selection
 from fasthpo.trials.lineage import Fork
@@ -190,22 +190,23 @@ def test_draws_depend_on_seed_generation_and_member_only() -> None:
 # --- how many run at once, kills, and going on
 
 
-def test_a_synchronous_population_is_the_same_for_any_number_of_workers() -> None:
-    alone = make()
+@pytest.mark.parametrize("kind", [PopulationTraining, PB2])
+def test_a_synchronous_population_is_the_same_for_any_number_of_workers(kind: Any) -> None:
+    alone = make(kind=kind)
     run(alone)
     for at_once, seed in ((2, 1), (4, 2), (9, 3)):
-        other = make()
+        other = make(kind=kind)
         run(other, at_once, seed)
         require_same(other, alone)
 
 
-@pytest.mark.parametrize("synchronous", [True, False])
-def test_a_loaded_population_goes_on_as_it_would_have(tmp_path: Path, synchronous: bool) -> None:
-    whole = make(synchronous=synchronous)
+@pytest.mark.parametrize(("kind", "synchronous"), [(PopulationTraining, True), (PB2, True), (PB2, False)])
+def test_a_loaded_population_goes_on_as_it_would_have(tmp_path: Path, kind: Any, synchronous: bool) -> None:
+    whole = make(kind=kind, synchronous=synchronous)
     run(whole)
     for legs in range(0, 30, 7):
         directory = tmp_path / f"after-{legs}"
-        with make(directory, synchronous=synchronous) as begun:
+        with make(directory, kind=kind, synchronous=synchronous) as begun:
             run(begun, legs=legs)
             if legs % 2 and (trial := begun.ask_within()) is not None:  # it runs when the study is closed
                 train(trial)
@@ -222,7 +223,7 @@ def test_kills_change_nothing(tmp_path: Path, synchronous: bool) -> None:
     whole = make(synchronous=synchronous)
     run(whole)
     numbers, directory = random.Random(0), tmp_path / "study"
-    for _ in range(4):
+    for _ in range(2):
         ours, theirs = CONTEXT.Pipe()
         process = CONTEXT.Process(target=population.go_on, args=(directory, synchronous, theirs), daemon=True)
         process.start()
@@ -261,6 +262,34 @@ def test_a_copy_that_fails_leaves_the_study_as_it_was(tmp_path: Path, monkeypatc
         assert len(study) == 6
     run(study)
     require_same(study, whole)
+
+
+# --- what a model suggests
+
+
+def test_a_model_finds_the_rate_that_is_best_by_now() -> None:
+    """The best rate falls over the training; drawn from all of four decades, most rates would miss it."""
+    strategy = PB2(18, 6, 1, quantile=0.5, sampler=RandomSampler(seed=0))
+    study = fasthpo.Study({"rate": fasthpo.LogUniform(1e-4, 1.0)}, strategy=strategy)
+    suggested, drawn = [], []
+    while (trial := study.ask_within()) is not None:
+        best = -0.5 - trial.resource / 9
+        off = abs(math.log10(trial["rate"]) - best)
+        if trial.parent is not None and trial.fork_step > 8 and trial.resource == trial.fork_step + 1:
+            suggested.append(off)
+            drawn.append(float(np.abs(np.linspace(-4, 0, 101) - best).mean()))
+        study.tell(trial, off)
+    assert len(suggested) > 10 and np.mean(suggested) < 0.75 * np.mean(drawn)
+
+
+def test_a_model_changes_what_is_mutable_only() -> None:
+    study = make(kind=PB2, mutable=["rate"], population=8, max_resource=24)
+    run(study)
+    children = [trial for trial in study.trials if trial.parent is not None]
+    assert len(children) > 8
+    for trial in children:
+        parent = study.trials[trial.parent]
+        assert {**trial.params, "rate": 0} == {**parent.params, "rate": 0} and trial["rate"] != parent["rate"]
 
 
 # --- going through every door

@@ -24,10 +24,12 @@ SPACE = fasthpo.SearchSpace(
 )
 
 
-def make(storage: Path | None = None, direction: str = "minimize", **options: Any) -> fasthpo.Study:
+def make(
+    storage: Path | None = None, direction: str = "minimize", kind: Any = fasthpo.PopulationTraining, **options: Any
+) -> fasthpo.Study:
     """A study of a small population."""
     given = {"max_resource": 12, "population": 6, "interval": 3, "sampler": fasthpo.RandomSampler(seed=1), **options}
-    strategy = fasthpo.PopulationTraining(**given)
+    strategy = kind(**given)
     return fasthpo.Study(SPACE, strategy=strategy, direction=direction, storage=storage)
 
 

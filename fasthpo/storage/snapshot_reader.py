@@ -42,6 +42,7 @@ from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.lineage import COLUMNS as LINEAGE_COLUMNS
 from fasthpo.trials.metrics import MOST_METRICS, Measured
+from fasthpo.trials.notes import take_notes
 from fasthpo.trials.rebuilding import rebuild
 from fasthpo.trials.table import NO_DRAW
 from fasthpo.trials.trial import TrialState
@@ -344,7 +345,7 @@ def _assemble(
     waiting, open_segments = _unfinished(columns, rest, report_index, whole)
     history = rebuild(space, definition.directions, columns, waiting, open_segments)
     history.next_draw = rest.next_draw
-    history.attributes.update(rest.attributes)
+    take_notes(history, rest.attributes)
     return history
 
 

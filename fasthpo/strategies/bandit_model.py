@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from fasthpo.kernels.arrays import BoolArray
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.encoding import encode_space
 from fasthpo.samplers.targets import normal_targets
@@ -112,7 +113,7 @@ class BanditModel:
         self,
         table: TrialTable,
         fork: Fork,
-        mutable: FloatArray,
+        mutable: BoolArray,
         perturbation: float,
         seed: int,
         until: int | None,
@@ -167,7 +168,7 @@ class BanditModel:
         return row
 
     def _candidates(
-        self, parent: FloatArray, fork: Fork, mutable: FloatArray, perturbation: float, seed: int
+        self, parent: FloatArray, fork: Fork, mutable: BoolArray, perturbation: float, seed: int
     ) -> FloatArray:
         """Points (m, d) that a member may go on with: drawn from the prior where it may change, and near the parent."""
         space = self._space

@@ -111,8 +111,14 @@ class Population(Strategy):
         """Forget everything and take up a table.
 
         Raises:
-            InvalidValue: its trials are those of another population, or `mutable` names no parameter.
+            InvalidValue: its trials are those of another population, `mutable` names no parameter, or the space is one
+                that is learnt.
         """
+        if table.space.is_open:
+            raise InvalidValue(
+                f"{type(self).__name__} changes parameters within their bounds, so it needs a study with a space: "
+                "Study(space, strategy=...)"
+            )
         for name in self.mutable or ():
             if name not in table.space:
                 raise InvalidValue(f"mutable must name parameters of the space, {list(table.space)}, got {name!r}")

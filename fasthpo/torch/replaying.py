@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fasthpo.errors import InvalidValue, StorageError
-from fasthpo.space.parameter import Value
+from fasthpo.errors import InvalidParameters, InvalidValue, StorageError
+from fasthpo.space.parameter import Parameter, Value
 from fasthpo.storage.atomic import storage_errors
 from fasthpo.study.schedule import Schedule, SchedulePiece
 from fasthpo.system.paths import absolute, given_path
-from fasthpo.trials.trial import Trial, TrialState
+from fasthpo.trials.trial import NOTED, Trial, TrialState
 from fasthpo.values import shown
 
 
@@ -24,8 +24,26 @@ class _Replayed:
         self._before = before
         self._directory = directory
         self._reports: dict[int, Any] = {}
+        self._attributes: dict[str, Any] = {}
 
-    directions = ("minimize",)
+    @property
+    def directions(self) -> tuple[str, ...]:
+        return ("minimize",)
+
+    @property
+    def learns_space(self) -> bool:
+        return False
+
+    def suggest(self, number: int, name: str, parameter: Parameter) -> Value:
+        if name not in self._piece.params:
+            raise InvalidParameters(f"the schedule has no parameter {name!r}, only {list(self._piece.params)}")
+        return self._piece.params[name]
+
+    def set_trial_attribute(self, number: int, name: str, value: Any) -> None:
+        self._attributes[name] = value
+
+    def trial_attributes(self, number: int) -> dict[str, Any]:
+        return {NOTED + name: value for name, value in self._attributes.items()}
 
     def __len__(self) -> int:
         return self._piece.trial + 1

@@ -65,7 +65,7 @@ def settled(history: History) -> History:
     constraints = table._constraints.column
     if constraints is not None:
         trials["constraints"] = constraints[:n].copy()
-    params, segments = table._params[:, :n].copy(), dict(table.segments.open)
+    params, segments = table._params[: len(table.space), :n].copy(), dict(table.segments.open)
     metrics = table.metrics.frozen()
     waiting = list(history.waiting)
     if savepoint.extent is not None:
@@ -83,7 +83,8 @@ def settled(history: History) -> History:
             for name, entry in zip(TRIAL_COLUMNS, entries, strict=True):
                 trials[name][number] = entry
             if row is not None:
-                params[:, number] = row
+                params[:, number] = np.nan
+                params[: len(row), number] = row
             segments.pop(number, None)
             if leg is not None:
                 segments[number] = leg
@@ -116,6 +117,11 @@ def settled(history: History) -> History:
     open_segments = [(number, leg.start, leg.reports) for number, leg in sorted(segments.items()) if number < n]
     same = rebuild(table.space, table.directions, columns, waiting, open_segments)
     same.next_draw, same.attributes = draws, dict(history.attributes)
+    same.trial_attributes = {number: dict(one) for number, one in history.trial_attributes.items() if number < n}
+    running = set(same.table.running.tolist())  # their parameters are what they began with
+    same.rewritten_rows = {
+        number: row for number, row in history.rewritten_rows.items() if number < n and number not in running
+    }
     return same
 
 
@@ -156,4 +162,5 @@ def fitted(history: History, space: SearchSpace) -> History:
         space, history.table.directions, columns._replace(params=params), history.waiting, frozen.open_segments
     )
     changed.next_draw, changed.attributes = history.next_draw, history.attributes
+    changed.trial_attributes = history.trial_attributes
     return changed

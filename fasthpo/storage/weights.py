@@ -156,6 +156,7 @@ class Checkpoints:
         self._made: set[int] = set()  # numbers of the trials that have a directory
         self._best: list[tuple[float, int]] = []  # a heap of those of the best: (-loss, -number), the worst first
         self._due: list[int] = []  # whose directories may go
+        self._aside: set[int] = set()  # whose copies beside them may go, see `keep_as_paused`
 
     @property
     def root(self) -> Path:
@@ -294,7 +295,7 @@ class Checkpoints:
     @property
     def has_due(self) -> bool:
         """Whether some may go."""
-        return bool(self._due)
+        return bool(self._due or self._aside)
 
     @property
     def _limited(self) -> bool:
@@ -334,6 +335,8 @@ class Checkpoints:
             if number >= len(table):  # not of this study's trials, as far as is known
                 continue
             state = table.state(number)
+            if self._removes_retired and state in (TrialState.PAUSED, TrialState.COMPLETE):
+                self._aside.add(number)
             if state == TrialState.PAUSED and not may_go_on(number):
                 self._due.append(number)
             else:
@@ -348,6 +351,8 @@ class Checkpoints:
             return
         for number in numbers:
             self._ended(table, number, table.state(number))
+            if self._removes_retired and number in self._made:  # from now on it rests itself
+                self._aside.add(number)
         self._due.extend(retired)
 
     def _ended(self, table: TrialTable, number: int, state: TrialState) -> None:
@@ -389,3 +394,5 @@ class Checkpoints:
                     logger.warning("the weights of trial %d were not removed: %s", number, error)
                 self._made.discard(number)
             self._due.pop()
+        while self._aside:
+            _remove_copies(self.root, self._aside.pop())

@@ -241,7 +241,7 @@ def test_kills_change_nothing(tmp_path: Path, synchronous: bool) -> None:
     with fasthpo.Study.load(directory) as study:
         run(study)
         require_same(study, whole)
-        left = sorted(path.name for path in study.checkpoints.root.iterdir() if not path.name.endswith("-paused"))
+        left = sorted(path.name for path in study.checkpoints.root.iterdir())
         assert left == sorted(f"trial-{number}" for number in alive(study))
 
 
@@ -362,8 +362,9 @@ def test_a_finite_space_is_no_limit() -> None:
         assert study.strategy.is_complete and study.table.counts[TrialState.COMPLETE] == 6
 
 
-def test_weights_of_the_dead_go_and_those_of_all_others_stay(tmp_path: Path) -> None:
-    study = make(tmp_path)
+@pytest.mark.parametrize("synchronous", [True, False])
+def test_weights_of_the_dead_go_and_those_of_all_others_stay(tmp_path: Path, synchronous: bool) -> None:
+    study = make(tmp_path, synchronous=synchronous)
     run(study)
     assert {path.name for path in study.checkpoints.root.iterdir()} == {f"trial-{n}" for n in alive(study)}
     study.keep_checkpoints("best")

@@ -188,13 +188,3 @@ def test_a_population_learns_a_schedule_in_its_short_form(run_example, directory
     pieces = read_json(directory / "out" / "population-0" / "schedule.json")["pieces"]
     assert pieces[-1]["end"] == 4 and lines[0].startswith("epochs   0 to ")
     assert float(lines[-1].removeprefix("held-out accuracy: ")) > 0.7
-
-
-def test_lightning_keeps_the_weights_of_the_best_trial(run_example, directory: Path) -> None:
-    lines = run_example("tune_lightning.py", "--trials", 4, "--epochs", 2, "--workers", 1, "--output-dir", "out")
-    assert float(re.fullmatch(r"held-out accuracy: ([01]\.\d{4})", lines[-1]).group(1)) > 0.5
-    study = directory / "out" / "lightning-0"
-    (kept,) = study.glob("checkpoints/*/*.ckpt")
-    assert kept.parent.name == f"trial-{read_json(study / 'best_parameters.json')['number']}"
-    history = read_json(study / "trial_history.json")["trials"]
-    assert [len(trial["reports"]) for trial in history] == [2] * 4

@@ -101,16 +101,16 @@ def lineages(study: StudyReader) -> Lineages:
         told = np.isin(table.segments.column("trial"), inside)
         values, resources = table.segments.column("value")[told].copy(), table.segments.column("resource")[told].copy()
         direction = directions_of(study)[0]
-        rows = table.params[:, sorted(line)]
+        params = table.params.copy()
         space = table.space
     sign = 1.0 if direction == "minimize" else -1.0
     resource_scale = plain_scale("resource", np.append(resources, 0).astype(float), log=False)
-    differ = [j for j, row in enumerate(rows) if len(row) and (np.unique(row).size > 1)]
+    differ = [j for j, row in enumerate(params[:, sorted(line)]) if len(row) and np.unique(row).size > 1]
     return Lineages(
         study_title(study), direction, len(holders), int((columns["parent"] != NO_PARENT).sum()), best,
         resource_scale._replace(is_whole=True, step=1.0), value_scale("value", values, sign * values), trials,
         tuple(space.names[j] for j in differ), tuple(differ),
-        tuple(parameter_scale(space.names[j], space.parameters[j]) for j in differ),
+        tuple(parameter_scale(space.names[j], space.parameters[j], params[j]) for j in differ),
     )  # fmt: skip
 
 

@@ -71,11 +71,13 @@ class FastSearchCV(BaseSearchCV):  # type: ignore[misc]
         estimator: what is tuned: any estimator, or a pipeline, whose parameters are named `step__parameter`.
         space: a `SearchSpace`, or a mapping of names of parameters to what they may be:
 
-            - `Continuous`, `LogUniform`, `Discrete` or `Categorical`, with conditions (`when`) if need be;
-            - a list of choices without order, which may be anything: estimators and tuples, too. An estimator is called
-              by the name of its class in conditions and in `study_`, if no other choice is of that class;
-            - a frozen distribution of `scipy.stats`: `uniform`, `loguniform` and `randint` as what they are, others
-              with a `ppf` by their quantiles, from 0.0001 to 0.9999.
+            - `Continuous`, `LogUniform`, `Discrete`, `Categorical` or another kind, with conditions (`when`) if need
+              be;
+            - a list of choices, which may be anything: estimators and functions, too. Three numbers or more that rise
+              or fall have an order. An estimator is called by the name of its class in conditions and in `study_`, if
+              no other choice is of that class;
+            - a frozen distribution of `scipy.stats`: `uniform`, `loguniform`, `randint` and `norm` as what they are,
+              others with a `ppf` by their quantiles, from 0.0001 to 0.9999.
 
             Or a list of such mappings, of which each candidate takes one.
         trials: how many candidates are tried, pruned ones included; None: until `timeout`, or until a finite space has

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain, count
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain, count, pairwise
 from typing import Any
 
 from fasthpo.errors import InvalidSearchSpace
-from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform, parameter_from_dict
+from fasthpo.space.choice_values import as_choice, choice_key
+from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
+from fasthpo.space.normal import Normal
+from fasthpo.space.ordinal import Ordinal
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.search_space import SearchSpace
-from fasthpo.values import plain, shown
+from fasthpo.values import shown
 
 _ALTERNATIVE = "alternative"
 _LONGEST_LABEL = 80
@@ -31,8 +34,8 @@ class EstimatorSpace:
 
             - a parameter of fasthpo's, with conditions if need be;
             - a list of choices, which may be anything: numbers, strings, tuples, functions, estimators;
-            - a frozen distribution of `scipy.stats`: `uniform`, `loguniform` and `randint` become the parameter that
-              they describe, any other with a `ppf` is searched by its quantile.
+            - a frozen distribution of `scipy.stats`: `uniform`, `loguniform`, `randint` and `norm` become the parameter
+              that they describe, any other with a `ppf` is searched by its quantile.
 
             Or a list of such mappings, of which a candidate takes one: a parameter "alternative" says which.
 
@@ -85,7 +88,7 @@ class EstimatorSpace:
                         f"{shown(name)} has a condition, which one of several mappings can't have: give one mapping, "
                         "with conditions for all that is not always there"
                     )
-                found[unique] = parameter_from_dict({**parameter.to_dict(), "when": {_ALTERNATIVE: [i]}})
+                found[unique] = parameter.under({_ALTERNATIVE: [i]})
         return found
 
     def _parameter(self, name: Any, unique: Any, given: Any) -> Parameter:
@@ -110,17 +113,27 @@ class EstimatorSpace:
         return self._of_choices(unique, choices)
 
     def _of_choices(self, unique: str, choices: list[Any]) -> Categorical:
-        """The choices themselves, each once, or, of those that a study can't hold, their labels."""
-        listed = [plain(one) for one in choices]
-        # with the type, as 1, 1.0 and True are equal
-        meaning = {(type(one), one): one for one in listed if _is_storable(one)}
-        if len(meaning) < len(listed):
-            kinds = Counter(type(one).__name__ for one in listed)
-            for one in listed:
-                if not _is_storable(one):
-                    meaning[str, _distinct(_label(one, kinds), meaning)] = one
-            self._meanings[unique] = lambda label: meaning[type(label), label]
-        return Categorical([label for _, label in meaning])
+        """The choices themselves, each once, or, of those that a study can't hold, their labels.
+
+        Numbers that rise or fall have an order.
+        """
+        data: dict[Any, Any] = {}
+        others = []
+        for one in choices:
+            try:
+                choice = as_choice(one)
+                data.setdefault(choice_key(choice), choice)
+            except InvalidSearchSpace:
+                others.append(one)
+        if not others:
+            return (Ordinal if _is_scale(list(data.values())) else Categorical)(list(data.values()))
+        kinds = Counter(type(one).__name__ for one in others)
+        meaning: dict[str, Any] = {}
+        for one in others:
+            label = _distinct(_label(one, kinds), {*data, *((str, taken) for taken in meaning)})
+            meaning[label] = one
+        self._meanings[unique] = lambda value: meaning.get(value, value) if isinstance(value, str) else value
+        return Categorical([*data.values(), *meaning])
 
     def _of_distribution(self, name: str, unique: str, given: Any) -> Parameter:
         """The parameter that a frozen distribution describes, or else its quantile."""
@@ -137,19 +150,22 @@ class EstimatorSpace:
         # shifted by loc it is not uniform in the logarithm
         if kind in ("loguniform", "reciprocal") and math.isclose(given.ppf(0.5), math.sqrt(low * high), rel_tol=1e-6):
             return LogUniform(low, high)
+        if kind == "norm":
+            return Normal(float(given.mean()), float(given.std()))
         is_whole = callable(getattr(given, "pmf", None))
         self._meanings[unique] = lambda quantile: (int if is_whole else float)(given.ppf(quantile))
         return Continuous(_LOWEST_QUANTILE, 1 - _LOWEST_QUANTILE)
 
 
-def _is_storable(choice: Any) -> bool:
-    """Whether a study can hold it as it is."""
-    if isinstance(choice, float):
-        return type(choice) is float and math.isfinite(choice)
-    return type(choice) in (str, bool, int, type(None))
+def _is_scale(choices: list[Any]) -> bool:
+    """Whether these are three numbers or more in order."""
+    if len(choices) < 3 or not all(type(one) in (int, float) for one in choices):
+        return False
+    rises = {one < other for one, other in pairwise(choices)}
+    return len(rises) == 1 and not any(math.isnan(one) for one in choices)
 
 
-def _distinct(label: str, taken: Mapping[tuple[type, Value], Any]) -> str:
+def _distinct(label: str, taken: Collection[Any]) -> str:
     """The label, with a number if it is taken."""
     numbered = (f"{label} ({number})" for number in count(2))
     return next(one for one in chain([label], numbered) if (str, one) not in taken)

@@ -54,7 +54,7 @@ def perturbed(
     unit = member_uniforms(seed, fork, _PRIOR_STREAM, d)
     found = np.full(d, np.nan)
     for j in space.order:
-        if not all((found[one.parent] == one.allowed).any() for one in space.conditions[j]):
+        if not all(one.allowed.holds(found[one.parent]) for one in space.conditions[j]):
             continue
         parameter = space.parameters[j]
         if np.isnan(row[j]) or (mutable[j] and change[j] < resample_probability):
@@ -77,7 +77,8 @@ def moved(parameter: Parameter, value: float, down: bool, perturbation: float) -
         if parameter.log:
             goal = value * (1 + perturbation) ** sign
         else:
-            goal = value + sign * perturbation / 2 * (parameter.high - parameter.low)
+            least, most = parameter.reach
+            goal = value + sign * perturbation / 2 * (most - least)
         goal = min(max(goal, parameter.low), parameter.high)
     if parameter.count is None:
         return goal

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, overload
 
 from fasthpo.errors import InvalidValue
+from fasthpo.space.choice_values import choice_from_json, choice_to_json
 from fasthpo.space.parameter import Value
 from fasthpo.storage.atomic import storage_errors, write_text
 from fasthpo.system.paths import absolute, given_path
@@ -99,7 +100,10 @@ class Schedule(Sequence[SchedulePiece]):
 
     def to_dict(self) -> dict[str, Any]:
         """The schedule in plain JSON values; `from_dict` reads it."""
-        pieces = [{"start": p.start, "end": p.end, "trial": p.trial, "params": dict(p.params)} for p in self.pieces]
+        pieces = []
+        for start, end, trial, params in self.pieces:
+            plain = {name: choice_to_json(value) for name, value in params.items()}
+            pieces.append({"start": start, "end": end, "trial": trial, "params": plain})
         return {"format": _FORMAT, "version": _VERSION, "pieces": pieces}
 
     @classmethod
@@ -148,7 +152,9 @@ def _piece(fields: Any) -> SchedulePiece:
     start, end, trial = (element(fields[name]) for name in ("start", "end", "trial"))
     if any(type(one) is not int or not 0 <= one <= _LARGEST for one in (start, end, trial)):
         raise ValueError(f"start, end and trial must be integers that are not negative, got {start}, {end}, {trial}")
-    return SchedulePiece(start, end, trial, {str(name): element(value) for name, value in fields["params"].items()})
+    return SchedulePiece(
+        start, end, trial, {str(name): choice_from_json(one) for name, one in fields["params"].items()}
+    )
 
 
 def schedule_of(table: TrialTable, number: int) -> Schedule:

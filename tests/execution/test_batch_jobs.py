@@ -115,7 +115,7 @@ def test_a_job_that_the_cluster_starts_once_more(executor: Any, tmp_path: Path) 
         tuner = make(1)
         tuner.optimize(objective, executor=executor, workers=1, retries=1)
         thread.join()
-    assert states(tuner) == ["COMPLETE"] and len(executor.names) == 2
+    assert states(tuner) == ["COMPLETE"] and len(executor.names) == 1  # which gets it once more
     assert tuner.study.trials[0].reports == {0: 0.0}
 
 
@@ -330,6 +330,24 @@ def test_a_job_out_of_memory_failed_for_that(executor: Any, monkeypatch: pytest.
     tuner = make(2).add_callback(recorder)
     tuner.optimize(objective, executor=executor, workers=1, retries={"lost": 5, "memory": 1})
     assert states(tuner) == ["FAILED", "COMPLETE"] and recorder.of(0) == ["start", "retried", "failed"]
+
+
+def test_a_job_of_which_only_the_queue_tells_that_it_is_gone(
+    executor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """submitit says of a preempted job, or where SLURM keeps no accounts, that it has not ended."""
+    from tests.support.batch_jobs import ClusterJob
+
+    monkeypatch.setattr(ClusterJob, "done", lambda job, force_check=False: False)
+    monkeypatch.setattr(ClusterJob, "state", "PREEMPTED")
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.parent.mkdir()
+    squeue.write_text("#!/bin/sh\nps -e -o pid=\n", encoding="utf-8")
+    squeue.chmod(0o700)
+    monkeypatch.setenv("PATH", str(squeue.parent), prepend=os.pathsep)
+    tuner = make(2)
+    tuner.optimize(lambda trial: os._exit(1) if trial.number == 0 else 1.0, executor=executor, workers=2)
+    assert states(tuner) == ["FAILED", "COMPLETE"] and "(PREEMPTED)" in (tuner.study.trials[0].error or "")
 
 
 def test_arguments_that_do_not_go_together(executor: Any, tmp_path: Path) -> None:

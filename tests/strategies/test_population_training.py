@@ -166,6 +166,32 @@ def test_parameters_move_on_their_own_scale() -> None:
     assert moved(fasthpo.Categorical(["a", "b", "c"]), 2.0, False, 0.2) == 2.0
     assert moved(fasthpo.Categorical(["only"]), 0.0, False, 0.2) == 0.0
     assert moved(fasthpo.Discrete(5, 5), 5.0, True, 0.2) == 5.0
+    assert moved(fasthpo.Ordinal([8, 64, 512]), 1.0, False, 0.01) == 2.0
+    assert moved(fasthpo.LogNormal(0.0, 1.0, low=0.5), 0.55, True, 0.2) == 0.5
+    normal = fasthpo.Normal(3.0, 1.0)
+    assert 3.0 < moved(normal, 3.0, False, 0.1) < 5.0 and normal.contains(moved(normal, 1e6, False, 0.1))
+
+
+def test_spaces_of_all_kinds_change_within_themselves() -> None:
+    space = fasthpo.SearchSpace(
+        {
+            "layers": fasthpo.Ordinal([1, 2, 4, 8]),
+            "width": fasthpo.LogNormal(3.0, 1.0, when={"layers": fasthpo.at_least(2)}),
+            "shift": fasthpo.Normal(0.0, 1.0, high=2.0),
+            "shape": fasthpo.Categorical([(3, 3), (5, 1), float("nan")]),
+        }
+    )
+    every, row = np.ones(len(space), np.bool_), space.from_unit(np.full((1, len(space)), 0.3))[0]
+    for generation in range(1, 100):
+        row = perturbed(space, row, every, 0.5, 0.1, 0, Fork(0, generation))
+        assert space.contains(space.decode(row))
+    study = fasthpo.Study(space, strategy=PopulationTraining(6, 4, sampler=RandomSampler(seed=0)))
+    while (trial := study.ask_within()) is not None:
+        study.tell(trial, float(trial["shift"]))
+    schedule = study.schedule()
+    assert repr(fasthpo.Schedule.from_dict(population.json.loads(population.json.dumps(schedule.to_dict())))) == repr(
+        schedule
+    )
 
 
 def test_only_mutable_parameters_change_and_branches_that_open_are_drawn() -> None:

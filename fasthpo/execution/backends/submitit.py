@@ -333,10 +333,11 @@ class BatchJobs(Backend):
         """A worker has nothing to do: it has just started, or its trial has ended."""
         if batch.begun and batch.job is not None and start != batch.start:
             self._lose(batch, "its job was started once more")
+            batch.trials_left += 1  # in the place of the one that it has lost
         batch.start, batch.asked = start, question
         if batch.job is not None:
             self._give(batch)
-        elif batch.trials_left <= 0 or body[-1] is not True or len(self._working()) > self._workers:
+        elif batch.retires or batch.trials_left <= 0 or body[-1] is not True or len(self._working()) > self._workers:
             self._retire(batch)
 
     def _working(self) -> list[_BatchJob]:

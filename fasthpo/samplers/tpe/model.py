@@ -279,7 +279,7 @@ class Model:
             self._encoded.space,
             self._below,
             gaussian_process.arrays,
-            self._encoded.continuous,
+            self._encoded.movable,
             keys,
             values,
             improvements,

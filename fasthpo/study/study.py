@@ -206,7 +206,7 @@ class Study(StudyReader):
         self._id = new_id()
         self._live_copies: list[LiveCopy] = []
         self._loaded: Loaded | None = None  # of a study that follows another one
-        checkpoints = Checkpoints()
+        checkpoints = Checkpoints(removes_retired=strategy is not None and strategy.is_population)
         followers = Followers(sampler, strategy, pruner, checkpoints)
         self._state = StudyState(self, history, sampler, strategy, followers, checkpoints)
         if storage is not None:
@@ -286,13 +286,14 @@ class Study(StudyReader):
 
         Raises:
             SpaceExhausted: every point of a finite space, or of the grid, has been suggested.
+            NoTrialToStart: under a population, until running trials are told, or when it has come to its end.
+            StorageError: the weights with which the trial begins can't be copied.
         """
         state = self._state
         with state.lock, state.change():
             state.followers.pruner.check()
             state.learn(1)
-            number = state.scheduler.next()
-            assert number is not None  # there is no limit
+            number = state.scheduler.need_next()
             state.asked.forget(number)
             state.history.commit()
             state.hand_over()
@@ -308,7 +309,7 @@ class Study(StudyReader):
 
         Returns:
             None if what comes next would cost more, or if no paused trial can go on (before the running ones have
-            ended).
+            ended). A population gives None until members that run were told, and when it has come to its end.
 
         Raises:
             SpaceExhausted: as `ask`.
@@ -1012,6 +1013,8 @@ class Study(StudyReader):
                 definition = study._definition()
                 store = keep_on(opened, lock, state.history, state.lock, seconds, definition, bool(again))
                 state.keep_in(store)
+            if not read_only:
+                state.followers.weights.recount()
         except BaseException:
             if lock is not None:
                 lock.release()

@@ -12,6 +12,8 @@ from fasthpo.trials.lineage import Fork
 from fasthpo.values import FloatArray
 
 PARENT_STREAM, _CHANGE_STREAM, _SIDE_STREAM, _PRIOR_STREAM = 80, 81, 82, 83
+_STREAMS = 2**10  # by which those of the next attempt are higher
+_ATTEMPTS = 16  # at a change that the space's relations allow
 _LARGEST = 2**32  # more members than any population has: (generation, member) is one index of a draw
 
 
@@ -38,7 +40,8 @@ def perturbed(
     """The parameters (d,) of a member that is begun from the weights of one with the parameters `row` (d,).
 
     Each mutable parameter is drawn anew with a probability of `resample_probability`, and else moved up or down, with
-    equal probability. A parameter of a branch that opens is drawn from the prior, mutable or not.
+    equal probability. A parameter of a branch that opens is drawn from the prior, mutable or not. A change that a
+    relation of the space forbids is drawn anew; the parent's parameters stay if no change is allowed.
 
     Args:
         space: the search space.
@@ -48,10 +51,39 @@ def perturbed(
         resample_probability: from 0 to 1.
         seed, fork: decide what is drawn.
     """
+    for attempt in range(_ATTEMPTS if space.relations else 1):
+        found = _change(space, row, mutable, perturbation, resample_probability, seed, fork, attempt * _STREAMS)
+        found = inside(space, found)
+        if is_allowed(space, found):
+            return found
+    return row.copy()
+
+
+def inside(space: SearchSpace, row: FloatArray) -> FloatArray:
+    """A row (d,) put inside bounds that depend on other parameters."""
+    within: FloatArray = space.put_inside(row[None, :])[0] if space.relations and not is_allowed(space, row) else row
+    return within
+
+
+def is_allowed(space: SearchSpace, row: FloatArray) -> bool:
+    """Whether the space's relations hold for a row (d,)."""
+    return not space.relations or bool(space.allows(row[None, :])[0])
+
+
+def _change(
+    space: SearchSpace,
+    row: FloatArray,
+    mutable: npt.NDArray[np.bool_],
+    perturbation: float,
+    resample_probability: float,
+    seed: int,
+    fork: Fork,
+    streams: int,
+) -> FloatArray:
     d = len(space)
-    change = member_uniforms(seed, fork, _CHANGE_STREAM, d)
-    side = member_uniforms(seed, fork, _SIDE_STREAM, d)
-    unit = member_uniforms(seed, fork, _PRIOR_STREAM, d)
+    change = member_uniforms(seed, fork, _CHANGE_STREAM + streams, d)
+    side = member_uniforms(seed, fork, _SIDE_STREAM + streams, d)
+    unit = member_uniforms(seed, fork, _PRIOR_STREAM + streams, d)
     found = np.full(d, np.nan)
     for j in space.order:
         if not all(one.allowed.holds(found[one.parent]) for one in space.conditions[j]):

@@ -9,6 +9,7 @@ import numpy as np
 
 from fasthpo.samplers.base import Sampler
 from fasthpo.strategies.bandit_model import BanditModel
+from fasthpo.strategies.exploring import inside, is_allowed
 from fasthpo.strategies.population import Population
 from fasthpo.trials.lineage import NO_PARENT, Fork
 from fasthpo.trials.table import TrialTable
@@ -85,4 +86,7 @@ class PB2(Population):
         found = self._model.row(
             table, fork, mutable, _PERTURBATION, self.sampler.seed, until, self.max_resource, pending.astype(np.int64)
         )
-        return self._changed(fork, _PERTURBATION, _RESAMPLE_PROBABILITY) if found is None else found
+        found = None if found is None else inside(table.space, found)
+        if found is None or not is_allowed(table.space, found):
+            return self._changed(fork, _PERTURBATION, _RESAMPLE_PROBABILITY)
+        return found

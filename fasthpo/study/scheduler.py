@@ -221,6 +221,11 @@ class Scheduler:
         row, draw = self.strategy.row(leg.fork), NO_DRAW
         if row is None:
             row, draw = self._draw(wraps=True)
+            space = self.history.seen.space
+            if space.relations:
+                row = self._inside(row[None, :])[0]
+                if not space.allows(row[None, :])[0]:
+                    row = self._of_prior(draw, 0)
         if leg.fork.parent != NO_PARENT:
             self.checkpoints.copy(leg.fork.parent, len(self.table), self.table.state(leg.fork.parent))
         return self.history.asked(row, draw, self._start_time(), self._segment(leg))

@@ -318,6 +318,29 @@ def test_a_model_changes_what_is_mutable_only() -> None:
         assert {**trial.params, "rate": 0} == {**parent.params, "rate": 0} and trial["rate"] != parent["rate"]
 
 
+@pytest.mark.parametrize("kind", [PopulationTraining, PB2])
+def test_members_and_their_changes_are_what_relations_allow(kind: Any) -> None:
+    space = fasthpo.SearchSpace(
+        {
+            "rate": fasthpo.LogUniform(1e-4, 1.0),
+            "low": fasthpo.Continuous(0, 1),
+            "high": fasthpo.Continuous("low", 1),
+            "kind": fasthpo.Categorical(["a", "b", "c"]),
+        }
+    )
+    space.require("rate * high <= 0.01")
+    space.forbid({"kind": "b", "low": (0.0, 0.5)})
+    study = fasthpo.Study(space, strategy=kind(12, 8, 1, quantile=0.5, sampler=RandomSampler(seed=0)))
+    while (trial := study.ask_within()) is not None:
+        study.tell(trial, -trial["rate"] - trial["low"] - trial["high"])  # towards what is forbidden
+    found = study.trials
+    assert sum(trial.parent is not None for trial in found) > 20
+    assert len({trial["rate"] for trial in found}) > 20
+    for trial in found:
+        assert trial["low"] <= trial["high"] and trial["rate"] * trial["high"] <= 0.01
+        assert trial["kind"] != "b" or trial["low"] > 0.5
+
+
 # --- going through every door
 
 

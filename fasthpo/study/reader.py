@@ -16,14 +16,17 @@ from fasthpo.exchange.json_files import about_directions, write_json
 from fasthpo.space.parameter import Value
 from fasthpo.storage.atomic import storage_errors
 from fasthpo.system.paths import absolute, given_path
+from fasthpo.trials.costs import Costs
 from fasthpo.trials.objectives import Direction
 from fasthpo.trials.table import TrialTable
-from fasthpo.trials.trial import Trial, TrialSequence, TrialState
+from fasthpo.trials.trial import COST, Trial, TrialSequence, TrialState
 from fasthpo.values import FloatArray, IntArray, elements, number, shown
 
 
 class StudyReader(ABC):
     """The read side of a study: of a `Study`, and of the trials of a pickled result."""
+
+    _costs: Costs | None = None  # made when first asked for
 
     # --- what it reads, and what its trials' handles do
 
@@ -173,6 +176,32 @@ class StudyReader(ABC):
     def states(self) -> npt.NDArray[np.int8]:
         """`TrialState` of each trial, a read-only view (n,)."""
         return self.table.states
+
+    @property
+    def costs(self) -> FloatArray:
+        """What trials were told that they have cost, float64 (n,); NaN where nothing was told."""
+        with self._lock:
+            return self.table.metrics.column(COST, len(self.table))
+
+    @property
+    def cost_spent(self) -> float:
+        """What all trials have cost that have ended, or paused.
+
+        If any trial was told a cost, these count; one that was told none is taken to cost as much a second as the
+        others do. If none was told any, each costs the seconds that it ran.
+
+        Example:
+            >>> import fasthpo
+            >>> study = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, sampler=fasthpo.RandomSampler(seed=0))
+            >>> _ = study.tell(study.ask(), 0.5, cost=2.5)
+            >>> _ = study.tell(study.ask(), 0.4, cost=0.25)
+            >>> study.cost_spent, study.trials[1].cost
+            (2.75, 0.25)
+        """
+        with self._lock:
+            if self._costs is None or self._costs.table is not self.table:
+                self._costs = Costs(self.table)
+            return self._costs.spent()
 
     # --- for other programs
 

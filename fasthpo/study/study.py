@@ -57,6 +57,7 @@ from fasthpo.study.state import CHANGING, IDLE, REPORTING, WRITING, StudyState
 from fasthpo.system.html import paragraph, titled
 from fasthpo.system.log import logger
 from fasthpo.system.paths import absolute, given_path
+from fasthpo.trials.costs import add_to_cost, checked_cost, cost_column
 from fasthpo.trials.frozen import Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.metrics import MOST_METRICS
@@ -74,8 +75,8 @@ from fasthpo.trials.outcome import (
 )
 from fasthpo.trials.rebuilding import settled
 from fasthpo.trials.reports import NONE
-from fasthpo.trials.table import INFRASTRUCTURE, TrialTable
-from fasthpo.trials.trial import Trial, TrialState
+from fasthpo.trials.table import INFRASTRUCTURE, NO_DRAW, TrialTable
+from fasthpo.trials.trial import COST, Trial, TrialState
 from fasthpo.values import (
     FloatArray,
     IntArray,
@@ -446,6 +447,7 @@ class Study(StudyReader):
         error: str | None = None,
         infrastructure: bool = False,
         constraints: Sequence[float] | None = None,
+        cost: float | None = None,
     ) -> TrialState:
         """End a running trial; the state it got. Below the last rung of a multi-fidelity strategy that is PAUSED.
 
@@ -467,6 +469,9 @@ class Study(StudyReader):
                 the sum of those above 0 is. A trial without constraints counts as feasible. Under a multi-fidelity
                 strategy the latest ones told count: with one objective for the best trial only, with several also for
                 which trials go on.
+            cost: what the trial has cost, at least 0 and finite, in any unit that is the same for all (seconds, GPU
+                hours, money); kept as its metric `cost`. A trial that failed or was pruned has a cost, too. Of one that
+                goes on after a pause, what it has cost since: the metric is the sum. See `cost_spent`.
 
         Raises:
             UnknownTrial: the study gave out no such number.
@@ -478,6 +483,9 @@ class Study(StudyReader):
         count = len(self.directions) if self._has_several else 1
         final, result = outcome(value, state, count)
         kept, error = metric_numbers(metrics), error_text(error)
+        spent = checked_cost(cost, kept)
+        if spent is not None:
+            kept[COST] = spent
         infrastructure = check_flag("infrastructure", infrastructure)
         if infrastructure and final != TrialState.FAILED:
             raise InvalidValue(f"infrastructure is for a trial that FAILED, got infrastructure={infrastructure!r}")
@@ -487,6 +495,7 @@ class Study(StudyReader):
             limits = None if constraints is None else constraint_row(constraints, live.table._constraints.count)
             if final == TrialState.PRUNED and result is None:
                 result = self._last_valid_report(number)
+            add_to_cost(live.table, number, kept)
             for name in live.table.metrics.beyond(kept) if kept else ():
                 logger.warning("metric %r is not kept: a study has at most %d different ones", name, MOST_METRICS)
                 del kept[name]
@@ -519,7 +528,9 @@ class Study(StudyReader):
         self._state.history.told(number, state, value, now, charge, metrics, error, constraints)
         return state
 
-    def tell_batch(self, numbers: Any, values: Any, *, constraints: Any = None) -> npt.NDArray[np.int8]:
+    def tell_batch(
+        self, numbers: Any, values: Any, *, constraints: Any = None, costs: Any = None
+    ) -> npt.NDArray[np.int8]:
         """End several running trials; their states, int8 (n,).
 
         Args:
@@ -528,6 +539,7 @@ class Study(StudyReader):
                 objectives a table of shape (n, m), a row a trial.
             constraints: as of `tell`, a table of shape (n, k), a row a trial; all of a row NaN for one that is told
                 none.
+            costs: as the cost of `tell`, n numbers, by position; NaN for a trial that is told none.
 
         Raises:
             UnknownTrial, TrialStateError, InvalidValue: as `tell`; then no trial of the batch was told.
@@ -541,15 +553,12 @@ class Study(StudyReader):
             for number in asked[state.table.states[asked] != TrialState.RUNNING][:1]:
                 self._check_running(int(number), "tell_batch")
             limits = constraint_rows(constraints, len(asked), state.table._constraints.count)
+            spent = cost_column(costs, len(asked))
             final = final_states(reached)
-            if state.scheduler.strategy is None:
+            if state.scheduler.strategy is None and spent is None:
                 state.history.told_many(asked, final, reached, state.scheduler.clock.now(), limits)
             else:
-                for i, number in enumerate(asked.tolist()):
-                    error = NAN_ERROR if final[i] == TrialState.FAILED else None
-                    row = None if limits is None or math.isnan(limits[i, 0]) else limits[i]
-                    ended_as = TrialState(int(final[i]))
-                    final[i] = self._told(number, ended_as, reached[i], error=error, constraints=row)
+                self._tell_each(asked, final, reached, limits, spent)
             ended: list[int] = asked.tolist()
             state.ended(ended)
             state.hand_over(strict=True)
@@ -557,7 +566,26 @@ class Study(StudyReader):
                 state.followers.pruner.look_for_reports(ended)
             return final
 
-    def add_trials(self, params: Mapping[str, Any], values: Any, *, constraints: Any = None) -> IntArray:
+    def _tell_each(
+        self,
+        numbers: IntArray,
+        states: npt.NDArray[np.int8],
+        values: FloatArray,
+        constraints: FloatArray | None,
+        costs: FloatArray | None,
+    ) -> None:
+        """Running trials end one after the other; their states are written into `states`."""
+        for i, number in enumerate(numbers.tolist()):
+            ended_as = TrialState(int(states[i]))
+            error = NAN_ERROR if ended_as == TrialState.FAILED else None
+            row = None if constraints is None or math.isnan(constraints[i, 0]) else constraints[i]
+            metrics = {} if costs is None or math.isnan(costs[i]) else {COST: float(costs[i])}
+            add_to_cost(self.table, number, metrics)
+            states[i] = self._told(number, ended_as, values[i], metrics, error, row)
+
+    def add_trials(
+        self, params: Mapping[str, Any], values: Any, *, constraints: Any = None, costs: Any = None
+    ) -> IntArray:
         """Add trials whose results are known, in bulk; their numbers, int64 (n,).
 
         Under a multi-fidelity strategy they count as trained to its max_resource, at no cost.
@@ -567,7 +595,7 @@ class Study(StudyReader):
                 parameter is inactive). Columns are taken by position, whatever labels they have.
             values: what they reached, n numbers, by position; NaN, or nothing (masked, a null), means failed. Of m
                 objectives a table of shape (n, m), a row a trial.
-            constraints: as of `tell_batch`.
+            constraints, costs: as of `tell_batch`; under a multi-fidelity strategy there are no costs.
 
         Raises:
             InvalidParameters: a column is missing, or a value lies outside the space; then nothing was added.
@@ -581,6 +609,11 @@ class Study(StudyReader):
             state.followers.pruner.check()
             strategy, clock = state.scheduler.strategy, state.scheduler.clock
             limits = constraint_rows(constraints, len(rows), state.table._constraints.count)
+            spent = cost_column(costs, len(rows))
+            if spent is not None:
+                if strategy is not None:
+                    raise InvalidValue("trials that are added under a multi-fidelity strategy cost nothing, got costs")
+                return self._add_with_costs(rows, reached, limits, spent)
             numbers = state.history.added(
                 rows,
                 final_states(reached),
@@ -592,6 +625,20 @@ class Study(StudyReader):
             )
             state.ended(numbers.tolist())
             state.hand_over(strict=True)
+        return numbers
+
+    def _add_with_costs(
+        self, rows: FloatArray, values: FloatArray, constraints: FloatArray | None, costs: FloatArray
+    ) -> IntArray:
+        """Trials enter the study that have ended, and what they have cost; their numbers."""
+        if not len(rows):
+            return np.empty(0, np.int64)
+        state = self._state
+        first = state.history.asked_many(rows, np.full(len(rows), NO_DRAW), state.scheduler.clock.now())
+        numbers = np.arange(first, first + len(rows))
+        self._tell_each(numbers, final_states(values), values, constraints, costs)
+        state.ended(numbers.tolist())
+        state.hand_over(strict=True)
         return numbers
 
     def _last_valid_report(self, number: int) -> Values | None:
@@ -1093,6 +1140,11 @@ def _check_objectives(count: int, sampler: Sampler, strategy: Strategy | None, p
     Raises:
         InvalidValue: one can't.
     """
+    if getattr(sampler, "cost_aware", False) and (count > 1 or (strategy is not None and strategy.is_multi_fidelity)):
+        what = f"{count} directions" if count > 1 else type(strategy).__name__
+        raise InvalidValue(
+            f"cost_aware=True is for one objective, and for trials that are trained in full, got it with {what}"
+        )
     if count == 1:
         return
     if not sampler.has_several_objectives:

@@ -36,6 +36,7 @@ class StopReason(StrEnum):
 
     MAX_TRIALS = "max_trials"  #: the study has as many trials as it may have
     MAX_DURATION = "max_duration"  #: the time was up
+    MAX_COST = "max_cost"  #: the trials have cost as much as they may
     MAX_TOTAL_RESOURCE = "max_total_resource"  #: what comes next would cost more resource than is left
     SPACE_EXHAUSTED = "space_exhausted"  #: every point of the space, or of the grid, was tried
     NO_IMPROVEMENT = "no_improvement"  #: the last trials have brought no improvement (`TunerConfig.stop_when`)

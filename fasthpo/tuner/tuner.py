@@ -332,11 +332,12 @@ class HyperparameterTuner:
         space, sampler = self._study.space, self._study.sampler
         limits = [self._config.max_trials, space.size, sampler.draw_limit(space)]
         known = [limit for limit in limits if limit is not None]
-        if not known and self._config.max_duration is None and self._config.max_total_resource is None:
+        config = self._config
+        if not known and config.max_duration is config.max_cost is config.max_total_resource is None:
             raise InvalidValue(
                 "the search space is infinite, so the study would never end: set TunerConfig(max_trials=...) or "
-                "max_duration (math.inf to run until Ctrl-C or tuner.stop()), or under a multi-fidelity strategy "
-                "max_total_resource"
+                "max_duration (math.inf to run until Ctrl-C or tuner.stop()), max_cost, or under a multi-fidelity "
+                "strategy max_total_resource"
             )
         return min(known, default=None)
 

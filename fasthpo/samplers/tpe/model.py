@@ -10,6 +10,7 @@ from fasthpo.samplers.encoding import encode_space
 from fasthpo.samplers.gaussian_process import GaussianProcess
 from fasthpo.samplers.penalties import losses_and_penalties
 from fasthpo.samplers.ranks import sort_keys
+from fasthpo.samplers.tpe.cost_model import CostModel
 from fasthpo.samplers.tpe.fidelities import Fidelities
 from fasthpo.samplers.tpe.front_fidelities import FrontFidelities
 from fasthpo.samplers.tpe.front_split import FrontSplit, Told
@@ -59,6 +60,7 @@ class Model:
             np.cumsum(encoded.cells) - encoded.cells,
             np.zeros(d, np.int64),
         )
+        self._cost_model: CostModel | None = None  # made when first asked
         self._split = Split()
         self._front_split: FrontSplit | None = None  # in its place under several objectives
         self._front_search: FrontSearch | None = None  # and in that of the process
@@ -271,7 +273,9 @@ class Model:
         )
         return values, bounds
 
-    def improvement_candidates(self, seed: int, draw: int, count: int) -> tuple[FloatArray, FloatArray]:
+    def improvement_candidates(
+        self, seed: int, draw: int, count: int, moves: bool = True
+    ) -> tuple[FloatArray, FloatArray]:
         """The same, scored by the logarithm of the expected improvement; some are moved to where it is higher."""
         gaussian_process, keys = self._current_gaussian_process(), self._keys(seed, draw)
         values, improvements = np.empty((3 * count, len(self._cells))), np.empty(3 * count)
@@ -279,12 +283,18 @@ class Model:
             self._encoded.space,
             self._below,
             gaussian_process.arrays,
-            self._encoded.continuous,
+            self._encoded.continuous if moves else np.zeros_like(self._encoded.continuous),
             keys,
             values,
             improvements,
         )
         return values, improvements
+
+    def per_cost(self, rows: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Candidates (m, d), and their scores (m,), logarithms, less the logarithm of the cost that is expected."""
+        if self._cost_model is None:
+            self._cost_model = CostModel(self.table, self._encoded)
+        return rows, scores - self._cost_model.logarithms(rows)
 
     @property
     def sees_slopes(self) -> bool:

@@ -23,6 +23,7 @@ _ONE_FINISHED_OF = 4  # startup trials, before the model is used while others of
 _OWN_EVERY = 8  # draws: one of them is TPE's own choice, where the Gaussian process makes the others
 _OWN_OF_FIDELITIES = 2  # the same, under a multi-fidelity strategy
 _IMPROVEMENT_UNTIL, _IMPROVEMENT_EVERY = 30, 4  # draws: up to there all, later one of so many climbs the improvement
+_BOUND_WITHOUT_COST = 2  # draws: one of them takes the bound as it is, whatever the candidates cost
 _MOST_AT_ONCE = 1000  # suggestions; then Ctrl-C is heard
 _MOST_STARTUP_TRIALS, _MOST_CANDIDATES = 100_000, 10_000  # which are drawn at once
 _MOST_NUMBERS = 5_000_000  # the same, times the parameters; 100 MB and more
@@ -95,6 +96,13 @@ class TPESampler(Sampler):
         multivariate: model parameters jointly, and compare candidates by a Gaussian process; else neither.
         seed: 0 to 2**64 - 1; None draws one.
         exact: hold all trials in the joint g, however many, instead of a sample of them.
+        cost_aware: look for improvement per cost, as below; for one objective, and trials that are trained in full.
+
+    With `cost_aware` a second Gaussian process learns the logarithm of what complete trials have cost (`Study.tell`; if
+    none was told a cost, the seconds that they ran), from the latest 128. From each candidate's log l - log g, or else
+    from the logarithm of its expected improvement, that of its expected cost is subtracted. The improvement takes the
+    place of the bound in every second suggestion that would be the bound's; the others do not look at costs, nor does
+    the start: what is best may be dear. `benchmarks/ABLATIONS.md` says what it brings.
 
     Raises:
         InvalidValue: an argument is not what it must be.
@@ -106,6 +114,8 @@ class TPESampler(Sampler):
         Jones, Schonlau, Welch: Efficient global optimization of expensive black-box functions. 1998 (the improvement).
         Ponweiser, Wagner, Biermann, Vincze: Multiobjective optimization on a limited budget of evaluations using
             model-assisted S-metric selection. PPSN 2008 (several objectives).
+        Snoek, Larochelle, Adams: Practical Bayesian optimization of machine learning algorithms. NeurIPS 2012 (the
+            improvement per cost).
         Srinivas, Krause, Kakade, Seeger: Gaussian process optimization in the bandit setting. ICML 2010 (the bound).
 
     Example:
@@ -128,12 +138,14 @@ class TPESampler(Sampler):
         multivariate: bool = True,
         seed: int | None = None,
         exact: bool = False,
+        cost_aware: bool = False,
     ) -> None:
         super().__init__(seed)
         self.n_startup_trials = check_count("n_startup_trials", n_startup_trials, 1, _MOST_STARTUP_TRIALS)
         self.n_ei_candidates = check_count("n_ei_candidates", n_ei_candidates, 1, _MOST_CANDIDATES)
         self.multivariate = check_flag("multivariate", multivariate)
         self.exact = check_flag("exact", exact)
+        self.cost_aware = check_flag("cost_aware", cost_aware)
         self._pruned_by_rank: weakref.WeakSet[TrialTable] | None = None  # tables whose pruner does so
         self.forget()
 
@@ -152,13 +164,14 @@ class TPESampler(Sampler):
             self._pruned_by_rank.discard(table)
 
     def options(self) -> dict[str, Any]:
-        return {
+        options = {
             "n_startup_trials": self.n_startup_trials,
             "n_ei_candidates": self.n_ei_candidates,
             "multivariate": self.multivariate,
             "exact": self.exact,
             "seed": self.seed,
         }
+        return {**options, "cost_aware": True} if self.cost_aware else options
 
     def check_space(self, space: SearchSpace) -> None:
         for name in ("n_startup_trials", "n_ei_candidates"):
@@ -173,25 +186,33 @@ class TPESampler(Sampler):
         model = self._ready_model(table, draw)
         if model is None:
             return self._startup.row(table.space, draw)
-        n, choice = self.n_ei_candidates, self._choice(model, draw)
-        if choice is _Choice.IMPROVEMENT:
-            rows, scores = model.improvement_candidates(self.seed, draw, n)
-        elif choice is _Choice.BOUND:
-            rows, scores = model.gaussian_process_candidates(self.seed, draw, n)
-        else:
-            rows, scores = model.density_candidates(self.seed, draw, n, self.multivariate, every=False)
+        choice = self._choice(model, draw)
+        rows, scores = self._candidates(model, draw, choice, every=False)
         row = model.rounded(rows[int(scores.argmax())])
         if table.tried is None or not table.tried.holds(row):
             return row
         if choice is _Choice.DENSITIES:
-            rows, scores = model.density_candidates(self.seed, draw, n, self.multivariate, every=True)
+            rows, scores = self._candidates(model, draw, choice, every=True)
         best_first = [model.rounded(rows[i]) for i in np.argsort(-scores, kind="stable")]
         return next((row for row in best_first if not table.tried.holds(row)), best_first[0])
+
+    def _candidates(self, model: Model, draw: int, choice: _Choice, every: bool) -> tuple[FloatArray, FloatArray]:
+        """Candidates as rows (m, d), and their scores (m,); of densities not every score has to be exact."""
+        n = self.n_ei_candidates
+        if choice is _Choice.BOUND and (not self.cost_aware or draw % _BOUND_WITHOUT_COST == 0):
+            return model.gaussian_process_candidates(self.seed, draw, n)
+        if choice is _Choice.DENSITIES:
+            found = model.density_candidates(self.seed, draw, n, self.multivariate, every or self.cost_aware)
+        else:
+            found = model.improvement_candidates(self.seed, draw, n, moves=choice is _Choice.IMPROVEMENT)
+        return model.per_cost(*found) if self.cost_aware else found
 
     def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
         first = int(draws[0])
         model = self._ready_model(table, first)
         if model is None or not model.has_below:
+            return self.suggest(table, first)[None]
+        if self.cost_aware:
             return self.suggest(table, first)[None]
         if not self.multivariate:
             return model.independent_batch(self.seed, draws[:_MOST_AT_ONCE], self.n_ei_candidates)

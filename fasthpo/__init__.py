@@ -141,6 +141,7 @@ _HOMES = {
     "strategies.single_fidelity": ["BayesianOptimization", "GridSearch", "RandomSearch"],
     "strategies.successive_halving": ["SuccessiveHalving"],
     "study.study": ["Study"],
+    "trials.evaluations": ["Estimate"],
     "trials.trial": ["Trial", "TrialMetrics", "TrialResult", "TrialState"],
     "tuner.tuner": ["HyperparameterTuner"],
 }

@@ -335,7 +335,7 @@ def _assemble(
     columns = Columns(params, trials, metrics, tell_order, reports, segments, errors, failures)
     _check_together(columns, rest)
     waiting, open_segments = _unfinished(columns, rest, report_index, whole)
-    history = rebuild(space, definition.directions, columns, waiting, open_segments)
+    history = rebuild(space, definition.directions, columns, waiting, open_segments, definition.noisy)
     history.next_draw = rest.next_draw
     history.attributes.update(rest.attributes)
     return history

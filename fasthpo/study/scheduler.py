@@ -12,6 +12,7 @@ from fasthpo.space.partial import complete_row
 from fasthpo.strategies.base import NextLeg, Strategy
 from fasthpo.system.clock import StudyClock
 from fasthpo.trials.history import History, Segment
+from fasthpo.trials.table import NO_DRAW
 from fasthpo.trials.trial import TrialState
 from fasthpo.trials.tried import TriedPoints
 from fasthpo.values import FloatArray, IntArray
@@ -63,7 +64,10 @@ class Scheduler:
         if self.waiting and (new or self._ran_before(self.waiting[0])):
             return self._start_waiting(budget)
         if self.strategy is None:
-            return self._start_new() if new else None
+            if not new:
+                return None
+            again = None if self.table.evaluations is None else self.table.evaluations.due()
+            return self._start_new() if again is None else self.repeat(again)
         leg = self.strategy.next_leg(new)
         if leg is not None and leg.number is None and self._is_exhausted():
             leg = self.strategy.next_leg(False) or leg
@@ -83,7 +87,8 @@ class Scheduler:
         while len(numbers) < n and self.waiting:
             numbers.append(self.next())  # type: ignore[arg-type]
         rest = n - len(numbers)
-        if self.strategy is None and self.sampler.has_batches and self._tried is None:
+        is_noisy = self.table.evaluations is not None
+        if self.strategy is None and self.sampler.has_batches and self._tried is None and not is_noisy:
             return np.concatenate([np.array(numbers, np.int64), self._append_batch(rest)])
         try:
             for _ in range(rest):
@@ -93,6 +98,10 @@ class Scheduler:
         except SpaceExhausted:
             pass  # the caller sees that there are fewer
         return np.array(numbers, np.int64)
+
+    def repeat(self, number: int) -> int:
+        """Start a trial at the point of another one; its number. It uses up no draw of the sampler."""
+        return self.history.asked(self.table.params[:, number].copy(), NO_DRAW, self._start_time())
 
     # --- segments
 

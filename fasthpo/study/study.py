@@ -130,6 +130,10 @@ class Study(StudyReader):
         directions: of several objectives, "minimize" or "maximize" for each, in the place of `direction`. Then a trial
             is told a list of values and reports such lists, `study.values` is (n, m), and `best_trials` are the front.
             Samplers, pruners and multi-fidelity strategies say whether they work on several (`has_several_objectives`).
+        noisy: the objective gives other values for the same point, and the best value may be a lucky one. Then up to a
+            fifth of the trials evaluate again what looks best, up to four times a point, before it is believed; and
+            `best_trial` is found by all evaluations of a point (`estimate`): of the best point's trials it is the one
+            in the middle. With one objective, and every trial trained in full.
         storage: the directory in which to keep the study, made if it is missing; None: in memory only, see also `save`.
             `Study.load` goes on with it, once this one is closed (`close`, or `with`) or its process has ended.
         durability: "tell", "interval", "system" or a number of seconds, see above.
@@ -161,6 +165,7 @@ class Study(StudyReader):
         pruner: Pruner | None = None,
         *,
         directions: Sequence[str] | None = None,
+        noisy: bool = False,
         storage: str | Path | None = None,
         durability: Durability = "interval",
     ) -> None:
@@ -191,7 +196,13 @@ class Study(StudyReader):
         )
         _check_objectives(len(known), sampler, strategy, pruner)
         given_space = space if isinstance(space, SearchSpace) else SearchSpace(space)
-        history = History(TrialTable(given_space, known))
+        noisy = check_flag("noisy", noisy)
+        if noisy and (len(known) > 1 or (strategy is not None and strategy.is_multi_fidelity)):
+            what = f"{len(known)} directions" if len(known) > 1 else type(strategy).__name__
+            raise InvalidValue(
+                f"noisy=True is for one objective, and for trials that are trained in full, got it with {what}"
+            )
+        history = History(TrialTable(given_space, known, noisy))
         sampler.check_space(given_space)
         self.sampler: Sampler = sampler
         self.strategy = strategy
@@ -271,23 +282,45 @@ class Study(StudyReader):
 
     # --- ask
 
-    def ask(self) -> Trial:
+    def ask(self, *, repeat: Trial | int | None = None) -> Trial:
         """A running trial: the first enqueued one, else what the strategy wants next.
 
         Under a multi-fidelity strategy that may be a trial that was paused, with its number and parameters, to be
         trained further: `trial.resource` says how far.
 
+        Args:
+            repeat: a trial, or its number, whose parameters this one is to have: another evaluation of the same point,
+                for an objective that is noisy. Its state does not matter. See `estimate`, and `noisy` of `Study`.
+
         Raises:
             SpaceExhausted: every point of a finite space, or of the grid, has been suggested.
+            UnknownTrial: the study gave out no such number.
+            TrialStateError: the trial waits, and has no parameters yet.
+            InvalidValue: a trial is to be repeated under a multi-fidelity strategy, which says which trial comes next.
         """
+        again = None if repeat is None else self._number(repeat)
         state = self._state
         with state.lock, state.change():
             state.followers.pruner.check()
-            number = state.scheduler.next()
-            assert number is not None  # there is no limit
+            if again is None:
+                number = state.scheduler.next()
+                assert number is not None  # there is no limit
+            else:
+                self._check_repeatable(again)
+                number = state.scheduler.repeat(again)
             state.history.commit()
             state.hand_over()
             return Trial(number, self)
+
+    def _check_repeatable(self, number: int) -> None:
+        self._check_number(number)
+        if self._state.scheduler.strategy is not None:
+            raise InvalidValue(
+                f"{type(self.strategy).__name__} says which trial comes next, so none can be asked for again, got "
+                f"repeat={number}"
+            )
+        if self.table.state(number) == TrialState.WAITING:
+            raise TrialStateError(f"trial {number} is WAITING, and has no parameters yet that could be repeated")
 
     def ask_within(self, budget: float = math.inf, new: bool = True) -> Trial | None:
         """As `ask`, within limits; for the end of a study under a multi-fidelity strategy.
@@ -427,6 +460,8 @@ class Study(StudyReader):
             state.stage = CHANGING  # what the pruner keeps
             try:
                 answer = pruner.pruner is not None and pruner.pruner.should_prune(table, number)
+                if answer and table.evaluations is not None:  # a mean without the bad ones would be too good
+                    answer = not table.evaluations.is_repeat(number)
                 state.stage = outer
             except BaseException as error:
                 state.leave(error, outer)
@@ -771,7 +806,7 @@ class Study(StudyReader):
             keep_again(self._state, self._id, self._definition(), directory, mark)
 
     def _definition(self) -> str:
-        return define(self.space, self.directions, Parts(self.sampler, self.pruner, self.strategy))
+        return define(self.space, self.directions, Parts(self.sampler, self.pruner, self.strategy), self.noisy)
 
     @property
     def _has_place(self) -> bool:
@@ -964,7 +999,8 @@ class Study(StudyReader):
         parts, table = opened.parts, opened.history.table
         own = None if parts.strategy is not None else parts.sampler
         try:
-            made = cls(table.space, own, parts.strategy, None, parts.pruner, directions=table.directions)
+            noisy = table.evaluations is not None
+            made = cls(table.space, own, parts.strategy, None, parts.pruner, directions=table.directions, noisy=noisy)
         except (InvalidSearchSpace, InvalidValue) as error:
             if is_given:
                 raise

@@ -369,6 +369,7 @@ class TunerConfig(_Config):
         constraints: limits that a trial's metrics must keep, such as ["memory_gb <= 8", "accuracy >= 0.9"], so that the
             trial may be the best or on the front: a metric that the objective function returns, or an objective by its
             name; <= or >=; and a number. A trial without the metric fails. See `Study.tell` for what they do.
+        noisy: evaluate what looks best again before it is believed, as of `Study`; for one objective.
         max_trials: how many trials the study may have in all, resumed ones included. Under a multi-fidelity strategy
             those that are paused then still go on, so that the best is trained to the end.
         max_duration: seconds (or a `timedelta`) after which `optimize` starts no new trial, counted for each call
@@ -414,6 +415,7 @@ class TunerConfig(_Config):
     direction: str | Sequence[str] = "minimize"
     objective_metric: str | Sequence[str] | None = None
     constraints: Sequence[str] = ()
+    noisy: bool = False
     max_trials: int | None = None
     max_duration: float | timedelta | None = None
     max_cost: float | None = None
@@ -451,7 +453,7 @@ class TunerConfig(_Config):
         for name in ("max_trials", "max_total_resource", "max_consecutive_failures", "max_initial_failures"):
             value = getattr(self, name)
             self._set(**{name: None if value is None else check_count(name, value, 1)})
-        for name in ("save_checkpoints", "compress_history", "overwrite"):
+        for name in ("noisy", "save_checkpoints", "compress_history", "overwrite"):
             self._set(**{name: check_flag(name, getattr(self, name))})
         if len(directions) > 1:
             self._refuse_what_needs_one_objective(len(directions))

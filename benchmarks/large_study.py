@@ -2,7 +2,7 @@
 
     python benchmarks/large_study.py [--trials 50000] [--seeds 2] [--limit 60] [--picture large_study.png]
 
-One after the other in one process: `AutoSampler` asked and told one by one, and in batches of 32; CMA-ES of the package
+One after the other in one process: `AutoSampler` asked and told one by one, and in batches of 64; CMA-ES of the package
 cmaes, restarted with twice the population whenever it stops (the library alone, without a study around it); the CMA-ES
 and TPE samplers of Rustuna and of Optuna. Each has the same functions of 10 and 20 parameters, with their optimum at
 another place a seed. Whoever is not done after --limit seconds is broken off, and its line says how far it came. The
@@ -83,7 +83,7 @@ def fasthpo_in_batches(d: int, seed: int) -> Optimizer:
     names = [f"x{j}" for j in range(d)]
     study = fasthpo.Study({name: fasthpo.Continuous(LOW, HIGH) for name in names}, sampler=fasthpo.AutoSampler(seed))
     while True:
-        batch = study.ask_batch(32)
+        batch = study.ask_batch(64)
         params = batch.params
         values = yield np.stack([params[name] for name in names], axis=1)
         study.tell_batch(batch.numbers, values)

@@ -19,6 +19,7 @@ import_whole("numba.core.caching")
 # isort: split
 import numba  # noqa: E402
 from numba.core.caching import FunctionCache  # noqa: E402
+from numba.core.compiler_lock import global_compiler_lock  # noqa: E402
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -61,6 +62,17 @@ def kernel(function: Any = None, *, fastmath: Any = False, inline: bool = False)
     dispatcher = numba.njit(function, nogil=True, fastmath=fastmath, error_model="numpy", forceinline=inline)
     if isinstance(dispatcher, numba.core.registry.CPUDispatcher):  # with NUMBA_DISABLE_JIT=1 it is the function
         dispatcher._cache = _FingerprintedCache(dispatcher.py_func)
-        # numba is of no use to the process once its first compile, or look into the cache, was broken off
-        dispatcher.compile = functools.partial(uninterrupted, dispatcher.compile)
+        dispatcher.compile = functools.partial(_compile_whole, dispatcher.compile)
     return dispatcher
+
+
+def _compile_whole(compile_function: Callable[..., Any], signature: Any) -> Any:
+    """Compile, and let no signal break it off: numba is of no use to the process once its first compile, or look into
+    the cache, was broken off.
+
+    A user's own compiled function that calls a kernel has it compiled while numba's lock is held, which another thread
+    would wait for without end.
+    """
+    if global_compiler_lock.is_locked():  # by this thread
+        return compile_function(signature)
+    return uninterrupted(compile_function, signature)

@@ -99,24 +99,26 @@ def test_tune_digits_of_two_objectives_ends_with_a_front(run_example, directory:
     assert (study_dir / "front.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_tune_digits_by_random_search(run_example, directory: Path) -> None:
-    lines = run_example("tune_digits.py", *SHORT, "--sampler", "random")
-    assert lines[-1].startswith("held-out accuracy: ")
-    assert (directory / "out" / "digits-random-0" / "best_parameters.json").is_file()
-
-
-def test_tune_digits_with_two_workers(run_example, directory: Path) -> None:
-    lines = run_example("tune_digits.py", *SHORT[:-1], "parallel", "--workers", 2)
+def test_tune_digits_by_random_search_with_two_workers(run_example, directory: Path) -> None:
+    lines = run_example("tune_digits.py", *SHORT, "--sampler", "random", "--workers", 2)
     assert re.fullmatch(r"held-out accuracy: [01]\.\d{4}", lines[-1])
-    trials = read_json(directory / "parallel" / "digits-tpe-0" / "trial_history.json")["trials"]
+    trials = read_json(directory / "out" / "digits-random-0" / "trial_history.json")["trials"]
     assert len(trials) == 4 and {trial["state"] for trial in trials} <= {"COMPLETE", "PRUNED"}
 
 
 def test_tune_on_ray(run_example) -> None:
     pytest.importorskip("ray")
-    lines = run_example("tune_on_ray.py", "--trials", 8, "--epochs", 10, "--output-dir", "out")
-    assert lines[0].startswith("Study digits-on-ray: 8 trials") and "0 failed" in lines[0]
+    lines = run_example("tune_on_ray.py", "--trials", 4, "--epochs", 10, "--output-dir", "out")
+    assert lines[0].startswith("Study digits-on-ray: 4 trials") and "0 failed" in lines[0]
     assert float(lines[-1].removeprefix("held-out accuracy: ")) > 0.8
+
+
+def test_tune_on_slurm_runs_on_submitits_local_cluster(run_example, directory: Path) -> None:
+    pytest.importorskip("submitit")
+    lines = run_example("tune_on_slurm.py", "--cluster", "local", "--trials", 2, "--jobs", 1, "--folder", "slurm")
+    assert lines[0].startswith("Study digits: 2 trials") and "0 failed" in lines[0]
+    assert lines[-1] == "jobs that completed trials: 1"
+    assert read_json(directory / "slurm" / "digits" / "statistics.json")["total_trials"] == 2
 
 
 @pytest.mark.gpu

@@ -106,6 +106,7 @@ def test_wheel_contents(repository: Path, wheel: Path) -> None:
     kernels = (repository / "kernels").rglob("*")
     names |= {f"fasthpo/kernels/{path.relative_to(repository / 'kernels').as_posix()}" for path in kernels}
     expected = {name for name in names if name.endswith((".py", "py.typed", ".html", ".css", ".js"))}
+    expected = {name.removeprefix("fasthpo/integrations/") if "/hydra_plugins/" in name else name for name in expected}
     with zipfile.ZipFile(wheel) as archive:
         listed = archive.namelist()
     contents = [name for name in listed if ".dist-info/" not in name]
@@ -151,11 +152,15 @@ def test_every_package_is_listed(repository: Path) -> None:
     inits = [path.parent for path in (repository / "fasthpo").rglob("__init__.py") if link not in path.parents]
     found = {".".join(path.relative_to(repository).parts) for path in inits}
     kernels = [path.parent.relative_to(repository) for path in (repository / "kernels").rglob("__init__.py")]
-    assert set(settings["tool"]["setuptools"]["packages"]) == found | {
+    assert set(settings["tool"]["setuptools"]["packages"]) == found | {"hydra_plugins"} | {
         ".".join(("fasthpo", *path.parts)) for path in kernels
     }
     homes = {".".join(("fasthpo", *path.parts)): path.as_posix() for path in kernels}
-    assert settings["tool"]["setuptools"]["package-dir"] == {"fasthpo": "fasthpo", **homes}
+    assert settings["tool"]["setuptools"]["package-dir"] == {
+        "fasthpo": "fasthpo",
+        "hydra_plugins": "fasthpo/integrations/hydra_plugins",
+        **homes,
+    }
 
 
 def test_the_version_is_stated_once(repository: Path) -> None:

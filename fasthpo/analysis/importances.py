@@ -14,8 +14,10 @@ from fasthpo.analysis.progress import objective_name
 from fasthpo.analysis.trial_data import TrialData, check_objective, check_parameters, trial_data
 from fasthpo.errors import InvalidValue, NoCompletedTrials
 from fasthpo.kernels.streams import uniforms
+from fasthpo.space.open_space import OpenSpace
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.study.reader import StudyReader
+from fasthpo.trials.projection import points_of
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray, masked, plain, shown
 
@@ -227,6 +229,8 @@ def fanova(
     """
     from fasthpo.kernels.importance.fanova import forest_shares  # imports numba
 
+    if isinstance(space, OpenSpace):
+        return _fanova_of_learnt(space, params, losses, trees)
     if len(losses) > _MOST_TRIALS:
         some = np.sort(np.argsort(losses, kind="stable")[thinned(len(losses), _MOST_TRIALS)])
         params, losses = params[:, some], losses[some]
@@ -245,6 +249,19 @@ def fanova(
     shares = shares[has_variance]
     shares[:, coded.counts == 1] = 0.0  # of what has one value, rounding would leave something
     return shares.mean(axis=0), shares.std(axis=0)
+
+
+def _fanova_of_learnt(
+    space: OpenSpace, params: FloatArray, losses: FloatArray, trees: int | None
+) -> tuple[FloatArray, FloatArray]:
+    """The same of a space that is learnt: in what was learnt of it, as its samplers see it."""
+    shares, spread = np.zeros(len(space)), np.zeros(len(space))
+    learnt = space.learnt.space
+    if learnt is not None:
+        places = [space.position[name] for name in learnt]
+        points = points_of(learnt, np.ascontiguousarray(params[places].T), np.arange(params.shape[1]), 0)
+        shares[places], spread[places] = fanova(learnt, points.T, losses, trees)
+    return shares, spread
 
 
 def code(space: SearchSpace, params: FloatArray, values: FloatArray) -> Coded:

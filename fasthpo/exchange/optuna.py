@@ -129,7 +129,8 @@ def to_optuna(
     """
     optuna = load_optuna()
     theirs: OptunaStudy = optuna.create_study(directions=list(table.directions), storage=storage, study_name=study_name)
-    theirs.set_user_attr(_SPACE, table.space.to_json())
+    if not table.space.is_open:  # else what is known of it is what its trials show
+        theirs.set_user_attr(_SPACE, table.space.to_json())
     for name, value in attributes.items():
         theirs.set_user_attr(name, value)
     distributions = {name: to_distribution(parameter) for name, parameter in table.space.items()}
@@ -145,7 +146,7 @@ def frozen_trial(
     state = trial.state
     params: dict[str, Any] = {} if state == TrialState.WAITING else trial.params
     params = {name: _of_distribution(value, distributions[name]) for name, value in params.items()}
-    attributes: dict[str, Any] = dict(trial.metrics)
+    attributes: dict[str, Any] = {**trial.metrics, **trial.attributes}
     if state == TrialState.PAUSED:
         attributes[_STATE] = state.name
     if error is not None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fasthpo.errors import InvalidValue
 from fasthpo.exchange.optuna import frozen_trial, load_optuna, to_distribution
+from fasthpo.space.search_space import SearchSpace
 from fasthpo.system.forked import in_forked
 from fasthpo.system.log import logger
 from fasthpo.trials.table import TrialTable
@@ -31,6 +32,7 @@ from fasthpo.trials.trial import Trial, TrialSequence, TrialState
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
+    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
 _EVERY = 1.0  # seconds
@@ -190,11 +192,10 @@ class LiveCopy:
         self._path = path
         self.name = f"fasthpo-{key[:8]}" if name is None else name
         self._journal = _Journal(path, self.name, key)
-        self._distributions = {one: to_distribution(parameter) for one, parameter in shown.table.space.items()}
-        self._as_json = {
-            one: self._optuna.distributions.distribution_to_json(distribution)
-            for one, distribution in self._distributions.items()
-        }
+        self._space: SearchSpace | None = None  # of which these are
+        self._distributions: dict[str, BaseDistribution] = {}
+        self._as_json: dict[str, str] = {}
+        self._take_space(shown)
         self._reported: dict[int, set[int]] = {}  # the steps of which reports of unended trials are there
         self._state: dict[int, TrialState] = {}  # of unended trials, as they are there
         self._attributes: dict[str, Any] = {}
@@ -209,6 +210,18 @@ class LiveCopy:
         """The process that was forked off has no such thread, and must not write."""
         self._stopped.set()
         self._working = threading.Lock()
+
+    def _take_space(self, shown: Shown) -> None:
+        """Know the distributions of all parameters, of which a space that is learnt may have more by now."""
+        space = shown.table.space
+        if space is self._space:
+            return
+        self._distributions = {one: to_distribution(parameter) for one, parameter in space.items()}
+        self._as_json = {
+            one: self._optuna.distributions.distribution_to_json(distribution)
+            for one, distribution in self._distributions.items()
+        }
+        self._space = space
 
     def _open(self, shown: Shown, key: str) -> None:
         journal = self._journal
@@ -280,8 +293,11 @@ class LiveCopy:
         with shown._lock:
             trial: Trial = shown.trials[number]
             state = trial.state
+            self._take_space(shown)
             found = frozen_trial(self._optuna, trial, self._distributions, shown.table.errors.get(number))
             self._state[number] = state
+        if shown.table.space.is_open and state == TrialState.RUNNING:  # it may still ask for others
+            found.params = {}
         if state == TrialState.PAUSED:
             found.state, found.values, found.datetime_complete = self._optuna.trial.TrialState.RUNNING, None, None
             del found.user_attrs["fasthpo:state"]
@@ -311,6 +327,17 @@ class LiveCopy:
         internal: float = self._distributions[name].to_internal_repr(value)
         return internal
 
+    def _params(self, trial: FrozenTrial, trial_id: int) -> Iterator[dict[str, Any]]:
+        """The parameters of a trial that had not ended."""
+        for name, value in trial.params.items():
+            yield {
+                "op_code": _Operation.SET_TRIAL_PARAM,
+                "trial_id": trial_id,
+                "param_name": name,
+                "param_value_internal": self._internal(name, value),
+                "distribution": self._as_json[name],
+            }
+
     def _changes(self, shown: Shown, number: int, trial_id: int) -> Iterator[dict[str, Any]]:
         """What has become of a trial that had not ended."""
         table = shown.table
@@ -333,14 +360,9 @@ class LiveCopy:
                 "values": None,
                 "datetime_start": _time(trial.datetime_start),
             }
-            for name, value in trial.params.items():
-                yield {
-                    "op_code": _Operation.SET_TRIAL_PARAM,
-                    "trial_id": trial_id,
-                    "param_name": name,
-                    "param_value_internal": self._internal(name, value),
-                    "distribution": self._as_json[name],
-                }
+            yield from self._params(trial, trial_id)
+        elif before == TrialState.RUNNING and shown.table.space.is_open:
+            yield from self._params(trial, trial_id)
         for step, value in trial.intermediate_values.items():
             if step not in steps:
                 yield {

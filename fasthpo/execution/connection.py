@@ -131,10 +131,13 @@ class ConnectionChannel:
             self.wire.send(message)
 
     def request(self, message: Message) -> Any:
+        return read_reply(self.exchange(message))
+
+    def exchange(self, message: Message) -> Message:
+        """Ask something; the reply as it came."""
         with self._lock, _run_is_over():
             self.wire.send(message)
-            reply = self.wire.receive()
-        return read_reply(reply)
+            return self.wire.receive()
 
 
 @contextlib.contextmanager

@@ -35,7 +35,8 @@ class Says(IntEnum):
     """What the first entry of a worker's message means; each line lists the entries that follow."""
 
     HELLO = 1  # who it is, or for which job it speaks
-    READY = 2  # it has loaded the objective; on Ray: its trial begins, which wants a reply
+    READY = 2  # it has loaded the objective; on Ray: its trial begins, which wants a reply; in a batch job: it is idle,
+    # and whether it takes a trial
     UNLOADABLE = 3  # why it can't load the objective
     REPORT = 4  # value (of several objectives a list), step
     PRUNE = 5  # should the trial be pruned? wants a reply
@@ -44,6 +45,8 @@ class Says(IntEnum):
     STOP = 8  # end the run, as `tuner.stop()` does
     DONE = 9  # the fields of `Ended`; from a process of ours also whether it is spoiled
     FETCH = 10  # wants the pickled objective, as it is, and nothing else of this connection
+    SUGGEST = 12  # a parameter's name, its definition as JSON; wants a reply, the value
+    NOTE = 13  # an attribute's name, its value as JSON; wants a reply
     OVER = 11  # the bytes of memory that the trial's process takes, which are too many
 
 
@@ -53,6 +56,7 @@ class Told(IntEnum):
     REPLY = 1  # the value asked for
     REFUSED = 2  # the class of the error to raise, its text
     JOB = 3  # a pickled `Job`
+    OVER = 4  # there is no further trial for this worker
 
 
 def pack(message: Message) -> bytes:

@@ -18,6 +18,7 @@ from fasthpo.execution.interrupts import Interrupts
 from fasthpo.execution.objective import Objective, OutcomeSpec
 from fasthpo.execution.pool import Given, check_executor
 from fasthpo.execution.study_server import StudyServer
+from fasthpo.execution.submission import check_submitit, is_submitit
 from fasthpo.values import as_number, check_count
 
 BACKENDS = ("inline", "threads", "processes", "ray")
@@ -29,7 +30,7 @@ class Execution:
     """Where trials run, and what they may take; see `HyperparameterTuner.optimize`.
 
     Attributes:
-        backend: one of `BACKENDS`, or "executor".
+        backend: one of `BACKENDS`, "executor" or "submitit".
         workers: how many trials run at the same time; None for what the executor or the cluster has.
         slots: where processes run.
         executor: the executor, or the function that makes it, if there is one.
@@ -37,6 +38,7 @@ class Execution:
         retries: how often a trial is tried again, by what made it fail; see `_retries`.
         needs: what a trial needs on Ray, by Ray's names; None elsewhere.
         initializer: what is called wherever trials run, before the first of them, if there is anything.
+        trials_per_job: how many trials a batch job trains; None for as many as there are.
     """
 
     backend: str
@@ -47,6 +49,7 @@ class Execution:
     retries: Mapping[FailureKind, int]
     needs: Mapping[str, float] | None
     initializer: Initializer | None
+    trials_per_job: int | None = 1
 
     @classmethod
     def of(
@@ -61,6 +64,7 @@ class Execution:
         resources_per_trial: Any = None,
         initializer: Any = None,
         initargs: Any = (),
+        trials_per_job: Any = 1,
     ) -> Execution:
         """What the arguments say.
 
@@ -85,6 +89,9 @@ class Execution:
             )
         if chosen == "inline" and (count or 1) != 1:
             raise InvalidValue(f'backend="inline" runs one trial after the other, got workers={count}')
+        per_job = None if trials_per_job in (None, math.inf) else check_count("trials_per_job", trials_per_job, 1)
+        if per_job != 1 and chosen != "submitit":
+            raise InvalidValue(f"trials_per_job needs a submitit executor, got trials_per_job={trials_per_job!r}")
         slots = tuple(plan_slots(devices, count)) if chosen == "processes" else ()
         if chosen in ("inline", "threads"):
             count = count or 1
@@ -92,7 +99,8 @@ class Execution:
         if chosen == "ray":
             needs = _needs({} if resources_per_trial is None else resources_per_trial)
             _check_ray()
-        return cls(chosen, count, slots, executor, limits, policy, needs, Initializer.of(initializer, initargs))
+        initial = Initializer.of(initializer, initargs)
+        return cls(chosen, count, slots, executor, limits, policy, needs, initial, per_job)
 
     def make_backend(
         self, objective: Objective, spec: OutcomeSpec, server: StudyServer, interrupts: Interrupts
@@ -122,6 +130,13 @@ class Execution:
 
             assert self.needs is not None
             return RayTasks(pickled, spec, server, self.workers, self.needs, self.limits)
+        if self.backend == "submitit":
+            from fasthpo.execution.backends.submitit import BatchJobs
+
+            assert self.workers is not None
+            return BatchJobs(
+                pickled, spec, server, self.executor, self.workers, self.limits, self.trials_per_job, server.identity
+            )
         from fasthpo.execution.backends.executor import Tasks
 
         assert self.executor is not None
@@ -133,6 +148,9 @@ def _backend(backend: Any, workers: int | None, devices: Any, executor: Any, lim
     if executor is not None:
         if backend is not None:
             raise InvalidValue(f"give an executor or a backend, got both, backend={backend!r}")
+        if is_submitit(executor):
+            check_submitit(executor, workers)
+            return "submitit"
         if isinstance(executor, Executor) or not callable(executor):
             check_executor(executor)
         return "executor"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,11 @@ from fasthpo import errors
 from fasthpo.errors import FastHPOError, InvalidValue, RemoteFailure, TrialStateError
 from fasthpo.execution.backends.base import Job
 from fasthpo.execution.messages import Message, Says, Told
-from fasthpo.space.parameter import Value
+from fasthpo.space.parameter import Parameter, Value
+from fasthpo.trials.json_values import as_json
 from fasthpo.trials.outcome import value_vector
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import as_number, element, shown
+from fasthpo.values import as_number, check_text, element, shown
 
 _here = threading.local()  # .line: of the trial that this thread is running
 
@@ -67,6 +69,7 @@ class RemoteTrial:
         self._job = job
         self._line = line
         self._over = False
+        self._asked: dict[str, tuple[Parameter, Value]] = {}
 
     def __enter__(self) -> RemoteTrial:
         _here.line = self._line
@@ -100,7 +103,31 @@ class RemoteTrial:
         if self._over:  # the line is the next trial's by now
             raise TrialStateError(f"trial {self._job.number} has ended in this worker")
 
+    @property
+    def learns_space(self) -> bool:
+        return self._job.learns_space
+
+    def suggest(self, number: int, name: str, parameter: Parameter) -> Value:
+        name = check_text("a parameter's name", name)
+        before = self._asked.get(name)
+        if before is None or before[0] is not parameter:
+            self._still_on()
+            definition = json.dumps(parameter.to_dict())
+            before = self._asked[name] = parameter, self._line.request([Says.SUGGEST, name, definition])
+        return before[1]
+
+    def set_trial_attribute(self, number: int, name: str, value: Any) -> None:
+        name = check_text("an attribute's name", name)
+        self._still_on()
+        self._line.request([Says.NOTE, name, json.dumps(as_json(name, value))])
+
+    def trial_attributes(self, number: int) -> dict[str, Any]:
+        noted: dict[str, Any] = json.loads(self._read("trial_attributes"))
+        return noted
+
     def trial_params(self, number: int) -> dict[str, Value]:
+        if self._job.learns_space and self._asked:
+            return {name: value for name, (_, value) in self._asked.items()}
         return self._job.params
 
     def trial_resource(self, number: int) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 from fasthpo.execution.backends.base import Ended, FailureKind
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, outline
 from fasthpo.execution.objective import traceback_text
+from fasthpo.space.kinds import parameter_from_dict
+from fasthpo.space.parameter import Parameter
 from fasthpo.study.study import Study
 from fasthpo.system.headline import message_of
 from fasthpo.trials.trial import Trial
@@ -55,6 +59,11 @@ class StudyServer:
         self._repeated: dict[int, Repeated] = {}
         self._wrong: dict[int, Exception] = {}  # what was wrong with a report, until its trial can be told
 
+    @property
+    def identity(self) -> tuple[bytes, Path | None]:
+        """The study's name that no other has, and where it is kept, if it is."""
+        return self._study._id, self._study.storage
+
     def repeat(self, number: int) -> None:
         """The trial is about to be tried once more."""
         self._repeated[number] = Repeated(self._study, number)
@@ -79,8 +88,14 @@ class StudyServer:
                 return None
             case [Says.PRUNE]:
                 return self._reply(number, lambda: self._study.should_prune(number))
+            case [Says.READ, "trial_attributes"]:
+                return self._reply(number, lambda: json.dumps(self._study.trial_attributes(number)))
             case [Says.READ, str(name)] if name in READABLE:
                 return self._reply(number, lambda: _plain(getattr(self._study, name)(number)))
+            case [Says.SUGGEST, str(name), str(text)]:
+                return self._reply(number, lambda: self._study.suggest(number, name, _parameter(text)))
+            case [Says.NOTE, str(name), str(text)]:
+                return self._reply(number, lambda: self._study.set_trial_attribute(number, name, json.loads(text)))
             case [Says.SYNC]:
                 return self._reply(number, lambda: True)
             case [Says.STOP]:
@@ -104,6 +119,12 @@ class StudyServer:
             return ended
         error = traceback_text(wrong)
         return replace(ended, value=None, pruned=None, failure=FailureKind.ERROR, error=error, cause=wrong)
+
+
+@functools.lru_cache(4096)
+def _parameter(text: str) -> Parameter:
+    """The parameter that a worker asks for; always the same object for one definition, so that it is known again."""
+    return parameter_from_dict(json.loads(text))
 
 
 def _plain(value: Any) -> Any:

@@ -1,11 +1,7 @@
 """The search space of a program that makes it up as it runs, so far as its trials in Optuna show it.
 
 A name's distributions become one parameter that holds the values of them all. A parameter that some completed trials
-do not have is active under conditions, if the values of others say in which trials it is there:
-
-- one of them alone, or several of which all must hold;
-- of a number the values between the least and the largest with which the parameter was there, and those beyond, if
-  there was no trial without it there: so `units_2` needs `layers` of at least 3 before all numbers of layers were seen.
+do not have is active under conditions, if the values of others say in which trials it is there (`space/learning.py`).
 
 What follows no such rule, and is missing in more than a tenth of the trials, stays out of the space, and is modelled by
 itself. If it is missing in fewer, such as known results that were added without it, these stay out.
@@ -18,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
-from fasthpo.space.parameter import Parameter, Value
+from fasthpo.space.learning import Conditions, conditions
+from fasthpo.space.parameter import Parameter
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray
 
@@ -30,13 +26,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-_MOST_VALUES = 1000  # of a parameter that others may depend on
-_MOST_LISTED = 32  # values of a number that are a condition without being all between two of them
 _MOST_WITHOUT = 0.1  # of the trials, which then are no points of the space
 _SLACK = 1e-6  # of a step, by which bounds may miss a common lattice
-
-Presence = npt.NDArray[np.bool_]
-_When = dict[str, list[Value]]
 
 
 class Column:
@@ -62,7 +53,7 @@ class Column:
         except InvalidSearchSpace as error:
             raise InvalidSearchSpace(f"the parameter {name!r} can't be searched: {error}") from None
 
-    def when(self, when: _When) -> Parameter:
+    def when(self, when: Conditions) -> Parameter:
         """The parameter under conditions."""
         first: Any = self._distributions[0]
         if self.choices is not None:
@@ -186,13 +177,14 @@ def learn(trials: Sequence[FrozenTrial]) -> Learned:
         by_state.setdefault(trial.state.name, []).append(trial)
     examples = next((by_state[name] for name in ("COMPLETE", "PRUNED", "FAIL") if name in by_state), [])
     shown = _shown(columns, examples)
+    known = {name: column.parameter for name, column in columns.items()}
     parameters: dict[str, Parameter] = {}
     loose: set[str] = set()
     for name, column in columns.items():
         if column.parameter.count == 1:  # of which Optuna itself knows the value
             continue
         there = ~np.isnan(shown[name])
-        when = _conditions(name, columns, {one: shown[one] for one in (*parameters, name)})
+        when = conditions(name, known, {one: shown[one] for one in (*parameters, name)})
         if when is None and there.mean() >= 1 - _MOST_WITHOUT:
             loose.add(name)
             when = {}
@@ -218,57 +210,3 @@ def _shown(columns: Mapping[str, Column], trials: Sequence[FrozenTrial]) -> dict
                 if math.isnan(values[i]):
                     is_inside[i] = False
     return {name: values[is_inside] for name, values in found.items()} if is_inside.any() else found
-
-
-def _conditions(name: str, columns: Mapping[str, Column], shown: Mapping[str, FloatArray]) -> _When | None:
-    """Under which values of parameters before it one is there; None if they do not say.
-
-    Args:
-        shown: of the parameters before it, and of itself.
-    """
-    there = ~np.isnan(shown[name])
-    if there.all() or not there.any():  # in the second case the trials that have it ended early
-        return {}
-    rules: dict[str, tuple[list[float], Presence]] = {}
-    for parent, values in shown.items():
-        parameter = columns[parent].parameter
-        count = parameter.count
-        if parent != name and count is not None and 1 < count <= _MOST_VALUES and not np.isnan(values[there]).any():
-            allowed = _allowed(parameter, values, there)
-            rules[parent] = allowed, np.isin(values, allowed)
-    # the fewest values first: what decides is more often a switch than a number
-    order = sorted(rules, key=lambda parent: (columns[parent].parameter.is_ordered, columns[parent].parameter.count))
-    for parent in order:
-        if (rules[parent][1] == there).all():
-            return {parent: [columns[parent].parameter.decode(x) for x in rules[parent][0]]}
-    together = np.logical_and.reduce([rules[parent][1] for parent in order]) if order else ~there
-    if not order or not (together == there).all():
-        return None
-    needed = list(order)
-    for parent in reversed(order):
-        others = [one for one in needed if one != parent]
-        if others and (np.logical_and.reduce([rules[one][1] for one in others]) == there).all():
-            needed = others
-    return {parent: [columns[parent].parameter.decode(x) for x in rules[parent][0]] for parent in needed}
-
-
-def _allowed(parameter: Parameter, values: FloatArray, there: Presence) -> list[float]:
-    """With which column values of one parameter another was there."""
-    seen: list[float] = np.unique(values[there]).tolist()
-    if not parameter.is_ordered or parameter.count is None:
-        return seen
-    without = values[~there & ~np.isnan(values)]
-    low, high = seen[0], seen[-1]
-    between = (without >= low) & (without <= high)
-    if between.any() and len(seen) <= _MOST_LISTED and not np.isin(without, seen).any():
-        return seen
-    every = parameter.at(np.arange(parameter.count))
-    least = without[without < low].max(initial=-math.inf)
-    largest = without[without > high].min(initial=math.inf)
-    inside = (every > least) & (every < largest)
-    if math.isfinite(least):
-        inside &= every >= low
-    if math.isfinite(largest):
-        inside &= every <= high
-    allowed: list[float] = every[inside].tolist()
-    return allowed

@@ -85,10 +85,12 @@ def encode_columns(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
         for condition in space.conditions[j]:
             active &= np.isin(rows[:, condition.parent], condition.allowed)
         if name not in columns:
-            if active.any():
+            if active.any() and not space.is_open:
                 raise InvalidParameters(f"{name!r} is missing; the space needs it at position {np.argmax(active)}")
             continue
         values = columns[name]
+        if space.is_open:  # any trial may lack any parameter
+            active = np.array([not _is_nothing(value) for value in values], np.bool_)
         rows[:, j] = _encode(name, parameter, values, active)
         inactive = ~active & ~np.isnan(values) if isinstance(values, np.ndarray) else ~active
         for i in np.flatnonzero(inactive).tolist():

@@ -173,6 +173,10 @@ class Parameter(ABC):
     def _from_fields(cls, fields: dict[str, Any]) -> Parameter:
         return cls(**fields)
 
+    def under(self, when: When) -> Parameter:
+        """The same parameter under these conditions only."""
+        return self._from_fields({**{name: getattr(self, name) for name in self.fields}, "when": dict(when)})
+
     @property
     @abstractmethod
     def count(self) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class SearchSpace(Mapping[str, Parameter]):
         >>> space.contains({"lr": 0.01, "layers": 2})
         True
     """
+
+    is_open: ClassVar[bool] = False  # whether it is learnt as it is met; see `OpenSpace`
 
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
         if not isinstance(parameters, Mapping):

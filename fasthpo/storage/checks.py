@@ -10,25 +10,14 @@ import numpy.typing as npt
 from fasthpo.errors import CorruptCheckpoint
 from fasthpo.space.kinds import Continuous
 from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.json_values import MOST_NESTED, is_flat
 from fasthpo.trials.table import NO_DRAW
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import IntArray
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 LARGEST = 2**62  # of draws
-MOST_NESTED = 100  # lists and dicts in each other, in an attribute; Python's limit depends on the caller's depth
 END_OF_TIME = 253402300800.0  # the year 10000, in seconds since the epoch
-
-
-def is_flat(value: Any) -> bool:
-    """Whether a JSON value is nested no deeper than can always be written and read again."""
-    level = [value]
-    for _ in range(MOST_NESTED + 1):
-        level = [one for one in level if isinstance(one, (dict, list))]
-        if not level:
-            return True
-        level = [inside for one in level for inside in (one.values() if isinstance(one, dict) else one)]
-    return False
 
 
 def check_attribute(value: Any) -> Any:
@@ -104,6 +93,8 @@ def check_rows(space: SearchSpace, params: npt.NDArray[np.float64], states: npt.
     """
     asked = params[:, states != TrialState.WAITING]
     expected = space.deactivate(np.where(np.isnan(asked), np.inf, asked).T)
+    if space.is_open:  # of which a trial may lack any parameter
+        expected = asked.T
     if np.isinf(expected).any() or not np.array_equal(np.isnan(expected), np.isnan(asked.T)):
         raise CorruptCheckpoint("a trial's active parameters are not those that the conditions name")
     for name, parameter, column in zip(space.names, space.parameters, params, strict=True):

@@ -20,6 +20,7 @@ from fasthpo import pruners, samplers, strategies
 from fasthpo.errors import CorruptCheckpoint, FastHPOError, InvalidValue
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
+from fasthpo.space.open_space import definition_of, space_from_definition
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.base import Strategy
 from fasthpo.trials.objectives import Direction, check_direction, check_directions
@@ -46,7 +47,7 @@ def define(space: SearchSpace, directions: Sequence[Direction], parts: Parts, no
     """The JSON of a study's definition."""
     strategy = parts.strategy
     definition = {
-        "space": space.to_dict(),
+        "space": definition_of(space),
         **({"direction": directions[0]} if len(directions) == 1 else {"directions": list(directions)}),
         "sampler": _described(parts.sampler),
         "pruner": _described(parts.pruner),
@@ -69,6 +70,13 @@ def _described(part: Sampler | Pruner | Strategy | None) -> dict[str, Any] | Non
     return {"name": part.name if built_in else None, "type": type(part).__name__, "options": options}
 
 
+def with_space(definition: str, space: SearchSpace) -> str:
+    """The JSON of a study's definition with the space as it is now, if it is one that grows."""
+    if not space.is_open:
+        return definition
+    return json.dumps({**json.loads(definition), "space": definition_of(space)})
+
+
 class Definition:
     """A definition that was read; everything in it has been checked but the parts.
 
@@ -82,7 +90,7 @@ class Definition:
     def __init__(self, text: str) -> None:
         try:
             fields = json.loads(text)
-            self.space = SearchSpace.from_dict(fields["space"])
+            self.space = space_from_definition(fields["space"])
             if "directions" in fields:
                 self.directions = check_directions(fields["directions"])
             else:

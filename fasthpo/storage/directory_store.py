@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fasthpo.errors import FastHPOError, StorageError, StudyClosed, StudyReadOnly
 from fasthpo.storage.atomic import sync_directory, sync_file, temporary_beside
+from fasthpo.storage.definition import with_space
 from fasthpo.storage.directory import CHECKPOINT_FILE, FIRST_GENERATION, JOURNAL_FILE, NEXT_JOURNAL_FILE, refuse_other
 from fasthpo.storage.journal import Journal, gone, journal_head, version_for
 from fasthpo.storage.lock import LOCK_FILE, WriterLock
@@ -354,7 +355,8 @@ class DirectoryStore:
             begin: where the open journal was at that moment; None if that is now, and the lock is held.
         """
         version = version_for(frozen.has_vectors)
-        head = self.head._replace(version=version, generation=self.head.generation + 1)
+        definition = with_space(self.head.definition, frozen.space)
+        head = self.head._replace(version=version, generation=self.head.generation + 1, definition=definition)
         target = self.directory / CHECKPOINT_FILE
         temporary = temporary_beside(target)
         fresh: Journal | None = None

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import CorruptCheckpoint
+from fasthpo.space.open_space import OpenSpace, space_from_definition
 from fasthpo.storage.checks import END_OF_TIME, LARGEST, SteppedParents, check_attribute, check_rows
+from fasthpo.storage.definition import with_space
 from fasthpo.storage.records import Kind
 from fasthpo.trials.constraints import MOST_CONSTRAINTS
 from fasthpo.trials.history import History, Segment
@@ -64,6 +66,9 @@ class Replayer:
             Kind.ENQUEUE: self._enqueue,
             Kind.REQUEUE: self._requeue,
             Kind.ATTRIBUTE: self._attribute,
+            Kind.SPACE: self._space,
+            Kind.REWRITE: self._rewrite,
+            Kind.NOTE: self._note,
         }
 
     def replay(self, payload: bytes) -> None:
@@ -225,6 +230,26 @@ class Replayer:
 
     def _define(self, text: str) -> None:
         self.definition = _string(text)
+
+    def _space(self, text: str) -> None:
+        known, wider = self.history.table.space, space_from_definition(json.loads(_string(text)))
+        if not isinstance(known, OpenSpace) or not isinstance(wider, OpenSpace):
+            raise CorruptCheckpoint("the space of a study that has declared it can't grow")
+        if wider.names[: len(known)] != known.names:
+            raise CorruptCheckpoint("a space that grows keeps the parameters that it has")
+        self.history.widened(wider)
+        self.definition = with_space(self.definition, wider)
+
+    def _rewrite(self, number: int, row: bytes) -> None:
+        self._state(number, TrialState.RUNNING)
+        if not self.history.table.space.is_open:
+            raise CorruptCheckpoint(f"trial {number} can't get other parameters")
+        self.history.rewritten(number, self._rows(row, 1)[0])
+        self._touched.append(number)
+
+    def _note(self, number: int, name: str, text: str) -> None:
+        _integer("number", number, 0, len(self.history.table) - 1)
+        self.history.noted_on(number, _string(name), check_attribute(json.loads(_string(text))))
 
     # --- checks
 

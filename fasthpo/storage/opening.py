@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fasthpo.errors import CorruptCheckpoint, FastHPOError, InvalidValue
+from fasthpo.space.open_space import OpenSpace
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.storage.atomic import atomic_file
 from fasthpo.storage.definition import Definition, Given, Parts
@@ -91,7 +92,10 @@ def open_study(path: Path, given: Given, space: SearchSpace | None, recover: boo
         history = fitted(history, space)
     # the cells of a grid have other numbers in another space, or have not been drawn at all
     is_new = is_other or not definition.is_of(parts.sampler)
-    if is_new and parts.sampler.draw_limit(history.table.space) is not None:
+    drawn: SearchSpace | None = history.table.space
+    if isinstance(drawn, OpenSpace):
+        drawn = drawn.learnt.space
+    if is_new and drawn is not None and parts.sampler.draw_limit(drawn) is not None:
         history.next_draw, is_changed = 0, True
         history.table.forget_draws()
     root = (path if path.is_dir() else path.parent) / DIRECTORY

@@ -18,6 +18,16 @@ multi-fidelity strategy has in addition is in brackets.
     ATTRIBUTE  name, value as JSON
     DEFINE     JSON                                 from here on with another sampler, pruner or strategy
 
+and of a study that learns its space (its head, and each DEFINE, has the space as it is then)
+
+    SPACE      JSON                                 the space has grown, or more of it was learnt; rows that follow have
+                                                    as many numbers as there are parameters then
+    REWRITE    number, row                          a running trial has other parameters than it began with
+
+and of any
+
+    NOTE       number, name, value as JSON          an attribute of a trial
+
 Under several objectives the values of REPORT and TELL are arrays, too, and those of several trials stand one trial's
 after the other's, as rows do. So do constraints, which are there where any were told; NaN are those of a trial that
 was told none.
@@ -36,6 +46,7 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
+from fasthpo.space.open_space import definition_of
 from fasthpo.storage.framing import frame
 from fasthpo.trials.history import History, Recorder
 from fasthpo.trials.objectives import Values
@@ -59,10 +70,14 @@ class Kind(IntEnum):
     ENQUEUE = 8
     REQUEUE = 9
     ATTRIBUTE = 10
+    SPACE = 11
+    REWRITE = 12
+    NOTE = 13
 
 
 # plain integers, which are packed faster than members of an enumeration
-_DEFINE, _ASK, _ASK_MANY, _ASK_AGAIN, _REPORT, _TELL, _TELL_MANY, _ADD, _ENQUEUE, _REQUEUE, _ATTRIBUTE = map(int, Kind)
+_DEFINE, _ASK, _ASK_MANY, _ASK_AGAIN, _REPORT, _TELL, _TELL_MANY, _ADD, _ENQUEUE, _REQUEUE, _ATTRIBUTE = range(11)
+_SPACE, _REWRITE, _NOTE = range(11, 14)
 
 
 class JournalRecorder(Recorder):
@@ -188,6 +203,15 @@ class JournalRecorder(Recorder):
     def noted(self, name: str, value: Any) -> None:
         self._add((_ATTRIBUTE, name, json.dumps(value)))
 
+    def noted_on(self, number: int, name: str, value: Any) -> None:
+        self._add((_NOTE, number, name, json.dumps(value)))
+
+    def widened(self) -> None:
+        self._add((_SPACE, json.dumps(definition_of(self._table.space))))
+
+    def rewritten(self, number: int) -> None:
+        self._add((_REWRITE, number, _bytes(self._table._params[:, number], "<f8")))
+
     def defined(self, text: str) -> None:
         """The study goes on with other parts."""
         self._add((_DEFINE, text))
@@ -204,6 +228,6 @@ def _bytes(array: npt.NDArray[Any], dtype: str) -> bytes:
 
 def _chunks(first: int, count: int, size: int) -> Iterator[tuple[int, int]]:
     """The numbers from `first` on in pieces of so many that take at most `_CHUNK` bytes."""
-    step = max(1, _CHUNK // size)
+    step = max(1, _CHUNK // max(size, 1))
     for begin in range(first, first + count, step):
         yield begin, min(begin + step, first + count)

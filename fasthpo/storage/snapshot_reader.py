@@ -40,6 +40,7 @@ from fasthpo.trials.constraints import MOST_CONSTRAINTS, violations_of
 from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.metrics import MOST_METRICS, Measured
+from fasthpo.trials.notes import take_notes
 from fasthpo.trials.rebuilding import rebuild
 from fasthpo.trials.table import NO_DRAW
 from fasthpo.trials.trial import TrialState
@@ -337,7 +338,7 @@ def _assemble(
     waiting, open_segments = _unfinished(columns, rest, report_index, whole)
     history = rebuild(space, definition.directions, columns, waiting, open_segments, definition.noisy)
     history.next_draw = rest.next_draw
-    history.attributes.update(rest.attributes)
+    take_notes(history, rest.attributes)
     return history
 
 

@@ -208,7 +208,7 @@ class SamplerFollower(Follower):
 
     def attach(self, history: History) -> None:
         """Trials that have ended, and were not observed yet, still are to be."""
-        self._table = history.table
+        self._table = history.seen
         self._observing = None
 
     def heed(self, prunes_by_rank: bool) -> None:
@@ -290,6 +290,12 @@ class Followers:
                 follower.attach(history)
         self.sampler.heed(self.pruner.prunes_by_rank)
         self._list_who_hears()
+
+    def look_again(self, history: History) -> None:
+        """The sampler takes up trials in a space that was learnt anew."""
+        self.sampler.attach(history)
+        self.sampler.heed(self.pruner.prunes_by_rank)
+        self.sampler.forget()
 
     def _list_who_hears(self) -> None:
         """Those to whom an end matters, in the order in which they hear of it: each costs every tell a call."""

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo.errors import InvalidValue, NoCompletedTrials, UnknownTrial
+from fasthpo.errors import InvalidValue, NoCompletedTrials, StudyReadOnly, TrialStateError, UnknownTrial
 from fasthpo.exchange.json_files import about_directions, write_json
-from fasthpo.space.parameter import Value
+from fasthpo.space.parameter import Parameter, Value
 from fasthpo.storage.atomic import storage_errors
 from fasthpo.system.paths import absolute, given_path
 from fasthpo.trials.costs import Costs
@@ -137,7 +137,7 @@ class StudyReader(ABC):
                 raise UnknownTrial(f"the study has no trial {number}; it has given out {len(table)} numbers")
             if table.evaluations is not None:
                 return table.evaluations.estimate(number)
-            if self._evaluations is None or self._evaluations.table is not table:
+            if self._evaluations is None or self._evaluations.table is not table or table.space.is_open:
                 self._evaluations = Evaluations(table)
             return self._evaluations.estimate(number)
 
@@ -337,6 +337,22 @@ class StudyReader(ABC):
         return path
 
     # --- what a Trial handle reads (see `TrialSource`)
+
+    @property
+    def learns_space(self) -> bool:
+        return self.table.space.is_open
+
+    def suggest(self, number: int, name: str, parameter: Parameter) -> Value:
+        """As `Trial.suggest_float` and its kin."""
+        raise TrialStateError(f"suggest needs a running trial, and trial {number} is only read")
+
+    def set_trial_attribute(self, number: int, name: str, value: Any) -> None:
+        """As `Trial.set_attribute`."""
+        raise StudyReadOnly(f"trial {number} is only read")
+
+    @abstractmethod
+    def trial_attributes(self, number: int) -> dict[str, Any]:
+        """What was noted down with a trial, the user's under names that begin with `NOTED`."""
 
     def trial_params(self, number: int) -> dict[str, Value]:
         space = self.table.space

@@ -40,8 +40,14 @@ class Scheduler:
         self.sampler = sampler
         self.strategy = strategy if strategy is not None and strategy.is_multi_fidelity else None
         self.clock = StudyClock(history.table.latest_time)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Take up what the sampler is to see, which of a space that is learnt may be something else by now."""
+        seen = self.history.seen
         # of a grid on an infinite space, which knows itself what was tried; on a finite one the table does
-        self._limit = sampler.draw_limit(self.table.space) if self.table.space.cells is None else None
+        has_limit = self._has_model and seen.space.cells is None
+        self._limit = self.sampler.draw_limit(seen.space) if has_limit else None
 
     def _start_time(self) -> float:
         if not self.table._running_length:
@@ -87,8 +93,8 @@ class Scheduler:
         while len(numbers) < n and self.waiting:
             numbers.append(self.next())  # type: ignore[arg-type]
         rest = n - len(numbers)
-        is_noisy = self.table.evaluations is not None
-        if self.strategy is None and self.sampler.has_batches and self._tried is None and not is_noisy:
+        is_alone = self._tried is not None or self.table.evaluations is not None or not self._has_model
+        if self.strategy is None and self.sampler.has_batches and not is_alone:
             return np.concatenate([np.array(numbers, np.int64), self._append_batch(rest)])
         try:
             for _ in range(rest):
@@ -159,7 +165,9 @@ class Scheduler:
             leg = again or self.strategy.new_leg()
             if self.charge(leg) > budget:
                 return None
-        row = complete_row(self.table.space, self.table.params[:, number], self.sampler.seed, number)
+        row = self.table.params[:, number]
+        if not (self.table.space.is_open and self._ran_before(number)):  # then what it lacks was not suggested
+            row = complete_row(self.table.space, row, self.sampler.seed, number)
         start = self._start_time()
         if again is not None and self.table.segments.reached(number):
             start = float(self.table.starts[number])  # of its first leg
@@ -179,8 +187,8 @@ class Scheduler:
         first = len(self.table)
         while (left := first + n - len(self.table)) and len(draws := self._next_draws(left)):
             while len(draws):
-                rows = self.sampler.suggest_batch(self.table, draws)
-                self.history.asked_many(rows, draws[: len(rows)], self._start_time())
+                rows = self.sampler.suggest_batch(self.history.seen, draws)
+                self.history.asked_many(self._full(rows), draws[: len(rows)], self._start_time())
                 self.history.next_draw = int(draws[len(rows) - 1]) + 1
                 draws = draws[len(rows) :]
         return np.arange(first, len(self.table))
@@ -192,7 +200,7 @@ class Scheduler:
             return np.arange(history.next_draw, history.next_draw + n)
         while history.next_draw < limit:
             end = min(history.next_draw + ahead, limit)
-            draws = self.sampler.untried(self.table, np.arange(history.next_draw, end))
+            draws = self.sampler.untried(self.history.seen, np.arange(history.next_draw, end))
             if len(draws):
                 return draws[:n]
             history.next_draw = end
@@ -202,18 +210,45 @@ class Scheduler:
     @property
     def _tried(self) -> TriedPoints | None:
         """The points that the sampler is not to suggest again."""
-        tried = self.table.tried
-        if tried is None or (len(tried.continua) and (self.sampler.repeats or self._limit is not None)):
+        tried = self.history.seen.tried
+        if (
+            tried is None
+            or (tried.is_exhausted and self._may_repeat)
+            or (len(tried.continua) and (self.sampler.repeats or self._limit is not None))
+        ):
             return None
         return tried
+
+    @property
+    def _has_model(self) -> bool:
+        """Whether the sampler can make suggestions: not before a space that is learnt is known."""
+        return self.history.projection is not None or not self.table.space.is_open
+
+    @property
+    def _may_repeat(self) -> bool:
+        """Whether a space of which all points were suggested does not end the study: it is not known to be all."""
+        return self.table.space.is_open and self.sampler.draw_limit(self.history.seen.space) is None
+
+    def _full(self, rows: FloatArray) -> FloatArray:
+        """Rows (n, d) of what the sampler sees as rows of the study's space."""
+        return rows if self.history.projection is None else self.history.projection.full_rows(rows)
 
     def _is_exhausted(self) -> bool:
         if self._limit is not None:
             return not len(self._next_draws(1))
-        tried, limit = self._tried, self.sampler.draw_limit(self.table.space)
+        if not self._has_model:
+            return False
+        tried, limit = self._tried, self.sampler.draw_limit(self.history.seen.space)
         return (tried is not None and tried.is_exhausted) or (limit is not None and self.history.next_draw >= limit)
 
     def _suggest(self) -> tuple[FloatArray, int]:
+        """A row of the study's space, and the draw it came from; nothing in it before a space is known."""
+        if not self._has_model:
+            return np.full(len(self.table.space), np.nan), NO_DRAW
+        row, draw = self._suggest_seen()
+        return (row if self.history.projection is None else self._full(row[None])[0]), draw
+
+    def _suggest_seen(self) -> tuple[FloatArray, int]:
         """A row that was not tried before, where that can be said, and the draw it came from."""
         tried = self._tried
         if tried is None:
@@ -233,7 +268,8 @@ class Scheduler:
         if self._limit is not None and len(draws := self._next_draws(1)):
             self.history.next_draw = int(draws[0])
         draw = self.history.next_draw
-        suggestion = self.sampler.suggest(self.table, draw)
-        row = suggestion if isinstance(suggestion, np.ndarray) else self.table.space.encode(suggestion)
+        seen = self.history.seen
+        suggestion = self.sampler.suggest(seen, draw)
+        row = suggestion if isinstance(suggestion, np.ndarray) else seen.space.encode(suggestion)
         self.history.next_draw = draw + 1
         return row, draw

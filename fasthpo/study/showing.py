@@ -10,9 +10,10 @@ from typing import Any, NoReturn, TypeAlias
 
 from fasthpo.errors import StudyReadOnly
 from fasthpo.study.reader import StudyReader
+from fasthpo.trials.history import History
 from fasthpo.trials.table import TrialTable
 
-_Parts: TypeAlias = tuple[TrialTable, threading.RLock, dict[str, Any]]
+_Parts: TypeAlias = tuple[TrialTable, threading.RLock, History]
 
 
 class Showing(StudyReader):
@@ -24,12 +25,12 @@ class Showing(StudyReader):
 
     def __init__(self, study: Any) -> None:
         self._study: weakref.ref[Any] = weakref.ref(study)
-        self._seen: _Parts = study.table, study._lock, study._state.history.attributes
+        self._seen: _Parts = study.table, study._lock, study._state.history
 
     def _look(self) -> _Parts:
         study = self._study()
         if study is not None:
-            self._seen = study.table, study._lock, study._state.history.attributes
+            self._seen = study.table, study._lock, study._state.history
         return self._seen
 
     @property
@@ -48,7 +49,10 @@ class Showing(StudyReader):
     @property
     def attributes(self) -> dict[str, Any]:
         """As of `Study`."""
-        return dict(self._look()[2])
+        return dict(self._look()[2].attributes)
+
+    def trial_attributes(self, number: int) -> dict[str, Any]:
+        return self._look()[2].trial_attributes.get(number, {})
 
     def report(self, number: int, value: float | Sequence[float], step: int) -> NoReturn:
         raise StudyReadOnly(_READ_ONLY)

@@ -19,7 +19,9 @@ from fasthpo.samplers.base import Sampler
 from fasthpo.storage.store import ClosedStore, MemoryStore, Store
 from fasthpo.storage.weights import Checkpoints
 from fasthpo.strategies.base import Strategy
+from fasthpo.study.asking import AskedParameters
 from fasthpo.study.followers import Followers
+from fasthpo.study.learning import is_due, learn, project
 from fasthpo.study.scheduler import Scheduler
 from fasthpo.system.forked import in_forked
 from fasthpo.trials.history import History
@@ -31,8 +33,9 @@ CHANGING = 1  # the history, and what follows it
 WRITING = 2  # in memory all is done
 REPORTING = 3  # a report is being added
 _CALLS = frozenset(
-    ("ask", "ask_within", "ask_batch", "enqueue", "report", "should_prune", "tell", "tell_batch", "add_trials",
-     "set_attribute", "keep_checkpoints", "keep_at", "pruner", "sync", "compact", "let_go")
+    ("ask", "ask_for", "ask_within", "ask_batch", "enqueue", "suggest", "report", "should_prune", "tell", "tell_batch",
+     "add_trials", "set_attribute", "set_trial_attribute", "keep_checkpoints", "keep_at", "pruner", "sync", "compact",
+     "let_go")
 )  # fmt: skip
 
 
@@ -50,6 +53,7 @@ class StudyState:
         lock: held by every call.
         scheduler: starts trials.
         store: where the study is kept.
+        asked: what running trials have asked for, of a study that learns its space.
         stage: where the call stands that is under way, or that was broken off.
         is_torn: whether a call within the one under way was broken off.
         closes: whether the study is to be closed as soon as that call has ended.
@@ -70,6 +74,7 @@ class StudyState:
         self.checkpoints = checkpoints
         self.store: Store = MemoryStore()
         self.stage = IDLE
+        self.asked = AskedParameters()
         self.is_torn = False
         self._owner = weakref.ref(owner)
         self._sampler = sampler
@@ -85,8 +90,23 @@ class StudyState:
         """Go on with a history, and have all who follow it do so."""
         self.history = history
         self.table = history.table
+        project(history, self._sampler.seed)
         self.scheduler = Scheduler(history, self._sampler, self._strategy)
         self.followers.attach(history, with_strategy)
+
+    def learn(self, count: int) -> None:
+        """Learn the space anew, if it is one that is learnt and there is something new.
+
+        Within a call that asks for so many trials, before all else. If all of them wait already, nothing is learnt:
+        those that were broken off when a study was killed are asked for once more than they would have been.
+        """
+        if not self.table.space.is_open or count <= len(self.history.waiting) or not is_due(self.history):
+            return
+        learn(self.history, self._sampler)
+        self.history.begin()  # that stands, whatever becomes of the call
+        project(self.history, self._sampler.seed)
+        self.scheduler.look_again()
+        self.followers.look_again(self.history)
 
     def keep_in(self, store: Store) -> None:
         """The study, as it is, is kept in a store from now on."""

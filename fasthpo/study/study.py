@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import secrets
 import threading
@@ -28,10 +27,11 @@ from fasthpo.errors import (
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.encoding import Batch, encode_columns
+from fasthpo.space.open_space import OpenSpace
+from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.partial import encode_partial
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.storage.atomic import atomic_file, storage_errors
-from fasthpo.storage.checks import MOST_NESTED, is_flat
 from fasthpo.storage.definition import Given, Parts, define
 from fasthpo.storage.directory import (
     CHECKPOINT_FILE,
@@ -50,6 +50,7 @@ from fasthpo.storage.snapshot_writer import ID_SIZE, VERSION, Head, write_snapsh
 from fasthpo.storage.store import ClosedStore
 from fasthpo.storage.weights import Checkpoints, Keep
 from fasthpo.strategies.base import Strategy
+from fasthpo.study.asking import GIVEN, declared, enqueued_values, split_given, value_for
 from fasthpo.study.followers import Followers
 from fasthpo.study.moving import keep_again, move
 from fasthpo.study.reader import StudyReader
@@ -60,7 +61,9 @@ from fasthpo.system.paths import absolute, given_path
 from fasthpo.trials.costs import add_to_cost, checked_cost, cost_column
 from fasthpo.trials.frozen import Frozen
 from fasthpo.trials.history import History
+from fasthpo.trials.json_values import MOST_NESTED, as_json
 from fasthpo.trials.metrics import MOST_METRICS
+from fasthpo.trials.notes import RESERVED
 from fasthpo.trials.objectives import Direction, Values, check_direction, check_directions
 from fasthpo.trials.outcome import (
     NAN_ERROR,
@@ -96,7 +99,6 @@ if TYPE_CHECKING:
     from fasthpo.exchange.optuna_live import LiveCopy
 
 _RUNNING = int(TrialState.RUNNING)
-_LONGEST_ATTRIBUTE = 10**7  # characters of its name and its JSON
 _MOST_AT_ONCE = 10**7  # trials of a batch, each of which takes 100 bytes and more
 _INTERRUPTED = "interrupted: it was running when the study broke off"
 
@@ -121,7 +123,8 @@ class Study(StudyReader):
     the study kept elsewhere.
 
     Args:
-        space: what to search.
+        space: what to search; None: what the objective asks for as it runs, by `trial.suggest_float` and its kin. The
+            space is then learnt as it is met, see the guide on define-by-run; `study.space` has what is known of it.
         sampler: where to look next; by default `AutoSampler()`.
         strategy: which trial next and how far, with a sampler of its own; give a strategy or a sampler, not both.
         direction: "minimize" (as it is by default) or "maximize".
@@ -158,7 +161,7 @@ class Study(StudyReader):
 
     def __init__(
         self,
-        space: SearchSpace | Mapping[str, Any],
+        space: SearchSpace | Mapping[str, Any] | None = None,
         sampler: Sampler | None = None,
         strategy: Strategy | None = None,
         direction: str | None = None,
@@ -195,15 +198,15 @@ class Study(StudyReader):
             else check_directions(directions)
         )
         _check_objectives(len(known), sampler, strategy, pruner)
+        if space is None:
+            space = OpenSpace()
         given_space = space if isinstance(space, SearchSpace) else SearchSpace(space)
         noisy = check_flag("noisy", noisy)
-        if noisy and (len(known) > 1 or (strategy is not None and strategy.is_multi_fidelity)):
-            what = f"{len(known)} directions" if len(known) > 1 else type(strategy).__name__
-            raise InvalidValue(
-                f"noisy=True is for one objective, and for trials that are trained in full, got it with {what}"
-            )
+        _check_noisy(noisy, given_space, len(known), strategy)
         history = History(TrialTable(given_space, known, noisy))
-        sampler.check_space(given_space)
+        searched = given_space.learnt.space if isinstance(given_space, OpenSpace) else given_space
+        if searched is not None:
+            sampler.check_space(searched)
         self.sampler: Sampler = sampler
         self.strategy = strategy
         self._has_several = len(known) > 1
@@ -299,15 +302,20 @@ class Study(StudyReader):
             InvalidValue: a trial is to be repeated under a multi-fidelity strategy, which says which trial comes next.
         """
         again = None if repeat is None else self._number(repeat)
+        if again is not None and isinstance(self.space, OpenSpace):
+            self._check_repeatable(again)
+            return self.ask_for(self.trial_params(again))
         state = self._state
         with state.lock, state.change():
             state.followers.pruner.check()
             if again is None:
+                state.learn(1)
                 number = state.scheduler.next()
                 assert number is not None  # there is no limit
             else:
                 self._check_repeatable(again)
                 number = state.scheduler.repeat(again)
+            state.asked.forget(number)
             state.history.commit()
             state.hand_over()
             return Trial(number, self)
@@ -344,7 +352,10 @@ class Study(StudyReader):
         state = self._state
         with state.lock, state.change():
             state.followers.pruner.check()
+            state.learn(1)
             number = state.scheduler.next(budget, new)
+            if number is not None:
+                state.asked.forget(number)
             state.history.commit()
             state.hand_over()
             return None if number is None else Trial(number, self)
@@ -367,6 +378,12 @@ class Study(StudyReader):
         state = self._state
         with state.lock, state.change():
             state.followers.pruner.check()
+            state.learn(n)
+            if n and self.space.is_open and state.history.projection is None and n > len(state.scheduler.waiting):
+                raise InvalidValue(
+                    "a batch needs a space that is known: ask for single trials until the first one has ended, or "
+                    "declare the space, Study(space)"
+                )
             asked = state.scheduler.next_many(n)
             state.history.commit()
             state.hand_over()
@@ -375,23 +392,116 @@ class Study(StudyReader):
             rows = np.ascontiguousarray(state.table.params[:, asked].T)
             return Batch(self.space, asked, rows, state.table.resources[asked])
 
+    def ask_for(self, params: Mapping[str, Any], parameters: Mapping[str, Parameter] | None = None) -> Trial:
+        """A running trial with given parameters, before those that wait; the sampler makes no suggestion for it.
+
+        Args:
+            params: the values of all its parameters.
+            parameters: of a study that learns its space, what their values are of; it may lack those that are known.
+
+        Raises:
+            InvalidParameters: it is no point of the space.
+            InvalidSearchSpace: a parameter was asked for with another type, scale or other choices before.
+            InvalidValue: the study has a multi-fidelity strategy, which says itself what runs next.
+        """
+        state = self._state
+        if state.scheduler.strategy is not None:
+            raise InvalidValue(f"a {type(self.strategy).__name__} says itself what runs next: enqueue the point")
+        with state.lock, state.change():
+            state.followers.pruner.check()
+            space = self.space
+            if isinstance(space, OpenSpace):
+                for name, parameter in (parameters or {}).items():
+                    space = space.with_parameter(name, parameter)
+                state.history.widened(space.as_stale())
+            row = space.encode(params)
+            number = state.history.asked(row, NO_DRAW, state.scheduler.clock.now())
+            state.history.commit()
+            state.hand_over()
+            return Trial(number, self)
+
     def enqueue(self, params: Mapping[str, Any]) -> int:
         """Have a point tried before anything the sampler suggests; the number of the waiting trial.
 
         Args:
             params: values of some or all parameters; the others are drawn from the prior when the trial is asked for.
+                If the space is learnt as it is met, the trial gets them when it asks for parameters of these names; the
+                nearest ones where it asks for others.
 
         Raises:
             InvalidParameters: a value outside the space, or two that exclude each other.
         """
-        row = encode_partial(self.space, params)
         state = self._state
         with state.lock, state.change():
             state.followers.pruner.check()
+            others: dict[str, Value] = {}
+            if isinstance(self.space, OpenSpace):
+                row, others = split_given(self.space, enqueued_values(params))
+            else:
+                row = encode_partial(self.space, params)
             number = state.history.enqueued(row)
+            for name, value in others.items():
+                state.history.noted_on(number, GIVEN + name, value)
             state.history.commit()
             state.hand_over()
             return number
+
+    # --- parameters that an objective asks for
+
+    def suggest(self, number: int, name: str, parameter: Parameter) -> Value:
+        """As `Trial.suggest_float` and its kin.
+
+        Raises:
+            TrialStateError: the trial does not run.
+            InvalidSearchSpace: the name was asked for with another type, scale or other choices before.
+            InvalidParameters: the study's space was declared, and has no such parameter here; or what was enqueued is
+                none of the choices.
+        """
+        number, name = self._number(number), check_text("a parameter's name", name)
+        state = self._state
+        with state.lock:
+            self._check_running(number, "suggest")
+            space = self.space
+            if not isinstance(space, OpenSpace):
+                return declared(space, self.trial_params(number), name, parameter)
+            asked = state.asked.of(number)
+            before = asked.get(name)
+            if before is not None and before.parameter is parameter:
+                return before.value
+            wider = space.with_parameter(name, parameter)
+            if wider is not space:
+                with state.change():
+                    state.history.widened(wider)
+                    state.hand_over()
+            if before is not None:
+                if not parameter.contains(before.value):
+                    logger.warning(
+                        "trial %d has asked for %r before, with %r; it keeps the value %s",
+                        number, name, before.parameter, shown(before.value),
+                    )  # fmt: skip
+                return before.value
+            found = asked[name] = value_for(state.history, self.sampler.seed, number, name, parameter)
+            return found.value
+
+    def trial_params(self, number: int) -> dict[str, Value]:
+        if not self.space.is_open:
+            return super().trial_params(number)
+        with self._lock:
+            asked = self._state.asked.values(number)
+            if asked is not None and self.table.state(number) == TrialState.RUNNING:
+                return asked
+            given = {}
+            if self.table.state(number) == TrialState.WAITING:
+                noted = self._state.history.trial_attributes.get(number, {})
+                given = {name.removeprefix(GIVEN): one for name, one in noted.items() if name.startswith(GIVEN)}
+            return {**super().trial_params(number), **given}
+
+    def _settle_parameters(self, number: int) -> None:
+        """A trial ends or pauses with the parameters that it has asked for."""
+        state = self._state
+        row = state.asked.row(number, self.space)
+        if row is not None and not np.array_equal(row, self.table.params[:, number], equal_nan=True):
+            state.history.rewritten(number, row)
 
     # --- report
 
@@ -541,6 +651,7 @@ class Study(StudyReader):
                 why = INFRASTRUCTURE + why if infrastructure else why
             final = self._told(number, final, math.nan if result is None else result, kept, why, limits)
             live.ended([number])
+            live.asked.forget(number)
             live.hand_over(strict=True)
             if not live.followers.pruner.has_shown:
                 live.followers.pruner.look_for_reports([number])
@@ -560,6 +671,8 @@ class Study(StudyReader):
         now = scheduler.clock.now()
         state = scheduler.state_at_end(number, told)
         charge = scheduler.charge_at_end(number, state)
+        if self.space.is_open:
+            self._settle_parameters(number)
         self._state.history.told(number, state, value, now, charge, metrics, error, constraints)
         return state
 
@@ -590,12 +703,16 @@ class Study(StudyReader):
             limits = constraint_rows(constraints, len(asked), state.table._constraints.count)
             spent = cost_column(costs, len(asked))
             final = final_states(reached)
+            for number in asked.tolist() if self.space.is_open else ():
+                self._settle_parameters(number)
             if state.scheduler.strategy is None and spent is None:
                 state.history.told_many(asked, final, reached, state.scheduler.clock.now(), limits)
             else:
                 self._tell_each(asked, final, reached, limits, spent)
             ended: list[int] = asked.tolist()
             state.ended(ended)
+            for number in ended if self.space.is_open else ():
+                state.asked.forget(number)
             state.hand_over(strict=True)
             if not state.followers.pruner.has_shown:
                 state.followers.pruner.look_for_reports(ended)
@@ -643,6 +760,8 @@ class Study(StudyReader):
         with state.lock, state.change():
             state.followers.pruner.check()
             strategy, clock = state.scheduler.strategy, state.scheduler.clock
+            if isinstance(self.space, OpenSpace):  # what they show of it is learnt with the next question
+                state.history.widened(self.space.as_stale())
             limits = constraint_rows(constraints, len(rows), state.table._constraints.count)
             spent = cost_column(costs, len(rows))
             if spent is not None:
@@ -720,25 +839,27 @@ class Study(StudyReader):
             InvalidValue: it is none of these, or its JSON has more than 10 million characters.
         """
         name = check_text("an attribute's name", name)
-        try:
-            text = json.dumps(value)
-            same = json.loads(text) == value or value != value
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}: {error}") from None
-        if not same:
-            raise InvalidValue(f"an attribute must be made of plain JSON values, got {shown(value)}")
-        if len(name) + len(text) > _LONGEST_ATTRIBUTE:
-            raise InvalidValue(
-                f"an attribute's name and JSON must have at most {_LONGEST_ATTRIBUTE} characters, got {shown(value)}"
-            )
-        if not is_flat(value):
-            raise InvalidValue(
-                f"an attribute must not be nested more than {MOST_NESTED} levels deep, got {shown(value)}"
-            )
+        if name.startswith(RESERVED):
+            raise InvalidValue(f"names of attributes that begin with {RESERVED!r} are taken, got {shown(name)}")
+        plain_value = as_json(name, value)
         state = self._state
         with state.lock, state.change(notes_only=True):
-            state.history.noted(name, json.loads(text))
+            state.history.noted(name, plain_value)
             state.hand_over(strict=True)
+
+    def set_trial_attribute(self, number: int, name: str, value: Any) -> None:
+        """As `Trial.set_attribute`; also of a trial that has ended."""
+        number, name = self._number(number), check_text("an attribute's name", name)
+        plain_value = as_json(name, value, MOST_NESTED - 2)  # files have it in two objects
+        state = self._state
+        with state.lock, state.change(notes_only=True):
+            self._check_number(number)
+            state.history.noted_on(number, name, plain_value)
+            state.hand_over(strict=True)
+
+    def trial_attributes(self, number: int) -> dict[str, Any]:
+        """As `Trial.attributes`."""
+        return self._state.history.trial_attributes.get(self._number(number), {})
 
     def keep_checkpoints(self, keep: Keep) -> None:
         """Say which trials' weights (`Trial.checkpoint_dir`) stay; those of the others are removed as the study goes.
@@ -1199,6 +1320,21 @@ def _check_objectives(count: int, sampler: Sampler, strategy: Strategy | None, p
         raise InvalidValue(
             f"{shown(pruner)} works on one objective, got {count} directions; pruners that work on several are "
             "MedianPruner and PercentilePruner, with pool='all', and SuccessiveHalvingPruner"
+        )
+
+
+def _check_noisy(noisy: bool, space: SearchSpace, count: int, strategy: Strategy | None) -> None:
+    """Make sure that points can be evaluated again, if that is wanted.
+
+    Raises:
+        InvalidValue: they can't be.
+    """
+    several, is_multi_fidelity = count > 1, strategy is not None and strategy.is_multi_fidelity
+    if noisy and (several or is_multi_fidelity or space.is_open):
+        what = f"{count} directions" if several else type(strategy).__name__ if is_multi_fidelity else "no space"
+        raise InvalidValue(
+            "noisy=True is for one objective, a space that is given, and trials that are trained in full, got it with "
+            f"{what}"
         )
 
 

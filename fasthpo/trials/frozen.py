@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fasthpo.trials.history import History
 from fasthpo.trials.metrics import Measured
+from fasthpo.trials.notes import notes_of
 from fasthpo.trials.segments import COLUMNS as SEGMENT_COLUMNS
 from fasthpo.trials.table import TRIAL_COLUMNS
 from fasthpo.trials.trial import TrialState
@@ -53,7 +54,8 @@ class Frozen:
         history: the live one.
 
     Attributes:
-        waiting, next_draw, attributes: as those of the history.
+        waiting, next_draw: as those of the history.
+        attributes: the same, and those of trials, under `RESERVED` names.
         has_vectors: whether trials have several values, or constraints.
         open_segments: of the running trials, (number, start, reports), as in `OpenSegment`.
     """
@@ -65,15 +67,16 @@ class Frozen:
         self.space, self.directions = table.space, table.directions
         self.waiting = list(history.waiting)
         self.next_draw = history.next_draw
-        self.attributes = dict(history.attributes)
+        self.attributes = notes_of(history)
         self.open_segments = [(number, leg.start, leg.reports) for number, leg in sorted(table.segments.open.items())]
         states = table.states
         self._unfinished = np.flatnonzero(
             (states == TrialState.RUNNING) | (states == TrialState.WAITING) | (states == TrialState.PAUSED)
         )
-        self._waiting = np.array(self.waiting, np.int64)
+        # of a space that is learnt, running trials may still ask for parameters
+        self._changing = self._unfinished if table.space.is_open else np.array(self.waiting, np.int64)
         self._params = table._params
-        self._waiting_rows = table._params[:, self._waiting]
+        self._changing_rows = table._params[:, self._changing]
         self._trials = {name: getattr(table, f"_{name}") for name in TRIAL_COLUMNS}
         if (constraints := table._constraints.column) is not None:
             self._trials["constraints"] = constraints
@@ -96,7 +99,7 @@ class Frozen:
         """The columns as they were; takes as much memory and time as copying them does."""
         n = self._length
         params = self._params[:, :n].copy()
-        params[:, self._waiting] = self._waiting_rows
+        params[:, self._changing] = self._changing_rows
         trials = {}
         for name, column in self._trials.items():
             trials[name] = column[:n].copy()

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fasthpo.space.open_space import OpenSpace
 from fasthpo.trials.objectives import Values
 from fasthpo.trials.outcome import NAN_ERROR
+from fasthpo.trials.projection import Projection
 from fasthpo.trials.reports import NONE, Reports
 from fasthpo.trials.savepoint import Extent
 from fasthpo.trials.table import NO_DRAW, TrialTable
@@ -74,6 +76,15 @@ class Recorder:
     def noted(self, name: str, value: Any) -> None:
         """An attribute of the study has a value, of plain JSON."""
 
+    def noted_on(self, number: int, name: str, value: Any) -> None:
+        """An attribute of a trial has a value, of plain JSON."""
+
+    def widened(self) -> None:
+        """The space has grown, or more of it was learnt."""
+
+    def rewritten(self, number: int) -> None:
+        """A running trial has other parameters than it began with."""
+
 
 class History:
     """A study's trials, the queue of those that wait to be asked for, its sampler's draws and its attributes.
@@ -89,6 +100,10 @@ class History:
         waiting: numbers of the WAITING trials in the order in which they will be asked.
         next_draw: how many draws the sampler has made.
         attributes: what the user noted down with the study, JSON values by name.
+        trial_attributes: the same of trials that have any, by number.
+        rewritten_rows: of a space that is learnt: the rows with which trials began that went on with others, by number,
+            since it was learnt last.
+        projection: the trials as points of what was learnt; None if there is no such space.
     """
 
     def __init__(self, table: TrialTable) -> None:
@@ -97,6 +112,14 @@ class History:
         self.waiting: deque[int] = deque()
         self.next_draw = 0
         self.attributes: dict[str, Any] = {}
+        self.trial_attributes: dict[int, dict[str, Any]] = {}
+        self.rewritten_rows: dict[int, list[float]] = {}
+        self.projection: Projection | None = None
+
+    @property
+    def seen(self) -> TrialTable:
+        """The trials as samplers see them."""
+        return self.table if self.projection is None else self.projection
 
     # --- transitions
 
@@ -270,6 +293,31 @@ class History:
         """The study has an attribute, a value of plain JSON."""
         self.attributes[name] = value
         self.recorder.noted(name, value)
+
+    def noted_on(self, number: int, name: str, value: Any) -> None:
+        """A trial has an attribute, a value of plain JSON."""
+        self.trial_attributes.setdefault(number, {})[name] = value
+        self.recorder.noted_on(number, name, value)
+
+    def widened(self, space: OpenSpace) -> None:
+        """The space has further or wider parameters, or more of it was learnt."""
+        known = self.table.space
+        assert isinstance(known, OpenSpace)
+        if space.learnt.told != known.learnt.told:
+            self.rewritten_rows.clear()
+            if space.learnt.restarts:
+                self.next_draw = 0
+                self.table.forget_draws()
+        self.table.widen(space)
+        self.recorder.widened()
+
+    def rewritten(self, number: int, row: FloatArray) -> None:
+        """A running trial has the parameters `row` (d,), which are others than it began with."""
+        space = self.table.space
+        if isinstance(space, OpenSpace) and space.learnt.space is not None:
+            self.rewritten_rows.setdefault(number, self.table._params[:, number].tolist())
+        self.table.rewrite(number, row)
+        self.recorder.rewritten(number)
 
     # --- what a call changes
 

@@ -64,7 +64,7 @@ def settled(history: History) -> History:
     constraints = table._constraints.column
     if constraints is not None:
         trials["constraints"] = constraints[:n].copy()
-    params, segments = table._params[:, :n].copy(), dict(table.segments.open)
+    params, segments = table._params[: len(table.space), :n].copy(), dict(table.segments.open)
     metrics = table.metrics.frozen()
     waiting = list(history.waiting)
     if savepoint.extent is not None:
@@ -82,7 +82,8 @@ def settled(history: History) -> History:
             for name, entry in zip(TRIAL_COLUMNS, entries, strict=True):
                 trials[name][number] = entry
             if row is not None:
-                params[:, number] = row
+                params[:, number] = np.nan
+                params[: len(row), number] = row
             segments.pop(number, None)
             if leg is not None:
                 segments[number] = leg
@@ -111,6 +112,11 @@ def settled(history: History) -> History:
     noisy = table.evaluations is not None
     same = rebuild(table.space, table.directions, columns, waiting, open_segments, noisy)
     same.next_draw, same.attributes = draws, dict(history.attributes)
+    same.trial_attributes = {number: dict(one) for number, one in history.trial_attributes.items() if number < n}
+    running = set(same.table.running.tolist())  # their parameters are what they began with
+    same.rewritten_rows = {
+        number: row for number, row in history.rewritten_rows.items() if number < n and number not in running
+    }
     return same
 
 
@@ -150,4 +156,5 @@ def fitted(history: History, space: SearchSpace) -> History:
     columns, noisy = columns._replace(params=params), history.table.evaluations is not None
     changed = rebuild(space, history.table.directions, columns, history.waiting, frozen.open_segments, noisy)
     changed.next_draw, changed.attributes = history.next_draw, history.attributes
+    changed.trial_attributes = history.trial_attributes
     return changed

@@ -289,6 +289,18 @@ class TrialTable:
             self._enter_running(np.arange(first, first + n), rows)
         return first
 
+    def widen(self, space: SearchSpace) -> None:
+        """The space has further parameters behind those that it had, which no trial has yet, or wider ones."""
+        if len(space) > len(self._params):
+            more = np.full((len(space) - len(self._params), self._params.shape[1]), np.nan)
+            self._params = np.concatenate([self._params, more])
+        self.space = space
+
+    def rewrite(self, number: int, row: FloatArray) -> None:
+        """A RUNNING trial has the parameters `row` (d,)."""
+        self._note(number, with_params=True)
+        self._params[:, number] = row
+
     def start(self, number: int, row: FloatArray, start: float) -> None:
         """A WAITING trial begins to run with the parameters `row` (d,)."""
         self._note(number, with_params=True)

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any, Protocol, overload
 
 from fasthpo.errors import InvalidValue
-from fasthpo.space.parameter import Value
+from fasthpo.space.asking import choice_parameter, float_parameter, int_parameter
+from fasthpo.space.parameter import Parameter, Value
 from fasthpo.system.headline import headline
 from fasthpo.system.html import paragraph, table, titled
 from fasthpo.values import IntArray, as_number, check_index, check_text, elements, shown
+
+NOTED = "user:"  # attributes of a trial that begin so are the user's
 
 
 class TrialState(IntEnum):
@@ -53,6 +56,11 @@ class TrialSource(Protocol):
     def trial_start_resource(self, number: int) -> int: ...
     def trial_rungs(self, number: int) -> dict[int, Any]: ...
     def trial_checkpoint_dir(self, number: int) -> Path: ...
+    def trial_attributes(self, number: int) -> dict[str, Any]: ...
+    @property
+    def learns_space(self) -> bool: ...
+    def suggest(self, number: int, name: str, parameter: Parameter) -> Value: ...
+    def set_trial_attribute(self, number: int, name: str, value: Any) -> None: ...
     def report(self, number: int, value: float | Sequence[float], step: int) -> None: ...
     def should_prune(self, number: int) -> bool: ...
 
@@ -82,7 +90,10 @@ class Trial(Mapping[str, Value]):
 
     def _mapping(self) -> dict[str, Value]:
         if self._params is None:
-            self._params = self._source.trial_params(self.number)
+            params = self._source.trial_params(self.number)
+            if self._source.learns_space:  # and a trial that runs may ask for more
+                return params
+            self._params = params
         return self._params
 
     @property
@@ -123,6 +134,79 @@ class Trial(Mapping[str, Value]):
         return titled(title, *error, table(self._mapping().items()))
 
     # --- what the objective uses
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """A float of a study that learns its space: `fasthpo.Study()`.
+
+        A trial that asks twice gets the same value. Later trials may ask for other bounds: the space then has all of
+        them, and a trial gets a value within those that it asks for. In a study that has declared its space, the value
+        of that parameter.
+
+        Args:
+            name: of the parameter.
+            low, high: the bounds, both included.
+            step: between neighbouring values; if it does not divide `high - low`, values end below `high`.
+            log: search on a logarithmic scale.
+
+        Raises:
+            InvalidSearchSpace: bounds or step are not what they must be, or the name was asked for with another type or
+                scale before.
+            InvalidParameters: the study has declared its space, which has no such parameter here.
+            TrialStateError: the trial has ended.
+
+        Example:
+            >>> import fasthpo
+            >>> study = fasthpo.Study(sampler=fasthpo.TPESampler(seed=0))
+            >>> for _ in range(30):
+            ...     trial = study.ask()
+            ...     x = trial.suggest_float("x", -5, 5)
+            ...     if trial.suggest_categorical("kind", ["plain", "shifted"]) == "shifted":
+            ...         x += trial.suggest_float("shift", 0, 1)
+            ...     _ = study.tell(trial, (x - 2) ** 2)
+            >>> list(study.space)
+            ['x', 'kind', 'shift']
+        """
+        return self._source.suggest(self.number, name, float_parameter(low, high, step, log))  # type: ignore[return-value]
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """An integer from `low` to `high`, both included; see `suggest_float`."""
+        return self._source.suggest(self.number, name, int_parameter(low, high, step, log))  # type: ignore[return-value]
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of several choices, which must be the same in all trials; see `suggest_float`."""
+        return self._source.suggest(self.number, name, choice_parameter(choices))
+
+    def suggest_uniform(self, name: str, low: float, high: float) -> float:
+        """`suggest_float(name, low, high)`, as programs for earlier versions of Optuna have it."""
+        return self.suggest_float(name, low, high)
+
+    def suggest_loguniform(self, name: str, low: float, high: float) -> float:
+        """`suggest_float(name, low, high, log=True)`, as programs for earlier versions of Optuna have it."""
+        return self.suggest_float(name, low, high, log=True)
+
+    def suggest_discrete_uniform(self, name: str, low: float, high: float, q: float) -> float:
+        """`suggest_float(name, low, high, step=q)`, as programs for earlier versions of Optuna have it."""
+        return self.suggest_float(name, low, high, step=q)
+
+    def set_attribute(self, name: str, value: Any) -> None:
+        """Note something down with the trial that is no number (see `metrics`), such as a path or a version.
+
+        Args:
+            name: a string.
+            value: None, a bool, int, float or str, or lists and string-keyed dicts of these, at most 98 in each other.
+
+        Raises:
+            InvalidValue: it is none of these, or its JSON has more than 10 million characters.
+        """
+        self._source.set_trial_attribute(self.number, NOTED + name if isinstance(name, str) else name, value)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What was noted down with `set_attribute`, by name (a copy)."""
+        noted = self._source.trial_attributes(self.number)
+        return {name.removeprefix(NOTED): value for name, value in noted.items() if name.startswith(NOTED)}
 
     def report(self, value: float | Sequence[float], step: int) -> None:
         """Report an intermediate value.

@@ -178,18 +178,21 @@ class SavedTrials(StudyReader):
     """
 
     def __init__(self, checkpoint: bytes, weights: str | None, resumable: bool) -> None:
-        self._table = read_snapshot(checkpoint).history.table
+        self._history = read_snapshot(checkpoint).history
         self._reading = threading.RLock()
         renew_in_forked(self, _reading=threading.RLock)
         self.made_of = checkpoint, weights, resumable
 
     @property
     def table(self) -> TrialTable:
-        return self._table
+        return self._history.table
 
     @property
     def _lock(self) -> threading.RLock:
         return self._reading
+
+    def trial_attributes(self, number: int) -> dict[str, Any]:
+        return self._history.trial_attributes.get(number, {})
 
     def report(self, number: int, value: float | Sequence[float], step: int) -> NoReturn:
         raise StudyReadOnly(_NO_STUDY)

@@ -44,7 +44,7 @@ def _resumed(new: Study, path: Path, seed: int | None, widen: bool) -> Study:
     own_kind = type(new.sampler) not in samplers.builtin().values()
     multi_fidelity = new.strategy if new.strategy is not None and new.strategy.is_multi_fidelity else None
     own_strategy = multi_fidelity if type(multi_fidelity) not in strategies.builtin().values() else None
-    space = new.space if widen else None
+    space = new.space if widen and not new.space.is_open else None
     own_sampler = new.sampler if own_kind else None
     loaded = Study.load(path, sampler=own_sampler, pruner=new.pruner, strategy=own_strategy, space=space)
     differences = _differences(new, loaded)
@@ -53,7 +53,7 @@ def _resumed(new: Study, path: Path, seed: int | None, widen: bool) -> Study:
         differences.append(f"its strategy is {there}, this tuner's {here}")
     if differences:
         hint = ""
-        if new.space != loaded.space:
+        if not _same_space(new, loaded):
             hint = "; load_checkpoint(path, widen=True) goes on in this tuner's space, if that holds every trial"
         raise CorruptCheckpoint(f"{path} is of another study: {'; '.join(differences)}{hint}")
     if type(loaded.sampler) is not type(new.sampler):
@@ -64,6 +64,11 @@ def _resumed(new: Study, path: Path, seed: int | None, widen: bool) -> Study:
     if new.pruner is None:
         loaded.pruner = None
     return loaded
+
+
+def _same_space(new: Study, loaded: Study) -> bool:
+    """Whether both search the same; spaces that are learnt are, however much is known of each."""
+    return new.space == loaded.space or (new.space.is_open and loaded.space.is_open)
 
 
 def _shown(strategy: Strategy | None) -> str:
@@ -80,7 +85,10 @@ def _differences(new: Study, loaded: Study) -> list[str]:
     if new.directions != loaded.directions:
         mine, theirs = (one[0] if len(one) == 1 else list(one) for one in (new.directions, loaded.directions))
         found.append(f"its direction is {theirs!r}, this tuner's {mine!r}")
-    if new.space != loaded.space:
+    if new.space.is_open != loaded.space.is_open:
+        kinds = ["learnt as it is met" if one.space.is_open else "declared" for one in (loaded, new)]
+        found.append(f"its space is {kinds[0]}, this tuner's is {kinds[1]}")
+    elif not _same_space(new, loaded):
         names = dict.fromkeys([*new.space, *loaded.space])
         for name in names:
             here, there = new.space.get(name), loaded.space.get(name)

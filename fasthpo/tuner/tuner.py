@@ -48,7 +48,7 @@ class HyperparameterTuner:
 
     Args:
         config: what to do and for how long.
-        space: what to search.
+        space: what to search; None: what the objective asks for, by `trial.suggest_float` and its kin, see `Study`.
         strategy: which trial next, such as `RandomSearch(seed=0)`.
 
     Raises:
@@ -65,7 +65,7 @@ class HyperparameterTuner:
         True
     """
 
-    def __init__(self, config: TunerConfig, space: SearchSpace | Mapping[str, Any], strategy: Strategy) -> None:
+    def __init__(self, config: TunerConfig, space: SearchSpace | Mapping[str, Any] | None, strategy: Strategy) -> None:
         if not isinstance(config, TunerConfig):
             raise InvalidValue(f"config must be a TunerConfig, got {shown(config)}")
         if not isinstance(strategy, Strategy):
@@ -101,17 +101,19 @@ class HyperparameterTuner:
         self._left: list[int] = []  # numbers of trials that were running when a signal ended a run
 
     @classmethod
-    def with_bayesian_optimization(cls, config: TunerConfig, space: SearchSpace | Mapping[str, Any]) -> Self:
+    def with_bayesian_optimization(
+        cls, config: TunerConfig, space: SearchSpace | Mapping[str, Any] | None = None
+    ) -> Self:
         """A tuner that learns where to look from the trials so far (see `AutoSampler`), seeded by `config.seed`."""
         return cls(config, space, Strategy(AutoSampler(config.seed)))
 
     @classmethod
-    def with_random_search(cls, config: TunerConfig, space: SearchSpace | Mapping[str, Any]) -> Self:
+    def with_random_search(cls, config: TunerConfig, space: SearchSpace | Mapping[str, Any] | None = None) -> Self:
         """A tuner that draws every trial at random, seeded by `config.seed`."""
         return cls(config, space, RandomSearch(seed=config.seed))
 
     @classmethod
-    def with_grid_search(cls, config: TunerConfig, space: SearchSpace | Mapping[str, Any]) -> Self:
+    def with_grid_search(cls, config: TunerConfig, space: SearchSpace | Mapping[str, Any] | None = None) -> Self:
         """A tuner that tries every point of a grid, in order; continuous parameters need `n_points` or a step."""
         return cls(config, space, GridSearch(seed=config.seed))
 
@@ -119,7 +121,7 @@ class HyperparameterTuner:
     def with_successive_halving(
         cls,
         config: TunerConfig,
-        space: SearchSpace | Mapping[str, Any],
+        space: SearchSpace | Mapping[str, Any] | None,
         max_resource: int,
         min_resource: int = 1,
         reduction_factor: int = 3,
@@ -137,7 +139,7 @@ class HyperparameterTuner:
     def with_hyperband(
         cls,
         config: TunerConfig,
-        space: SearchSpace | Mapping[str, Any],
+        space: SearchSpace | Mapping[str, Any] | None,
         max_resource: int,
         min_resource: int = 1,
         reduction_factor: int = 3,
@@ -157,7 +159,7 @@ class HyperparameterTuner:
     def with_asha(
         cls,
         config: TunerConfig,
-        space: SearchSpace | Mapping[str, Any],
+        space: SearchSpace | Mapping[str, Any] | None,
         max_resource: int,
         min_resource: int = 1,
         reduction_factor: int = 3,
@@ -239,13 +241,14 @@ class HyperparameterTuner:
         *,
         devices: str | Sequence[str] | Mapping[str, int] | None = None,
         backend: str | None = None,
-        executor: Executor | Callable[[], Executor] | None = None,
+        executor: Executor | Callable[[], Executor] | Any | None = None,
         trial_timeout: float | timedelta | None = None,
         trial_memory: int | None = None,
         retries: int | Mapping[str, int] = 0,
         resources_per_trial: Mapping[str, float] | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
+        trials_per_job: int | None = 1,
     ) -> TuningResult:
         """Run trials until the study is finished. Called again it goes on.
 
@@ -286,7 +289,8 @@ class HyperparameterTuner:
             executor: a `concurrent.futures.Executor` to run trials in, such as loky's, Dask's or mpi4py's; it stays
                 yours. Or a function without arguments that makes one, which is called again when one breaks, as loky's
                 and the standard library's do when a worker dies: the trials that ran there are lost, see `retries`,
-                and the study goes on. What it made is shut down at the end of the run.
+                and the study goes on. What it made is shut down at the end of the run. Or an executor of submitit's,
+                for batch jobs on SLURM; see the guide, "Clusters".
             trial_timeout: seconds after which a trial's process is ended and the trial fails.
             trial_memory: bytes of memory above which a trial's process is ended and the trial fails. Python and what is
                 imported count. It is looked at twenty times a second.
@@ -301,6 +305,8 @@ class HyperparameterTuner:
                 worker process, in each thread, or in this process. In a worker it comes before the imports of modules
                 that the objective uses.
             initargs: the initializer's arguments.
+            trials_per_job: of a submitit executor, how many trials a job trains, one after the other; None for as many
+                as there are.
 
         Raises:
             InvalidValue: the study would never end, or an argument is wrong, or the objective can't be sent to workers.
@@ -316,7 +322,7 @@ class HyperparameterTuner:
             raise InvalidValue(f"objective must be callable with a trial, got {shown(objective)}")
         execution = Execution.of(
             workers, devices, backend, executor, trial_timeout, trial_memory, retries, resources_per_trial, initializer,
-            initargs,
+            initargs, trials_per_job,
         )  # fmt: skip
         total = self._expected_trials()
         if not self._busy.acquire(blocking=False):
@@ -330,7 +336,9 @@ class HyperparameterTuner:
     def _expected_trials(self) -> int | None:
         """How many trials there will be in all, None if only time or a stop ends them."""
         space, sampler = self._study.space, self._study.sampler
-        limits = [self._config.max_trials, space.size, sampler.draw_limit(space)]
+        limits = [self._config.max_trials]
+        if not space.is_open:
+            limits += [space.size, sampler.draw_limit(space)]
         known = [limit for limit in limits if limit is not None]
         config = self._config
         if not known and config.max_duration is config.max_cost is config.max_total_resource is None:

@@ -43,6 +43,21 @@ def test_the_number_of_workers_has_to_be_said(client: Any) -> None:
         make().optimize(len, executor=client.get_executor())
 
 
+@pytest.mark.skipif(os.name == "nt", reason="dask-jobqueue is for POSIX")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of its worker's process
+def test_a_cluster_whose_workers_are_batch_jobs() -> None:
+    jobqueue = pytest.importorskip("dask_jobqueue.local")
+    options: dict[str, Any] = {"cores": 1, "processes": 1, "memory": "1GB", "interface": None}
+    with (
+        jobqueue.LocalCluster(**options, scheduler_options={"dashboard_address": None}) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        cluster.scale(1)
+        tuner = make(3)
+        tuner.optimize(lambda trial: 1.0, executor=client.get_executor(), workers=1)
+    assert states(tuner) == ["COMPLETE"] * 3
+
+
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
 def test_a_killed_worker_costs_its_trial_one_attempt(options: dict[str, Any], tmp_path: Path) -> None:
     """Dask starts the worker anew; reports that are made twice count once."""

@@ -86,6 +86,20 @@ def test_predictions_equal_the_textbook(n: int, pending: int) -> None:
         np.testing.assert_allclose(deviations, expected[1], rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 5, 8, 11, 26])
+def test_factors_inverses_and_products_of_matrices_equal_those_of_numpy(n: int) -> None:
+    vectors = np.random.default_rng(n).normal(size=(n, n))
+    matrix = vectors @ vectors.T + np.eye(n)
+    factor = matrix.copy()
+    gaussian_process.cholesky_rows(factor, n)
+    np.testing.assert_allclose(np.tril(factor), np.linalg.cholesky(matrix), rtol=1e-9, atol=1e-12)
+    inverse, product = np.full((n, n), np.nan), np.full((n, n), np.nan)
+    gaussian_process.invert_lower(factor, inverse)
+    np.testing.assert_allclose(inverse, np.linalg.inv(np.tril(factor)), rtol=1e-7, atol=1e-9)
+    gaussian_process.multiply_transposed(inverse, product)
+    np.testing.assert_allclose(np.tril(product), np.tril(np.linalg.inv(matrix)), rtol=1e-7, atol=1e-9)
+
+
 @pytest.mark.parametrize("n", [1, 2, 25])
 def test_the_log_posterior_equals_the_textbook_and_its_gradient_its_derivatives(n: int) -> None:
     prior_means, prior_deviations = np.linspace(-1, 1, D + 1), np.linspace(0.5, 2, D + 1)
@@ -96,7 +110,7 @@ def test_the_log_posterior_equals_the_textbook_and_its_gradient_its_derivatives(
 
         def value(hyperparameters: np.ndarray, points: np.ndarray = points, targets: np.ndarray = targets) -> float:
             return gaussian_process.negative_log_posterior(
-                CHOICES, hyperparameters, points, targets, prior_means, prior_deviations, np.empty(D + 1)
+                CHOICES, hyperparameters, points, targets, prior_means, prior_deviations, np.empty(0)
             )
 
         here, there = (np.random.default_rng([seed, k]).normal(size=D + 1) * 0.5 for k in range(2))

@@ -73,3 +73,15 @@ def test_an_upgrade_in_place_never_runs_a_stale_kernel(tmp_path: Path) -> None:
     second, hits = run(tmp_path)
     assert hits == 0 and abs(second / first - 1) > 1e-3
     assert run(tmp_path) == (second, 1)
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+def test_a_users_compiled_function_may_call_a_kernel() -> None:
+    """Numba compiles it then, or reads it from the cache, while its own lock is held."""
+    program = """
+import numba
+from fasthpo.kernels.normal import tail
+print(numba.njit(lambda x: tail(x) + 1.0)(0.0) - tail(0.0))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=100)
+    assert float(done.stdout) == 1

@@ -4,7 +4,7 @@
   that title (`title="Optuna"`).
 - A block whose title is a file's name (`title="train.py"`) is written to that file.
 - ```console blocks have commands behind `$ `: `fasthpo` runs in this process, `python FILE` in one of its own.
-- ```sh blocks, with what installs something, are not run.
+- ```sh blocks, with what installs something, are not run; nor are ```yaml blocks.
 - Output stands below a command, or in a ```text block below a Python block. Its words must be those that are printed;
   a number stands for any number, as these differ between machines, and `...` for anything.
 - `print(...)  # 9` promises an integer exactly.
@@ -87,6 +87,7 @@ class Page:
             where = f"{self._path.name}:{block.line}"
             if block.is_file:
                 assert block.title is not None
+                Path(block.title).parent.mkdir(parents=True, exist_ok=True)
                 Path(block.title).write_text(block.text, encoding="utf-8")
             elif block.language == "python":
                 self._run_python(block)
@@ -95,7 +96,8 @@ class Page:
             elif block.language == "text" and block.runs:
                 assert says(block.text, self._output), f"{where} promises\n{block.text}but this is\n{self._output}"
             else:
-                assert block.language in ("console", "sh", "text"), f"{where}: {block.language} is not known here"
+                known = ("console", "sh", "text", "yaml")
+                assert block.language in known, f"{where}: {block.language} is not known here"
 
     def _run_python(self, block: Block) -> None:
         code = compile("\n" * (block.line - 1) + block.text, str(self._path), "exec")

@@ -58,10 +58,15 @@ class Job(NamedTuple):
     start_resource: int
     alone: bool = False  # no other trial is to use the same GPU meanwhile
     directions: tuple[str, ...] = ("minimize",)  # of the study
+    learns_space: bool = False  # whether the objective may ask for further parameters
 
     @classmethod
     def of(cls, trial: Trial, ticket: int, alone: bool) -> Job:
-        return cls(trial.number, ticket, trial.params, trial.resource, trial.start_resource, alone, trial.directions)
+        learns_space = trial._source.learns_space
+        return cls(
+            trial.number, ticket, trial.params, trial.resource, trial.start_resource, alone, trial.directions,
+            learns_space,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from fasthpo.errors import TrialStateError, WorkersFailed
+from fasthpo.errors import WorkersFailed
 from fasthpo.execution.backends.base import Backend, Ended, FailureKind, Job, Limits
-from fasthpo.execution.backends.processes import Processes
 from fasthpo.execution.connection import (
     LOOPBACK,
     Connection,
@@ -24,13 +23,13 @@ from fasthpo.execution.connection import (
     connect,
     fetch,
 )
-from fasthpo.execution.devices import Slot
 from fasthpo.execution.exclusive_queue import ExclusiveQueue
 from fasthpo.execution.following import follow_starter
 from fasthpo.execution.gpu_memory import MemoryCleaner
 from fasthpo.execution.main_module import Source, own_main, remove_files, use_main
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, pack_ended, unpack_ended
 from fasthpo.execution.objective import OutcomeSpec
+from fasthpo.execution.own_process import work_in_own_process
 from fasthpo.execution.pool import Given, Pool, in_a_line, is_local, workers_of
 from fasthpo.execution.study_server import StudyServer
 from fasthpo.execution.unpickling import Unloadable, load
@@ -39,7 +38,6 @@ from fasthpo.system.forked import renew_in_forked
 from fasthpo.trials.trial import Trial
 
 _SMALL = 2**14  # bytes of a pickled objective that goes along with each job; a larger one is fetched once a process
-_LOOK = 0.5  # seconds between two looks at whether the run goes on, while a trial runs in a process of its own
 
 
 class Task(NamedTuple):
@@ -108,7 +106,10 @@ def run_task(packed: bytes) -> None:
         except Unloadable as error:
             line.request([Says.UNLOADABLE, str(error)])
             return
-        ended = _in_own_process(task, objective, line) if task.limits else work(objective, job, line, task.spec)
+        if task.limits:  # nothing was asked: if something comes, it is the end of the run
+            ended = work_in_own_process(objective, job, line, task.spec, task.limits, lambda: not line.wire.is_silent())
+        else:
+            ended = work(objective, job, line, task.spec)
     line.request([Says.DONE, pack_ended(ended)])
     if not task.limits:
         _tidier.tidy()
@@ -132,31 +133,6 @@ def _load(task: Task) -> Any:
         elif _loaded.main is not None:
             use_main(_loaded.main)
         return _loaded.objective
-
-
-class _Relay:
-    """Passes the messages of a trial in a process of its own on to the study."""
-
-    def __init__(self, line: ConnectionChannel) -> None:
-        self._line = line
-
-    def take(self, number: int, message: Message) -> Message | None:
-        if message[0] in (Says.PRUNE, Says.READ):
-            self._line.wire.send(message)
-            return self._line.wire.receive()
-        self._line.send(message)
-        return None
-
-
-def _in_own_process(task: Task, objective: bytes, line: ConnectionChannel) -> Ended:
-    """As `work`, in a process that can be ended."""
-    pool = Processes(objective, task.spec, _Relay(line), [Slot()], task.limits)
-    with pool:
-        pool.submit_job(task.job)
-        while not (ended := pool.wait(_LOOK)):
-            if not line.wire.is_silent():  # nothing was asked: the run is over
-                raise TrialStateError("the run that this trial belongs to is over")
-    return ended[0]
 
 
 # --- in the run's process

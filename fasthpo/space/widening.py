@@ -1,0 +1,90 @@
+"""One parameter that was asked for with several ranges: the one that holds the values of them all."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fasthpo.errors import InvalidSearchSpace
+from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
+from fasthpo.space.parameter import Parameter
+from fasthpo.values import shown
+
+_SLACK = 1e-6  # of a step, by which bounds may miss a common lattice
+
+
+def is_within(asked: Parameter, known: Parameter) -> bool:
+    """Whether all values of a parameter are among another's of the same name.
+
+    Raises:
+        InvalidSearchSpace: they can't be one parameter.
+    """
+    if asked is known:
+        return True
+    if isinstance(asked, Categorical) and isinstance(known, Categorical):
+        if list(map(repr, asked.choices)) != list(map(repr, known.choices)):
+            raise InvalidSearchSpace(
+                f"a parameter's choices can't change within a study, got {shown(list(asked.choices))}, which were "
+                f"{shown(list(known.choices))} before"
+            )
+        return True
+    if type(asked) is not type(known) or getattr(asked, "log", None) != getattr(known, "log", None):
+        raise InvalidSearchSpace(
+            f"a parameter's type and scale can't change within a study, got {asked!r}, which was {known!r} before"
+        )
+    one: Any = asked
+    all_of: Any = known
+    if one.low < all_of.low or one.high > all_of.high:
+        return False
+    if all_of.step is None:
+        return True
+    aligned = _is_whole((one.low - all_of.low) / all_of.step)
+    return aligned and (one.low == one.high or (one.step is not None and _is_whole(one.step / all_of.step)))
+
+
+def widened(known: Parameter, asked: Parameter) -> Parameter:
+    """The parameter that has the values of both.
+
+    Raises:
+        InvalidSearchSpace: they can't be one parameter.
+    """
+    if is_within(asked, known):
+        return known
+    one: Any = known
+    other: Any = asked
+    low, high = min(one.low, other.low), max(one.high, other.high)
+    if isinstance(known, Discrete):
+        step = 1 if one.log else math.gcd(one.step, other.step, other.low - one.low)
+        return Discrete(low, high, step, one.log)
+    if isinstance(known, LogUniform):
+        return LogUniform(low, high)
+    steps = {part.step for part in (one, other) if part.step is not None or part.low < part.high}
+    common: float | None = steps.pop() if len(steps) == 1 else None
+    if common is not None and _is_whole((other.low - one.low) / common):
+        try:
+            return Continuous(low, high, common)
+        except InvalidSearchSpace:  # bounds that miss the step by more than is allowed here
+            pass
+    return Continuous(low, high)
+
+
+def spans(parameter: Parameter, column_value: float) -> bool:
+    """Whether a column value lies between a parameter's bounds; of choices each does."""
+    return parameter.choices is not None or parameter.low <= column_value <= parameter.high  # type: ignore[attr-defined]
+
+
+def nearest(parameter: Parameter, column_value: float) -> float:
+    """That column value of a parameter which is nearest to one of a wider range; a choice stays what it is."""
+    if parameter.choices is not None:
+        return column_value
+    low, high = float(parameter.low), float(parameter.high)  # type: ignore[attr-defined]
+    inside = min(max(column_value, low), high)
+    if parameter.count is None or low == high:
+        return inside
+    return float(parameter.at(parameter.cell(np.array([inside])))[0])
+
+
+def _is_whole(number: float) -> bool:
+    return abs(number - round(number)) < _SLACK

@@ -1,7 +1,7 @@
-"""What it brings to tell a study more than values: what trials cost, that values are noisy.
+"""What it brings to tell a study more than values: what trials cost, that values are noisy, guesses.
 
     pip install -c constraints.txt -e ".[benchmark]" onnxruntime
-    python benchmarks/knowledge.py cost|noise --quality ../shared/quality [--seeds 10] [--workers 2]
+    python benchmarks/knowledge.py cost|noise|prior --quality ../shared/quality [--seeds 10] [--workers 2]
 
 Each line compares a study that is told more with one that is not, on the same tasks and seeds: regret divided by that
 of 20 random trials, arithmetic and geometric mean over tasks, on how many tasks it is lower and higher, and the p of
@@ -200,6 +200,46 @@ def noise(run: Callable[..., dict[str, np.ndarray]]) -> None:
             print(f"{name:28s} better than it is by {array[:, :, 3:].mean(axis=(0, 1)).round(3)}", flush=True)
 
 
+# --- priors
+
+GUESSED = (*NOISY, "lcbench/189865", "iaml_super/40981")
+
+
+@functools.cache
+def ranked_points(spec: str) -> list[dict[str, Any]]:
+    """300 random points, the best first."""
+    task = task_of(spec)
+    batch = fasthpo.Study(task.space, sampler=fasthpo.RandomSampler(seed=99)).ask_batch(300)
+    return sorted((_active(batch[i]) for i in range(300)), key=task.loss)
+
+
+def with_guess(job: tuple[str, str, int]) -> list[float]:
+    """Regrets after 10, 20, 40 and 80 trials, with a guess of every parameter that is active at a point."""
+    spec, variant, seed = job
+    task = task_of(spec)
+    kind, _, confidence = variant.partition(", ")
+    point = {} if kind == "none" else ranked_points(spec)[{"good": 0, "bad": -1}[kind]]
+    space = {}
+    for name, one in task.space.items():
+        fields = {**{field: getattr(one, field) for field in one.fields}, "when": dict(one.when)}
+        prior = fasthpo.Prior(point[name], float(confidence)) if name in point else None
+        space[name] = type(one)(**fields, prior=prior)
+    study, found, best = fasthpo.Study(space, sampler=fasthpo.AutoSampler(seed=seed)), [], np.inf
+    for n in range(1, 81):
+        trial = study.ask()
+        loss = task.loss(trial.params)
+        study.tell(trial, loss)
+        best = min(best, loss)
+        if n in (10, 20, 40, 80):
+            found.append(max(best - task.best, 0.0) / random_regret(spec))
+    return found
+
+
+def prior(run: Callable[..., dict[str, np.ndarray]]) -> None:
+    found = run(with_guess, GUESSED, ["none", "good, 0.5", "good, 0.8", "bad, 0.5", "bad, 0.8"])
+    table("guesses: regret after 10, 20, 40, 80 trials", found, "none", GUESSED)
+
+
 # --- all
 
 
@@ -222,7 +262,7 @@ def table(title: str, found: Mapping[str, np.ndarray], base: str, specs: Iterabl
             print(f"   {spec:24s}", "  ".join(f"{name}: {found[name][i].mean(axis=0).round(3)}" for name in found))
 
 
-PARTS = {"cost": cost, "noise": noise}
+PARTS = {"cost": cost, "noise": noise, "prior": prior}
 
 
 def _initialize(quality: str) -> None:

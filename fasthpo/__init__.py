@@ -134,6 +134,7 @@ _HOMES = {
     "space.builder": ["SearchSpaceBuilder"],
     "space.kinds": ["Categorical", "Continuous", "Discrete", "LogUniform"],
     "space.parameter": ["Parameter"],
+    "space.prior": ["Prior"],
     "space.search_space": ["SearchSpace"],
     "strategies.asha": ["ASHA"],
     "strategies.base": ["Strategy"],

@@ -49,6 +49,7 @@ class Continuous(Numeric):
             decimals that bounds and step mean: `Continuous(0, 0.1 * 3, step=0.1)` has the values 0.0, 0.1, 0.2 and 0.3.
         n_points: how many evenly spaced values a grid tries. Only grids read it.
         when: active only if every named parent has one of the listed values.
+        prior: a guess of the best value, or a `Prior` that says how sure it is; None: nothing is believed.
 
     Raises:
         InvalidSearchSpace: bounds out of order or not finite, or a step that does not fit.
@@ -70,6 +71,7 @@ class Continuous(Numeric):
         step: float | None = None,
         n_points: int | None = None,
         when: When | None = None,
+        prior: Any = None,
     ) -> None:
         super().__init__(when)
         self._set("low", check_finite("low", low))
@@ -84,6 +86,7 @@ class Continuous(Numeric):
             self._set("lattice", self._constant())
         elif self.step is not None:
             self._set("lattice", self._stepped(self.step))
+        self._believe(prior)
 
     def _check_step(self, step: float) -> None:
         if step <= 0:
@@ -145,6 +148,7 @@ class LogUniform(Numeric):
         high: largest value; equal to `low` it makes a constant.
         n_points: how many values a grid tries, evenly spaced in the logarithm. Only grids read it.
         when: active only if every named parent has one of the listed values.
+        prior: a guess of the best value, or a `Prior` that says how sure it is; None: nothing is believed.
 
     Raises:
         InvalidSearchSpace: bounds out of order, not finite, or not positive.
@@ -159,7 +163,9 @@ class LogUniform(Numeric):
     fields = ("low", "high", "n_points")
     n_points: int | None
 
-    def __init__(self, low: float, high: float, n_points: int | None = None, when: When | None = None) -> None:
+    def __init__(
+        self, low: float, high: float, n_points: int | None = None, when: When | None = None, prior: Any = None
+    ) -> None:
         super().__init__(when)
         self._set("low", check_finite("low", low))
         self._set("high", check_finite("high", high))
@@ -169,6 +175,7 @@ class LogUniform(Numeric):
         self._check_order()
         if self.low == self.high:
             self._set("lattice", self._constant())
+        self._believe(prior)
 
     @property
     def count(self) -> int | None:
@@ -190,6 +197,7 @@ class Discrete(Numeric):
         step: distance between neighbouring values; it must divide `high - low`.
         log: search on a logarithmic scale (`low` must be positive, and more than half a step).
         when: active only if every named parent has one of the listed values.
+        prior: a guess of the best value, or a `Prior` that says how sure it is; None: nothing is believed.
 
     Raises:
         InvalidSearchSpace: bounds out of order or beyond 2**53, or a step that does not fit.
@@ -204,7 +212,9 @@ class Discrete(Numeric):
     kind = "discrete"
     fields = ("low", "high", "step", "log")
 
-    def __init__(self, low: int, high: int, step: int = 1, log: bool = False, when: When | None = None) -> None:
+    def __init__(
+        self, low: int, high: int, step: int = 1, log: bool = False, when: When | None = None, prior: Any = None
+    ) -> None:
         super().__init__(when)
         self._set("low", check_integer("low", low))
         self._set("high", check_integer("high", high))
@@ -227,6 +237,7 @@ class Discrete(Numeric):
         middle = last // 2
         low, high, step = float(self.low), float(self.high), float(self.step)
         self._set("lattice", Lattice(low, high, last, step, self.low + middle * self.step, middle, False, 1.0))
+        self._believe(prior)
 
     @property
     def count(self) -> int:
@@ -250,6 +261,7 @@ class Categorical(Parameter):
     Args:
         choices: at least one choice, in order, none twice. `1`, `1.0` and `True` are three choices.
         when: active only if every named parent has one of the listed values.
+        prior: a guess of the best value, or a `Prior` that says how sure it is; None: nothing is believed.
 
     Raises:
         InvalidSearchSpace: no choices, a repeated one, or one of another type.
@@ -266,7 +278,7 @@ class Categorical(Parameter):
     choices: tuple[Value, ...]
     _index: dict[tuple[type, Value], int]
 
-    def __init__(self, choices: Sequence[Value], when: When | None = None) -> None:
+    def __init__(self, choices: Sequence[Value], when: When | None = None, prior: Any = None) -> None:
         super().__init__(when)
         # the order of a set differs from run to run
         no_list = isinstance(choices, (str, bytes, set, frozenset, Mapping)) or not hasattr(choices, "__iter__")
@@ -289,6 +301,7 @@ class Categorical(Parameter):
         self._set("choices", listed)
         self._set("_index", index)
         self._set("lattice", Lattice(0.0, len(listed) - 1.0, len(listed) - 1, 1.0, 0.0, 0, False, 1.0))
+        self._believe(prior)
 
     @property
     def count(self) -> int:
@@ -335,7 +348,7 @@ def parameter_from_dict(definition: Mapping[str, Any]) -> Parameter:
         raise InvalidSearchSpace(f"a parameter's type must be one of {sorted(_KINDS)}, got {shown(definition)}")
     kind = _KINDS[definition["type"]]
     arguments = {str(k): v for k, v in definition.items() if k != "type"}
-    unknown = set(arguments) - set(kind.fields) - {"when"}
+    unknown = set(arguments) - set(kind.fields) - {"when", "prior"}
     if unknown:
         raise InvalidSearchSpace(f"{kind.__name__} has no field {sorted(unknown)}; it has {list(kind.fields)}")
     try:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.space.prior import Prior
 from fasthpo.values import FloatArray, element, exact, masked, number, plain, shown
 
 Value: TypeAlias = str | bool | int | float | None
@@ -143,7 +144,7 @@ class Lattice(NamedTuple):
 class Parameter(ABC):
     """One dimension of a search space. Immutable; two parameters are equal when their definitions are."""
 
-    __slots__ = ("lattice", "when")
+    __slots__ = ("lattice", "prior", "when")
     kind: ClassVar[str]
     fields: ClassVar[tuple[str, ...]]
     is_ordered: ClassVar[bool] = True  # whether it makes sense that values are near each other, or far
@@ -151,8 +152,10 @@ class Parameter(ABC):
     choices: tuple[Value, ...] | None = None  # its values, where a column holds their indices
     when: Mapping[str, tuple[Value, ...]]
     lattice: Lattice | None  # None for a continuum
+    prior: Prior | None  # what the user believes of it
 
     def __init__(self, when: When | None) -> None:
+        self._set("prior", None)
         self._set("when", MappingProxyType(_normal_when(when)))
         self._set("lattice", None)
 
@@ -167,7 +170,7 @@ class Parameter(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         fields = {name: getattr(self, name) for name in self.fields}
-        return type(self)._from_fields, ({**fields, "when": dict(self.when)},)
+        return type(self)._from_fields, ({**fields, "when": dict(self.when), **self._belief()},)
 
     @classmethod
     def _from_fields(cls, fields: dict[str, Any]) -> Parameter:
@@ -175,7 +178,16 @@ class Parameter(ABC):
 
     def under(self, when: When) -> Parameter:
         """The same parameter under these conditions only."""
-        return self._from_fields({**{name: getattr(self, name) for name in self.fields}, "when": dict(when)})
+        fields = {name: getattr(self, name) for name in self.fields}
+        return self._from_fields({**fields, "when": dict(when), **self._belief()})
+
+    def _believe(self, prior: Any) -> None:
+        """Take up a prior, as the last step of being made: its guess must be one of the parameter's values."""
+        self._set("prior", Prior.of(self, prior))
+
+    def _belief(self) -> dict[str, Any]:
+        """The prior as an argument, if there is one."""
+        return {} if self.prior is None else {"prior": self.prior}
 
     @property
     @abstractmethod
@@ -224,12 +236,14 @@ class Parameter(ABC):
             definition[name] = list(value) if isinstance(value, tuple) else value
         if self.when:
             definition["when"] = {parent: list(values) for parent, values in self.when.items()}
+        if self.prior is not None:
+            definition["prior"] = self.prior.to_dict()
         return definition
 
     def _identity(self) -> tuple[Any, ...]:
         # repr tells 1, 1.0 and True apart, which == does not
         when = sorted((parent, sorted(map(repr, values))) for parent, values in self.when.items())
-        return type(self), repr([getattr(self, name) for name in self.fields]), repr(when)
+        return type(self), repr([getattr(self, name) for name in self.fields]), repr(when), repr(self.prior)
 
     def __eq__(self, other: object) -> bool:
         return self._identity() == other._identity() if isinstance(other, Parameter) else NotImplemented
@@ -241,6 +255,7 @@ class Parameter(ABC):
         shown = [f"{name}={getattr(self, name)!r}" for name in self.fields]
         if self.when:
             shown.append(f"when={ {parent: list(values) for parent, values in self.when.items()} }")
+        shown += [f"{name}={value!r}" for name, value in self._belief().items()]
         return f"{type(self).__name__}({', '.join(shown)})"
 
 

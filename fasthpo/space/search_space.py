@@ -17,6 +17,7 @@ from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.space.conditions import Conditions, conditions_of, parents_first, refuse_dead_parameters
 from fasthpo.space.kinds import parameter_from_dict
 from fasthpo.space.parameter import Parameter, Value
+from fasthpo.space.prior import Priors
 from fasthpo.system.html import table, titled
 from fasthpo.values import FloatArray, exact, shown
 
@@ -180,6 +181,11 @@ class SearchSpace(Mapping[str, Parameter]):
                 for condition in self.conditions[j]:
                     rows[~np.isin(rows[:, condition.parent], condition.allowed), j] = np.nan
         return rows
+
+    @functools.cached_property
+    def priors(self) -> Priors | None:
+        """What is believed of the parameters; None if nothing is."""
+        return Priors(self.parameters) if any(one.prior is not None for one in self.parameters) else None
 
     # --- size
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasthpo.samplers.encoding import EncodedSpace
+from fasthpo.samplers.encoding import EncodedSpace, positions_of_rows
 from fasthpo.samplers.gaussian_process import FIRST_LENGTH_SCALE, STEPS, length_scale_prior
 from fasthpo.trials.costs import costs_of
 from fasthpo.trials.table import TrialTable
@@ -35,9 +35,9 @@ class CostModel:
     """
 
     def __init__(self, table: TrialTable, space: EncodedSpace) -> None:
-        from fasthpo.kernels import axes, gaussian_process  # imports numba
+        from fasthpo.kernels import gaussian_process  # imports numba
 
-        self._geometry, self._kernels = axes, gaussian_process
+        self._kernels = gaussian_process
         self._table = table
         self._space = space
         self._prior = length_scale_prior(space, _NOISE)
@@ -94,12 +94,8 @@ class CostModel:
         logarithms = np.log(np.maximum(costs, _LEAST_COST * costs.mean())) if costs.any() else np.zeros(len(costs))
         logarithms -= logarithms.mean()
         spread = float(logarithms.std())
-        return self._positions(self._table.params, known), logarithms / (spread or 1.0), spread
-
-    def _positions(self, columns: FloatArray, numbers: IntArray) -> FloatArray:
-        points = np.zeros((len(columns), len(numbers)))
-        self._geometry.positions_of_values(self._space.space.axes, columns, numbers, 0, points)
-        return points
+        points = positions_of_rows(self._space, self._table.params[:, known].T)
+        return points, logarithms / (spread or 1.0), spread
 
     def logarithms(self, rows: FloatArray) -> FloatArray:
         """The logarithms of the costs that are expected at rows (m, d), but for a constant; (m,)."""
@@ -107,7 +103,6 @@ class CostModel:
         means = np.zeros(len(rows))
         if self._fitted is not None:
             spread, process = self._fitted
-            points = self._positions(np.ascontiguousarray(rows.T), np.arange(len(rows)))
-            self._kernels.predict(process, points, means, np.empty(len(rows)))
+            self._kernels.predict(process, positions_of_rows(self._space, rows), means, np.empty(len(rows)))
             means *= spread
         return means

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
-from fasthpo.values import FloatArray, IntArray, as_number, shown
+from fasthpo.values import FloatArray, IntArray, plain, shown
 
 _NEAR = 0.1  # of the range, within which a number lies near the guess
 _ELSEWHERE = 0.05  # of the probability, which is spread evenly: a guess may be wrong
@@ -53,10 +53,10 @@ class Prior:
     confidence: float = 0.5
 
     def __post_init__(self) -> None:
-        confidence = as_number("confidence", self.confidence)
-        if not 0 < confidence < 1:
+        confidence = plain(self.confidence)
+        if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
             raise InvalidSearchSpace(f"confidence must lie between 0 and 1, got confidence={shown(self.confidence)}")
-        object.__setattr__(self, "confidence", confidence)
+        object.__setattr__(self, "confidence", float(confidence))
 
     @classmethod
     def of(cls, parameter: Believed, given: Any) -> Prior | None:

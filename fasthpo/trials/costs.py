@@ -15,7 +15,7 @@ from fasthpo.trials.trial import COST
 from fasthpo.values import FloatArray, IntArray, as_number, grow, shown
 
 _MANY = 1000  # trials, for which all metrics are looked at together
-_UNITS = 1e9  # costs are summed as whole billionths, so that no sum depends on the order
+_UNITS = 10**9  # costs are summed as whole billionths, so that no sum depends on the order
 
 
 def is_cost(value: float) -> bool:
@@ -92,6 +92,11 @@ def _told_cost(table: TrialTable, number: int) -> float:
     return cost if is_cost(cost) else math.nan
 
 
+def _units(number: float) -> int:
+    whole = math.floor(number)
+    return whole * _UNITS + round((number - whole) * _UNITS)
+
+
 class Costs:
     """The costs of the trials that have ended, or paused; a function of the table.
 
@@ -129,10 +134,13 @@ class Costs:
                 self._count(_told_cost(table, number) if are_told else math.nan, table.times(number)[2], 1)
             self._seen = len(table.tell_order)
         if self._told_seconds:
-            others = self._other_seconds * (self._told / self._told_seconds)
+            others = self._other_seconds * self._told // self._told_seconds
         else:
-            others = 0.0 if are_told else float(self._other_seconds)
-        return (self._told + others) / _UNITS
+            others = 0 if are_told else self._other_seconds
+        try:
+            return (self._told + others) / _UNITS
+        except OverflowError:
+            return math.inf
 
     def _make_room(self, count: int) -> None:
         if count > len(self._cost):
@@ -142,7 +150,7 @@ class Costs:
 
     def _count(self, cost: float, seconds: float, sign: int) -> None:
         if cost == cost:
-            self._told += sign * round(float(cost) * _UNITS)
-            self._told_seconds += sign * round(float(seconds) * _UNITS)
+            self._told += sign * _units(float(cost))
+            self._told_seconds += sign * _units(float(seconds))
         else:
-            self._other_seconds += sign * round(float(seconds) * _UNITS)
+            self._other_seconds += sign * _units(float(seconds))

@@ -254,9 +254,10 @@ class Evaluations:
             mean = math.inf
         else:  # Welford's update
             off = loss - mean
-            mean += off / (count + 1)
+            mean = mean + off / (count + 1) if math.isfinite(off) else mean * (count / (count + 1)) + loss / (count + 1)
             if count:
-                self._squares += off * (loss - mean)
+                square = off * (loss - mean)
+                self._squares += square if math.isfinite(square) else math.inf
                 self._freedom += 1
         if count or point != number:
             self._several.setdefault(point, [point] if count else []).append(number)

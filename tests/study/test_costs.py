@@ -48,7 +48,10 @@ def test_a_trial_of_any_end_has_the_cost_that_it_was_told() -> None:
     np.testing.assert_array_equal(s.costs, [2.0, 0.0, 0.5, 0.25, math.nan])
     assert s.cost_spent == 2.75
     s.tell(running, 0.5, cost=0.1)
-    assert s.cost_spent == 2.85 and s.best_trial.metrics == {"cost": 2.0}
+    huge = study()
+    for cost in (1e300, 5e-324, 0.0, None):
+        huge.tell(huge.ask(), 0.5, cost=cost)
+    assert huge.cost_spent >= 1e300 and s.cost_spent == 2.85 and s.best_trial.metrics == {"cost": 2.0}
 
 
 @pytest.mark.parametrize("cost", [-1.0, math.nan, math.inf, "much", [1.0], 10**400])

@@ -155,6 +155,11 @@ def test_a_point_that_breaks_a_constraint_or_diverges_once_is_not_the_best() -> 
     s.tell(s.ask(repeat=0), math.inf)
     s.tell(s.ask(repeat=1), 2.0, constraints=[1.0])
     assert s.best_trial.number == 2
+    far = study(noisy=True)
+    for value in (1e308, -1e308, 0.0):
+        far.tell(far.ask(), value)
+    far.tell(far.ask(repeat=0), -1e308)
+    assert far.best_trial.number == 1 and far.estimate(0).mean == 0.0
 
 
 def test_a_pruner_does_not_end_repeats() -> None:

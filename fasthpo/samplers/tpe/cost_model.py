@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MOST_POINTS = 128  # trials, the latest ones, that it is fitted to
 _FEWEST_POINTS = 4
 _NOISE = -3.0  # the mean of the logarithm, of the prior
-_LEAST_COST = 1e-3  # as a share of the mean: a trial that was for nothing counts as that
+_FOR_NOTHING = 10.0  # times less than the cheapest other trial, one counts that has cost nothing
 
 
 class CostModel:
@@ -91,7 +91,9 @@ class CostModel:
         """Points (d, n), their values (n,), of mean 0 and variance 1, and what the deviation was."""
         known: IntArray = np.array(numbers, np.int64)
         costs = costs_of(self._table, known)
-        logarithms = np.log(np.maximum(costs, _LEAST_COST * costs.mean())) if costs.any() else np.zeros(len(costs))
+        logarithms = np.zeros(len(costs))
+        if costs.any():
+            logarithms = np.log(np.where(costs > 0, costs, max(costs[costs > 0].min() / _FOR_NOTHING, 5e-324)))
         logarithms -= logarithms.mean()
         spread = float(logarithms.std())
         points = positions_of_rows(self._space, self._table.params[:, known].T)

@@ -95,6 +95,27 @@ def study_of(trials: int, sampler: fasthpo.Sampler, params: int = 20) -> fasthpo
     return study
 
 
+def ordered() -> None:
+    """The same with ordinals, normal numbers, and numbers under conditions on these."""
+    space = {
+        **{f"size{j}": fasthpo.Ordinal([16, 32, 64, 256, 512]) for j in range(6)},
+        **{f"x{j}": fasthpo.Normal(0.0, 1.0) for j in range(6)},
+        **{f"a{j}": fasthpo.Continuous(0.0, 1.0, when={f"x{j}": fasthpo.at_least(0.0)}) for j in range(4)},
+        **{f"b{j}": fasthpo.Discrete(1, 100, when={f"size{j}": fasthpo.at_least(64)}) for j in range(4)},
+    }
+    random = np.random.default_rng(0)
+    times = []
+    for trials in (1_000, 10_000, 100_000):
+        study = fasthpo.Study(space, sampler=fasthpo.TPESampler(seed=1))
+        rows = fasthpo.Study(space, sampler=fasthpo.RandomSampler(seed=2)).ask_batch(trials).params
+        study.add_trials(rows, random.random(trials))
+        times.append(median(lambda study=study: study.tell(study.ask(), random.random())))
+        what = f"ask + tell, ordinals, normal numbers and conditions, {trials:,} trials"
+        line(what, readable(times[-1]), "<= 0.9 ms", times[-1] <= 0.9e-3)
+    ratio = times[-1] / times[1]
+    line("the same, last / second", f"{ratio:.2f}", "<= 1.5", ratio <= 1.5)
+
+
 def batches() -> None:
     for label, options, most in (("univariate", {"multivariate": False}, 0.060), ("default", {}, 0.350)):
         study = study_of(10_000, fasthpo.TPESampler(seed=1, **options))
@@ -226,6 +247,7 @@ def main() -> None:
     costs()
     noise()
     priors()
+    ordered()
     random_search()
     batches()
     whole_study()

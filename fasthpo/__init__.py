@@ -52,11 +52,18 @@ if TYPE_CHECKING:
     from fasthpo.samplers.random import RandomSampler as RandomSampler
     from fasthpo.samplers.tpe import TPESampler as TPESampler
     from fasthpo.space.builder import SearchSpaceBuilder as SearchSpaceBuilder
+    from fasthpo.space.comparisons import at_least as at_least
+    from fasthpo.space.comparisons import at_most as at_most
+    from fasthpo.space.comparisons import between as between
+    from fasthpo.space.comparisons import not_in as not_in
     from fasthpo.space.encoding import Batch as Batch
     from fasthpo.space.kinds import Categorical as Categorical
     from fasthpo.space.kinds import Continuous as Continuous
     from fasthpo.space.kinds import Discrete as Discrete
     from fasthpo.space.kinds import LogUniform as LogUniform
+    from fasthpo.space.normal import LogNormal as LogNormal
+    from fasthpo.space.normal import Normal as Normal
+    from fasthpo.space.ordinal import Ordinal as Ordinal
     from fasthpo.space.parameter import Parameter as Parameter
     from fasthpo.space.search_space import SearchSpace as SearchSpace
     from fasthpo.strategies.asha import ASHA as ASHA
@@ -132,7 +139,10 @@ _HOMES = {
     "samplers.random": ["RandomSampler"],
     "samplers.tpe": ["TPESampler"],
     "space.builder": ["SearchSpaceBuilder"],
+    "space.comparisons": ["at_least", "at_most", "between", "not_in"],
     "space.kinds": ["Categorical", "Continuous", "Discrete", "LogUniform"],
+    "space.normal": ["LogNormal", "Normal"],
+    "space.ordinal": ["Ordinal"],
     "space.parameter": ["Parameter"],
     "space.prior": ["Prior"],
     "space.search_space": ["SearchSpace"],

@@ -21,12 +21,12 @@ WordArray: TypeAlias = npt.NDArray[np.uint64]
 class Space(NamedTuple):
     """A search space: the axes of its d parameters, and their conditions; see `axes.py`.
 
-    A condition is a row (child, parent, first, last): the child is active only if the parent is in one of the cells
-    `allowed[first:last]`.
+    A condition is a row (child, parent, first, last): the child is active only if what conditions look at of the parent
+    (see `axes.deciding`) lies in one of the closed ranges `allowed[first:last]`.
     """
 
-    axes: FloatArray  # (d, 8)
+    axes: FloatArray  # (d, 10)
     order: IntArray  # the parameters, parents first, (d,)
     conditions: IntArray  # (c, 4)
-    allowed: FloatArray  # cells of parents
+    allowed: FloatArray  # lower and upper ends of ranges of a parent, (r, 2)
     conditional: BoolArray  # whether a parameter has conditions, (d,)

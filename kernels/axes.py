@@ -1,9 +1,9 @@
 """The geometry of a search space: the axes of its parameters, their unit intervals and cells, and their conditions.
 
-A search space is a float64 array `axes` (d, 8), one row a parameter, with the columns named below. Numeric parameters
-live on a unit axis: position = (value - offset) / span, of the logarithm on a log scale. A stepped parameter owns the
-axis from half a step below its lowest value to half a step above its highest, a *cell* a value. The *coordinate* of a
-point on an axis is
+A search space is a float64 array `axes` (d, 10), one row a parameter, with the columns named below. Numeric parameters
+live on a unit axis: position = (value - offset) / span, of the logarithm on a log scale, and of the mass between the
+mean and the value on a normal one. A stepped parameter owns the axis from half a step below its lowest value to half a
+step above its highest, a *cell* a value. The *coordinate* of a point on an axis is
 
     CONTINUOUS, FINE    its position (FINE: that of the cell's value)
     COARSE              its cell, 0 to count - 1
@@ -21,9 +21,10 @@ import numpy as np
 
 from .arrays import FloatArray, IntArray
 from .compiling import kernel
+from .normal import normal_excess, quantile_of_excess
 
-# columns of `axes`
-KIND, COUNT, LOW, HIGH, STEP, LOG, OFFSET, SPAN = range(8)
+# columns of `axes`; the last two are 0 where the scale is not a normal one
+KIND, COUNT, LOW, HIGH, STEP, LOG, OFFSET, SPAN, MEAN, DEVIATION = range(10)
 # kinds of axis
 CONTINUOUS, FINE, COARSE, CATEGORICAL, CONSTANT = range(5)
 
@@ -34,7 +35,25 @@ LEAST_WIDTH = 2.0**-52  # of a cell: beyond 2^52 cells the edges of neighbours a
 
 def choice_axis(count: int) -> list[float]:
     """The row of a parameter with `count` choices that have no order."""
-    return [CONSTANT if count == 1 else CATEGORICAL, count, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
+    return [CONSTANT if count == 1 else CATEGORICAL, count, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+
+
+def constant_axis(value: float) -> list[float]:
+    """The row of a parameter that has one value."""
+    return [CONSTANT, 1.0, value, value, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+
+
+def normal_axis(low: float, high: float, log: bool, mean: float, deviation: float) -> list[float]:
+    """The row of a continuum on whose unit axis a normal distribution is uniform.
+
+    Args:
+        low, high: its bounds.
+        log: whether it is the logarithm that has the distribution.
+        mean, deviation: of the distribution.
+    """
+    first, last = (math.log(low), math.log(high)) if log else (low, high)
+    offset, end = normal_excess((first - mean) / deviation), normal_excess((last - mean) / deviation)
+    return [CONTINUOUS, 0.0, low, high, 0.0, float(log), offset, end - offset, mean, deviation]
 
 
 def numeric_axis(low: float, high: float, step: float | None, log: bool, count: int | None) -> list[float]:
@@ -48,12 +67,12 @@ def numeric_axis(low: float, high: float, step: float | None, log: bool, count: 
     """
     low, high, is_log = float(low), float(high), float(log and high > low * (1 + _STRAIGHT))
     if count == 1:
-        return [CONSTANT, 1.0, low, high, 1.0, is_log, 0.0, 1.0]
+        return [CONSTANT, 1.0, low, high, 1.0, is_log, 0.0, 1.0, 0.0, 0.0]
     distance = float(step or 0.0)
     first, last = low - distance / 2, high + distance / 2
     offset, end = (math.log(first), math.log(last)) if is_log else (first, last)
     kind = CONTINUOUS if count is None else COARSE if count <= COARSE_LIMIT else FINE
-    return [kind, count or 0.0, low, high, distance, is_log, offset, end - offset]
+    return [kind, count or 0.0, low, high, distance, is_log, offset, end - offset, 0.0, 0.0]
 
 
 @kernel
@@ -79,6 +98,8 @@ def position_of_value(axis: FloatArray, value: float) -> float:
     """The position of a value on a numeric axis."""
     if axis[LOG] != 0.0:
         value = math.log(value)
+    if axis[DEVIATION] != 0.0:
+        value = normal_excess((value - axis[MEAN]) / axis[DEVIATION])
     return (value - axis[OFFSET]) / axis[SPAN]
 
 
@@ -154,11 +175,27 @@ def value_of_coordinate(axis: FloatArray, coordinate: float) -> float:
         return axis[LOW]
     if kind == CONTINUOUS:
         value = axis[OFFSET] + coordinate * axis[SPAN]
+        if axis[DEVIATION] != 0.0:
+            value = axis[MEAN] + axis[DEVIATION] * quantile_of_excess(value)
         if axis[LOG] != 0.0:
             value = math.exp(value)
     else:
         value = value_of_cell(axis, cell_of_coordinate(axis, coordinate))
     return min(max(value, axis[LOW]), axis[HIGH])
+
+
+@kernel
+def values_of_coordinates(axis: FloatArray, coordinates: FloatArray, values: FloatArray) -> None:
+    """Write the column values of coordinates on one axis, (n,)."""
+    for i in range(len(values)):
+        values[i] = value_of_coordinate(axis, coordinates[i])
+
+
+@kernel
+def coordinates_of_values(axis: FloatArray, values: FloatArray, coordinates: FloatArray) -> None:
+    """Write the coordinates of column values on one axis, (n,)."""
+    for i in range(len(values)):
+        coordinates[i] = coordinate_of_value(axis, values[i])
 
 
 @kernel
@@ -168,7 +205,7 @@ def positions_of_values(
     """Write the positions (or choices) of trials, NaN where inactive.
 
     Args:
-        axes: (d, 8); see `parzen`.
+        axes: (d, 10); see `parzen`.
         params: column values (d, n).
         numbers: which trials, int64 (k,).
         first: the column of the first of them.
@@ -191,21 +228,32 @@ def positions_of_candidates(axes: FloatArray, candidates: FloatArray, points: Fl
 
 
 @kernel
-def is_active(j: int, cells: FloatArray, conditions: IntArray, allowed: FloatArray) -> bool:
+def deciding(axis: FloatArray, coordinate: float) -> float:
+    """What conditions look at: the value on a continuous axis, the cell or the index of the choice on any other.
+
+    Not the position, whose rounding could move a value over the end of a range.
+    """
+    if axis[KIND] == CONTINUOUS:
+        return value_of_coordinate(axis, coordinate)
+    return cell_of_coordinate(axis, coordinate)
+
+
+@kernel
+def is_active(j: int, decided: FloatArray, conditions: IntArray, allowed: FloatArray) -> bool:
     """Whether the conditions of parameter j hold.
 
     Args:
         j: the parameter.
-        cells: the cell of each parameter decided so far, NaN where inactive, (d,).
+        decided: `deciding` of each parameter known so far, NaN where inactive, (d,).
         conditions: rows (child, parent, first, last) into `allowed`, int64 (c, 4).
-        allowed: cells of the parents.
+        allowed: ranges of the parents, (r, 2).
     """
     for c in range(len(conditions)):
         if conditions[c, 0] != j:
             continue
         holds = False
         for a in range(conditions[c, 2], conditions[c, 3]):
-            holds = holds or cells[conditions[c, 1]] == allowed[a]
+            holds = holds or allowed[a, 0] <= decided[conditions[c, 1]] <= allowed[a, 1]
         if not holds:
             return False
     return True

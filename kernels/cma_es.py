@@ -73,7 +73,7 @@ _HALF_BIT = 2.0**-54  # keeps a uniform number from being 0
 class Variables(NamedTuple):
     """The parameters that vary."""
 
-    axes: FloatArray  # of all parameters, (d, 8); see `axes.py`
+    axes: FloatArray  # of all parameters, (d, 10); see `axes.py`
     numeric: IntArray  # which of them are numbers, (n,)
     choices: IntArray  # which of them are choices, (c,)
     starts: IntArray  # where each choice's probabilities begin, and where the last one's end, (c + 1,)
@@ -102,7 +102,7 @@ def draw_numbers(
     """Draw y ~ N(0, C), and, if it leads beyond a bound, once more.
 
     Args:
-        axes: (d, 8); see `kernels/axes.py`.
+        axes: (d, 10); see `kernels/axes.py`.
         numeric: which of them are numbers that vary, int64 (n,).
         vectors, basis, sigma: the Gaussian.
         key: of the draw, uint64 (5,); its last entry, the stream, is changed.
@@ -168,11 +168,11 @@ def draw_members(
     vectors, matrices, scalars = distribution.vectors, distribution.matrices, distribution.scalars
     n, sigma = len(numeric), scalars[SIGMA]
     y, chosen = np.empty(n), np.empty(len(choices))
-    values, hidden, cells = np.empty(len(axes)), np.empty(len(axes)), np.empty(len(axes))
+    values, hidden, decided = np.empty(len(axes)), np.empty(len(axes)), np.empty(len(axes))
     for s in range(len(draws)):
         set_draw(key, draws[s])
         for j in range(len(axes)):
-            values[j], hidden[j], cells[j] = value_of_coordinate(axes[j], 0.0), 0.0, np.nan
+            values[j], hidden[j], decided[j] = value_of_coordinate(axes[j], 0.0), 0.0, np.nan
         draw_numbers(axes, numeric, vectors, matrices[BASIS], sigma, key, _NUMERIC_STREAM, y)
         for i in range(n):
             j, axis = numeric[i], axes[numeric[i]]
@@ -188,9 +188,10 @@ def draw_members(
             values[choices[k]] = hidden[choices[k]] = chosen[k]
         for j in space.order:
             rows[s, j] = np.nan
-            if len(conditions) and not is_active(j, cells, conditions, space.allowed):
+            if len(conditions) and not is_active(j, decided, conditions, space.allowed):
                 continue
-            rows[s, j], cells[j] = values[j], hidden[j]
+            rows[s, j] = values[j]
+            decided[j] = values[j] if axes[j, KIND] == CONTINUOUS else hidden[j]
 
 
 @kernel

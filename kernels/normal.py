@@ -79,21 +79,27 @@ def _ratio(r: float, numerator: tuple[float, ...], denominator: tuple[float, ...
 
 
 @kernel
+def _central_quantile(q: float) -> float:
+    """z with Phi(z) = 1/2 + q, for q in [-0.425, 0.425]."""
+    return q * _ratio(
+        0.180625 - q * q,
+        (
+            3.3871328727963666080, 133.14166789178437745, 1971.5909503065514427, 13731.693765509461125,
+            45921.953931549871457, 67265.770927008700853, 33430.575583588128105, 2509.0809287301226727,
+        ),
+        (
+            42.313330701600911252, 687.18700749205790830, 5394.1960214247511077, 21213.794301586595867,
+            39307.895800092710610, 28729.085735721942674, 5226.4952788528545610,
+        ),
+    )  # fmt: skip
+
+
+@kernel
 def normal_quantile(p: float) -> float:
     """z with Phi(z) = p, for p in (0, 1), to about 1e-15 (Wichura, algorithm AS 241, Applied Statistics 37, 1988)."""
     q = p - 0.5
     if abs(q) <= 0.425:
-        return q * _ratio(
-            0.180625 - q * q,
-            (
-                3.3871328727963666080, 133.14166789178437745, 1971.5909503065514427, 13731.693765509461125,
-                45921.953931549871457, 67265.770927008700853, 33430.575583588128105, 2509.0809287301226727,
-            ),
-            (
-                42.313330701600911252, 687.18700749205790830, 5394.1960214247511077, 21213.794301586595867,
-                39307.895800092710610, 28729.085735721942674, 5226.4952788528545610,
-            ),
-        )  # fmt: skip
+        return _central_quantile(q)
     r = math.sqrt(-math.log(min(p, 1.0 - p)))
     if r <= 5.0:
         z = _ratio(
@@ -127,6 +133,14 @@ def normal_quantile(p: float) -> float:
 
 
 @kernel
+def quantile_of_excess(q: float) -> float:
+    """z with Phi(z) = 1/2 + q, for q in (-1/2, 1/2); near the mean to the last digits, which 1/2 + q would lose."""
+    if abs(q) <= 0.425:
+        return _central_quantile(q)
+    return normal_quantile(0.5 + q)
+
+
+@kernel
 def truncated_normal(position: float, bandwidth: float, lower: float, mass: float, unit: float) -> float:
     """A number of the Gaussian at `position` in [0, 1], truncated to the unit axis.
 
@@ -156,3 +170,9 @@ def normal_scores(ranks: FloatArray, scores: FloatArray) -> None:
 def normal_cdf(x: float) -> float:
     """Phi(x), the mass of the normal distribution below x."""
     return 0.5 * math.erfc(-x * math.sqrt(0.5))
+
+
+@kernel
+def normal_excess(z: float) -> float:
+    """Phi(z) - 1/2, the mass of the normal distribution between the mean and z: negative below it."""
+    return 0.5 * math.erf(z * math.sqrt(0.5))

@@ -14,7 +14,9 @@ from fasthpo.analysis.progress import objective_name
 from fasthpo.analysis.trial_data import TrialData, check_objective, check_parameters, trial_data
 from fasthpo.errors import InvalidValue, NoCompletedTrials
 from fasthpo.kernels.streams import uniforms
+from fasthpo.space.normal import NormalNumber
 from fasthpo.space.open_space import OpenSpace
+from fasthpo.space.ranges import Ranges
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.study.reader import StudyReader
 from fasthpo.trials.projection import points_of
@@ -171,11 +173,13 @@ def ped_anova(space: SearchSpace, params: FloatArray, losses: FloatArray) -> Flo
 
 def _grid_cells(parameter: Any, column: FloatArray) -> tuple[IntArray, int]:
     """The cells of a grid in which column values lie (0 for NaN), and how many cells there are."""
-    column = np.where(np.isnan(column), 0.0 if parameter.choices is not None else parameter.low, column)
+    low, high = parameter.reach
+    column = np.where(np.isnan(column), low, column)
     if parameter.choices is not None:
         return column.astype(np.int64), parameter.count
     size = _CELLS
-    low, high = float(parameter.low), float(parameter.high)
+    if isinstance(parameter, NormalNumber):
+        return np.minimum(parameter.to_unit(column) * size, size - 1).astype(np.int64), size
     if parameter.log and parameter.count is not None:
         size = min(math.ceil(math.log2(high - low + 1)) + 1, size)
     elif parameter.count is not None:
@@ -267,21 +271,21 @@ def _fanova_of_learnt(
 def code(space: SearchSpace, params: FloatArray, values: FloatArray) -> Coded:
     """Trials as codes: choices in the order of their mean value, numbers in bins that hold about as many trials each.
 
-    Where a condition depends on a number, bins begin and end at the values that it names.
+    Where a condition depends on a number, bins begin and end where its ranges do.
     """
     d = len(space)
     parents: list[set[float]] = [set() for _ in range(d)]
     for own in space.conditions:
         for condition in own:
-            parents[condition.parent].update(condition.allowed.tolist())
+            parents[condition.parent].update(_edges(space.parameters[condition.parent], condition.allowed))
     codes = np.full(params.shape, -1, np.int16)
     masses: list[FloatArray] = []
     edges: list[npt.NDArray[Any]] = []  # of the bins, or the codes of choices
     for j, parameter in enumerate(space.parameters):
         column = params[j]
         active = ~np.isnan(column)
-        if parameter.choices is not None:
-            rank = _choice_ranks(len(parameter.choices), column[active], values[active])
+        if not parameter.is_ordered:
+            rank = _choice_ranks(parameter.count or 0, column[active], values[active])
             codes[j, active] = rank[column[active].astype(np.int64)]
             masses.append(np.full(len(rank), 1.0 / len(rank)))
             edges.append(rank)
@@ -302,7 +306,7 @@ def code(space: SearchSpace, params: FloatArray, values: FloatArray) -> Coded:
     for j in range(d):
         for ancestor, allowed in _on_what_it_depends(space, j).items():
             inactive = np.ones(len(masses[ancestor]))
-            inactive[_codes_of(space.parameters[ancestor], edges[ancestor], sorted(allowed))] = 0.0
+            inactive[_codes_of(space.parameters[ancestor], edges[ancestor], allowed)] = 0.0
             conditions.append((j, ancestor))
             below = np.concatenate([[0.0], np.cumsum(inactive * masses[ancestor])])
             excluded.append(np.concatenate([below, np.full(width - len(below), below[-1])]))
@@ -327,6 +331,8 @@ def _position(parameter: Any, column: FloatArray) -> FloatArray:
     """Where column values lie on the unit axis of a number."""
     from fasthpo.kernels.axes import LOG, OFFSET, SPAN
 
+    if isinstance(parameter, NormalNumber):
+        return parameter.to_unit(column)
     axis = parameter.axis()
     values = np.log(column) if axis[LOG] else column
     found: FloatArray = np.clip(values / axis[SPAN] - axis[OFFSET] / axis[SPAN], 0.0, 1.0)
@@ -341,34 +347,46 @@ def _cuts(parameter: Any, column: FloatArray, parts: list[float]) -> tuple[Float
     kept = np.unique(kept)
     cuts = (kept[:-1] + kept[1:]) / 2
     if parts:
-        half = parameter.step / 2
-        around = np.array([x + side * half for x in parts for side in (-1, 1)])
-        around = around[(around > parameter.low) & (around < parameter.high)]
+        low, high = parameter.reach
+        around = np.array(parts)
+        around = around[(around > low) & (around < high)]
         cuts = np.union1d(cuts, _position(parameter, around))
     inside = cuts[(cuts > _LEAST_MASS) & (cuts < 1 - _LEAST_MASS)]
     return places, inside[np.append(True, np.diff(inside) > _LEAST_MASS)[: len(inside)]]
 
 
-def _on_what_it_depends(space: SearchSpace, j: int) -> dict[int, set[float]]:
+def _on_what_it_depends(space: SearchSpace, j: int) -> dict[int, Ranges]:
     """The ancestors of a parameter, and the column values of each that it needs to be active."""
-    needed: dict[int, set[float]] = {}
+    needed: dict[int, Ranges] = {}
     todo = [j]
     while todo:
         for condition in space.conditions[todo.pop()]:
-            values = set(condition.allowed.tolist())
             known = needed.get(condition.parent)
-            needed[condition.parent] = values if known is None else known & values
+            needed[condition.parent] = condition.allowed if known is None else known.common(condition.allowed)
             if known is None:
                 todo.append(condition.parent)
     return needed
 
 
-def _codes_of(parameter: Any, edges: Any, values: list[float]) -> IntArray:
+def _edges(parameter: Any, allowed: Ranges) -> list[float]:
+    """The numbers at which ranges of a parameter's column values begin and end: between the values of a stepped one."""
+    half = 0.0 if parameter.lattice is None else float(parameter.lattice.step) / 2
+    return [edge for low, high in allowed.ends() for edge in (low - half, high + half)]
+
+
+def _codes_of(parameter: Any, edges: Any, allowed: Ranges) -> IntArray:
     """The codes that stand for column values."""
-    column = np.array(values)
-    if parameter.choices is not None:
-        ranks: IntArray = edges[column.astype(np.int64)]
+    if not parameter.is_ordered:
+        ranks: IntArray = edges[allowed.hold(np.arange(len(edges), dtype=np.float64))]
         return ranks
     if parameter.count == 1:
-        return np.zeros(len(column), np.int64)
-    return np.searchsorted(edges, _position(parameter, column), "right")
+        return np.zeros(1, np.int64)
+    low, high = parameter.reach
+    ends = np.clip(np.array(allowed.ends()), low, high)
+    # the bins between two edges of a range; of one that holds a single value, its own
+    first = np.searchsorted(edges, _position(parameter, ends[:, 0]), "right")
+    last = np.searchsorted(edges, _position(parameter, ends[:, 1]), "right")
+    if parameter.lattice is None:  # the next bin begins at the upper edge
+        last = np.maximum(first, np.searchsorted(edges, _position(parameter, ends[:, 1]), "left"))
+    codes: IntArray = np.concatenate([np.arange(a, b + 1) for a, b in zip(first, last, strict=True)])
+    return codes

@@ -159,7 +159,7 @@ def _panels_of(
 
 def _panel(data: TrialData, j: int, some: IntArray, values: FloatArray, losses: FloatArray, y_scale: Scale) -> Panel:
     name = data.space.names[j]
-    scale = parameter_scale(name, data.space.parameters[j])
+    scale = parameter_scale(name, data.space.parameters[j], data.params[j])
     x = data.params[j, some]
     there = ~np.isnan(x) & ~np.isnan(values)
     x, values, losses, numbers = x[there], values[there], losses[there], some[there]
@@ -238,7 +238,7 @@ def parallel_coordinates(
     some = some[np.argsort(data.losses(objective)[some], kind="stable")]
     shown = np.unique(np.append(np.arange(min(len(some), _TOP_LINES)), thinned(len(some), _OTHER_LINES)))
     number = some[shown.astype(np.int64)[::-1]]
-    scales = tuple(parameter_scale(data.space.names[j], data.space.parameters[j]) for j in chosen)
+    scales = tuple(parameter_scale(data.space.names[j], data.space.parameters[j], data.params[j]) for j in chosen)
     position = np.empty((len(number), len(chosen)))
     for k, (j, scale) in enumerate(zip(chosen, scales, strict=True)):
         position[:, k] = scale.fractions(data.params[j, number])
@@ -297,7 +297,7 @@ def contour(study: StudyReader, x: str | None = None, y: str | None = None, obje
     finite = np.flatnonzero(data.finite)
     losses = data.losses(objective)
     pair = _pair(data, x, y, finite, losses[finite])
-    x_scale, y_scale = (parameter_scale(data.space.names[j], data.space.parameters[j]) for j in pair)
+    x_scale, y_scale = (parameter_scale(data.space.names[j], data.space.parameters[j], data.params[j]) for j in pair)
     columns = data.params[list(pair)][:, finite]
     there = ~np.isnan(columns).any(axis=0)
     some, (xs, ys) = finite[there], columns[:, there]

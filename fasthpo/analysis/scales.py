@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fasthpo.space.normal import NormalNumber
 from fasthpo.space.parameter import Parameter
 from fasthpo.values import FloatArray, masked
 
@@ -21,6 +22,7 @@ _DECADES = 1000.0  # from the lowest to the highest of positive numbers, from wh
 _USUAL_DECADES = {1.0: 10.0, -1.0: 100.0}
 _LONE = 2.0  # how many times as many decades as the usual values span, the best may lie apart from them
 _LARGEST, _SMALLEST = 1e200, 1e-200  # that are drawn to scale: what draws has to add and to multiply numbers, too
+_LIKELY = 0.001, 0.999  # quantiles between which the values of a parameter with a distribution are shown in any case
 _LONGEST = 24  # characters of a choice's label
 
 
@@ -91,12 +93,22 @@ def label(choice: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 + 1 :]}"
 
 
-def parameter_scale(name: str, parameter: Parameter) -> Scale:
-    """The scale of a parameter: all of its range."""
+def parameter_scale(name: str, parameter: Parameter, column: FloatArray) -> Scale:
+    """The scale of a parameter: all of its range; where that has no end, what is likely and what was tried.
+
+    Args:
+        name: of the parameter.
+        parameter: what it can be.
+        column: the column values of the trials, NaN where inactive, (n,).
+    """
     if parameter.choices is not None:
         labels = tuple(label(choice) for choice in parameter.choices)
         return Scale(name, -0.5, len(labels) - 0.5, labels=labels, is_whole=True)
-    low, high = float(parameter.low), float(parameter.high)  # type: ignore[attr-defined]
+    low, high = parameter.bounds
+    if isinstance(parameter, NormalNumber):
+        tried = column[~np.isnan(column)]
+        low, high = parameter.from_unit(np.array(_LIKELY)).tolist()
+        low, high = min([low, *tried]), max([high, *tried])
     log = bool(parameter.log)  # type: ignore[attr-defined]
     if low == high:
         low, high = (low / 2, high * 2) if log else widened(low, high)

@@ -213,8 +213,8 @@ class Columns:
             read = partial(_read_choice, name, parameter)
         return Column(
             f"params.{name}", lambda: self.table.params[row], value,
-            lambda i: "" if (found := self.table.params[row, i]) != found else shown(value(i)), read,
-            parameter.choices is None,
+            lambda i: "" if (found := self.table.params[row, i]) != found else shown(value(i)) or "nan", read,
+            parameter.is_ordered,
         )  # fmt: skip
 
     def _metric(self, name: str) -> Column:
@@ -289,9 +289,10 @@ def _read_time(name: str, text: str) -> float:
 
 def _read_choice(name: str, parameter: Parameter, text: str) -> float:
     choices = parameter.choices or ()
-    wanted = {"true": "True", "false": "False", "null": "None"}.get(text, text)
+    wanted = "".join({"true": "True", "false": "False", "null": "None"}.get(text, text).split())
     for place, choice in enumerate(choices):
-        if text in (str(choice), repr(choice)) or (not isinstance(choice, str) and str(choice) == wanted):
+        is_meant = not isinstance(choice, str) and "".join(str(choice).split()) == wanted  # (64,64) for (64, 64)
+        if is_meant or text in (str(choice), repr(choice)):
             return float(place)
     some = shorter(", ".join(printable(str(choice)) for choice in choices), 300)
     raise Wrong(f"{printable(name)} is one of {some}, got {printable(text)!r}")

@@ -23,6 +23,7 @@ from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.random import RandomSampler
 from fasthpo.samplers.tpe import TPESampler
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
+from fasthpo.space.normal import Normal
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.base import Strategy
 from fasthpo.strategies.hyperband import Hyperband
@@ -38,6 +39,7 @@ MIXED = SearchSpace(
         "n": Discrete(1, 100, log=True),
         "c": Categorical(["a", True, 1, None]),
         "m": LogUniform(1e-3, 1.0, when={"c": ["a", 1]}),
+        "g": Normal(0.0, 1.0),
     }
 )
 SMOOTH = SearchSpace({"x": Continuous(-1.0, 1.0), "y": LogUniform(1e-3, 1.0)})
@@ -158,7 +160,7 @@ def _search_several(study: Study) -> None:
     try:
         for i in range(_TRIALS):
             trial = study.ask()
-            x = float(trial.params["x"] or 0.0)
+            x = float(trial.params["x"] or 0.0)  # type: ignore[arg-type]
             values = [x + math.sin(i), x - math.cos(i)]
             for step in range(3) if study.pruner is not None else ():
                 trial.report(values, step)
@@ -184,7 +186,7 @@ def _look_at(study: Study) -> None:
 
 def _end(study: Study, number: int, turn: int) -> None:
     trial = study.trials[number]
-    value = float(trial.params["x"] or 0.0) + math.sin(turn)
+    value = float(trial.params["x"] or 0.0) + math.sin(turn)  # type: ignore[arg-type]
     for step in range(4):
         trial.report(math.nan if turn % 11 == 3 else value + step / 10, 10 * (trial.resource or 0) + step)
         if trial.should_prune():

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fasthpo.space.choice_values import choice_to_json
 from fasthpo.storage.atomic import atomic_file, write_text
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
@@ -36,9 +37,9 @@ def plain_json(value: Any) -> Any:
 def dump_json(value: Any, indent: int | None = None) -> str:
     """`value` as JSON text."""
     try:
-        return json.dumps(value, allow_nan=False, indent=indent)
+        return json.dumps(value, allow_nan=False, indent=indent, default=choice_to_json)
     except ValueError:
-        return json.dumps(plain_json(value), allow_nan=False, indent=indent)
+        return json.dumps(plain_json(value), allow_nan=False, indent=indent, default=choice_to_json)
 
 
 def export_study(
@@ -79,7 +80,7 @@ def _best(table: TrialTable) -> dict[str, Any]:
 
 
 def _what_is_best(table: TrialTable, number: int) -> dict[str, Any]:
-    params = table.space.decode(table.params[:, number])
+    params = _params(table.space, table.params[:, number].tolist())
     reached = {"value" if table.objectives.count == 1 else "values": table.values[number].tolist()}
     told = {"constraints": _list(table.constraints[number].tolist())} if table.has_constraints else {}
     return {"number": number, **reached, "params": params, "metrics": table.metrics.of(number), **told}
@@ -123,8 +124,8 @@ def write_json(path: Path, table: TrialTable, about: Mapping[str, Any]) -> Path:
 def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
     """All trials as dicts: number, state, params, value, reports (step to value), metrics, error, start_time and
     end_time (ISO 8601, UTC) and duration (seconds); under a multi-fidelity strategy also resource and rungs (resource
-    to value). With several objectives there is a list of values in the place of the value, and with constraints a list
-    of these. What a trial does not have is null.
+    to value). Choices are as `choice_to_json` writes them. With several objectives there is a list of values in the
+    place of the value, and with constraints a list of these. What a trial does not have is null.
     """
     n, space, several = len(table), table.space, table.objectives.count > 1
     params, values, states = table.params, table.values, table.states
@@ -162,7 +163,7 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
 
 def _params(space: Any, row: list[float]) -> dict[str, Any]:
     # not `space.decode`: a trial that waits may have parameters that are not known yet
-    return {name: space[name].decode(x) for name, x in zip(space.names, row, strict=True) if x == x}
+    return {name: choice_to_json(space[name].decode(x)) for name, x in zip(space.names, row, strict=True) if x == x}
 
 
 def iso_time(seconds: float) -> str | None:

@@ -4,7 +4,8 @@ What becomes of what:
 
     Continuous, LogUniform      FloatDistribution, with its log, or its step if that divides the range
     Discrete                    IntDistribution; on a log scale Optuna knows no step but 1
-    Categorical                 CategoricalDistribution
+    Normal, LogNormal           FloatDistribution, with the bounds, or five standard deviations where there is none
+    Categorical, Ordinal        CategoricalDistribution; choices that JSON does not have as they are, as JSON texts
     a WAITING trial             one that Optuna would try next, with the given parameters fixed
     a PAUSED trial              PRUNED: Optuna has no pauses
     metrics, attributes         user attributes of the trial, of the study
@@ -13,12 +14,14 @@ What becomes of what:
     rungs                       intermediate values, of a trial that has made no reports
     reports of several values   nothing: Optuna knows none
 
-What Optuna has no place for (conditions, grids, errors, the state PAUSED, which of the choices True and 1 a trial has)
-goes to user attributes that begin with "fasthpo:", from which `from_optuna` makes the same search space again.
+What Optuna has no place for (conditions, the order of choices, normal distributions and what lies beyond five standard
+deviations, grids, errors, the state PAUSED, choices that are no plain values, or which of True and 1 a trial has) goes
+to user attributes that begin with "fasthpo:", from which `from_optuna` makes the same search space again.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -28,7 +31,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace, MissingPackage
+from fasthpo.space.choice_values import choice_to_json, is_plain_json
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
+from fasthpo.space.normal import NormalNumber
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.partial import encode_partial
 from fasthpo.space.search_space import SearchSpace
@@ -70,10 +75,12 @@ def to_distribution(parameter: Parameter) -> BaseDistribution:
     """Optuna's distribution of a parameter's values."""
     kinds = load_optuna().distributions
     if parameter.choices is not None:
-        return kinds.CategoricalDistribution(parameter.choices)  # type: ignore[no-any-return]
+        return kinds.CategoricalDistribution([_choice_there(one) for one in parameter.choices])  # type: ignore[no-any-return]
     if isinstance(parameter, Discrete):
         step = 1 if parameter.log else parameter.step
         return kinds.IntDistribution(parameter.low, parameter.high, log=parameter.log, step=step)  # type: ignore[no-any-return]
+    if isinstance(parameter, NormalNumber):
+        return kinds.FloatDistribution(*parameter.reach, log=parameter.log)  # type: ignore[no-any-return]
     assert isinstance(parameter, (Continuous, LogUniform))
     low, high, step = parameter.low, parameter.high, parameter.step
     if step is not None and low < high:
@@ -96,11 +103,27 @@ def _decimal_steps(parameter: Continuous | LogUniform) -> tuple[float, float, fl
 
 
 def _of_distribution(value: Value, distribution: BaseDistribution) -> Value:
-    """A value of a parameter as one of its distribution's, whose bounds may be off by a rounding error."""
-    if isinstance(value, float) and getattr(distribution, "step", None) is not None:
+    """A value of a parameter as one of its distribution's, whose bounds may be off by a rounding error, or narrower."""
+    if hasattr(distribution, "choices"):
+        return _choice_there(value)
+    if isinstance(value, float):
         low, high = float(distribution.low), float(distribution.high)  # type: ignore[attr-defined]
         return min(max(value, low), high)
     return value
+
+
+def _choice_there(choice: Value) -> Value:
+    """A choice as Optuna can keep it."""
+    return choice if is_plain_json(choice) else json.dumps(choice_to_json(choice))
+
+
+def _says_it_all(value: Value, distribution: BaseDistribution) -> bool:
+    """Whether a parameter's value can be told from what Optuna has of it."""
+    there = _of_distribution(value, distribution)
+    if hasattr(distribution, "choices"):
+        # to Optuna 1, 1.0 and True are one choice
+        return there is value and distribution.choices.count(value) == 1
+    return there == value or getattr(distribution, "step", None) is not None
 
 
 def to_optuna(
@@ -144,15 +167,15 @@ def frozen_trial(
     optuna: Any, trial: Trial, distributions: Mapping[str, BaseDistribution], error: str | None
 ) -> FrozenTrial:
     state = trial.state
-    params: dict[str, Any] = {} if state == TrialState.WAITING else trial.params
-    params = {name: _of_distribution(value, distributions[name]) for name, value in params.items()}
+    given = {} if state == TrialState.WAITING else trial.params
+    params: dict[str, Any] = {name: _of_distribution(value, distributions[name]) for name, value in given.items()}
     attributes: dict[str, Any] = {**trial.metrics, **trial.attributes}
     if state == TrialState.PAUSED:
         attributes[_STATE] = state.name
     if error is not None:
         attributes[_ERROR] = error
-    if any(getattr(distributions[name], "choices", ()).count(value) > 1 for name, value in params.items()):
-        attributes[_PARAMS] = params  # to Optuna 1, 1.0 and True are one choice
+    if not all(_says_it_all(value, distributions[name]) for name, value in given.items()):
+        attributes[_PARAMS] = _in_json(given)
     kinds = {TrialState.PAUSED: "PRUNED", TrialState.FAILED: "FAIL"}
     made: FrozenTrial = optuna.trial.FrozenTrial(
         number=-1,
@@ -165,12 +188,16 @@ def frozen_trial(
         params=params,
         distributions={name: distributions[name] for name in params},
         user_attrs=attributes,
-        system_attrs={"fixed_params": trial.params} if state == TrialState.WAITING else {},
+        system_attrs={"fixed_params": _in_json(trial.params)} if state == TrialState.WAITING else {},
         intermediate_values=(trial.reports or trial.rungs) if len(trial.directions) == 1 else {},
     )
     for i, constraint in enumerate(trial.constraints or ()):
         made.set_constraint(str(i), constraint)
     return made
+
+
+def _in_json(params: Mapping[str, Value]) -> dict[str, Any]:
+    return {name: choice_to_json(value) for name, value in params.items()}
 
 
 def _moment(seconds: float) -> datetime | None:

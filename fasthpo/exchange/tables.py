@@ -15,6 +15,7 @@ import numpy as np
 
 from fasthpo.errors import MissingPackage
 from fasthpo.exchange.json_files import about_directions, dump_json, reports_by_trial, trial_records
+from fasthpo.space.choice_values import choice_to_json, is_plain_json
 from fasthpo.space.encoding import decode_column
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.storage.atomic import atomic_file
@@ -79,9 +80,11 @@ def _text_cell(text: str) -> str:
 
 
 def _read_alike(choices: Sequence[Value]) -> bool:
-    """Whether two choices, or a choice and what a trial does not have, would be the same text."""
+    """Whether choices need JSON: two of them, or one and what a trial does not have, would be the same text, or one is
+    no string and no plain number.
+    """
     texts = {_clean(str(choice)) for choice in choices}
-    return len(texts) < len(choices) or "" in texts
+    return len(texts) < len(choices) or "" in texts or not all(map(is_plain_json, choices))
 
 
 def _cell_of(parameter: Parameter) -> Callable[[Value], Any]:
@@ -126,10 +129,10 @@ def _pyarrow() -> Any:
 def to_arrow(table: TrialTable) -> Any:
     """All trials as a `pyarrow.Table`; what a trial does not have is null.
 
-    A choice keeps its type if all choices of the parameter have the same one (and None may be among them if the
-    parameter has no conditions); else it is JSON text. Reports are lists of (step, value) and rungs of (resource,
-    value), of several objectives of (step, values) and (resource, values). The schema's metadata has the directions and
-    the search space, as JSON, under "fasthpo".
+    A choice keeps its type if all choices of the parameter have the same one, which is string, boolean, integer or
+    finite float (and None may be among them if the parameter has no conditions); else it is JSON text. Reports are
+    lists of (step, value) and rungs of (resource, value), of several objectives of (step, values) and (resource,
+    values). The schema's metadata has the directions and the search space, as JSON, under "fasthpo".
 
     Raises:
         MissingPackage: pyarrow is not installed.
@@ -180,15 +183,16 @@ def _parameter(pa: Any, parameter: Parameter, column: Any) -> Any:
     if not parameter.when:
         types.discard(type(None))
     values = decode_column(parameter, column)
+    is_plain = all(map(is_plain_json, parameter.choices))
     distinct = len({_clean(str(choice)) for choice in parameter.choices}) == parameter.count or types != {str}
-    if distinct and len(types) == 1 and (kind := types.pop()) is not type(None):
+    if is_plain and distinct and len(types) == 1 and (kind := types.pop()) is not type(None):
         named = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}[kind]
         try:
             return pa.array([_clean(value) for value in values], named)
         except OverflowError:  # of an integer
             pass
     inactive = np.isnan(column).tolist()
-    texts = [None if none else json.dumps(value) for none, value in zip(inactive, values, strict=True)]
+    texts = [None if none else json.dumps(choice_to_json(value)) for none, value in zip(inactive, values, strict=True)]
     return pa.array(texts, pa.string())
 
 

@@ -7,24 +7,45 @@ show what another machine has written to those who open a file, and send what wa
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from fasthpo.execution.messages import CorruptMessage, Message, Reader, pack
 from fasthpo.storage.framing import HEAD_SIZE, frame, read_frames
 
+PAUSES = (0.1, 0.5, 2.0)  # seconds before a write that has failed is tried again
+
 
 def append(path: Path, messages: Iterable[Message]) -> None:
-    """Append messages to a file that exists.
+    """Append messages to a file that exists; all, or none. A network file system may fail for a moment, so it is tried
+    several times.
 
     Raises:
-        OSError: it does not, or can't be written to.
+        OSError: it does not exist, or can't be written to.
     """
     data = b"".join(frame(pack(message)) for message in messages)
+    for pause in PAUSES:
+        try:
+            return _append(path, data)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            time.sleep(pause)
+    _append(path, data)
+
+
+def _append(path: Path, data: bytes) -> None:
     with open(path, "r+b", buffering=0) as file:
-        file.seek(0, 2)
-        while data:
-            data = data[file.write(data) :]
+        end = file.seek(0, 2)
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except OSError:  # the disk is full, say, and nobody can read on behind half a message
+            with contextlib.suppress(OSError):
+                file.truncate(end)
+            raise
 
 
 class MessageFile:

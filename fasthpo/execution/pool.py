@@ -27,8 +27,8 @@ def check_executor(executor: Any) -> Executor:
     """
     if not isinstance(executor, Executor):
         raise InvalidValue(
-            "executor must be a concurrent.futures.Executor or one of submitit's, or a function without arguments that "
-            f"makes one of the first kind, got executor={executor!r}"
+            "executor must be a concurrent.futures.Executor, or a function without arguments that makes one, got "
+            f"executor={executor!r}; an executor of submitit's is given as it is"
         )
     if isinstance(executor, ThreadPoolExecutor):
         raise InvalidValue('an executor of threads would run copies of the objective; use backend="threads"')

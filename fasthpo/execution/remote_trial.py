@@ -12,6 +12,7 @@ from fasthpo import errors
 from fasthpo.errors import FastHPOError, InvalidValue, RemoteFailure, TrialStateError
 from fasthpo.execution.backends.base import Job
 from fasthpo.execution.messages import Message, Says, Told
+from fasthpo.space.choice_values import choice_from_json
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.trials.json_values import as_json
 from fasthpo.trials.outcome import value_vector
@@ -113,7 +114,8 @@ class RemoteTrial:
         if before is None or before[0] is not parameter:
             self._still_on()
             definition = json.dumps(parameter.to_dict())
-            before = self._asked[name] = parameter, self._line.request([Says.SUGGEST, name, definition])
+            value = choice_from_json(self._line.request([Says.SUGGEST, name, definition]))
+            before = self._asked[name] = parameter, value
         return before[1]
 
     def set_trial_attribute(self, number: int, name: str, value: Any) -> None:

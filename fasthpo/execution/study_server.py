@@ -12,7 +12,8 @@ from typing import Any
 from fasthpo.execution.backends.base import Ended, FailureKind
 from fasthpo.execution.messages import CorruptMessage, Message, Says, Told, outline
 from fasthpo.execution.objective import traceback_text
-from fasthpo.space.kinds import parameter_from_dict
+from fasthpo.space.choice_values import choice_to_json
+from fasthpo.space.definitions import parameter_from_dict
 from fasthpo.space.parameter import Parameter
 from fasthpo.study.study import Study
 from fasthpo.system.headline import message_of
@@ -93,7 +94,7 @@ class StudyServer:
             case [Says.READ, str(name)] if name in READABLE:
                 return self._reply(number, lambda: _plain(getattr(self._study, name)(number)))
             case [Says.SUGGEST, str(name), str(text)]:
-                return self._reply(number, lambda: self._study.suggest(number, name, _parameter(text)))
+                return self._reply(number, lambda: choice_to_json(self._study.suggest(number, name, _parameter(text))))
             case [Says.NOTE, str(name), str(text)]:
                 return self._reply(number, lambda: self._study.set_trial_attribute(number, name, json.loads(text)))
             case [Says.SYNC]:

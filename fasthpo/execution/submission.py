@@ -19,7 +19,9 @@ from fasthpo.system.log import logger
 _LOOK, _LOOK_HERE = 30.0, 0.5  # seconds between two looks at the jobs: SLURM's, those of this machine
 _LEAVE = 10.0  # seconds for the jobs of this machine to end
 _SIGNAL_DELAY = 90.0  # seconds before a job's end at which submitit tells it so, if it is not told otherwise
-_UNTOLD = "UNKNOWN"  # submitit's word if it was not told a state
+# states of which submitit says that a job has not ended, and which may be its last: where there is no accounting,
+# submitit is told none; and a preempted job may be waiting again, or be gone
+_UNSURE = ("UNKNOWN", "PREEMPTED")
 
 
 def is_submitit(executor: Any) -> bool:
@@ -170,17 +172,17 @@ class Submission:
     def _look(self) -> None:
         """Find out which jobs have ended."""
         fresh = False  # whether SLURM has been asked, once for all jobs
-        untold: dict[int, Any] = {}
+        unsure: dict[int, Any] = {}
         for name, job in tuple(self._jobs.items()):
             with contextlib.suppress(Exception):  # a moment in which SLURM or the file system does not answer
                 if _has_ended(job, fresh):
                     self._end(name, "FINISHED" if job.paths.result_pickle.exists() else job.state)
                 elif not _is_here(job):
                     fresh = True
-                    if job.state == _UNTOLD:
-                        untold[name] = job
-        for name in _gone(untold):
-            self._end(name, _UNTOLD)
+                    if job.state.upper() in _UNSURE:
+                        unsure[name] = job
+        for name in _gone(unsure):
+            self._end(name, unsure[name].state)
         self._looked = time.monotonic()
 
     def _end(self, name: int, state: str) -> None:
@@ -235,7 +237,7 @@ def _cancel(job: Any) -> None:
 
 
 def _gone(jobs: dict[int, Any]) -> list[int]:
-    """Which of SLURM's jobs are gone of which its accounting says nothing, as there may be none."""
+    """Which of SLURM's jobs are neither waiting nor running."""
     if not jobs or shutil.which("squeue") is None:
         return []
     try:

@@ -426,7 +426,7 @@ class _Model:
     def _is_point(self, row: FloatArray, missing: npt.NDArray[np.bool_]) -> bool:
         """Whether those parameters are missing whose conditions do not hold."""
         for j in self._space.order:
-            active = all((row[parent] == allowed).any() for parent, allowed in self._space.conditions[j])
+            active = all(allowed.holds(row[parent]) for parent, allowed in self._space.conditions[j])
             if active == bool(missing[j]):
                 return False
         return True

@@ -255,7 +255,7 @@ def _kind(choices: Sequence[Value]) -> type:
 def _domain(tb: Any, parameter: Parameter) -> Any:
     if isinstance(parameter, Categorical):
         return tb.Discrete([_plain(parameter, choice) for choice in parameter.choices], _kind(parameter.choices))
-    return tb.RealInterval(float(parameter.low), float(parameter.high))  # type: ignore[attr-defined]
+    return tb.RealInterval(*parameter.reach)
 
 
 def _plain(parameter: Parameter, value: Value) -> Value:

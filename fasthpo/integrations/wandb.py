@@ -7,6 +7,7 @@ from typing import Any
 
 from fasthpo.errors import InvalidValue
 from fasthpo.integrations.tracking import TrackedStudy, TrackedTrial, TrackingCallback, package
+from fasthpo.space.choice_values import choice_to_json
 from fasthpo.system.paths import absolute, given_path
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import check_text, shown
@@ -116,7 +117,7 @@ class _Runs:
             id=f"{study.identity}-{trial.number}",
             resume="allow",
             reinit="create_new",
-            config=trial.params,
+            config={name: choice_to_json(value) for name, value in trial.params.items()},
             settings=wandb.Settings(silent=True, console="off", disable_git=True),
         )
         for name in study.objectives:

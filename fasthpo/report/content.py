@@ -16,6 +16,7 @@ from fasthpo.analysis.progress import gains
 from fasthpo.analysis.trial_data import study_title
 from fasthpo.report.pictures import pictures_of, value_names
 from fasthpo.report.rows import trial_rows
+from fasthpo.space.comparisons import condition_words
 from fasthpo.space.parameter import Parameter
 from fasthpo.study.study import Study
 from fasthpo.trials.trial import TrialState
@@ -164,11 +165,16 @@ def _parameter(name: str, parameter: Parameter) -> tuple[str, str, str, str]:
     kind = str(fields["type"]).replace("_", " ")
     if parameter.choices is not None:
         values = _text(", ".join(map(repr, parameter.choices)))
+    elif "sd" in fields:
+        bounds = [
+            f"{word} {fields[name]}" for word, name in (("from", "low"), ("to", "high")) if fields[name] is not None
+        ]
+        values = " ".join([f"mean {fields['mean']}, sd {fields['sd']}", *bounds])
     else:
         values = f"{fields['low']} to {fields['high']}"
         values += f" in steps of {fields['step']}" if fields.get("step") not in (None, 1) else ""
         values += ", logarithmic" if fields.get("log") else ""
-    when = "; ".join(f"{parent} is {' or '.join(map(repr, allowed))}" for parent, allowed in parameter.when.items())
+    when = "; ".join(f"{parent} is {condition_words(allowed)}" for parent, allowed in parameter.when.items())
     return name, kind, values, _text(when)
 
 

@@ -23,6 +23,7 @@ class EncodedSpace(NamedTuple):
     space: Space
     numeric: BoolArray  # whether a parameter is a number and varies, (d,)
     continuous: BoolArray  # whether it is one without a step, (d,)
+    movable: BoolArray  # whether it is one on which nothing depends, so that a change activates nothing, (d,)
     categorical: BoolArray  # whether it is a choice and varies, (d,)
     cells: IntArray  # how many cells or choices are looked up one by one, (d,); 0 for other axes
     stepped: IntArray
@@ -54,12 +55,14 @@ def encode_space(space: SearchSpace) -> EncodedSpace:
     from fasthpo.kernels.axes import CATEGORICAL, COARSE, CONTINUOUS, COUNT, FINE, KIND
 
     conditions: list[tuple[int, int, int, int]] = []
-    allowed: list[float] = []
+    allowed: list[tuple[float, float]] = []
     for child, needed in enumerate(space.conditions):
         for condition in needed:
-            cells = space.parameters[condition.parent].cell(condition.allowed)
-            conditions.append((child, condition.parent, len(allowed), len(allowed) + len(cells)))
-            allowed += [float(cell) for cell in cells]
+            parent = space.parameters[condition.parent]
+            # as `kernels/axes.deciding` looks at it
+            ranges = condition.allowed.ends() if parent.lattice is None else condition.allowed.cells(parent)
+            conditions.append((child, condition.parent, len(allowed), len(allowed) + len(ranges)))
+            allowed += ranges
     axes = np.array([parameter.axis() for parameter in space.parameters], np.float64)
     kinds = axes[:, KIND]
     stepped = np.flatnonzero((kinds == FINE) | (kinds == COARSE))
@@ -69,11 +72,12 @@ def encode_space(space: SearchSpace) -> EncodedSpace:
             axes,
             np.array(space.order, np.int64),
             np.array(conditions, np.int64).reshape(-1, 4),
-            np.array(allowed, np.float64),
+            np.array(allowed, np.float64).reshape(-1, 2),
             np.array([bool(needed) for needed in space.conditions]),
         ),
         (kinds == CONTINUOUS) | (kinds == FINE) | (kinds == COARSE),
         kinds == CONTINUOUS,
+        (kinds == CONTINUOUS) & ~np.isin(np.arange(len(axes)), [parent for _, parent, _, _ in conditions]),
         kinds == CATEGORICAL,
         np.where((kinds == COARSE) | (kinds == CATEGORICAL), axes[:, COUNT], 0.0).astype(np.int64),
         stepped,

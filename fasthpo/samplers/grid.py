@@ -12,6 +12,7 @@ from fasthpo.errors import InvalidSearchSpace, SpaceExhausted
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.decimals import meant, meant_values, rounding_error
 from fasthpo.space.enumeration import INACTIVE, LARGEST_INT64, Cells
+from fasthpo.space.kinds import Continuous, LogUniform
 from fasthpo.space.parameter import Numeric
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.table import NO_DRAW, TrialTable
@@ -79,12 +80,33 @@ class _Continuum:
         return cells
 
 
+class _Quantiles:
+    """The grid points of a parameter with a distribution: the middles of parts of equal probability."""
+
+    def __init__(self, parameter: Numeric, n_points: int) -> None:
+        self._parameter = parameter
+        self._count = n_points
+
+    def values(self, cells: IntArray) -> FloatArray:
+        """The values of cells, of one or of several."""
+        unit = (np.atleast_1d(cells) + 0.5) / self._count
+        return self._parameter.from_unit(unit).reshape(np.shape(cells))
+
+    def cells(self, values: FloatArray) -> IntArray:
+        """The cells of values (n,), none of them NaN; -1 for those that are no point of the grid."""
+        places = self._parameter.to_unit(values) * self._count - 0.5
+        nearest = np.clip(np.rint(places), 0, self._count - 1)
+        cells: IntArray = np.where(np.abs(places - nearest) <= _SLACK, nearest, INACTIVE).astype(np.int64)
+        return cells
+
+
 class GridSampler(Sampler):
     """Tries every cell of a grid once, in order or shuffled. A grid of 10^18 cells costs nothing to make.
 
-    Discrete, categorical, stepped and constant parameters give all their values; `Continuous` and `LogUniform` need
-    `n_points`. In order, the last parameter varies fastest. Of a conditional parameter the inactive case is one cell.
-    Points that were enqueued or added with their results count as tried, if they lie on the grid.
+    Discrete, categorical, ordinal, stepped and constant parameters give all their values; `Continuous`, `LogUniform`,
+    `Normal` and `LogNormal` need `n_points`. In order, the last parameter varies fastest. Of a conditional parameter
+    the inactive case is one cell. Points that were enqueued or added with their results count as tried, if they lie on
+    the grid.
 
     Args:
         shuffle: try the cells in a random order that depends on the seed; needed when a study won't see the end.
@@ -177,7 +199,7 @@ class Grid:
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
-        self._continua: dict[int, _Continuum] = {}
+        self._continua: dict[int, _Continuum | _Quantiles] = {}
         counts = []
         for j, (name, parameter) in enumerate(space.items()):
             count = parameter.count or getattr(parameter, "n_points", None)
@@ -189,9 +211,12 @@ class Grid:
             counts.append(count)
             if parameter.count is None:
                 assert isinstance(parameter, Numeric)
-                self._continua[j] = _Continuum(parameter, count)
+                is_even = isinstance(parameter, (Continuous, LogUniform))
+                self._continua[j] = _Continuum(parameter, count) if is_even else _Quantiles(parameter, count)
+        parents = {condition.parent for needed in space.conditions for condition in needed}
+        decided = {j: self._continua[j].values(np.arange(counts[j])) for j in parents if j in self._continua}
         # without n_points the grid is the space itself, which has been numbered already
-        self._cells = space.cells or Cells(space, counts)
+        self._cells = space.cells or Cells(space, counts, decided)
         self.size = self._cells.size
 
     def point(self, index: int) -> FloatArray:
@@ -224,7 +249,7 @@ class Grid:
         """The indices of those of the rows (n, d) that are points of the grid."""
         digits = self._cells.digits_of(rows)
         for j, continuum in self._continua.items():
-            active = digits[:, j] != INACTIVE
+            active = ~np.isnan(rows[:, j])  # not by the digits, which say nothing of a continuum
             found = continuum.cells(rows[active, j])
             digits[active, j] = found
             on_grid = np.ones(len(rows), np.bool_)

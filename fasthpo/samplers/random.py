@@ -50,7 +50,7 @@ class PriorDraws:
 
 
 class RandomSampler(Sampler):
-    """Draws every point from the prior: uniform, log-uniform, or each choice alike.
+    """Draws every point from the prior: uniform, log-uniform, normal, or each choice alike.
 
     Args:
         seed: 0 to 2**64 - 1; None draws one. The same seed gives the same points, whatever the number of workers.

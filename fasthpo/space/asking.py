@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fasthpo.errors import InvalidSearchSpace
+from fasthpo.space.choice_values import choice_key
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
 from fasthpo.space.parameter import Parameter, check_boolean, check_finite, check_integer
 from fasthpo.system.log import logger
@@ -75,13 +76,13 @@ def choice_parameter(choices: Sequence[Any]) -> Parameter:
         return Categorical(choices)  # which says what is wrong with it
     try:
         listed = tuple(choices)
-        return _choice(listed, tuple(map(type, listed)))  # 1 and True are one key, unless their types are part of it
+        return _choice(listed, choice_key(listed))  # 1 and True are one key, unless their types are part of it
     except TypeError:
         return Categorical(choices)
 
 
 @functools.lru_cache(_MOST_KNOWN)
-def _choice(choices: tuple[Any, ...], types: tuple[type, ...]) -> Parameter:
+def _choice(choices: tuple[Any, ...], key: Any) -> Parameter:
     return Categorical(choices)
 
 

@@ -7,6 +7,8 @@ from typing import Self
 
 from fasthpo.errors import InvalidSearchSpace
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
+from fasthpo.space.normal import LogNormal, Normal
+from fasthpo.space.ordinal import Ordinal
 from fasthpo.space.parameter import Parameter, Value, When
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import exact, shown
@@ -61,6 +63,36 @@ class SearchSpaceBuilder:
     ) -> Self:
         """Add a `Discrete` parameter."""
         return self.add(name, Discrete(low, high, step, log, when))
+
+    def ordinal(self, name: str, choices: Sequence[Value], when: When | None = None) -> Self:
+        """Add an `Ordinal` parameter."""
+        return self.add(name, Ordinal(choices, when))
+
+    def normal(
+        self,
+        name: str,
+        mean: float,
+        sd: float,
+        low: float | None = None,
+        high: float | None = None,
+        n_points: int | None = None,
+        when: When | None = None,
+    ) -> Self:
+        """Add a `Normal` parameter."""
+        return self.add(name, Normal(mean, sd, low, high, n_points, when))
+
+    def log_normal(
+        self,
+        name: str,
+        mean: float,
+        sd: float,
+        low: float | None = None,
+        high: float | None = None,
+        n_points: int | None = None,
+        when: When | None = None,
+    ) -> Self:
+        """Add a `LogNormal` parameter."""
+        return self.add(name, LogNormal(mean, sd, low, high, n_points, when))
 
     def categorical(self, name: str, choices: Sequence[Value], when: When | None = None) -> Self:
         """Add a `Categorical` parameter."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.space.comparisons import Comparison, condition_words
 from fasthpo.space.parameter import Parameter
-from fasthpo.values import FloatArray, shown
+from fasthpo.space.ranges import Ranges
+from fasthpo.values import shown
 
 
 class Condition(NamedTuple):
-    """Parameter `child` is active only if the column of `parent` holds one of `allowed`."""
+    """A parameter is active only if the column value of `parent` lies in one of the ranges `allowed`."""
 
     parent: int
-    allowed: FloatArray  # sorted column values
+    allowed: Ranges
 
+
+_SLACK = 1e-6  # of a step, that a number may be off
 
 Conditions = tuple[tuple[Condition, ...], ...]
 """By parameter what must hold for it to be active: all of its conditions, and all of its parents must be active."""
@@ -41,24 +46,91 @@ def _resolved(name: str, parameters: Mapping[str, Parameter], position: Mapping[
                 f"{shown(name)} depends on {shown(parent)}, which is not in the space {shown(list(parameters))}"
             )
         source = parameters[parent]
-        if source.count is None:
+        if not isinstance(values, Comparison):
+            allowed = Ranges.of_cells(source, _cells(name, parent, source, values))
+        elif values.operator == "not_in":
+            excluded = set(_cells(name, parent, source, values.values))
+            allowed = _all_but(source, sorted(excluded))
+        else:
+            allowed = _compared(name, parent, source, values)
+        if not allowed:
             raise InvalidSearchSpace(
-                f"{name!r} depends on {parent!r}, whose values are a continuum; "
-                "a condition needs a Categorical, Discrete or stepped parent"
+                f"{name!r} needs {parent!r} {condition_words(values)}, which it never is: {source!r}"
             )
-        allowed = set()
-        for value in values:
-            try:
-                column_value = source.encode(value)
-            except InvalidParameters as error:
-                raise InvalidSearchSpace(
-                    f"{name!r} depends on {parent!r}={shown(value)}, but {parent!r} {error}"
-                ) from None
-            if column_value in allowed:
-                raise InvalidSearchSpace(f"{name!r} lists {parent!r}={shown(value)} twice in its condition")
-            allowed.add(column_value)
-        conditions.append(Condition(position[parent], np.array(sorted(allowed))))
+        conditions.append(Condition(position[parent], allowed))
     return tuple(conditions)
+
+
+def _cells(name: str, parent: str, source: Parameter, values: Sequence[Any]) -> list[int]:
+    """The cells of values that a condition lists, in ascending order."""
+    if source.count is None:
+        raise InvalidSearchSpace(
+            f"{name!r} depends on {parent!r}, whose values are a continuum; "
+            "a condition needs a Categorical, Discrete or stepped parent, or a range such as fasthpo.at_least(0.5)"
+        )
+    cells: set[int] = set()
+    for value in values:
+        column_value = _encoded(name, parent, source, value, values)
+        cell = int(source.cell(np.array(column_value)))
+        if cell in cells:
+            raise InvalidSearchSpace(f"{name!r} lists {parent!r}={shown(value)} twice in its condition")
+        cells.add(cell)
+    return sorted(cells)
+
+
+def _encoded(name: str, parent: str, source: Parameter, value: Any, values: Sequence[Any] = ()) -> float:
+    try:
+        return source.encode(value)
+    except InvalidParameters as error:
+        text = f"{name!r} depends on {parent!r}={shown(value)}, but {parent!r} {error}"
+        hint = f"; the tuple itself is [{tuple(values)!r}]" if values and source.contains(tuple(values)) else ""
+        raise InvalidSearchSpace(text + hint) from None
+
+
+def _all_but(source: Parameter, excluded: Sequence[int]) -> Ranges:
+    """All of a parameter's finitely many values, without those in some cells."""
+    assert source.count is not None
+    first = np.array([0, *(cell + 1 for cell in excluded)], np.int64)
+    last = np.array([*(cell - 1 for cell in excluded), source.count - 1], np.int64)
+    some = first <= last
+    return Ranges(source.at(first[some]), source.at(last[some]))
+
+
+def _compared(name: str, parent: str, source: Parameter, comparison: Comparison) -> Ranges:
+    """What lies on the named side of one value, or between two."""
+    if not source.is_ordered:
+        raise InvalidSearchSpace(
+            f"{name!r} needs {parent!r} {comparison.words()}, but the choices of {parent!r} have no order; "
+            "list them, or make it an Ordinal"
+        )
+    if source.choices is None:
+        ends = [_end(name, parent, value) for value in comparison.values]
+    else:
+        ends = [_encoded(name, parent, source, value) for value in comparison.values]
+    low = ends[0] if comparison.operator != "at_most" else -math.inf
+    high = ends[-1] if comparison.operator != "at_least" else math.inf
+    if low > high:
+        raise InvalidSearchSpace(f"{name!r} needs {parent!r} {comparison.words()}, whose first is larger")
+    least, most = source.reach  # what lies beyond is never suggested
+    if low > most or high < least:
+        return Ranges.between(1.0, 0.0)
+    if source.lattice is None:
+        least, most = source.bounds
+        return Ranges.between(max(low, least), min(high, most))
+    low, high = max(low, least), min(high, most)
+    # 0.1 * 3 is meant to be 0.3
+    slack = 0.0 if source.is_whole or source.choices is not None else _SLACK * float(source.lattice.step)
+    first, last = source.cell(np.array([low, high])).tolist()
+    first += float(source.at(np.array(first))) < low - slack
+    last -= float(source.at(np.array(last))) > high + slack
+    return Ranges.between(*source.at(np.array([first, last])).tolist()) if first <= last else Ranges.between(1.0, 0.0)
+
+
+def _end(name: str, parent: str, value: Any) -> float:
+    """A number that a parent is compared with."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        raise InvalidSearchSpace(f"{name!r} compares {parent!r}, a number, with {shown(value)}")
+    return float(value)
 
 
 def parents_first(names: Sequence[str], conditions: Conditions) -> tuple[int, ...]:
@@ -92,11 +164,11 @@ def refuse_dead_parameters(names: Sequence[str], conditions: Conditions, order: 
     Raises:
         InvalidSearchSpace: conditions of one, and of its parents, contradict each other.
     """
-    allowed = [{c.parent: frozenset(c.allowed.tolist()) for c in own} for own in conditions]
-    common: dict[int, frozenset[float]] = {}  # values that meet all conditions on a parent
+    allowed = [{c.parent: c.allowed for c in own} for own in conditions]
+    common: dict[int, Ranges] = {}  # values that meet all conditions on a parent
     for needed in allowed:
         for parent, values in needed.items():
-            common[parent] = common.get(parent, values) & values
+            common[parent] = common[parent].common(values) if parent in common else values
     if all(common.values()):
         return  # nothing contradicts anything, so that a long chain need not be walked up from each parameter
     for j in order:
@@ -107,7 +179,7 @@ def refuse_dead_parameters(names: Sequence[str], conditions: Conditions, order: 
         seen = set(todo)
         while todo:
             for parent, values in allowed[todo.pop()].items():
-                needs[parent] = needs.get(parent, values) & values
+                needs[parent] = needs[parent].common(values) if parent in needs else values
                 if not needs[parent]:
                     raise InvalidSearchSpace(
                         f"{names[j]!r} can never be active: its conditions on "

@@ -27,21 +27,23 @@ def _encode(name: str, parameter: Parameter, values: list[Any] | npt.NDArray[Any
     column = np.full(len(values), np.nan)
     if isinstance(parameter, Numeric) and isinstance(values, np.ndarray):
         numbers = values.astype(np.float64)
-        snapped = np.where(active, numbers, parameter.low)
+        (low, high), inside = parameter.bounds, parameter.reach[0]
+        snapped = np.where(active, numbers, inside)
         with np.errstate(invalid="ignore"):
-            good = (snapped >= parameter.low) & (snapped <= parameter.high)
-        if parameter.step and parameter.low != parameter.high:
-            snapped = np.where(good, snapped, parameter.low)
+            good = (snapped >= low) & (snapped <= high) & np.isfinite(snapped)
+        if parameter.step and low != high:
+            snapped = np.where(good, snapped, inside)
             snapped = parameter.at(parameter.cell(snapped))
             good &= (snapped == numbers) | ~active
         if good.all():
             column[active] = snapped[active]
             return column
     # the slow way: choices, lists, near-steps, and finding the value to complain of
-    none_is_a_choice = parameter.choices is not None and None in parameter.choices
+    none_is_a_choice = parameter.choices is not None and any(choice is None for choice in parameter.choices)
+    nan_is_a_choice = parameter.choices is not None and any(choice != choice for choice in parameter.choices)
     for i in np.flatnonzero(active).tolist():
         value = values[i]
-        if none_is_a_choice and _is_nothing(value):
+        if none_is_a_choice and not (nan_is_a_choice and value is not None) and _is_nothing(value):
             value = None  # a column of strings in a data frame can't hold it
         try:
             column[i] = parameter.encode(value)
@@ -83,7 +85,7 @@ def encode_columns(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
         name, parameter = space.names[j], space.parameters[j]
         active = np.ones(n, np.bool_)
         for condition in space.conditions[j]:
-            active &= np.isin(rows[:, condition.parent], condition.allowed)
+            active &= condition.allowed.hold(rows[:, condition.parent])
         if name not in columns:
             if active.any() and not space.is_open:
                 raise InvalidParameters(f"{name!r} is missing; the space needs it at position {np.argmax(active)}")
@@ -156,5 +158,6 @@ def decode_column(parameter: Parameter, column: FloatArray) -> npt.NDArray[Any]:
         return column
     count = len(parameter.choices)
     choices = np.empty(count + 1, object)
-    choices[:-1] = parameter.choices  # the last entry, None, stands for inactive
+    for i, choice in enumerate(parameter.choices):  # at once, NumPy would take tuples apart
+        choices[i] = choice  # the last entry, None, stands for inactive
     return choices[np.where(np.isnan(column), count, column).astype(np.int64)]

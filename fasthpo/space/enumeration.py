@@ -9,15 +9,16 @@ than its length. A number is then read digit by digit, as in a mixed radix, and 
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidSearchSpace
-from fasthpo.space.conditions import Conditions
+from fasthpo.space.conditions import Condition, Conditions
 from fasthpo.space.parameter import Lattice, Parameter
 from fasthpo.values import FloatArray
 
@@ -48,26 +49,23 @@ class Enumerable(Protocol):
 
 
 class _Branch(NamedTuple):
-    """One class of a parameter's values: `members`, or all but the `members` if it is the rest."""
+    """One class of a parameter's values: runs of cells."""
 
-    is_rest: bool
-    members: list[int]
+    firsts: list[int]  # of the runs, ascending
+    ranks: list[int]  # of their first cells within the class
     parts: list[_Node]
     size_of_one: int  # points for each member
     start: int  # points of the branches before it
 
     def member(self, rank: int) -> int:
         """The value at a rank."""
-        if not self.is_rest:
-            return self.members[rank]
-        for excluded in self.members:
-            rank += excluded <= rank
-        return rank
+        run = bisect.bisect_right(self.ranks, rank) - 1
+        return self.firsts[run] + rank - self.ranks[run]
 
     def rank(self, value: int) -> int:
         """The rank of a value of this class."""
-        place = bisect.bisect_left(self.members, value)
-        return value - place if self.is_rest else place
+        run = bisect.bisect_right(self.firsts, value) - 1
+        return self.ranks[run] + value - self.firsts[run]
 
 
 class _Node(NamedTuple):
@@ -75,16 +73,19 @@ class _Node(NamedTuple):
 
     parameter: int
     branches: list[_Branch]
-    branch_of: dict[int, int]  # values named by a condition; the others belong to the last branch
+    firsts: list[int]  # of the runs of all branches, ascending
+    branch_of_run: list[int]
     size: int
+
+    def branch_of(self, value: int) -> _Branch:
+        """The class of a value."""
+        return self.branches[self.branch_of_run[bisect.bisect_right(self.firsts, value) - 1]]
 
 
 class _Class(NamedTuple):
     """Values of a parameter that are alike in what they leave: a branch before its parts are built."""
 
-    is_rest: bool
-    named: list[int]
-    members: int
+    runs: list[tuple[int, int]]  # first and last cells
     parts: list[_Component]
 
 
@@ -99,14 +100,23 @@ def _assembled(plan: _Plan, nodes: dict[_Component, _Node]) -> _Node:
     branches: list[_Branch] = []
     branch_of: dict[int, int] = {}
     start = 0
-    for is_rest, named, members, parts in plan.classes:
+    for runs, parts in plan.classes:
         built = [nodes[part] for part in parts]
         size_of_one = math.prod(part.size for part in built)
-        if not is_rest:
-            branch_of.update(dict.fromkeys(named, len(branches)))
-        branches.append(_Branch(is_rest, named, built, size_of_one, start))
-        start += members * size_of_one
-    return _Node(plan.parameter, branches, branch_of, start)
+        ranks = [0]
+        for first, last in runs:
+            branch_of[first] = len(branches)
+            ranks.append(ranks[-1] + last - first + 1)
+        branches.append(_Branch([first for first, _ in runs], ranks[:-1], built, size_of_one, start))
+        start += ranks[-1] * size_of_one
+    firsts = sorted(branch_of)
+    return _Node(plan.parameter, branches, firsts, [branch_of[first] for first in firsts], start)
+
+
+def _holds(runs: list[tuple[int, int]], cell: int) -> bool:
+    """Whether one of some runs, in ascending order, holds a cell."""
+    place = bisect.bisect_right(runs, cell, key=lambda run: run[0]) - 1
+    return place >= 0 and cell <= runs[place][1]
 
 
 class Cells:
@@ -115,6 +125,7 @@ class Cells:
     Args:
         space: names the conditions.
         counts: values a parameter; 0 for one that has infinitely many, so that points where it is active don't count.
+        continua: of parameters that have infinitely many, those `counts` values that do count.
 
     Attributes:
         size: how many points there are; exact, and maybe beyond 2**63.
@@ -130,16 +141,17 @@ class Cells:
         [{'a': 1, 'b': 'x'}, {'a': 3, 'b': 'y'}]
     """
 
-    def __init__(self, space: Enumerable, counts: Sequence[int]) -> None:
+    def __init__(
+        self, space: Enumerable, counts: Sequence[int], continua: Mapping[int, FloatArray] | None = None
+    ) -> None:
         self._space = space
         self._counts = list(counts)
+        self._continua = continua or {}
         self._lattices = Lattice(*map(np.array, zip(*(p.lattice or _NOWHERE for p in space.parameters), strict=True)))
         everything = frozenset((j, frozenset(c.parent for c in space.conditions[j])) for j in range(len(space)))
-        # the condition of `child` on `parent`, in cells of the parent
+        # the condition of `child` on `parent`, as runs of the parent's cells
         self._allowed = {
-            (child, c.parent): frozenset(space.parameters[c.parent].cell(c.allowed).tolist())
-            for child, needed in enumerate(space.conditions)
-            for c in needed
+            (child, c.parent): self._runs_of(c) for child, needed in enumerate(space.conditions) for c in needed
         }
         self._rank = {j: rank for rank, j in enumerate(space.order)}
         self._children: list[list[int]] = [[] for _ in counts]
@@ -162,9 +174,19 @@ class Cells:
             self._strides = np.array(strides[::-1], np.int64)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Cells, (self._space, self._counts)  # without the nodes, which are nested as deeply as the conditions
+        # without the nodes, which are nested as deeply as the conditions
+        return Cells, (self._space, self._counts, self._continua)
 
     # --- building
+
+    def _runs_of(self, condition: Condition) -> list[tuple[int, int]]:
+        """The first and last cells of the runs that meet a condition."""
+        parameter = self._space.parameters[condition.parent]
+        if parameter.lattice is not None:
+            return condition.allowed.cells(parameter)
+        holds = condition.allowed.hold(self._continua.get(condition.parent, np.empty(0)))
+        steps = np.diff(holds.astype(np.int8), prepend=0, append=0)
+        return list(zip(np.flatnonzero(steps > 0).tolist(), (np.flatnonzero(steps < 0) - 1).tolist(), strict=True))
 
     def _components(self, undecided: _Undecided) -> list[_Component]:
         """The components of what is undecided, by their first parameter."""
@@ -218,21 +240,25 @@ class Cells:
         else:
             root = min(j for j, parents in component if not parents)
             children = [j for j, parents in component if root in parents]
-        named = sorted({cell for child in children for cell in self._allowed[child, root]})
-        classes: dict[tuple[bool, ...], list[int]] = {}
-        for cell in named:
-            classes.setdefault(tuple(cell in self._allowed[child, root] for child in children), []).append(cell)
-        choices = [(False, signature, cells, len(cells)) for signature, cells in classes.items()]
-        if len(named) < self._counts[root]:
-            choices.append((True, (False,) * len(children), named, self._counts[root] - len(named)))
+        allowed = [self._allowed[child, root] for child in children]
+        # between two neighbouring edges all cells are alike
+        inner = {edge for runs in allowed for first, last in runs for edge in (first, last + 1)}
+        edges = sorted(edge for edge in inner | {0, self._counts[root]} if edge <= self._counts[root])
+        classes: dict[tuple[bool, ...], list[tuple[int, int]]] = {}
+        for first, after in itertools.pairwise(edges):
+            signature = tuple(_holds(runs, first) for runs in allowed)
+            classes.setdefault(signature, []).append((first, after - 1))
+        neither = (False,) * len(children)
+        if neither in classes:  # the rest comes last
+            classes[neither] = classes.pop(neither)
         classes_of = []
-        for is_rest, signature, cells, members in choices:
+        for signature, runs in classes.items():
             met = {child for child, holds in zip(children, signature, strict=True) if holds}
             if isinstance(component, int):
                 parts: list[_Component] = [*sorted(met, key=self._first.__getitem__)]
             else:
                 parts = self._components(self._decide(component, root, met))
-            classes_of.append(_Class(is_rest, cells, members, parts))
+            classes_of.append(_Class(runs, parts))
         return _Plan(root, classes_of)
 
     def _decide(self, undecided: _Undecided, root: int, met: set[int]) -> _Undecided:
@@ -275,7 +301,7 @@ class Cells:
             nodes, weight = todo.pop()
             for node in reversed(nodes):
                 value = digits[node.parameter]
-                branch = node.branches[node.branch_of.get(value, len(node.branches) - 1)]
+                branch = node.branch_of(value)
                 index += weight * (branch.start + branch.rank(value) * branch.size_of_one)
                 if branch.parts:
                     todo.append((branch.parts, weight))

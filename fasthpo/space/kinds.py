@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.space.choice_values import SCALARS, as_choice, choice_from_json, choice_key
 from fasthpo.space.decimals import meant, meant_bound, rounding_error
 from fasthpo.space.parameter import (
     LARGEST_INTEGER,
@@ -24,19 +24,11 @@ from fasthpo.space.parameter import (
     check_integer,
     check_points,
 )
-from fasthpo.values import FloatArray, element, masked, plain, shown
+from fasthpo.values import FloatArray, element, masked, shown
 
-_PLAIN = (str, bool, int, float, type(None))
 _MAX_LISTED = 8  # choices shown in an error message
 _MOST_DIGITS = 22  # decimals that rounding can give; larger powers of ten are no exact float64
 _SLACK = 1e-6  # of a step, that a value may be off
-
-
-def _is_finite(number: float) -> bool:
-    try:
-        return math.isfinite(number)
-    except OverflowError:  # of an integer
-        return False
 
 
 class Continuous(Numeric):
@@ -256,10 +248,10 @@ class Discrete(Numeric):
 
 
 class Categorical(Parameter):
-    """One of several choices without order: strings, booleans, integers, floats or None.
+    """One of several choices without order: strings, booleans, numbers, None, or tuples or frozensets of these.
 
     Args:
-        choices: at least one choice, in order, none twice. `1`, `1.0` and `True` are three choices.
+        choices: at least one choice, in order, none twice. `1`, `1.0` and `True` are three choices, nan is one.
         when: active only if every named parent has one of the listed values.
         prior: a guess of the best value, or a `Prior` that says how sure it is; None: nothing is believed.
 
@@ -271,12 +263,13 @@ class Categorical(Parameter):
         3
     """
 
-    __slots__ = ("_index", "choices")
+    __slots__ = ("_index", "_loose_index", "choices")
     kind = "categorical"
     fields = ("choices",)
     is_ordered = False
     choices: tuple[Value, ...]
-    _index: dict[tuple[type, Value], int]
+    _index: dict[Any, int]
+    _loose_index: dict[Any, int]  # in which 1 and 1.0 are the same
 
     def __init__(self, choices: Sequence[Value], when: When | None = None, prior: Any = None) -> None:
         super().__init__(when)
@@ -284,22 +277,18 @@ class Categorical(Parameter):
         no_list = isinstance(choices, (str, bytes, set, frozenset, Mapping)) or not hasattr(choices, "__iter__")
         if no_list or getattr(choices, "shape", None) == ():  # an array that is one value
             raise InvalidSearchSpace(f"choices must be a list of values, got choices={shown(choices)}")
-        listed = tuple(c if isinstance(c, Enum) else plain(c) for c in choices)
+        listed = tuple(map(as_choice, choices))
         if not listed:
             raise InvalidSearchSpace("choices must hold at least one value, got none")
-        index: dict[tuple[type, Value], int] = {}
+        index: dict[Any, int] = {}
+        loose: dict[Any, int] = {}
         for i, choice in enumerate(listed):
-            if type(choice) not in _PLAIN:  # an enumeration's member would come back from a file as something else
-                raise InvalidSearchSpace(
-                    f"a choice must be a str, bool, int, float or None, got {shown(choice)} of type "
-                    f"{type(choice).__name__}; use a string and look the object up in your objective"
-                )
-            if isinstance(choice, (int, float)) and not _is_finite(choice):
-                raise InvalidSearchSpace(f"a choice must be finite, got {shown(choice)}")
-            if index.setdefault((type(choice), choice), i) != i:
+            if index.setdefault(choice_key(choice), i) != i:
                 raise InvalidSearchSpace(f"choices must differ from each other, got {shown(choice)} twice")
+            loose.setdefault(choice_key(choice, exactly=False), i)
         self._set("choices", listed)
         self._set("_index", index)
+        self._set("_loose_index", loose)
         self._set("lattice", Lattice(0.0, len(listed) - 1.0, len(listed) - 1, 1.0, 0.0, 0, False, 1.0))
         self._believe(prior)
 
@@ -309,14 +298,18 @@ class Categorical(Parameter):
 
     def encode(self, value: Any) -> float:
         value = element(value)
+        if isinstance(value, (list, dict)):  # of a file, in which a tuple is a list
+            value = choice_from_json(value)
         try:
             found = self._index.get((type(value), value))
-        except Exception:  # unhashable, or whatever comparing it raises
+            if found is not None and isinstance(value, SCALARS):
+                return float(found)
+            choice = as_choice(value)
+            found = self._index.get(choice_key(choice))
+            if found is None:  # 1 for the choice 1.0 is meant; True for it is not
+                found = self._loose_index.get(choice_key(choice, exactly=False))
+        except Exception:  # no choice, unhashable, or whatever comparing it raises
             found = None
-        if found is None and isinstance(value, (int, float)) and not isinstance(value, bool):
-            # 1 for the choice 1.0 is meant; True for it is not
-            equal = (self._index.get((kind, value)) for kind in (int, float))
-            found = min((i for i in equal if i is not None), default=None)
         if found is None:
             listed = ", ".join(map(shown, self.choices[:_MAX_LISTED])) + (", ..." if self.count > _MAX_LISTED else "")
             raise InvalidParameters(f"must be one of [{listed}], got {shown(value)}")
@@ -333,25 +326,3 @@ class Categorical(Parameter):
         from fasthpo.kernels.axes import choice_axis  # imports numba
 
         return choice_axis(self.count)
-
-
-_KINDS: dict[str, type[Parameter]] = {c.kind: c for c in (Continuous, LogUniform, Discrete, Categorical)}
-
-
-def parameter_from_dict(definition: Mapping[str, Any]) -> Parameter:
-    """The parameter that `Parameter.to_dict` described.
-
-    Raises:
-        InvalidSearchSpace: not such a description.
-    """
-    if not isinstance(definition, Mapping) or definition.get("type") not in list(_KINDS):
-        raise InvalidSearchSpace(f"a parameter's type must be one of {sorted(_KINDS)}, got {shown(definition)}")
-    kind = _KINDS[definition["type"]]
-    arguments = {str(k): v for k, v in definition.items() if k != "type"}
-    unknown = set(arguments) - set(kind.fields) - {"when", "prior"}
-    if unknown:
-        raise InvalidSearchSpace(f"{kind.__name__} has no field {sorted(unknown)}; it has {list(kind.fields)}")
-    try:
-        return kind(**arguments)
-    except TypeError as error:
-        raise InvalidSearchSpace(f"incomplete definition of {kind.__name__}: {error}") from error

@@ -17,12 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.space.choice_values import choice_to_json
+from fasthpo.space.comparisons import Comparison, condition_value
 from fasthpo.space.prior import Prior
-from fasthpo.values import FloatArray, element, exact, masked, number, plain, shown
+from fasthpo.values import FloatArray, exact, masked, number, plain, shown
 
-Value: TypeAlias = str | bool | int | float | None
+Value: TypeAlias = str | bool | int | float | tuple[Any, ...] | frozenset[Any] | None
 """What a parameter can be: plain Python values only."""
-When: TypeAlias = Mapping[str, Sequence[Value] | Value]
+When: TypeAlias = Mapping[str, Sequence[Value] | Value | Comparison]
 
 LARGEST_INTEGER = 2**53  # beyond it float64 columns would merge neighbouring integers
 
@@ -75,36 +77,33 @@ def check_points(value: Any) -> int | None:
     return number
 
 
-def _condition_value(value: Any) -> Value:
-    """A value of a condition, as a plain one."""
-    found = element(value)
-    if found is None or isinstance(found, (str, bool, int, float)):
-        return found
-    try:
-        return number(found)
-    except (TypeError, OverflowError):
-        raise InvalidSearchSpace(f"when must list strings, booleans, numbers or None, got {shown(value)}") from None
-
-
-def _normal_when(when: When | None) -> dict[str, tuple[Value, ...]]:
+def _normal_when(when: When | None) -> dict[str, tuple[Value, ...] | Comparison]:
     if when is None:
         return {}
     if not isinstance(when, Mapping):
         raise InvalidSearchSpace(
             f"when must map a parameter's name to its values, such as {{'optimizer': ['sgd']}}, got when={shown(when)}"
         )
-    normal: dict[str, tuple[Value, ...]] = {}
+    normal: dict[str, tuple[Value, ...] | Comparison] = {}
     for parent, values in when.items():
         if not isinstance(parent, str) or not parent:
             raise InvalidSearchSpace(f"when must name a parameter, got {shown(parent)}")
+        if isinstance(values, Comparison):
+            normal[exact(parent)] = values
+            continue
         several = isinstance(values, (list, tuple, set, frozenset, range)) or (
             isinstance(values, np.ndarray) and values.ndim > 0
         )
-        listed = tuple(map(_condition_value, values)) if several else (_condition_value(values),)  # type: ignore[arg-type]
+        listed = tuple(map(condition_value, values)) if several else (condition_value(values),)  # type: ignore[arg-type]
         if not listed:
             raise InvalidSearchSpace(f"when must list at least one value of {parent!r}, got none")
         normal[exact(parent)] = listed
     return normal
+
+
+def _text(value: Any) -> str:
+    """A value as a text that differs for different ones, whatever the order in which a frozenset happens to be."""
+    return repr(choice_to_json(value))
 
 
 class Lattice(NamedTuple):
@@ -150,7 +149,7 @@ class Parameter(ABC):
     is_ordered: ClassVar[bool] = True  # whether it makes sense that values are near each other, or far
     is_whole: ClassVar[bool] = False  # whether its values are integers
     choices: tuple[Value, ...] | None = None  # its values, where a column holds their indices
-    when: Mapping[str, tuple[Value, ...]]
+    when: Mapping[str, tuple[Value, ...] | Comparison]
     lattice: Lattice | None  # None for a continuum
     prior: Prior | None  # what the user believes of it
 
@@ -169,17 +168,29 @@ class Parameter(ABC):
         raise AttributeError(f"{type(self).__name__} is immutable")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        fields = {name: getattr(self, name) for name in self.fields}
-        return type(self)._from_fields, ({**fields, "when": dict(self.when), **self._belief()},)
+        return type(self)._from_fields, ({**self.arguments(), "when": dict(self.when), **self._belief()},)
 
     @classmethod
     def _from_fields(cls, fields: dict[str, Any]) -> Parameter:
         return cls(**fields)
 
+    def arguments(self) -> dict[str, Any]:
+        """What the constructor takes to make it again, but for `when`."""
+        return {name: getattr(self, name) for name in self.fields}
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the largest column value; infinite where there is no bound."""
+        return (-math.inf, math.inf) if self.lattice is None else (float(self.lattice.low), float(self.lattice.high))
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The least and the largest column value that samplers suggest, both finite."""
+        return self.bounds
+
     def under(self, when: When) -> Parameter:
         """The same parameter under these conditions only."""
-        fields = {name: getattr(self, name) for name in self.fields}
-        return self._from_fields({**fields, "when": dict(when), **self._belief()})
+        return self._from_fields({**self.arguments(), "when": dict(when), **self._belief()})
 
     def _believe(self, prior: Any) -> None:
         """Take up a prior, as the last step of being made: its guess must be one of the parameter's values."""
@@ -230,20 +241,24 @@ class Parameter(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """The definition in plain JSON values; `parameter_from_dict` reads it."""
-        definition: dict[str, Any] = {"type": self.kind}
-        for name in self.fields:
-            value = getattr(self, name)
-            definition[name] = list(value) if isinstance(value, tuple) else value
+        definition = {"type": self.kind, **{name: choice_to_json(one) for name, one in self.arguments().items()}}
         if self.when:
-            definition["when"] = {parent: list(values) for parent, values in self.when.items()}
+            definition["when"] = {
+                parent: one.to_json() if isinstance(one, Comparison) else choice_to_json(one)
+                for parent, one in self.when.items()
+            }
         if self.prior is not None:
-            definition["prior"] = self.prior.to_dict()
+            definition["prior"] = {"value": choice_to_json(self.prior.value), "confidence": self.prior.confidence}
         return definition
 
     def _identity(self) -> tuple[Any, ...]:
         # repr tells 1, 1.0 and True apart, which == does not
-        when = sorted((parent, sorted(map(repr, values))) for parent, values in self.when.items())
-        return type(self), repr([getattr(self, name) for name in self.fields]), repr(when), repr(self.prior)
+        when = sorted(
+            (parent, repr(one) if isinstance(one, Comparison) else sorted(map(_text, one)))
+            for parent, one in self.when.items()
+        )
+        belief = None if self.prior is None else (_text(self.prior.value), self.prior.confidence)
+        return type(self), _text(tuple(self.arguments().values())), repr(when), belief
 
     def __eq__(self, other: object) -> bool:
         return self._identity() == other._identity() if isinstance(other, Parameter) else NotImplemented
@@ -252,9 +267,10 @@ class Parameter(ABC):
         return hash(self._identity())
 
     def __repr__(self) -> str:
-        shown = [f"{name}={getattr(self, name)!r}" for name in self.fields]
+        shown = [f"{name}={value!r}" for name, value in self.arguments().items()]
         if self.when:
-            shown.append(f"when={ {parent: list(values) for parent, values in self.when.items()} }")
+            when = {parent: one if isinstance(one, Comparison) else list(one) for parent, one in self.when.items()}
+            shown.append(f"when={when}")
         shown += [f"{name}={value!r}" for name, value in self._belief().items()]
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -287,6 +303,10 @@ class Numeric(Parameter):
             raise InvalidParameters(f"must lie between {self.low} and {self.high}, got {shown(found)}")
         return float(found)
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return float(self.low), float(self.high)
+
     def axis(self) -> list[float]:
         from fasthpo.kernels.axes import numeric_axis  # imports numba
 
@@ -317,3 +337,12 @@ class Numeric(Parameter):
             values = self.at(np.minimum(unit * count, count - 1).astype(np.int64))
         # exp(log(0.1)) is 0.10000000000000002: rounding must not carry a value over its bound
         return np.clip(values, self.low, self.high)
+
+    @masked
+    def to_unit(self, column_values: FloatArray) -> FloatArray:
+        """The quantiles in [0, 1] of column values of a continuum; the inverse of `from_unit`."""
+        low, high = self.bounds
+        if self.log:
+            low, high, column_values = math.log(low), math.log(high), np.log(column_values)
+        inside: FloatArray = np.clip((column_values - low) / (high - low), 0.0, 1.0)
+        return inside

@@ -9,6 +9,8 @@ import numpy as np
 
 from fasthpo.errors import InvalidParameters
 from fasthpo.kernels.streams import uniforms
+from fasthpo.space.parameter import Numeric, Parameter
+from fasthpo.space.ranges import Ranges
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray
 
@@ -26,19 +28,20 @@ def encode_partial(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
     return row
 
 
-def _allowed_parents(space: SearchSpace, row: FloatArray) -> dict[int, FloatArray]:
+def _allowed_parents(space: SearchSpace, row: FloatArray) -> dict[int, Ranges]:
     """The values that parents which are not given may take, so that each given parameter is active."""
-    allowed: dict[int, FloatArray] = {}
+    allowed: dict[int, Ranges] = {}
     for j in reversed(space.order):
         if np.isnan(row[j]) and j not in allowed:
             continue
         for condition in space.conditions[j]:
             parent = condition.parent
             if np.isnan(row[parent]):
-                allowed[parent] = np.intersect1d(allowed.get(parent, condition.allowed), condition.allowed)
-            elif row[parent] not in condition.allowed:
-                allowed[parent] = np.empty(0)
-            if parent in allowed and not len(allowed[parent]):
+                known = allowed.get(parent)
+                allowed[parent] = condition.allowed if known is None else known.common(condition.allowed)
+            elif not condition.allowed.holds(row[parent]):
+                allowed[parent] = Ranges.between(1.0, 0.0)
+            if parent in allowed and not allowed[parent]:
                 raise InvalidParameters(
                     f"{space.names[j]!r} needs {dict(space.parameters[j].when)}, which the other values given exclude"
                 )
@@ -53,11 +56,22 @@ def complete_row(space: SearchSpace, row: FloatArray, seed: int, number: int) ->
     unit = uniforms(seed, np.array([number]), _STREAM, len(space))[0]
     full = row.copy()
     for j in space.order:
-        if not all((full[c.parent] == c.allowed).any() for c in space.conditions[j]):
+        if not all(c.allowed.holds(full[c.parent]) for c in space.conditions[j]):
             full[j] = np.nan
         elif np.isnan(row[j]):
             if j in allowed:
-                full[j] = allowed[j][int(unit[j] * len(allowed[j]))]
+                full[j] = _drawn(space.parameters[j], allowed[j], float(unit[j]))
             else:
                 full[j] = space.parameters[j].from_unit(unit[j : j + 1])[0]
     return full
+
+
+def _drawn(parameter: Parameter, allowed: Ranges, unit: float) -> float:
+    """The column value at a quantile of those that are allowed."""
+    if parameter.count is not None:
+        return allowed.value(parameter, int(unit * allowed.count(parameter)))
+    assert isinstance(parameter, Numeric)
+    low, high = allowed.ends()[0]  # of a continuum there is one range
+    first, last = parameter.to_unit(np.array([low, high])).tolist()
+    value = float(parameter.from_unit(np.array([first + unit * (last - first)]))[0])
+    return min(max(value, low), high)

@@ -78,10 +78,6 @@ class Prior:
             raise InvalidSearchSpace(f"the guess of a prior {error}") from None
         return cls(value, prior.confidence)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The prior in plain JSON values."""
-        return {"value": self.value, "confidence": self.confidence}
-
 
 class _Distribution:
     """The distribution of one parameter that has a prior.
@@ -98,19 +94,19 @@ class _Distribution:
             self._probabilities = np.full(count, (1 - prior.confidence) / max(count - 1, 1))
             self._probabilities[int(self.guess)] = prior.confidence if count > 1 else 1.0
             return
-        center = float(self._place(np.array([self.guess]))[0]) / (2 * _POINTS)
+        first, end = self._quantiles(np.array([self.guess]))
+        center = float(first[0] + end[0]) / (2 * _POINTS)
         confidence = min(max(prior.confidence, _LEAST_CONFIDENCE), 1 - _LEAST_CONFIDENCE)
         deviation = _NEAR / NormalDist().inv_cdf((1 + confidence) / 2)
         self._grid = np.arange(2 * _POINTS + 1) / (2 * _POINTS)
         density = np.exp(-0.5 * ((self._grid - center) / deviation) ** 2)
         cumulated = np.append(0.0, np.cumsum((density[1:] + density[:-1]) / 2)) / (2 * _POINTS)
         self._cumulated = (1 - _ELSEWHERE) * cumulated / cumulated[-1] + _ELSEWHERE * self._grid
-        self._logarithms = np.log((1 - _ELSEWHERE) * density / cumulated[-1] + _ELSEWHERE)
+        self._density = (1 - _ELSEWHERE) * density / cumulated[-1] + _ELSEWHERE
 
-    def _place(self, column: FloatArray) -> IntArray:
-        """Twice the place of column values among the quantiles, in the middle of those that have the same value."""
-        first, end = self._values.searchsorted(column), self._values.searchsorted(column, side="right")
-        return first + end
+    def _quantiles(self, column: FloatArray) -> tuple[IntArray, IntArray]:
+        """From where on, and up to where, column values stand at the quantiles."""
+        return self._values.searchsorted(column), self._values.searchsorted(column, side="right")
 
     def shifted(self, units: FloatArray) -> FloatArray:
         """Quantiles (n,) of the parameter's range at quantiles of what is believed."""
@@ -127,7 +123,10 @@ class _Distribution:
         if self._probabilities is not None:
             known: FloatArray = np.log(self._probabilities[column.astype(np.int64)] * len(self._probabilities))
             return known
-        logarithms: FloatArray = self._logarithms[self._place(column)]
+        first, end = self._quantiles(column)
+        share = np.maximum(end - first, 1) / _POINTS  # of the quantiles that one of few values stands for
+        mean = (self._cumulated[2 * end] - self._cumulated[2 * first]) / share
+        logarithms: FloatArray = np.log(np.where(end - first > 1, mean, self._density[first + end]))
         return logarithms
 
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.space.comparisons import condition_words
 from fasthpo.space.conditions import Conditions, conditions_of, parents_first, refuse_dead_parameters
-from fasthpo.space.kinds import parameter_from_dict
+from fasthpo.space.definitions import parameter_from_dict
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.prior import Priors
 from fasthpo.system.html import table, titled
@@ -57,7 +58,8 @@ class SearchSpace(Mapping[str, Parameter]):
                 raise InvalidSearchSpace(f"a parameter's name must be a string that is not empty, got {shown(name)}")
             if not isinstance(parameter, Parameter):
                 raise InvalidSearchSpace(
-                    f"{shown(name)} must be Continuous, Discrete, Categorical or LogUniform, got {shown(parameter)}"
+                    f"{shown(name)} must be a parameter such as Continuous, Discrete or Categorical, "
+                    f"got {shown(parameter)}"
                 )
         self._parameters = {exact(name): parameter for name, parameter in parameters.items()}
         self.names: tuple[str, ...] = tuple(self._parameters)
@@ -94,11 +96,12 @@ class SearchSpace(Mapping[str, Parameter]):
     def _repr_html_(self) -> str:
         rows = []
         for name, parameter in self.items():
-            fields = {field: getattr(parameter, field) for field in parameter.fields}
             values = ", ".join(
-                f"{field}={shown(one)}" for field, one in fields.items() if one is not None and one is not False
+                f"{field}={shown(one)}"
+                for field, one in parameter.arguments().items()
+                if one is not None and one is not False
             )
-            when = " and ".join(f"{parent} is {' or '.join(map(shown, one))}" for parent, one in parameter.when.items())
+            when = " and ".join(f"{parent} is {condition_words(one)}" for parent, one in parameter.when.items())
             rows.append((name, type(parameter).__name__, values, when))
         return titled("SearchSpace", table(rows, ("parameter", "kind", "values", "active when")))
 
@@ -148,7 +151,7 @@ class SearchSpace(Mapping[str, Parameter]):
         """
         row = self.encode_part(params)
         for j in self.order:
-            active = all(_holds(row[c.parent], c.allowed) for c in self.conditions[j])
+            active = all(c.allowed.holds(row[c.parent]) for c in self.conditions[j])
             if active and np.isnan(row[j]):
                 raise InvalidParameters(f"{self.names[j]!r} is missing; the space needs it here")
             if not active and not np.isnan(row[j]):
@@ -179,7 +182,7 @@ class SearchSpace(Mapping[str, Parameter]):
         if self.is_conditional:
             for j in self.order:
                 for condition in self.conditions[j]:
-                    rows[~np.isin(rows[:, condition.parent], condition.allowed), j] = np.nan
+                    rows[~condition.allowed.hold(rows[:, condition.parent]), j] = np.nan
         return rows
 
     @functools.cached_property
@@ -254,7 +257,3 @@ class SearchSpace(Mapping[str, Parameter]):
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidSearchSpace(f"not JSON: {error}") from error
         return cls.from_dict(definition)
-
-
-def _holds(value: float, allowed: FloatArray) -> bool:
-    return bool((allowed == value).any())

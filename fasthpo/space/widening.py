@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fasthpo.errors import InvalidSearchSpace
+from fasthpo.space.choice_values import choice_key
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
 from fasthpo.space.parameter import Parameter
 from fasthpo.values import shown
@@ -24,7 +25,7 @@ def is_within(asked: Parameter, known: Parameter) -> bool:
     if asked is known:
         return True
     if isinstance(asked, Categorical) and isinstance(known, Categorical):
-        if list(map(repr, asked.choices)) != list(map(repr, known.choices)):
+        if list(map(choice_key, asked.choices)) != list(map(choice_key, known.choices)):
             raise InvalidSearchSpace(
                 f"a parameter's choices can't change within a study, got {shown(list(asked.choices))}, which were "
                 f"{shown(list(known.choices))} before"

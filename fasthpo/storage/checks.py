@@ -99,8 +99,8 @@ def check_rows(space: SearchSpace, params: npt.NDArray[np.float64], states: npt.
         raise CorruptCheckpoint("a trial's active parameters are not those that the conditions name")
     for name, parameter, column in zip(space.names, space.parameters, params, strict=True):
         values = column[~np.isnan(column)]
-        low, high = getattr(parameter, "low", 0), getattr(parameter, "high", (parameter.count or 1) - 1)
-        if len(values) and not (low <= values.min() <= values.max() <= high):
+        low, high = parameter.bounds
+        if len(values) and not (low <= values.min() <= values.max() <= high and np.isfinite(values).all()):
             raise CorruptCheckpoint(f"a value of {name!r} lies outside its bounds")
 
 

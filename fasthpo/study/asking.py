@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fasthpo.errors import InvalidParameters
+from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.kernels.streams import uniforms
+from fasthpo.space.choice_values import as_choice, choice_from_json
 from fasthpo.space.open_space import OpenSpace
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.space.widening import nearest, spans
 from fasthpo.system.log import logger
 from fasthpo.trials.history import History
-from fasthpo.values import FloatArray, element, exact, shown
+from fasthpo.values import FloatArray, exact, shown
 
 GIVEN = "given:"  # attributes of a trial that begin so are values of it that were enqueued before the space was known
 
@@ -71,7 +72,7 @@ def value_for(history: History, seed: int, number: int, name: str, parameter: Pa
     space = history.table.space
     given = history.trial_attributes.get(number, {})
     if GIVEN + name in given:
-        x = _given(name, parameter, given[GIVEN + name])
+        x = _given(name, parameter, choice_from_json(given[GIVEN + name]))
     else:
         x = float(history.table._params[space.position[name], number])
         if x == x and (parameter is space[name] or spans(parameter, x)):
@@ -86,8 +87,9 @@ def _given(name: str, parameter: Parameter, value: Value) -> float:
     try:
         return parameter.encode(value)
     except InvalidParameters as error:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and parameter.choices is None:
-            x = nearest(parameter, float(value))
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+        if is_number and parameter.choices is None:
+            x = nearest(parameter, float(value))  # type: ignore[arg-type]
             logger.warning("%r %s, as was enqueued; %s is tried", name, error, shown(parameter.decode(x)))
             return x
         raise InvalidParameters(f"{name!r} {error}, as was enqueued") from None
@@ -117,7 +119,7 @@ def enqueued_values(params: Any) -> dict[str, Value]:
     """Values that are enqueued before it is known of what they are, as plain ones.
 
     Raises:
-        InvalidParameters: they are no mapping of names to strings, booleans, finite numbers or None.
+        InvalidParameters: they are no mapping of names to what a parameter can be.
     """
     if not isinstance(params, Mapping):
         raise InvalidParameters(f"parameters must be a mapping of name to value, got {shown(params)}")
@@ -125,10 +127,10 @@ def enqueued_values(params: Any) -> dict[str, Value]:
     for name, value in params.items():
         if not isinstance(name, str) or not name.strip():
             raise InvalidParameters(f"a parameter's name must be a string that is not empty, got {shown(name)}")
-        one = element(value)
-        if not (one is None or isinstance(one, (str, bool, int, float))) or (isinstance(one, float) and one != one):
-            raise InvalidParameters(f"{name!r} must be a string, a boolean, a number or None, got {shown(value)}")
-        found[exact(name)] = one
+        try:
+            found[exact(name)] = as_choice(value)
+        except InvalidSearchSpace as error:
+            raise InvalidParameters(f"{name!r} can't be enqueued: {error}") from None
     return found
 
 

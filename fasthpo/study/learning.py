@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fasthpo.errors import InvalidSearchSpace
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.learning import conditions
 from fasthpo.space.open_space import Learnt, OpenSpace
@@ -16,6 +17,7 @@ from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray
 
 _SHARE = 20  # of the trials, that end between two times at which the space is learnt if each does not fit
+_MOST_EXAMPLES = 2048  # trials over all of a study from which conditions are learnt, and as many of the latest
 
 
 def is_due(history: History) -> bool:
@@ -64,14 +66,22 @@ def _learnt_space(space: OpenSpace, table: TrialTable) -> SearchSpace:
         known = {one: shown[one] for one in (*parameters, name)}
         when = conditions(name, space, known)
         parameters[name] = parameter.under(when) if when else parameter
-    return SearchSpace(parameters)
+    found = SearchSpace(parameters)
+    try:
+        _ = found.finite_cells
+    except InvalidSearchSpace:  # conditions so entangled that its points can't be counted
+        return SearchSpace(space)
+    return found
 
 
 def _examples(space: OpenSpace, table: TrialTable) -> dict[str, FloatArray]:
-    """What each parameter was in those trials that went furthest, (n,), NaN where they lack it."""
+    """What each parameter was in trials that went furthest, (n,), NaN if they lack it: the latest and some others."""
     states = table.states
     for kinds in ((TrialState.COMPLETE, TrialState.PAUSED), (TrialState.PRUNED,), (TrialState.FAILED,)):
         numbers = np.flatnonzero(np.isin(states, kinds))
         if len(numbers):
             break
+    if len(numbers) > 2 * _MOST_EXAMPLES:
+        some = np.linspace(0, len(numbers) - 1, _MOST_EXAMPLES).astype(np.int64)
+        numbers = np.union1d(numbers[some], numbers[-_MOST_EXAMPLES:])
     return {name: table.params[j, numbers] for j, name in enumerate(space.names)}

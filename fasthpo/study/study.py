@@ -26,6 +26,7 @@ from fasthpo.errors import (
 )
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
+from fasthpo.space.choice_values import choice_from_json, choice_to_json
 from fasthpo.space.encoding import Batch, encode_columns
 from fasthpo.space.open_space import OpenSpace
 from fasthpo.space.parameter import Parameter, Value
@@ -441,7 +442,7 @@ class Study(StudyReader):
                 row = encode_partial(self.space, params)
             number = state.history.enqueued(row)
             for name, value in others.items():
-                state.history.noted_on(number, GIVEN + name, value)
+                state.history.noted_on(number, GIVEN + name, choice_to_json(value))
             state.history.commit()
             state.hand_over()
             return number
@@ -493,7 +494,11 @@ class Study(StudyReader):
             given = {}
             if self.table.state(number) == TrialState.WAITING:
                 noted = self._state.history.trial_attributes.get(number, {})
-                given = {name.removeprefix(GIVEN): one for name, one in noted.items() if name.startswith(GIVEN)}
+                given = {
+                    name.removeprefix(GIVEN): choice_from_json(one)
+                    for name, one in noted.items()
+                    if name.startswith(GIVEN)
+                }
             return {**super().trial_params(number), **given}
 
     def _settle_parameters(self, number: int) -> None:
@@ -1030,7 +1035,7 @@ class Study(StudyReader):
         space: SearchSpace | Mapping[str, Any] | None = None,
         read_only: bool = False,
         recover: bool = False,
-        interrupted: Literal["retry", "fail"] = "retry",
+        interrupted: Literal["retry", "fail", "keep"] = "retry",
         durability: Durability = "interval",
     ) -> Self:
         """A study that was kept or saved; it goes on as if it had never stopped.
@@ -1049,7 +1054,8 @@ class Study(StudyReader):
                 kept under another name.
             interrupted: what becomes of trials that were running when the study broke off. "retry": they are asked
                 again first, with their numbers, parameters and resources; the reports they had made are dropped.
-                "fail": they have failed, and keep their reports.
+                "fail": they have failed, and keep their reports. "keep": they are running still, by their numbers and
+                with their reports, as whoever runs them has not broken off.
             durability: see `Study`.
 
         Raises:
@@ -1061,8 +1067,8 @@ class Study(StudyReader):
             OSError: a file can't be read.
         """
         then = plain(interrupted)
-        if not isinstance(then, str) or then not in ("retry", "fail"):
-            raise InvalidValue(f"interrupted must be 'retry' or 'fail', got interrupted={shown(interrupted)}")
+        if not isinstance(then, str) or then not in ("retry", "fail", "keep"):
+            raise InvalidValue(f"interrupted must be 'retry', 'fail' or 'keep', got interrupted={shown(interrupted)}")
         read_only, recover = check_flag("read_only", read_only), check_flag("recover", recover)
         if read_only and space is not None:
             raise InvalidValue("a study that is only read can't get another space")

@@ -98,8 +98,9 @@ def _fault(parameter: Parameter, value: float, is_active: bool) -> str | None:
     if value != value:
         return "though it is active"
     if isinstance(parameter, Numeric):
-        if not parameter.low <= value <= parameter.high:
-            return f"which is not between {parameter.low} and {parameter.high}"
+        low, high = parameter.reach
+        if not low <= value <= high:
+            return f"which is not between {low} and {high}"
         is_step = parameter.count is None or parameter.at(parameter.cell(np.array([value])))[0] == value
         return None if is_step else f"which is no step of {parameter}"
     assert parameter.count is not None

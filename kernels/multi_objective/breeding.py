@@ -23,6 +23,7 @@ from ..axes import (
     cell_at,
     cell_of_coordinate,
     coordinate_of_value,
+    deciding,
     is_active,
     position_of_coordinate,
     position_of_value,
@@ -106,7 +107,7 @@ def bred_coordinate(axis: FloatArray, a: float, b: float, mutates: bool, spread:
     """A child's coordinate on one axis: that of either parent, by chance, or one near it.
 
     Args:
-        axis: (8,).
+        axis: (10,).
         a, b: coordinates of the parents, NaN where inactive.
         mutates: whether the child differs from them here.
         spread: of mutations; see `mutate`.
@@ -160,7 +161,7 @@ def breed(
     axes, conditions = space.axes, space.conditions
     size, d = population.shape
     numbers = np.empty(_HEAD + 4 * d)
-    cells = np.empty(d)
+    decided = np.empty(d)
     for i in range(len(draws)):
         set_draw(key, draws[i])
         fill_uniforms(key, numbers)
@@ -170,16 +171,17 @@ def breed(
         free = 0  # parameters of the first parent that can mutate
         for j in range(d):
             free += axes[j, KIND] != CONSTANT and population[first, j] == population[first, j]
-        cells[:] = np.nan
+        decided[:] = np.nan
         for j in space.order:
             rows[i, j] = np.nan
-            if len(conditions) and not is_active(j, cells, conditions, space.allowed):
+            if len(conditions) and not is_active(j, decided, conditions, space.allowed):
                 continue
             units = numbers[_HEAD + 4 * j : _HEAD + 4 * (j + 1)]
             a, b = population[first, j], population[second, j]
             coordinate = bred_coordinate(axes[j], a, b, units[2] * free < 1.0, spread, units)
             rows[i, j] = value_of_coordinate(axes[j], coordinate)
-            cells[j] = cell_of_coordinate(axes[j], coordinate)
+            if len(conditions):
+                decided[j] = deciding(axes[j], coordinate)
 
 
 @kernel
@@ -187,7 +189,7 @@ def coordinates_of(axes: FloatArray, params: FloatArray, numbers: IntArray, coor
     """Write the coordinates of trials (k, d), NaN where inactive.
 
     Args:
-        axes: (d, 8).
+        axes: (d, 10).
         params: column values (d, n).
         numbers: which trials, int64 (k,).
         coordinates: (k, d), written.

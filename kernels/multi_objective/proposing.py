@@ -16,6 +16,7 @@ from ..axes import (
     KIND,
     cell_at,
     cell_of_coordinate,
+    deciding,
     is_active,
     position_of_value,
     positions_of_candidates,
@@ -54,14 +55,14 @@ def draw_crossed(space: Space, below: Below, key: WordArray, candidates: FloatAr
     b = points.shape[2]
     numbers = np.empty(m * 2 * (d + 1))
     fill_uniforms(key, numbers)
-    cells = np.empty(d)
+    decided = np.empty(d)
     for i in range(m):
         units = numbers[i * 2 * (d + 1) : (i + 1) * 2 * (d + 1)]
         base = min(int(units[0] * b), b - 1)
-        cells[:] = np.nan
+        decided[:] = np.nan
         for j in space.order:
             candidates[i, j] = np.nan
-            if len(conditions) and not is_active(j, cells, conditions, space.allowed):
+            if len(conditions) and not is_active(j, decided, conditions, space.allowed):
                 continue
             unit = units[2 * j + 2]
             if unit < _KEPT and b > 0 and points[j, POINT, base] == points[j, POINT, base]:
@@ -69,7 +70,8 @@ def draw_crossed(space: Space, below: Below, key: WordArray, candidates: FloatAr
             else:
                 unit = unit / _KEPT if unit < _KEPT else (unit - _KEPT) / (1.0 - _KEPT)
                 candidates[i, j] = draw_coordinate(axes[j], points[j], pick(below.cumulative, unit), units[2 * j + 3])
-            cells[j] = cell_of_coordinate(axes[j], candidates[i, j])
+            if len(conditions):
+                decided[j] = deciding(axes[j], candidates[i, j])
 
 
 @kernel
@@ -109,17 +111,17 @@ def draw_near(space: Space, below: Below, key: WordArray, base: FloatArray, cand
     d = len(axes)
     numbers = np.empty(len(candidates) * 2 * (d + 1))
     fill_uniforms(key, numbers)
-    cells = np.empty(d)
+    decided = np.empty(d)
     share = min(_CHANGED / d, 0.5)
     for i in range(len(candidates)):
         units = numbers[i * 2 * (d + 1) : (i + 1) * 2 * (d + 1)]
         start, row = base[i % len(base)], candidates[i]
         size = _LARGEST_STEP * 10.0 ** (-_DECADES * units[0])
         sure = min(int(units[1] * d), d - 1)
-        cells[:] = np.nan
+        decided[:] = np.nan
         for j in space.order:
             row[j] = np.nan
-            if len(conditions) and not is_active(j, cells, conditions, space.allowed):
+            if len(conditions) and not is_active(j, decided, conditions, space.allowed):
                 continue
             if start[j] != start[j]:
                 row[j] = draw_coordinate(
@@ -129,7 +131,8 @@ def draw_near(space: Space, below: Below, key: WordArray, base: FloatArray, cand
                 row[j] = step_from(axes[j], start[j], size, units[2 * j + 3])
             else:
                 row[j] = start[j]
-            cells[j] = cell_of_coordinate(axes[j], row[j])
+            if len(conditions):
+                decided[j] = deciding(axes[j], row[j])
 
 
 @kernel

@@ -61,7 +61,7 @@ def count_observations(
     """Observations begin to count, or cease to: add them to the tables, or take them out.
 
     Args:
-        axes: (d, 8).
+        axes: (d, 10).
         bandwidth: of all numeric kernels.
         params: column values (d, n), NaN where inactive.
         states: of the trials, int8 (n,); those that are WAITING are left out.
@@ -159,7 +159,7 @@ def above_independent(
     A parameter's mixture holds the observations in which it is active, and the prior.
 
     Args:
-        axes: (d, 8).
+        axes: (d, 10).
         above: g.
         queries: the candidates, (d, 4, m); see `parzen.describe`.
         log_below: log(l / prior) of the candidates, (m,).

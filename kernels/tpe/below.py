@@ -154,7 +154,7 @@ def below_joint(axes: FloatArray, below: Below, queries: FloatArray, out: FloatA
     """log(l / prior) of each candidate under the product kernels of a few points.
 
     Args:
-        axes: (d, 8).
+        axes: (d, 10).
         below: l.
         queries: the candidates, (d, 4, m); see `parzen.describe`.
         out: (m,), written.

@@ -15,7 +15,7 @@ from ..axes import (
     COUNT,
     KIND,
     cell_at,
-    cell_of_coordinate,
+    deciding,
     is_active,
     position_of_value,
     value_of_cell,
@@ -82,16 +82,16 @@ def draw_candidates(
     m, d = candidates.shape
     numbers = np.empty(m * 2 * (d + 1))
     fill_uniforms(key, numbers)
-    cells = np.empty(d)
+    decided = np.empty(d)
     for i in range(m):
         # a candidate's numbers, two for itself and two a parameter, do not depend on what was drawn before
         units = numbers[i * 2 * (d + 1) : (i + 1) * 2 * (d + 1)]
         component = pick(cumulative, units[0])
         for j in range(d):
-            cells[j] = np.nan
+            decided[j] = np.nan
         for j in space.order:
             candidates[i, j] = np.nan
-            if len(conditions) and not is_active(j, cells, conditions, space.allowed):
+            if len(conditions) and not is_active(j, decided, conditions, space.allowed):
                 continue
             unit = units[2 * j + 2]
             if unit < kept and points.shape[2] > 0 and points[j, POINT, 0] == points[j, POINT, 0]:
@@ -100,4 +100,5 @@ def draw_candidates(
                 unit = unit / kept if unit < kept else (unit - kept) / (1.0 - kept)
                 k = component if joint else pick(cumulative, unit)
                 candidates[i, j] = draw_coordinate(axes[j], points[j], k, units[2 * j + 3])
-            cells[j] = cell_of_coordinate(axes[j], candidates[i, j])
+            if len(conditions):
+                decided[j] = deciding(axes[j], candidates[i, j])

@@ -103,7 +103,7 @@ def tabulate_cells(axes: FloatArray, bandwidth: float, cells: FloatArray) -> Non
     """`cell_masses` of the COARSE axes under an observation in each cell, at one bandwidth.
 
     Args:
-        axes: (d, 8).
+        axes: (d, 10).
         bandwidth: of the kernels.
         cells: (d, c, c), c at least the most cells of an axis, [axis, observed cell, cell], written.
     """
@@ -174,7 +174,7 @@ def fit(
     When a point comes and another goes, only their neighbours' bandwidths change: all other kernels are taken over.
 
     Args:
-        axes: (d, 8).
+        axes: (d, 10).
         params: column values of all trials (d, n), NaN where inactive.
         numbers: which trials are the points, int64 (b,).
         least: smallest bandwidth.

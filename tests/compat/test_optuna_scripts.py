@@ -447,16 +447,17 @@ def dynamic_and_former_ranges(optuna: Any, path: Path) -> None:
 @script
 def choices_of_any_type(optuna: Any, path: Path) -> None:
     shapes = [(8, 8), (16,), None]
+    functions = [math.sin, math.cos]
 
     def objective(trial: Any) -> float:
         shape = trial.suggest_categorical("shape", shapes)
-        assert shape in shapes
+        assert shape in shapes and trial.suggest_categorical("function", functions) in functions
         return 0.0 if shape is None else float(sum(shape))
 
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    study.enqueue_trial({"shape": (16,)})
+    study.enqueue_trial({"shape": (16,), "function": math.cos})
     study.optimize(objective, n_trials=8)
-    assert study.trials[0].params["shape"] == (16,) and study.best_params["shape"] in shapes
+    assert study.trials[0].params == {"shape": (16,), "function": math.cos} and study.best_params["shape"] in shapes
 
 
 @script

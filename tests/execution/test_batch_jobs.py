@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def test_a_job_that_the_cluster_starts_once_more(executor: Any, tmp_path: Path) 
         tuner = make(1)
         tuner.optimize(objective, executor=executor, workers=1, retries=1)
         thread.join()
-    assert states(tuner) == ["COMPLETE"] and len(executor.names) == 2
+    assert states(tuner) == ["COMPLETE"] and len(executor.names) == 1  # which gets it once more
     assert tuner.study.trials[0].reports == {0: 0.0}
 
 
@@ -143,16 +144,17 @@ def test_a_program_that_goes_on_takes_over_jobs_and_results(executor: Any, tmp_p
     """Of jobs that run, that ended well while nobody was there, and that were killed meanwhile."""
     from fasthpo.execution.backends.submitit import BatchJobs
 
-    with Gate() as gate:
-        address = gate.address
+    with Gate() as gate, Gate() as alone:
+        addresses = [gate.address, alone.address, gate.address]
 
         def objective(trial: Trial) -> float:
             trial.report(1.0, step=0)
             trial.should_prune()
             if not (tmp_path / "killed").exists():
-                arrive(address)
+                arrive(addresses[trial.number])
             trial.report(2.0, step=1)
-            trial.should_prune()
+            if trial.number != 1:  # which nobody could answer
+                trial.should_prune()
             return float(trial.number)
 
         def backend(study: Study) -> BatchJobs:
@@ -165,11 +167,9 @@ def test_a_program_that_goes_on_takes_over_jobs_and_results(executor: Any, tmp_p
         for trial in trials:
             first.submit(trial)
         deadline = time.monotonic() + 60
-        arrived = 0
-        while arrived < 3 and time.monotonic() < deadline:
-            assert first.wait(0.1) == []
-            while gate._arrived.acquire(blocking=False):
-                arrived += 1
+        reports = [first._folder / str(name) / FROM_JOB for name in (1, 2, 3)]
+        while not (gate.has(2) and alone.has(1)):
+            assert first.wait(0.05) == [] and time.monotonic() < deadline
         first._over.set()  # as if it had been killed
         first._submission._calls.put(None)
         executor.jobs[2].cancel()
@@ -178,7 +178,9 @@ def test_a_program_that_goes_on_takes_over_jobs_and_results(executor: Any, tmp_p
 
         second, study = None, Study(tmp_path)
         try:
-            gate._held[1].close()  # one of them ends before anyone is there
+            alone.open()
+            while not any(message[3][0] == Says.DONE for message in MessageFile(reports[1]).read()):
+                assert time.monotonic() < deadline
             second = backend(study)
             ended: list[Ended] = []
             for trial in trials:
@@ -257,6 +259,33 @@ def test_messages_that_are_not_there_yet_are_read_later(tmp_path: Path) -> None:
         bounded.read()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full")
+def test_writing_is_tried_again_and_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fasthpo.execution.message_files.PAUSES", (0.01, 0.01))
+    path = tmp_path / "file"
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        append(path, [[1]])
+    path.unlink()
+    path.touch()
+    written: list[int] = []
+    write = FileIO.write
+
+    class Failing(FileIO):
+        def write(self, data: Any) -> int:
+            written.append(len(data))
+            if len(written) == 2:
+                raise OSError("full")
+            return write(self, data[: len(data) // 2] if len(written) == 1 else data)
+
+    monkeypatch.setattr("builtins.open", lambda path, mode, buffering: Failing(path, mode))
+    append(path, [[1], [2]])
+    monkeypatch.undo()
+    assert len(written) == 3 and MessageFile(path).read() == [[1], [2]]
+
+
 # --- clusters that are of no use
 
 
@@ -303,6 +332,24 @@ def test_a_job_out_of_memory_failed_for_that(executor: Any, monkeypatch: pytest.
     assert states(tuner) == ["FAILED", "COMPLETE"] and recorder.of(0) == ["start", "retried", "failed"]
 
 
+def test_a_job_of_which_only_the_queue_tells_that_it_is_gone(
+    executor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """submitit says of a preempted job, or where SLURM keeps no accounts, that it has not ended."""
+    from tests.support.batch_jobs import ClusterJob
+
+    monkeypatch.setattr(ClusterJob, "done", lambda job, force_check=False: False)
+    monkeypatch.setattr(ClusterJob, "state", "PREEMPTED")
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.parent.mkdir()
+    squeue.write_text("#!/bin/sh\nps -e -o pid=\n", encoding="utf-8")
+    squeue.chmod(0o700)
+    monkeypatch.setenv("PATH", str(squeue.parent), prepend=os.pathsep)
+    tuner = make(2)
+    tuner.optimize(lambda trial: os._exit(1) if trial.number == 0 else 1.0, executor=executor, workers=2)
+    assert states(tuner) == ["FAILED", "COMPLETE"] and "(PREEMPTED)" in (tuner.study.trials[0].error or "")
+
+
 def test_arguments_that_do_not_go_together(executor: Any, tmp_path: Path) -> None:
     from concurrent.futures import ProcessPoolExecutor
 
@@ -314,7 +361,7 @@ def test_arguments_that_do_not_go_together(executor: Any, tmp_path: Path) -> Non
             ({"executor": debug, "workers": 1}, 'cluster="debug" runs jobs in this process'),
             ({"executor": local, "workers": 1, "trials_per_job": 0}, "trials_per_job must be an integer of at least 1"),
             ({"executor": library, "trials_per_job": 2}, "trials_per_job needs a submitit executor, got trials"),
-            ({"executor": lambda: local, "workers": 1}, "or one of submitit's, or a function without arguments"),
+            ({"executor": lambda: local, "workers": 1}, "an executor of submitit's is given as it is"),
             ({"executor": local, "workers": 1, "devices": "cpu"}, "devices bind worker processes of this machine"),
             ({"executor": local, "workers": 1, "backend": "threads"}, "give an executor or a backend, got both"),
         ):

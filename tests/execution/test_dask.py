@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -47,15 +48,20 @@ def test_the_number_of_workers_has_to_be_said(client: Any) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of its worker's process
 def test_a_cluster_whose_workers_are_batch_jobs() -> None:
     jobqueue = pytest.importorskip("dask_jobqueue.local")
-    options: dict[str, Any] = {"cores": 1, "processes": 1, "memory": "1GB", "interface": None}
-    with (
-        jobqueue.LocalCluster(**options, scheduler_options={"dashboard_address": None}) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        cluster.scale(1)
-        tuner = make(3)
-        tuner.optimize(lambda trial: 1.0, executor=client.get_executor(), workers=1)
-    assert states(tuner) == ["COMPLETE"] * 3
+
+    def run() -> list[str]:
+        options: dict[str, Any] = {"cores": 1, "processes": 1, "memory": "1GB"}
+        with (
+            jobqueue.LocalCluster(**options, scheduler_options={"dashboard_address": ":0"}) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            cluster.scale(1)
+            tuner = make(3)
+            tuner.optimize(lambda trial: 1.0, executor=client.get_executor(), workers=1)
+        return states(tuner)
+
+    assert run() == ["COMPLETE"] * 3
+    gc.collect()  # its worker's process, which it kills and forgets
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")

@@ -145,3 +145,32 @@ def test_a_study_by_successive_halving(tmp_path: Path) -> None:
     best = result.best_trial.number
     assert trained == [(0, 0, 4), (1, 0, 4), (2, 0, 4), (best, 1, 12)]
     assert list(result.best_trial.reports) == [1, 2, 3]
+
+
+def test_its_own_search_takes_our_sampler_and_pruner(tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna")
+    from fasthpo.integrations.optuna import FastPruner, FastSampler
+
+    class Second(fasthpo.Pruner):
+        """Gives up the second trial."""
+
+        def should_prune(self, table: Any, number: int) -> bool:
+            return number == 1
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = optuna.storages.InMemoryStorage()
+    trainer = transformers.Trainer(
+        model_init=make_model, args=arguments(tmp_path, num_train_epochs=2), train_dataset=TRAIN, eval_dataset=EVAL
+    )
+    best = trainer.hyperparameter_search(
+        hp_space=lambda trial: {"learning_rate": trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True)},
+        n_trials=2, direction="minimize", sampler=FastSampler(seed=3), pruner=FastPruner(Second()), storage=storage,
+        study_name="search",
+    )  # fmt: skip
+    trials = optuna.load_study(study_name="search", storage=storage).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED"]
+    assert [sorted(trial.intermediate_values) for trial in trials] == [[4, 8], [4]]  # optimizer steps
+    assert best.run_id == "0" and best.objective == trials[0].intermediate_values[8]
+    rate = {"learning_rate": optuna.distributions.FloatDistribution(1e-5, 1e-2, log=True)}
+    alone = optuna.create_study(sampler=FastSampler(seed=3))
+    assert alone.ask(rate).params == best.hyperparameters == trials[0].params

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +107,23 @@ def test_a_study() -> None:
     result = fasthpo.HyperparameterTuner.with_random_search(config, space).optimize(objective)
     assert result.statistics.failed_trials == 0 and result.statistics.pruned_trials > 0
     assert result.best_value < 0.7
+
+
+def test_the_example_keeps_the_weights_of_the_best_trial(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here and not with the other examples, as most of what it takes is to import Lightning."""
+    options = {"--trials": 4, "--epochs": 2, "--workers": 1, "--output-dir": tmp_path}
+    monkeypatch.setattr("sys.argv", ["tune_lightning.py", *(str(one) for option in options.items() for one in option)])
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # which it sets: so it is taken back
+    threads = torch.get_num_threads()
+    try:
+        runpy.run_path(str(repository / "examples" / "tune_lightning.py"), run_name="__main__")
+    finally:
+        torch.set_num_threads(threads)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert float(re.fullmatch(r"held-out accuracy: ([01]\.\d{4})", last).group(1)) > 0.5
+    study = fasthpo.Study.load(tmp_path / "lightning-0", read_only=True)
+    assert [list(trial.reports) for trial in study.trials] == [[1, 2]] * 4
+    (kept,) = (tmp_path / "lightning-0").glob("checkpoints/*/*.ckpt")
+    assert kept == study.best_trial.checkpoint_dir / "best.ckpt"

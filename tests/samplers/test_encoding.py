@@ -105,9 +105,10 @@ def test_what_each_axis_is() -> None:
     )
     assert encoded.numeric.tolist() == [True, True, True, True, False, True, False, False]
     assert encoded.continuous.tolist() == [True, False, True, False, False, False, False, False]
+    assert encoded.movable.tolist() == encoded.continuous.tolist()
     assert encoded.categorical.tolist() == [False] * 4 + [True] + [False] * 3
     assert encoded.cells.tolist() == [0, 0, 0, 5, 3, 4, 0, 0]
     assert encoded.stepped.tolist() == [1, 3, 5]
     assert encoded.space.axes[5, KIND] == COARSE
     assert encoded.space.conditional.tolist() == [name == 2 for name in range(8)]
-    assert encoded.space.conditions.tolist() == [[2, 4, 0, 1]] and encoded.space.allowed.tolist() == [0.0]
+    assert encoded.space.conditions.tolist() == [[2, 4, 0, 1]] and encoded.space.allowed.tolist() == [[0.0, 0.0]]

@@ -21,6 +21,8 @@ SPACE = fasthpo.SearchSpace(
         "layers": fasthpo.Discrete(1, 9, prior=3),
         "width": fasthpo.Discrete(1, 512, log=True, prior=512),
         "step": fasthpo.Continuous(0.0, 1.0, step=0.1, prior=0.3),
+        "size": fasthpo.Ordinal(["small", "medium", "large"], prior="large"),
+        "betas": fasthpo.Categorical([(0.9, 0.99), (0.9, 0.999)], prior=Prior((0.9, 0.999), 0.7)),
         "rest": fasthpo.Continuous(0.0, 1.0),
     }
 )

@@ -113,8 +113,41 @@ def test_broken_off_trials_fail_on_request(strategy: str, tmp_path: Path) -> Non
     assert loaded.ask().number not in [trial.number for trial in running]
     again = fasthpo.Study.load(broken_off(loaded, tmp_path))
     assert again.trials[running[0].number].state == fasthpo.TrialState.FAILED
-    with pytest.raises(fasthpo.InvalidValue, match="interrupted must be 'retry' or 'fail', got interrupted='no'"):
+    with pytest.raises(
+        fasthpo.InvalidValue, match="interrupted must be 'retry', 'fail' or 'keep', got interrupted='no'"
+    ):
         fasthpo.Study.load(tmp_path / "study", interrupted="no")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "strategy", "way"),
+    [("auto", "in-full", "saved"), ("tpe-finite", "hyperband", "saved"), ("random", "asha", "killed")],
+)
+def test_running_trials_are_kept_on_request_and_nothing_shows_that_it_was_loaded(
+    sampler: str, strategy: str, way: str, tmp_path: Path
+) -> None:
+    whole = make(sampler, "median", strategy)
+    study = make(sampler, "median", strategy, storage=tmp_path / "study", durability="system")
+    for i in range(20):
+        step(whole, i)
+        step(study, i)
+    expected, running = ([one.ask() for _ in range(3)] for one in (whole, study))
+    for trial in (expected[1], running[1]):
+        trial.report(0.25, trial.start_resource)
+    for again in range(3):
+        study.sync()
+        path = broken_off(study, tmp_path) if way == "killed" else study.save(tmp_path / f"{again}.msgpack")
+        study = fasthpo.Study.load(path, interrupted="keep")
+        if study.storage is None:
+            study.keep_at(tmp_path / f"anew-{again}", durability="system")
+        assert content(study) == content(whole)
+        run(study, study.trials[running[again].number])
+        run(whole, expected[again])
+        assert study.ask().params == whole.ask().params
+    for i in range(20, 30):
+        step(whole, i)
+        step(study, i)
+    assert content(study) == content(whole)
 
 
 class Observing(fasthpo.Sampler):

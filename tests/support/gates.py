@@ -57,6 +57,11 @@ class Gate:
         for _ in range(n):
             assert self._arrived.acquire(timeout=60), "nobody arrives"
 
+    def has(self, n: int) -> bool:
+        """Whether so many are waiting."""
+        with self._lock:
+            return len(self._held) >= n
+
     def open(self) -> None:
         """Let all go on that wait."""
         with self._lock:

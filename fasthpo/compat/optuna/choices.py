@@ -1,4 +1,4 @@
-"""Choices that are no plain values, such as tuples and classes: a study keeps a label of each."""
+"""Choices that are no plain values, such as lists and classes: a study keeps a label of each."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from fasthpo.errors import InvalidSearchSpace
 from fasthpo.space.asking import choice_parameter
+from fasthpo.space.choice_values import as_choice
 from fasthpo.space.parameter import Parameter
-from fasthpo.values import element
 
 
 def parameter_of_choices(choices: Sequence[Any]) -> tuple[Parameter, tuple[Any, ...] | None]:
@@ -21,7 +21,7 @@ def parameter_of_choices(choices: Sequence[Any]) -> tuple[Parameter, tuple[Any, 
     try:
         return choice_parameter(listed), None
     except InvalidSearchSpace:
-        if not listed or all(one is None or isinstance(one, (str, bool, int)) for one in listed):
+        if not listed or all(map(is_plain, listed)):
             raise
     return choice_parameter([label_of(i, one) for i, one in enumerate(listed)]), listed
 
@@ -70,5 +70,8 @@ class ObjectChoices:
 
 def is_plain(value: Any) -> bool:
     """Whether a value can be kept as it is."""
-    found = element(value)
-    return found is None or isinstance(found, (str, bool, int, float))
+    try:
+        as_choice(value)
+    except InvalidSearchSpace:
+        return False
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from fasthpo.compat.optuna.exceptions import DuplicatedStudyError
@@ -13,6 +14,7 @@ from fasthpo.compat.optuna.samplers import own_sampler
 from fasthpo.compat.optuna.storages.places import Storage, storage_of
 from fasthpo.compat.optuna.study import Study, StudyDirection, StudySummary
 from fasthpo.errors import InvalidValue
+from fasthpo.samplers.base import Sampler
 from fasthpo.study.study import Study as OwnStudy
 from fasthpo.values import shown
 
@@ -92,12 +94,34 @@ def load_study(*, study_name: str | None, storage: Any, sampler: Any = None, pru
     if own is None:
         path = place.place_of(study_name)
         assert path is not None
-        own = OwnStudy.load(path, sampler=None if sampler is None else own_sampler(sampler))
+        own = _loaded(path, sampler)
         place.keep(study_name, own)
+    elif sampler is not None and not _is_alike(own.sampler, own_sampler(sampler)):
+        get_logger().warning(
+            "The study %r is open in this program already, and its %r goes on", study_name, own.sampler
+        )
     if pruner is not None:
         own.pruner = own_pruner(pruner)
     own._state.followers.pruner.has_shown = True
     return Study(study_name, place, own, sampler, pruner)
+
+
+def _loaded(path: Path, sampler: Any) -> OwnStudy:
+    """A study of a directory; with its own sampler and seed, if the one given is of its kind and has no seed."""
+    if sampler is None:
+        return OwnStudy.load(path)
+    given = own_sampler(sampler)
+    if sampler.seed is None:
+        with OwnStudy.load(path, read_only=True, sampler=None) as known:
+            if _is_alike(known.sampler, given):
+                given = known.sampler
+    return OwnStudy.load(path, sampler=given)
+
+
+def _is_alike(sampler: Sampler, other: Sampler) -> bool:
+    """Whether two samplers differ by their seeds at most."""
+    options = [{**one.options(), "seed": None} for one in (sampler, other)]
+    return type(sampler) is type(other) and options[0] == options[1]
 
 
 def delete_study(*, study_name: str, storage: Any) -> None:

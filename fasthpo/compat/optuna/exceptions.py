@@ -17,6 +17,14 @@ OptunaError = FastHPOError
 DuplicatedStudyError = StudyExists
 
 
+def says_pruned(error: BaseException) -> bool:
+    """Whether an exception ends a trial as pruned: fasthpo's, or Optuna's, which callbacks made for it raise."""
+    kinds = type(error).__mro__
+    return isinstance(error, TrialPruned) or any(
+        kind.__name__ == "TrialPruned" and kind.__module__.split(".")[0] == "optuna" for kind in kinds
+    )
+
+
 class ExperimentalWarning(Warning):
     """Here for programs that filter it; nothing warns so."""
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
+from fasthpo.compat.optuna.exceptions import says_pruned
 from fasthpo.compat.optuna.freezing import frozen
 from fasthpo.compat.optuna.frozen import TrialState
 from fasthpo.compat.optuna.logging import get_logger
 from fasthpo.compat.optuna.parts import Parts
-from fasthpo.errors import SpaceExhausted, TrialPruned
+from fasthpo.errors import SpaceExhausted
 from fasthpo.execution.objective import traceback_text
 from fasthpo.trials.trial import TrialState as OwnState
 
@@ -121,12 +122,13 @@ class Optimization:
         number, raised = trial.number, None
         try:
             values = objective(trial)
-        except TrialPruned:
-            study._tell(number, None, TrialState.PRUNED)
         except Exception as error:
-            raised = error
-            study._tell(number, None, TrialState.FAIL, traceback_text(error))
-            get_logger().warning("Trial %d failed with parameters: %s because of: %r", number, trial.params, error)
+            if says_pruned(error):
+                study._tell(number, None, TrialState.PRUNED)
+            else:
+                raised = error
+                study._tell(number, None, TrialState.FAIL, traceback_text(error))
+                get_logger().warning("Trial %d failed with parameters: %s because of: %r", number, trial.params, error)
         except BaseException:  # Ctrl-C: nothing that the trial's parameters are to blame for
             self._parts.own.tell(number, state=OwnState.FAILED, error="interrupted", infrastructure=True)
             raise

@@ -10,6 +10,7 @@ from fasthpo.compat.optuna.distributions import BaseDistribution, CategoricalDis
 from fasthpo.compat.optuna.notes import CONSTRAINT
 from fasthpo.compat.optuna.parts import Parts
 from fasthpo.compat.optuna.suggesting import BaseTrial
+from fasthpo.space.choice_values import choice_to_json
 from fasthpo.study.asking import GIVEN
 from fasthpo.trials.trial import Trial as OwnTrial
 from fasthpo.values import as_number
@@ -41,7 +42,7 @@ class Trial(BaseTrial):
             parameter = distribution.parameter()
         fixed = {**self._parts.fixed, **known.given(self.number)}
         if name in fixed and name not in self._values:
-            own.set_trial_attribute(self.number, GIVEN + name, known.plain(name, fixed[name]))
+            own.set_trial_attribute(self.number, GIVEN + name, choice_to_json(known.plain(name, fixed[name])))
         value = known.object(name, own.suggest(self.number, name, parameter))
         self.distributions.setdefault(name, distribution)
         return self._values.setdefault(name, value)

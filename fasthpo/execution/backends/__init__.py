@@ -1,4 +1,4 @@
-"""The places where trials run, one a file: this thread, threads, processes, an executor, Ray.
+"""The places where trials run, one a file: this thread, threads, processes, an executor, batch jobs, Ray.
 
 What stands here takes jobs and says how they ended (`base.Backend`); it knows nothing of studies.
 """

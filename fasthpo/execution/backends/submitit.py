@@ -40,6 +40,7 @@ from fasthpo.execution.objective import OutcomeSpec
 from fasthpo.execution.pool import in_a_line
 from fasthpo.execution.study_server import StudyServer
 from fasthpo.execution.submission import JobEnded, Refused, Submission, Submitted, seconds_of
+from fasthpo.system.headline import message_of
 from fasthpo.system.log import logger
 from fasthpo.trials.trial import Trial
 
@@ -250,10 +251,12 @@ class BatchJobs(Backend):
         question, batch.asked = batch.asked, 0
         self._answer(batch, question, reply)
 
-    @staticmethod
-    def _answer(batch: _BatchJob, question: int, reply: Message) -> None:
-        with contextlib.suppress(OSError):  # it will not hear of it, and its end will be noticed
+    def _answer(self, batch: _BatchJob, question: int, reply: Message) -> None:
+        try:
             append(batch.folder / TO_JOB, [[batch.start, question, reply]])
+        except OSError as error:  # it would wait for ever
+            logger.warning("job %s can't be told anything, and is cancelled: %s", batch.name, message_of(error))
+            self._submission.cancel(batch.name)
 
     # --- what jobs say
 
@@ -330,10 +333,11 @@ class BatchJobs(Backend):
         """A worker has nothing to do: it has just started, or its trial has ended."""
         if batch.begun and batch.job is not None and start != batch.start:
             self._lose(batch, "its job was started once more")
+            batch.trials_left += 1  # in the place of the one that it has lost
         batch.start, batch.asked = start, question
         if batch.job is not None:
             self._give(batch)
-        elif batch.trials_left <= 0 or body[-1] is not True or len(self._working()) > self._workers:
+        elif batch.retires or batch.trials_left <= 0 or body[-1] is not True or len(self._working()) > self._workers:
             self._retire(batch)
 
     def _working(self) -> list[_BatchJob]:

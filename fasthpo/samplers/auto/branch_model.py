@@ -74,7 +74,7 @@ class BranchModel:
 
     def _hold(self, values: tuple[float, ...]) -> EncodedSpace:
         """The space in which what the branch needs is constant."""
-        from fasthpo.kernels.axes import CONSTANT
+        from fasthpo.kernels.axes import constant_axis
 
         held = self._held.get(values)
         if held is None:
@@ -82,15 +82,18 @@ class BranchModel:
             axes, allowed = space.axes.copy(), space.allowed.copy()
             for j, value in zip(self._needs, values, strict=True):
                 cell = float(self._table.space.parameters[j].cell(np.array([value]))[0])
-                axes[j] = [CONSTANT, 1.0, value, value, 1.0, 0.0, 0.0, 1.0]
+                axes[j] = constant_axis(value)
                 for _, parent, first, last in space.conditions.tolist():
                     if parent == j:  # whose only cell is 0 now
-                        allowed[first:last] = np.where(space.allowed[first:last] == cell, 0.0, -1.0)
+                        lows, highs = space.allowed[first:last].T
+                        held_by = (lows <= cell) & (cell <= highs)
+                        allowed[first:last] = np.where(held_by, 0.0, -1.0)[:, None]
             varies = ~np.isin(np.arange(len(axes)), list(self._needs))
             held = self._held[values] = encoded._replace(
                 space=space._replace(axes=axes, allowed=allowed),
                 numeric=encoded.numeric & varies,
                 continuous=encoded.continuous & varies,
+                movable=encoded.movable & varies,
                 categorical=encoded.categorical & varies,
                 cells=np.where(varies, encoded.cells, 0),
             )

@@ -10,6 +10,7 @@ import numpy as np
 
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.ranks import WORST, SortKey, sort_key
+from fasthpo.space.ranges import Ranges
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.table import TrialTable
 from fasthpo.values import FloatArray
@@ -21,6 +22,7 @@ _LEAST_SHARE, _MOST_SHARE = 1 / 8, 1 / 4  # of the suggestions that look into ot
 _PATIENCE = 20  # trials without an improvement, after which that share would be one
 _EVENLY = 1 / 4  # of these look into the branch that was tried least
 _MOST_CHOICES = 64  # of a parameter whose choices count as branches
+_MOST_HELD = 64  # values of a parameter on which a branch depends, that are tried by turns
 
 
 class Branch(NamedTuple):
@@ -31,21 +33,42 @@ class Branch(NamedTuple):
 
 
 def branches_of(space: SearchSpace) -> list[Branch]:
-    """The choices of all parameters on which others depend; a number on which others depend opens none."""
+    """The choices of all parameters on which others depend.
+
+    A number or an ordinal on which others depend opens none: near values are alike, whatever is active there. Nor does
+    a choice that is active in a range of a continuum only, of which no value stands for the others.
+    """
     parents = {condition.parent for needed in space.conditions for condition in needed}
-    counts = {j: space.parameters[j].count or 0 for j in sorted(parents) if not space.parameters[j].is_ordered}
+    counts = {
+        j: space.parameters[j].count or 0
+        for j in sorted(parents)
+        if not space.parameters[j].is_ordered
+        and all(space.parameters[parent].count is not None for parent in _needs(space, Branch(j, 0)))
+    }
     return [Branch(j, choice) for j, count in counts.items() if 1 < count <= _MOST_CHOICES for choice in range(count)]
 
 
-def needs_of(space: SearchSpace, branch: Branch) -> dict[int, FloatArray]:
-    """What must hold in a branch: the parameters that it needs, with the column values that each may have, sorted."""
-    needs: dict[int, FloatArray] = {branch.parameter: np.array([float(branch.choice)])}
+def _needs(space: SearchSpace, branch: Branch) -> dict[int, Ranges]:
+    """What must hold in a branch: the parameters that it needs, with the column values that each may have."""
+    choice = float(branch.choice)
+    needs: dict[int, Ranges] = {branch.parameter: Ranges.between(choice, choice)}
     todo = [branch.parameter]
     while todo:
         for parent, allowed in space.conditions[todo.pop()]:
-            needs[parent] = np.intersect1d(needs[parent], allowed) if parent in needs else allowed
+            needs[parent] = needs[parent].common(allowed) if parent in needs else allowed
             todo.append(parent)
     return needs
+
+
+def needs_of(space: SearchSpace, branch: Branch) -> dict[int, FloatArray]:
+    """The parameters that a branch needs, with column values that each may have, sorted: all, or some of very many."""
+    found = {}
+    for j, allowed in _needs(space, branch).items():
+        parameter = space.parameters[j]
+        count = allowed.count(parameter)
+        few = min(count, _MOST_HELD)
+        found[j] = np.array([allowed.value(parameter, rank * count // few) for rank in range(few)])
+    return found
 
 
 class Record:

@@ -49,7 +49,8 @@ class AutoSampler(Sampler):
     of 96 runs are worse than 20 random trials; with `TPESampler` 3 % are.
 
     In rule 6 that branch is, in one of four, the one that was tried least, else the one with the best trial.
-    A parameter is a choice that opens branches if others depend on it and it is `Categorical` with at most 64 choices.
+    A parameter is a choice that opens branches if others depend on it and it is `Categorical` with at most 64 choices,
+    and not itself under a range of a continuum; what has an order opens none, as near values are alike.
     Where several are, the one that is changed is drawn. A branch's model is TPE's: candidates from the density of that
     branch's best trials, compared by the Gaussian process of all trials while it holds all of them (128), later by one
     of the branch's own. How each figure was measured, and what was left out, is in `benchmarks/ABLATIONS.md`.

@@ -158,11 +158,11 @@ class Evolution:
         self._start()
 
     def _start(self) -> None:
-        """A search begins at a point of its own: the first one at the best that is known, or in the centre."""
+        """A search begins at a point of its own: the first one at the best that is known, or in the middle."""
         cma_es = self._kernels
         self._ahead = _NONE_AHEAD
         n, total = len(self._numeric), int(self._starts[-1])
-        mean, deviation = np.full(n, 0.5), FIRST_DEVIATION
+        mean, deviation = self._middle(), FIRST_DEVIATION
         counts = np.repeat(1.0, total)
         if self._search:
             mean = uniforms(self._seed, np.array([self._search]), _START_STREAM, max(n, 1))[0, :n]
@@ -190,6 +190,14 @@ class Evolution:
         self._left_out = 0
         self._is_stale = False
 
+    def _middle(self) -> FloatArray:
+        """The middle of each axis, or the mean of a normal number, (n,)."""
+        from fasthpo.kernels.axes import DEVIATION, OFFSET, SPAN
+
+        axes = self._encoded.space.axes[self._numeric]
+        middle: FloatArray = np.where(axes[:, DEVIATION] > 0.0, -axes[:, OFFSET] / axes[:, SPAN], 0.5)
+        return middle
+
     def _set_population(self) -> None:
         """Members of the next generations, with the strategy parameters for so many."""
         doublings = min(self._search + self._doublings, _MOST_DOUBLINGS)
@@ -210,7 +218,7 @@ class Evolution:
             chosen = points[j][~np.isnan(points[j])].astype(np.int64)
             np.add.at(counts, self._starts[k] + chosen, 1.0)
         places = points[self._numeric]
-        mean = np.where(np.isnan(places[:, 0]), 0.5, places[:, 0])
+        mean = np.where(np.isnan(places[:, 0]), self._middle(), places[:, 0])
         active = ~np.isnan(places)
         shares = active.sum(axis=1)
         centred = np.where(

@@ -28,14 +28,15 @@ class CmaEsSampler(Sampler):
     time, and one that was drawn some generations ago counts from where it is. Only the ranking of the values matters.
     Pruned trials rank behind complete ones, by how far they came, then failed ones. The better half draws the mean to
     it, and the worse half narrows the distribution where it lies. All happens on a unit cube, to which logarithmic
-    parameters are mapped by their logarithms. What lies beyond a bound is drawn once more, then tried on the bound,
-    and counts where it was drawn, while the mean stays inside: so an optimum on a bound is found exactly.
+    parameters are mapped by their logarithms, and normal ones by a wider normal distribution. What lies beyond a bound
+    is drawn once more, then tried on the bound, and counts where it was drawn, while the mean stays inside: so an
+    optimum on a bound is found exactly.
 
-    A stepped parameter takes the cell that the Gaussian falls in, with a margin: another cell stays possible however
-    small the step size has become. Choices are drawn from a distribution of their own, which learns from the same
-    generations, with a margin, too. Conditional parameters are drawn always and shown where they are active; elsewhere
-    the value that was drawn counts. So every member is complete, and the ranking, which does not depend on such values,
-    does not narrow them.
+    A stepped or ordinal parameter takes the cell that the Gaussian falls in, with a margin: another cell stays possible
+    however small the step size has become. Choices are drawn from a distribution of their own, which learns from the
+    same generations, with a margin, too. Conditional parameters are drawn always and shown where they are active;
+    elsewhere the value that was drawn counts. So every member is complete, and the ranking, which does not depend on
+    such values, does not narrow them.
 
     A search ends when the best values of 10 + 30 d / population_size generations are the same to seven digits, when its
     deviations are 1e-12 of the first ones, or when its covariance has degenerated. The next begins at a random point

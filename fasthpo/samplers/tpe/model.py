@@ -292,7 +292,7 @@ class Model:
             self._encoded.space,
             self._below,
             gaussian_process.arrays,
-            self._encoded.continuous if moves else np.zeros_like(self._encoded.continuous),
+            self._encoded.movable if moves else np.zeros_like(self._encoded.movable),
             keys,
             values,
             improvements,

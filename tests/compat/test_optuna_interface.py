@@ -1,0 +1,132 @@
+"""What `fasthpo.compat.optuna` does otherwise than Optuna, or refuses: with an error that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fasthpo
+from fasthpo.compat import optuna
+from fasthpo.errors import InvalidValue
+from fasthpo.trials.trial import TrialState
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    yield
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+
+
+def linear(trial: Any) -> float:
+    return float(trial.suggest_float("x", 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("call", "rule"),
+    [
+        (lambda: optuna.create_study(storage="mysql://root@localhost/x"), "can't reach a server of the kind 'mysql'"),
+        (lambda: optuna.create_study(storage="sqlite:///:memory:"), "needs no storage"),
+        (lambda: optuna.create_study(storage=3), "storage must be"),
+        (lambda: optuna.create_study(direction="up"), "'minimize' or 'maximize'"),
+        (lambda: optuna.create_study(direction="minimize", directions=["minimize"]), "direction or directions"),
+        (lambda: optuna.create_study(sampler=optuna.samplers.TPESampler), "sampler must be"),
+        (lambda: optuna.create_study(sampler=optuna.samplers.BaseSampler()), r"derive it from fasthpo\.Sampler"),
+        (lambda: optuna.create_study(pruner=optuna.pruners.BasePruner()), r"derive it from fasthpo\.Pruner"),
+        (lambda: optuna.create_study(pruner=3), "pruner must be"),
+        (lambda: optuna.samplers.GridSampler({}), "values of each parameter"),
+        (lambda: optuna.create_study().add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)),
+         "can't be added"),
+        (lambda: optuna.trial.create_trial(params={"x": 1}, value=1.0), "the same names"),
+        (lambda: optuna.load_study(study_name=None, storage="nothing"), "one study only"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(call: Callable[[], Any], rule: str) -> None:
+    with pytest.raises(InvalidValue, match=rule):
+        call()
+
+
+def test_parts_that_are_not_there_say_what_takes_their_place() -> None:
+    with pytest.raises(AttributeError, match="has no 'terminator'; the guide"):
+        _ = optuna.terminator
+    with pytest.raises(TypeError, match="no argument 'foo'"):
+        optuna.samplers.TPESampler(foo=1)
+    for call in (optuna.load_study, optuna.delete_study):
+        with pytest.raises(KeyError, match="there is no study 'a'"):
+            call(study_name="a", storage="sqlite:///none.db")
+
+
+def test_callbacks_made_for_optuna_prune_trials() -> None:
+    real = pytest.importorskip("optuna")
+
+    def objective(trial: Any) -> float:
+        trial.report(linear(trial), 0)
+        raise real.TrialPruned
+
+    study = optuna.create_study()
+    study.optimize(objective, n_trials=2)
+    assert [trial.state.name for trial in study.trials] == ["PRUNED", "PRUNED"]
+
+
+def test_fasthpos_own_parts_are_taken_and_its_study_is_at_hand(tmp_path: Path) -> None:
+    study = optuna.create_study(
+        study_name="one", storage=tmp_path / "studies", sampler=fasthpo.RandomSampler(seed=0), pruner=None
+    )
+    study.optimize(linear, n_trials=3)
+    assert study.own.storage == tmp_path / "studies" / "one" and study.own.columns["x"].shape == (3,)
+    study.own.close()
+    assert len(fasthpo.Study.load(tmp_path / "studies" / "one", read_only=True)) == 3
+
+
+def test_a_seed_that_is_not_given_goes_on() -> None:
+    def opened(sampler: Any) -> Any:
+        return optuna.create_study(study_name="a", storage="sqlite:///seeds.db", sampler=sampler, load_if_exists=True)
+
+    seeds = []
+    for sampler in (optuna.samplers.TPESampler(), optuna.samplers.TPESampler(), optuna.samplers.TPESampler(seed=5)):
+        study = opened(sampler)
+        study.optimize(linear, n_trials=1)
+        seeds.append(study.own.sampler.seed)
+        study.own.close()
+    assert seeds[0] == seeds[1] and seeds[2] == 5
+
+
+def test_names_of_studies_are_names_of_directories() -> None:
+    storage = "sqlite:///names.db"
+    names = ["..", "a/b:c?*", "ä ö.1"]
+    for name in names:
+        optuna.create_study(study_name=name, storage=storage)
+    assert sorted(optuna.get_all_study_names(storage)) == sorted(names)
+    assert all(path.parent == Path("names.db.fasthpo") for path in Path("names.db.fasthpo").iterdir())
+
+
+def test_pictures_have_what_scripts_call_on_them(tmp_path: Path) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda trial: linear(trial) + trial.suggest_int("n", 1, 3), n_trials=6)
+    picture = optuna.visualization.plot_optimization_history(study, target=lambda trial: trial.value)
+    picture.update_layout(width=800).write_html(tmp_path / "history.html")
+    picture.write_image(tmp_path / "history.png")
+    assert (tmp_path / "history.html").stat().st_size > (tmp_path / "history.png").stat().st_size > 1000
+    axes = optuna.visualization.matplotlib.plot_slice(study, params=["x"])
+    assert axes.figure is not None
+    with pytest.raises(InvalidValue, match="one of the objectives"):
+        optuna.visualization.plot_slice(study, target=lambda trial: trial.number + 0.5)
+
+
+def test_an_interrupted_trial_says_nothing_of_its_point() -> None:
+    def interrupted(trial: Any) -> float:
+        linear(trial)
+        raise KeyboardInterrupt
+
+    study = optuna.create_study()
+    with pytest.raises(KeyboardInterrupt):
+        study.optimize(interrupted, n_trials=3)
+    assert study.own.table.is_lost(0) and study.own.table.counts[TrialState.FAILED] == 1
+    with pytest.raises(RuntimeError, match="nothing runs"):
+        study.stop()
+    with pytest.raises(RuntimeError, match="while it runs"):
+        study.optimize(lambda trial: study.optimize(linear, n_trials=1), n_trials=1)

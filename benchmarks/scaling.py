@@ -95,6 +95,28 @@ def study_of(trials: int, sampler: fasthpo.Sampler, params: int = 20) -> fasthpo
     return study
 
 
+def relations() -> None:
+    """Asks in a space of 20 parameters with a relation, a bound that depends on another, and a forbidden range."""
+    ratio = []
+    for size in (10_000, 100_000):
+        space = fasthpo.SearchSpace({f"x{j}": fasthpo.Continuous(0.0, "x19" if j == 18 else 1.0) for j in range(20)})
+        space.require("x0 + x1 <= 1").forbid({"x2": (0.9, 1.0), "x3": (0.5, 1.0)})
+        points, losses = history(2 * size, 20)
+        points[:, 18] *= points[:, 19]
+        allowed = space.allows(points)
+        points, losses = points[allowed][:size], losses[allowed][:size]
+        for what, sampler, most in (
+            ("TPE", fasthpo.TPESampler(seed=1), 1.5e-3),
+            ("random", fasthpo.RandomSampler(seed=1), 200e-6),
+        ):
+            study = fasthpo.Study(space, sampler=sampler)
+            study.add_trials({name: points[:, j] for j, name in enumerate(space)}, losses)
+            seconds = median(lambda study=study: study.tell(study.ask(), 1.0))
+            line(f"{what} with relations, {size:,} trials", readable(seconds), f"<= {readable(most)}", seconds <= most)
+            ratio.append(seconds)
+    line("TPE with relations, last / first", f"{ratio[2] / ratio[0]:.2f}", "<= 1.5", ratio[2] <= 1.5 * ratio[0])
+
+
 def ordered() -> None:
     """The same with ordinals, normal numbers, and numbers under conditions on these."""
     space = {
@@ -249,6 +271,7 @@ def main() -> None:
     priors()
     ordered()
     random_search()
+    relations()
     batches()
     whole_study()
     memory()

@@ -108,7 +108,7 @@ def parameter_scale(name: str, parameter: Parameter, column: FloatArray) -> Scal
     if isinstance(parameter, NormalNumber):
         tried = column[~np.isnan(column)]
         low, high = parameter.from_unit(np.array(_LIKELY)).tolist()
-        low, high = min([low, *tried]), max([high, *tried])
+        low, high = float(tried.min(initial=low)), float(tried.max(initial=high))
     log = bool(parameter.log)  # type: ignore[attr-defined]
     if low == high:
         low, high = (low / 2, high * 2) if log else widened(low, high)

@@ -53,6 +53,7 @@ FINITE = SearchSpace(
 )
 
 
+RESTRICTED = SearchSpace({"x": Continuous(-1.0, 1.0), "y": Continuous("x", 1.0)})
 GRID = SearchSpace({"x": Continuous(-1.0, 1.0, n_points=10), "n": Discrete(1, 10), "c": Categorical(["a", "b"])})
 
 
@@ -119,6 +120,8 @@ def _samplers() -> Iterator[tuple[Callable[[], Sampler], tuple[SearchSpace, ...]
         spaces = (FINITE, GRID) if name == "grid" else (MIXED, SMOOTH, FINITE)
         for chosen in options:
             yield partial(kind, seed=0, **chosen), spaces
+        if name in ("tpe", "cma_es"):  # which look at allowed points before they suggest
+            yield partial(kind, seed=0), (RESTRICTED,)
 
 
 def _pruners() -> Iterator[Callable[[], Pruner]]:

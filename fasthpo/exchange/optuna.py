@@ -264,7 +264,7 @@ def _kept(space: SearchSpace, trials: Sequence[FrozenTrial]) -> tuple[list[Froze
             if trial.state.name == "WAITING":
                 row = encode_partial(space, trial.system_attrs.get("fixed_params", {}))
             else:
-                row = space.encode(trial.user_attrs.get(_PARAMS, trial.params))
+                row = space.encode(trial.user_attrs.get(_PARAMS, trial.params), only_allowed=False)
         except InvalidParameters as error:
             known = set(trial.params) < set(space.names)
             if trial.state.name != "COMPLETE" and known and _is_part(space, trial.params):

@@ -48,7 +48,10 @@ def report_content(study: Study, name: str | None = None) -> dict[str, Any]:
             "trials": trial_rows(study, pictures),
             "pictures": pictures,
             "failures": _failures(study),
-            "space": [_parameter(one, parameter) for one, parameter in study.space.items()],
+            "space": [
+                *(_parameter(one, parameter) for one, parameter in study.space.items()),
+                *(("", "relation", _text(str(relation)), "") for relation in study.space._told),
+            ],
             "configuration": _configuration(study),
         }
 

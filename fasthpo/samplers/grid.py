@@ -10,6 +10,7 @@ import numpy as np
 
 from fasthpo.errors import InvalidSearchSpace, SpaceExhausted
 from fasthpo.samplers.base import Sampler
+from fasthpo.space.allowed_cells import AllowedCells, TooManyCells
 from fasthpo.space.decimals import meant, meant_values, rounding_error
 from fasthpo.space.enumeration import INACTIVE, LARGEST_INT64, Cells
 from fasthpo.space.kinds import Continuous, LogUniform
@@ -106,7 +107,7 @@ class GridSampler(Sampler):
     Discrete, categorical, ordinal, stepped and constant parameters give all their values; `Continuous`, `LogUniform`,
     `Normal` and `LogNormal` need `n_points`. In order, the last parameter varies fastest. Of a conditional parameter
     the inactive case is one cell. Points that were enqueued or added with their results count as tried, if they lie on
-    the grid.
+    the grid. What relations forbid is no cell.
 
     Args:
         shuffle: try the cells in a random order that depends on the seed; needed when a study won't see the end.
@@ -216,8 +217,29 @@ class Grid:
         parents = {condition.parent for needed in space.conditions for condition in needed}
         decided = {j: self._continua[j].values(np.arange(counts[j])) for j in parents if j in self._continua}
         # without n_points the grid is the space itself, which has been numbered already
-        self._cells = space.cells or Cells(space, counts, decided)
+        self._cells: Cells | AllowedCells
+        if not space.relations:
+            self._cells = space.cells or Cells(space, counts, decided)
+        else:
+            plain = Cells(space, counts, decided)
+            try:
+                self._cells = space.cells or AllowedCells(
+                    space, counts, lambda digits: self._rows(plain, digits), decided
+                )
+            except TooManyCells as error:
+                raise InvalidSearchSpace(f"the points of this grid can't be counted: {error}") from None
         self.size = self._cells.size
+        if not self.size:
+            raise InvalidSearchSpace(
+                f"no point of the grid is allowed by {', '.join(map(repr, space.relations))}; give more n_points"
+            )
+
+    def _rows(self, cells: Cells | AllowedCells, digits: IntArray) -> FloatArray:
+        rows = cells.rows(digits)
+        for j, continuum in self._continua.items():
+            active = digits[:, j] != INACTIVE
+            rows[active, j] = continuum.values(digits[active, j])
+        return rows
 
     def point(self, index: int) -> FloatArray:
         """The row (d,) of a point."""
@@ -239,11 +261,7 @@ class Grid:
             from fasthpo.kernels.grid import decode
 
             decode(indices, cells.radices, digits)
-        rows = cells.rows(digits)
-        for j, continuum in self._continua.items():
-            active = digits[:, j] != INACTIVE
-            rows[active, j] = continuum.values(digits[active, j])
-        return rows
+        return self._rows(cells, digits)
 
     def index(self, rows: FloatArray) -> list[int]:
         """The indices of those of the rows (n, d) that are points of the grid."""

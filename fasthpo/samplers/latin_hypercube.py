@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fasthpo.kernels.streams import uniforms
+from fasthpo.space.allowed import prior_rows
 from fasthpo.space.prior import Priors
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray
@@ -16,6 +17,8 @@ def _led(priors: Priors, points: FloatArray) -> FloatArray:
     """Quantiles (n, d) of which every second is moved to where good values are believed to be."""
     led = points.copy()
     led[::2] = priors.shifted(points[::2])
+    for j, unit in priors.centers().items():
+        led[0, j] = unit
     return led
 
 
@@ -64,11 +67,15 @@ class LatinHypercube:
             # which part of each parameter's range: a random permutation a column
             parts = np.argsort(np.argsort(order, axis=0, kind="stable"), axis=0)
             points = (parts + within) / size
-            rows = space.from_unit(points if first or space.priors is None else _led(space.priors, points))
             if not first and space.priors is not None:
+                points = _led(space.priors, points)
+            rows = points if space.relations else space.from_unit(points)
+            if not first and space.priors is not None and not space.relations:
                 _write_guess(space, rows, points)
             self._made = space, first, rows
         row: FloatArray = rows[draw - first]
+        if space.relations:  # which may have a point drawn anew very often, and some are never asked for
+            return prior_rows(space, row[None, :], self._seed, np.array([draw]))[0]  # type: ignore[no-any-return]
         return row
 
     def _block(self, draw: int) -> tuple[int, int]:

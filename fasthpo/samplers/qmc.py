@@ -10,6 +10,7 @@ import numpy as np
 
 from fasthpo.errors import InvalidSearchSpace, SpaceExhausted
 from fasthpo.samplers.base import Sampler
+from fasthpo.space.allowed import prior_rows
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.system.forked import renew_in_forked
 from fasthpo.system.uninterrupted import import_whole
@@ -17,6 +18,7 @@ from fasthpo.trials.table import TrialTable
 from fasthpo.values import FloatArray, IntArray, check_flag
 
 _BLOCK = 256  # points made at once; a power of two, as Sobol's sequence likes it
+_RESTRICTED_BLOCK = 16  # the same where relations may have each drawn anew very often
 _ENGINE = threading.Lock()  # an engine is one sequence, which several studies may share
 renew_in_forked(sys.modules[__name__], _ENGINE=threading.Lock)
 _MOST_POINTS = 2**26  # SciPy goes through all points before the wanted ones, at 50 ns and more each
@@ -26,7 +28,7 @@ _MOST_PARAMETERS = 21201  # direction numbers that SciPy has
 class QMCSampler(Sampler):
     """Sobol's sequence, scrambled, through the space's prior distributions (`scipy.stats.qmc.Sobol`).
 
-    After 2**26 points (67 million) it ends.
+    After 2**26 points (67 million) it ends. Of a point that breaks a relation, those parameters are drawn at random.
 
     Args:
         seed: of the scrambling, 0 to 2**64 - 1; None draws one.
@@ -87,10 +89,13 @@ class QMCSampler(Sampler):
             return unit
 
     def suggest(self, table: TrialTable, draw: int) -> FloatArray:
-        block, place = divmod(draw, _BLOCK)
+        size = _RESTRICTED_BLOCK if table.space.relations else _BLOCK
+        block, place = divmod(draw, size)
         of, made, rows = self._made
         if block != made or table.space is not of:
-            rows = table.space.from_unit(self._unit(table.space, block * _BLOCK, _BLOCK))
+            first = block * size
+            unit = self._unit(table.space, first, size)
+            rows = prior_rows(table.space, unit, self.seed, np.arange(first, first + size))
             self._made = table.space, block, rows
         row: FloatArray = rows[place]
         return row
@@ -100,4 +105,4 @@ class QMCSampler(Sampler):
         last = int(draws[-1]) + 1 if len(draws) else 0
         blocks = [self._unit(table.space, start, _BLOCK) for start in range(first, last, _BLOCK)]
         unit = np.concatenate([*blocks, np.empty((0, len(table.space)))])
-        return table.space.from_unit(unit[draws - first])
+        return prior_rows(table.space, unit[draws - first], self.seed, draws)

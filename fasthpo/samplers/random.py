@@ -8,11 +8,13 @@ import numpy as np
 
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.base import Sampler
+from fasthpo.space.allowed import prior_rows
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.table import TrialTable
 from fasthpo.values import FloatArray, IntArray
 
 _BLOCK = 256  # draws made ahead at once: NumPy's cost a call is then shared by many asks
+_RESTRICTED_BLOCK = 16  # the same where relations may have each drawn anew very often
 _CHUNK = 8192  # draws of a batch made at once, so that the intermediate arrays stay in the cache
 
 
@@ -35,15 +37,17 @@ class PriorDraws:
         rows = np.empty((len(draws), len(space)))
         for i in range(0, len(draws), _CHUNK):
             some = draws[i : i + _CHUNK]
-            rows[i : i + _CHUNK] = space.from_unit(uniforms(self._seed, some, self._stream, len(space)))
+            unit = uniforms(self._seed, some, self._stream, len(space))
+            rows[i : i + _CHUNK] = prior_rows(space, unit, self._seed, some)
         return rows
 
     def row(self, space: SearchSpace, draw: int) -> FloatArray:
         """The row (d,) of one draw."""
-        block, place = divmod(draw, _BLOCK)
+        size = _RESTRICTED_BLOCK if space.relations else _BLOCK
+        block, place = divmod(draw, size)
         of, made, rows = self._made
         if block != made or space is not of:
-            rows = self.rows(space, np.arange(block * _BLOCK, (block + 1) * _BLOCK))
+            rows = self.rows(space, np.arange(block * size, (block + 1) * size))
             self._made = space, block, rows
         row: FloatArray = rows[place]
         return row

@@ -31,13 +31,14 @@ def float_parameter(low: float, high: float, step: float | None, log: bool) -> P
 
 @functools.lru_cache(_MOST_KNOWN, typed=True)
 def _float(low: float, high: float, step: float | None, log: bool) -> Parameter:
+    low, high = check_finite("low", low), check_finite("high", high)
     if check_boolean("log", log):
         if step is not None:
             raise InvalidSearchSpace(f"give step or log, not both, got step={shown(step)}, log=True")
         return LogUniform(low, high)
     if step is None:
         return Continuous(low, high)
-    low, high, step = check_finite("low", low), check_finite("high", high), check_finite("step", step)
+    step = check_finite("step", step)
     if step > 0 and low < high:
         high = _fitting(low, high, step)
     return Continuous(low, high, step)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from fasthpo.errors import InvalidSearchSpace
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
@@ -25,6 +25,8 @@ class SearchSpaceBuilder:
 
     def __init__(self) -> None:
         self._parameters: dict[str, Parameter] = {}
+        self._forbidden: list[Mapping[str, Any]] = []
+        self._required: list[str] = []
 
     def add(self, name: str, parameter: Parameter) -> Self:
         """Add any parameter.
@@ -43,8 +45,8 @@ class SearchSpaceBuilder:
     def continuous(
         self,
         name: str,
-        low: float,
-        high: float,
+        low: float | str,
+        high: float | str,
         step: float | None = None,
         n_points: int | None = None,
         when: When | None = None,
@@ -53,13 +55,13 @@ class SearchSpaceBuilder:
         return self.add(name, Continuous(low, high, step, n_points, when))
 
     def log_uniform(
-        self, name: str, low: float, high: float, n_points: int | None = None, when: When | None = None
+        self, name: str, low: float | str, high: float | str, n_points: int | None = None, when: When | None = None
     ) -> Self:
         """Add a `LogUniform` parameter."""
         return self.add(name, LogUniform(low, high, n_points, when))
 
     def discrete(
-        self, name: str, low: int, high: int, step: int = 1, log: bool = False, when: When | None = None
+        self, name: str, low: int | str, high: int | str, step: int = 1, log: bool = False, when: When | None = None
     ) -> Self:
         """Add a `Discrete` parameter."""
         return self.add(name, Discrete(low, high, step, log, when))
@@ -98,10 +100,25 @@ class SearchSpaceBuilder:
         """Add a `Categorical` parameter."""
         return self.add(name, Categorical(choices, when))
 
+    def forbid(self, combination: Mapping[str, Any]) -> Self:
+        """As `SearchSpace.forbid`; the parameters may be added later."""
+        self._forbidden.append(combination)
+        return self
+
+    def require(self, relation: str) -> Self:
+        """As `SearchSpace.require`; the parameters may be added later."""
+        self._required.append(relation)
+        return self
+
     def build(self) -> SearchSpace:
         """The space of the parameters added so far.
 
         Raises:
             InvalidSearchSpace: as `SearchSpace`.
         """
-        return SearchSpace(self._parameters)
+        space = SearchSpace(self._parameters)
+        for combination in self._forbidden:
+            space.forbid(combination)
+        for relation in self._required:
+            space.require(relation)
+        return space

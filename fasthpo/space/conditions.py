@@ -46,19 +46,26 @@ def _resolved(name: str, parameters: Mapping[str, Parameter], position: Mapping[
                 f"{shown(name)} depends on {shown(parent)}, which is not in the space {shown(list(parameters))}"
             )
         source = parameters[parent]
-        if not isinstance(values, Comparison):
-            allowed = Ranges.of_cells(source, _cells(name, parent, source, values))
-        elif values.operator == "not_in":
-            excluded = set(_cells(name, parent, source, values.values))
-            allowed = _all_but(source, sorted(excluded))
-        else:
-            allowed = _compared(name, parent, source, values)
-        if not allowed:
-            raise InvalidSearchSpace(
-                f"{name!r} needs {parent!r} {condition_words(values)}, which it never is: {source!r}"
-            )
-        conditions.append(Condition(position[parent], allowed))
+        conditions.append(Condition(position[parent], ranges_of(name, parent, source, values)))
     return tuple(conditions)
+
+
+def ranges_of(name: str, parent: str, source: Parameter, values: Sequence[Any] | Comparison) -> Ranges:
+    """The column values of a parameter `source`, called `parent`, that a condition of `name` means.
+
+    Raises:
+        InvalidSearchSpace: it is on a value that the parent can't take, or on none.
+    """
+    if not isinstance(values, Comparison):
+        allowed = Ranges.of_cells(source, _cells(name, parent, source, values))
+    elif values.operator == "not_in":
+        excluded = set(_cells(name, parent, source, values.values))
+        allowed = _all_but(source, sorted(excluded))
+    else:
+        allowed = _compared(name, parent, source, values)
+    if not allowed:
+        raise InvalidSearchSpace(f"{name!r} needs {parent!r} {condition_words(values)}, which it never is: {source!r}")
+    return allowed
 
 
 def _cells(name: str, parent: str, source: Parameter, values: Sequence[Any]) -> list[int]:
@@ -133,8 +140,8 @@ def _end(name: str, parent: str, value: Any) -> float:
     return float(value)
 
 
-def parents_first(names: Sequence[str], conditions: Conditions) -> tuple[int, ...]:
-    """An order of the parameters in which each stands behind its parents.
+def parents_first(names: Sequence[str], conditions: Conditions, what: str = "conditions") -> tuple[int, ...]:
+    """An order of the parameters in which each stands behind its parents; `what` makes them parents.
 
     Raises:
         InvalidSearchSpace: there is none, as conditions form a cycle.
@@ -154,7 +161,7 @@ def parents_first(names: Sequence[str], conditions: Conditions) -> tuple[int, ..
         ready = sorted({child for child in freed if not missing[child]})
     if len(order) < len(names):
         circle = ", ".join(repr(names[j]) for j in sorted(set(range(len(names))) - set(order)))
-        raise InvalidSearchSpace(f"conditions must not form a cycle, got one among {circle}")
+        raise InvalidSearchSpace(f"{what} must not form a cycle, got one among {circle}")
     return tuple(order)
 
 

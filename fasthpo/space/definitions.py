@@ -35,14 +35,14 @@ def parameter_from_dict(definition: Mapping[str, Any]) -> Parameter:
     if isinstance(arguments.get("choices"), list):
         arguments["choices"] = list(map(choice_from_json, arguments["choices"]))
     if isinstance(arguments.get("when"), Mapping):
-        arguments["when"] = {parent: _condition(one) for parent, one in arguments["when"].items()}
+        arguments["when"] = {parent: condition_from_json(one) for parent, one in arguments["when"].items()}
     try:
         return kind(**arguments)
     except TypeError as error:
         raise InvalidSearchSpace(f"incomplete definition of {kind.__name__}: {error}") from error
 
 
-def _condition(one: Any) -> Any:
+def condition_from_json(one: Any) -> Any:
     """A condition of JSON's as `when` takes it."""
     if isinstance(one, list):
         return list(map(choice_from_json, one))

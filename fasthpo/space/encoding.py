@@ -52,13 +52,14 @@ def _encode(name: str, parameter: Parameter, values: list[Any] | npt.NDArray[Any
     return column
 
 
-def encode_columns(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
+def encode_columns(space: SearchSpace, params: Mapping[str, Any], only_allowed: bool = True) -> FloatArray:
     """Rows (n, d) of the points whose columns are `params`.
 
     Args:
         space: the search space.
         params: for each parameter a column of n values, by position; None, NaN or nothing (masked, a null) where it is
             inactive. A conditional parameter may be left out if it is active nowhere.
+        only_allowed: refuse points that break a relation.
 
     Raises:
         InvalidParameters: a column that is unknown, missing or of another length, or a value outside the space.
@@ -100,6 +101,8 @@ def encode_columns(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
                 raise InvalidParameters(
                     f"{name!r} is inactive at position {i} (it needs {dict(parameter.when)}), got {shown(values[i])}"
                 )
+    if only_allowed and space.relations:
+        space._check_relations(rows)
     return rows
 
 

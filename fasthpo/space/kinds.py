@@ -24,6 +24,7 @@ from fasthpo.space.parameter import (
     check_integer,
     check_points,
 )
+from fasthpo.space.prior import Prior
 from fasthpo.values import FloatArray, element, masked, shown
 
 _MAX_LISTED = 8  # choices shown in an error message
@@ -35,8 +36,9 @@ class Continuous(Numeric):
     """A float between `low` and `high`, both included, on a linear scale.
 
     Args:
-        low: smallest value.
-        high: largest value; equal to `low` it makes a constant.
+        low: smallest value, or the name of a parameter, or an expression of such, that it must not be below: see
+            `SearchSpace.require`.
+        high: largest value, or the same; equal to `low` it makes a constant.
         step: distance between neighbouring values; it must divide `high - low`. None: any float. Values are the
             decimals that bounds and step mean: `Continuous(0, 0.1 * 3, step=0.1)` has the values 0.0, 0.1, 0.2 and 0.3.
         n_points: how many evenly spaced values a grid tries. Only grids read it.
@@ -58,19 +60,22 @@ class Continuous(Numeric):
 
     def __init__(
         self,
-        low: float,
-        high: float,
+        low: float | str,
+        high: float | str,
         step: float | None = None,
         n_points: int | None = None,
         when: When | None = None,
         prior: Any = None,
     ) -> None:
         super().__init__(when)
-        self._set("low", check_finite("low", low))
-        self._set("high", check_finite("high", high))
         self._set("log", False)
         self._set("step", None if step is None else check_finite("step", step))
         self._set("n_points", check_points(n_points))
+        if self._leave_open(low, high):
+            self._set("prior", Prior.stated(prior))  # its guess is looked at when the bounds are known
+            return
+        self._set("low", check_finite("low", low))
+        self._set("high", check_finite("high", high))
         self._check_order()
         if self.step is not None:
             self._check_step(self.step)
@@ -136,8 +141,9 @@ class LogUniform(Numeric):
     """A float between `low` and `high`, both included, on a logarithmic scale.
 
     Args:
-        low: smallest value, positive.
-        high: largest value; equal to `low` it makes a constant.
+        low: smallest value, positive; or the name of a parameter, or an expression of such, that it must not be below:
+            see `SearchSpace.require`.
+        high: largest value, or the same; equal to `low` it makes a constant.
         n_points: how many values a grid tries, evenly spaced in the logarithm. Only grids read it.
         when: active only if every named parent has one of the listed values.
         prior: a guess of the best value, or a `Prior` that says how sure it is; None: nothing is believed.
@@ -156,14 +162,22 @@ class LogUniform(Numeric):
     n_points: int | None
 
     def __init__(
-        self, low: float, high: float, n_points: int | None = None, when: When | None = None, prior: Any = None
+        self,
+        low: float | str,
+        high: float | str,
+        n_points: int | None = None,
+        when: When | None = None,
+        prior: Any = None,
     ) -> None:
         super().__init__(when)
-        self._set("low", check_finite("low", low))
-        self._set("high", check_finite("high", high))
         self._set("log", True)
         self._set("step", None)
         self._set("n_points", check_points(n_points))
+        if self._leave_open(low, high):
+            self._set("prior", Prior.stated(prior))  # its guess is looked at when the bounds are known
+            return
+        self._set("low", check_finite("low", low))
+        self._set("high", check_finite("high", high))
         self._check_order()
         if self.low == self.high:
             self._set("lattice", self._constant())
@@ -184,8 +198,9 @@ class Discrete(Numeric):
     """An integer `low, low + step, ..., high`, both ends included.
 
     Args:
-        low: smallest value.
-        high: largest value; equal to `low` it makes a constant.
+        low: smallest value, or the name of a parameter, or an expression of such, that it must not be below: see
+            `SearchSpace.require`.
+        high: largest value, or the same; equal to `low` it makes a constant.
         step: distance between neighbouring values; it must divide `high - low`.
         log: search on a logarithmic scale (`low` must be positive, and more than half a step).
         when: active only if every named parent has one of the listed values.
@@ -205,13 +220,22 @@ class Discrete(Numeric):
     fields = ("low", "high", "step", "log")
 
     def __init__(
-        self, low: int, high: int, step: int = 1, log: bool = False, when: When | None = None, prior: Any = None
+        self,
+        low: int | str,
+        high: int | str,
+        step: int = 1,
+        log: bool = False,
+        when: When | None = None,
+        prior: Any = None,
     ) -> None:
         super().__init__(when)
-        self._set("low", check_integer("low", low))
-        self._set("high", check_integer("high", high))
         self._set("step", check_integer("step", step))
         self._set("log", check_boolean("log", log))
+        if self._leave_open(low, high):
+            self._set("prior", Prior.stated(prior))  # its guess is looked at when the bounds are known
+            return
+        self._set("low", check_integer("low", low))
+        self._set("high", check_integer("high", high))
         self._check_order()
         assert isinstance(self.step, int) and isinstance(self.low, int) and isinstance(self.high, int)
         if self.step < 1:
@@ -233,7 +257,8 @@ class Discrete(Numeric):
 
     @property
     def count(self) -> int:
-        assert self.lattice is not None
+        if self.lattice is None:
+            raise InvalidSearchSpace("only a search space knows the bounds, as they depend on other parameters")
         return int(self.lattice.last) + 1
 
     def encode(self, value: Any) -> float:

@@ -100,7 +100,7 @@ class OpenSpace(SearchSpace):
 
     # --- points: any of the parameters may be missing
 
-    def encode(self, params: Mapping[str, Any]) -> FloatArray:
+    def encode(self, params: Mapping[str, Any], only_allowed: bool = True) -> FloatArray:
         return self.encode_part(params)
 
     @functools.cached_property

@@ -11,7 +11,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -275,14 +275,58 @@ class Parameter(ABC):
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-class Numeric(Parameter):
-    """A parameter whose values are ordered numbers between `low` and `high`, both included."""
+def _is_no_name(text: str) -> bool:
+    """Whether a text is empty, or a number written as one."""
+    try:
+        float(text)
+    except ValueError:
+        return not text.strip()
+    return True
 
-    __slots__ = ("high", "log", "low", "step")
+
+class Numeric(Parameter):
+    """A parameter whose values are ordered numbers between `low` and `high`, both included.
+
+    A bound may depend on other parameters. Then `depends` has it as a text, beside None for one that does not. In a
+    search space `low` and `high` are the outer bounds, see `dependent_bounds`; elsewhere what is not known is NaN.
+    """
+
+    __slots__ = ("depends", "high", "log", "low", "step")
     low: float
     high: float
     step: float | None
     log: bool
+    depends: tuple[str | None, ...]
+
+    def __init__(self, when: When | None) -> None:
+        super().__init__(when)
+        self._set("depends", ())
+
+    def _leave_open(self, low: Any, high: Any) -> bool:
+        """Take note of bounds of which one depends on other parameters; False if none does."""
+        ends = tuple(exact(end) if isinstance(end, str) else None for end in (low, high))
+        self._set("depends", () if ends == (None, None) else ends)
+        if not self.depends:
+            return False
+        check = check_integer if self.is_whole else check_finite
+        for end, value, text in zip(("low", "high"), (low, high), ends, strict=True):
+            if text is not None and _is_no_name(text):
+                raise InvalidSearchSpace(f"{end} must be a number, got {end}={value!r}; a text names other parameters")
+            self._set(end, math.nan if text is not None else check(end, value))
+        return True
+
+    def closed(self, low: float, high: float) -> Self:
+        """The same with outer bounds, if its own depend on other parameters."""
+        made = type(self)(**{**self.arguments(), "low": low, "high": high, "when": dict(self.when), **self._belief()})
+        made._set("depends", self.depends)
+        return made
+
+    def arguments(self) -> dict[str, Any]:
+        given = super().arguments()
+        for name, text in zip(("low", "high"), self.depends, strict=False):
+            if text is not None:
+                given[name] = text
+        return given
 
     def _check_order(self) -> None:
         if self.low > self.high:
@@ -297,6 +341,8 @@ class Numeric(Parameter):
             found = number(value)
         except (TypeError, OverflowError):
             raise InvalidParameters(f"must be a finite number, got {shown(value)}") from None
+        if self.low != self.low or self.high != self.high:
+            raise InvalidParameters("has bounds that only a search space knows, as they depend on other parameters")
         if isinstance(found, float) and not math.isfinite(found):
             raise InvalidParameters(f"must be a finite number, got {shown(value)}")
         if not self.low - slack <= found <= self.high + slack:

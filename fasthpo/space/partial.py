@@ -12,9 +12,11 @@ from fasthpo.kernels.streams import uniforms
 from fasthpo.space.parameter import Numeric, Parameter
 from fasthpo.space.ranges import Ranges
 from fasthpo.space.search_space import SearchSpace
-from fasthpo.values import FloatArray
+from fasthpo.values import FloatArray, shown
 
 _STREAM = 1  # of the numbers that complete a point
+_MOST_ATTEMPTS = 2**18
+_MOST_AT_ONCE = 2**12
 
 
 def encode_partial(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
@@ -25,6 +27,14 @@ def encode_partial(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
     """
     row = space.encode_part(params)
     _allowed_parents(space, row)
+    if space.relations and completed_row(space, row, 0, 0) is None:
+        broken = next((one for one in space.relations if not one.hold(row[None, :])[0]), None)
+        raise InvalidParameters(
+            f"the point must keep to {broken!r}, got {shown(dict(params))}"
+            if broken is not None
+            else f"none of {_MOST_ATTEMPTS} random values for the other parameters keeps to all of "
+            f"{', '.join(map(repr, space.relations))} with {shown(dict(params))}"
+        )
     return row
 
 
@@ -49,20 +59,55 @@ def _allowed_parents(space: SearchSpace, row: FloatArray) -> dict[int, Ranges]:
 
 
 def complete_row(space: SearchSpace, row: FloatArray, seed: int, number: int) -> FloatArray:
-    """The row (d,) with everything that is not given drawn from the prior; depends on (seed, number) only."""
+    """The row (d,) with everything that is not given drawn from the prior; depends on (seed, number) only.
+
+    What is drawn is drawn anew while it breaks a relation.
+    """
     if not np.isnan(row).any():
         return row
+    full = completed_row(space, row, seed, number)
+    if full is None:
+        full = completed_row(space, row, 0, 0)  # as when the point was let in
+        assert full is not None
+    return full
+
+
+def completed_row(space: SearchSpace, row: FloatArray, seed: int, number: int) -> FloatArray | None:
+    """The same; None if each of many attempts breaks a relation."""
     allowed = _allowed_parents(space, row)
-    unit = uniforms(seed, np.array([number]), _STREAM, len(space))[0]
-    full = row.copy()
+    first = uniforms(seed, np.array([number]), _STREAM, len(space))
+    full = _filled(space, row, allowed, first)
+    if space.allows(full)[0]:
+        found: FloatArray = full[0]
+        return found
+    chosen = first[0]
+    for group in space._groups:
+        width, place = 16, 0
+        holds = group.hold(full)
+        while not holds.any():
+            place += len(holds)
+            if place >= _MOST_ATTEMPTS:
+                return None
+            units = uniforms(seed, number + (np.arange(place, place + width) << 32), _STREAM, len(space))
+            holds = group.hold(_filled(space, row, allowed, units))
+            if holds.any():
+                chosen[group.parameters] = units[holds.argmax(), group.parameters]
+            width = min(2 * width, _MOST_AT_ONCE)
+    found = _filled(space, row, allowed, chosen[None, :])[0]
+    return found
+
+
+def _filled(space: SearchSpace, row: FloatArray, allowed: dict[int, Ranges], units: FloatArray) -> FloatArray:
+    """Rows (n, d): the given values of `row` (d,), all others from the prior at quantiles (n, d)."""
+    full = np.tile(row, (len(units), 1))
     for j in space.order:
-        if not all(c.allowed.holds(full[c.parent]) for c in space.conditions[j]):
-            full[j] = np.nan
-        elif np.isnan(row[j]):
+        if np.isnan(row[j]):
             if j in allowed:
-                full[j] = _drawn(space.parameters[j], allowed[j], float(unit[j]))
+                full[:, j] = [_drawn(space.parameters[j], allowed[j], unit) for unit in units[:, j].tolist()]
             else:
-                full[j] = space.parameters[j].from_unit(unit[j : j + 1])[0]
+                full[:, j] = space._drawn(j, units[:, j], full)
+        for condition in space.conditions[j]:
+            full[~condition.allowed.hold(full[:, condition.parent]), j] = np.nan
     return full
 
 

@@ -65,18 +65,27 @@ class Prior:
         Raises:
             InvalidSearchSpace: the guess is none of the parameter's values.
         """
-        if given is None:
+        prior = cls.stated(given)
+        if prior is None:
             return None
-        if isinstance(given, dict):
-            if set(given) != {"value", "confidence"}:
-                raise InvalidSearchSpace(f"a prior is described by a value and a confidence, got {shown(given)}")
-            given = cls(**given)
-        prior = given if isinstance(given, Prior) else cls(given)
         try:
             value = parameter.decode(parameter.encode(prior.value))
         except InvalidParameters as error:
             raise InvalidSearchSpace(f"the guess of a prior {error}") from None
         return cls(value, prior.confidence)
+
+    @classmethod
+    def stated(cls, given: Any) -> Prior | None:
+        """The same, whatever the guess is.
+
+        Raises:
+            InvalidSearchSpace: it is described by something else than a value and a confidence.
+        """
+        if isinstance(given, dict):
+            if set(given) != {"value", "confidence"}:
+                raise InvalidSearchSpace(f"a prior is described by a value and a confidence, got {shown(given)}")
+            given = cls(**given)
+        return given if given is None or isinstance(given, Prior) else cls(given)
 
 
 class _Distribution:
@@ -93,13 +102,14 @@ class _Distribution:
             count = parameter.count or 1
             self._probabilities = np.full(count, (1 - prior.confidence) / max(count - 1, 1))
             self._probabilities[int(self.guess)] = prior.confidence if count > 1 else 1.0
+            self.center = (self.guess + 0.5) / count
             return
         first, end = self._quantiles(np.array([self.guess]))
-        center = float(first[0] + end[0]) / (2 * _POINTS)
+        self.center = min(float(first[0] + end[0]) / (2 * _POINTS), 1.0 - 2.0**-53)
         confidence = min(max(prior.confidence, _LEAST_CONFIDENCE), 1 - _LEAST_CONFIDENCE)
         deviation = _NEAR / NormalDist().inv_cdf((1 + confidence) / 2)
         self._grid = np.arange(2 * _POINTS + 1) / (2 * _POINTS)
-        density = np.exp(-0.5 * ((self._grid - center) / deviation) ** 2)
+        density = np.exp(-0.5 * ((self._grid - self.center) / deviation) ** 2)
         cumulated = np.append(0.0, np.cumsum((density[1:] + density[:-1]) / 2)) / (2 * _POINTS)
         self._cumulated = (1 - _ELSEWHERE) * cumulated / cumulated[-1] + _ELSEWHERE * self._grid
         self._density = (1 - _ELSEWHERE) * density / cumulated[-1] + _ELSEWHERE
@@ -148,6 +158,10 @@ class Priors:
     def guesses(self) -> dict[int, float]:
         """The column values of the guesses, by parameter."""
         return {j: one.guess for j, one in self._believed.items()}
+
+    def centers(self) -> dict[int, float]:
+        """The quantiles of the guesses, by parameter."""
+        return {j: one.center for j, one in self._believed.items()}
 
     def shifted(self, units: FloatArray) -> FloatArray:
         """Quantiles (n, d) of all parameters, those with a prior at quantiles of what is believed."""

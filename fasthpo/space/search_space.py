@@ -8,31 +8,43 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.kernels.streams import uniforms
 from fasthpo.space.comparisons import condition_words
-from fasthpo.space.conditions import Conditions, conditions_of, parents_first, refuse_dead_parameters
+from fasthpo.space.conditions import Condition, Conditions, conditions_of, parents_first, refuse_dead_parameters
 from fasthpo.space.definitions import parameter_from_dict
+from fasthpo.space.dependent_bounds import Bound, close_bounds, refuse_empty
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.space.prior import Priors
+from fasthpo.space.ranges import Ranges
+from fasthpo.space.relations import Forbidden, Group, Relation, Requirement, groups_of, relation_from_dict
 from fasthpo.system.html import table, titled
-from fasthpo.values import FloatArray, exact, shown
+from fasthpo.values import FloatArray, IntArray, exact, shown
 
 if TYPE_CHECKING:
+    from fasthpo.space.allowed_cells import AllowedCells
     from fasthpo.space.enumeration import Cells
 
 _MOST_PARAMETERS = 2**15
+_PROBED, _MOST_NUMBERS = 1024, 2**20  # points, when bounds depend on each other, and their values in all
+_DERIVED = "relations", "cells", "finite_cells", "_groups", "_rare"  # follow from the relations
 
 
 class SearchSpace(Mapping[str, Parameter]):
-    """An ordered, immutable mapping of names to parameters.
+    """An ordered, immutable mapping of names to parameters, and what else their values must hold.
 
     Args:
-        parameters: the parameters by name. A parameter's `when` may name parents before or after it.
+        parameters: the parameters by name. A parameter's `when` may name parents before or after it. Another search
+            space gives its relations, too.
+
+    `forbid` and `require` can be called until a study takes up the space.
 
     Raises:
         InvalidSearchSpace: an empty space or name, a condition on an unknown parent, on values that the parent
@@ -45,6 +57,12 @@ class SearchSpace(Mapping[str, Parameter]):
     """
 
     is_open: ClassVar[bool] = False  # whether it is learnt as it is met; see `OpenSpace`
+
+    # of one without parameters and relations, as `OpenSpace` begins
+    _bounds: tuple[Bound, ...] = ()
+    _bound_of: Mapping[int, Bound] = MappingProxyType({})
+    _told: tuple[Relation, ...] = ()  # what was said of it, besides the bounds that depend on others
+    _is_taken = False
 
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
         if not isinstance(parameters, Mapping):
@@ -61,14 +79,116 @@ class SearchSpace(Mapping[str, Parameter]):
                     f"{shown(name)} must be a parameter such as Continuous, Discrete or Categorical, "
                     f"got {shown(parameter)}"
                 )
-        self._parameters = {exact(name): parameter for name, parameter in parameters.items()}
+        self._parameters, self._bounds = close_bounds({exact(name): one for name, one in parameters.items()})
         self.names: tuple[str, ...] = tuple(self._parameters)
         self.parameters: tuple[Parameter, ...] = tuple(self._parameters.values())
         self.position: dict[str, int] = {name: j for j, name in enumerate(self.names)}
         self.conditions: Conditions = conditions_of(self._parameters)
         self.order: tuple[int, ...] = parents_first(self.names, self.conditions)
+        if self._bounds:
+            both = with_parents_of_bounds(self.conditions, self._bounds)
+            self.order = parents_first(self.names, both, "conditions and bounds")
         self.is_conditional: bool = any(self.conditions)
         refuse_dead_parameters(self.names, self.conditions, self.order)
+        if isinstance(parameters, SearchSpace):
+            self._told = parameters._told
+        self._bound_of = {bound.child: bound for bound in self._bounds}
+        if self._bounds:
+            refuse_empty_bounds(self)
+
+    @functools.cached_property
+    def relations(self) -> tuple[Relation, ...]:
+        """What relations there are: bounds that depend on other parameters, then those told, in order."""
+        return (*self._bounds, *self._told)
+
+    # --- relations
+
+    def forbid(self, combination: Mapping[str, Any]) -> Self:
+        """Never try a combination of values; returns the space itself.
+
+        It says nothing of points at which one of its parameters is inactive.
+
+        Args:
+            combination: by name a value, or a collection of several; of a parameter with infinitely many values the
+                two ends of a range, both included. All together are forbidden.
+
+        Raises:
+            InvalidSearchSpace: an unknown name or value, or a study has taken up the space.
+
+        Example:
+            >>> space = SearchSpace({"batch_size": Discrete(8, 128, 8), "layers": Discrete(1, 4)})
+            >>> space.forbid({"batch_size": [120, 128], "layers": 4}).size
+            62
+        """
+        return self._relate([Forbidden(combination, self._parameters)])
+
+    def require(self, relation: str) -> Self:
+        """Only try points at which a relation holds; returns the space itself.
+
+        It says nothing of points at which one of its parameters is inactive.
+
+        Args:
+            relation: an expression of names of parameters, numbers, strings, `True`, `False`, `None`,
+                `+ - * / // % **`, comparisons, `in`, `and`, `or` and `not`, with Python's meaning. A parameter whose
+                name is no name in Python is written `params["its name"]`.
+
+        Raises:
+            InvalidSearchSpace: not such an expression; the message shows the place. Or it can never hold, or a study
+                has taken up the space.
+
+        Example:
+            >>> space = SearchSpace({"low": Discrete(1, 4), "high": Discrete(1, 4)})
+            >>> space.require("low <= high").size
+            10
+        """
+        return self._relate([Requirement(relation, self._parameters)])
+
+    def _relate(self, relations: Iterable[Relation]) -> Self:
+        new = [relation for relation in dict.fromkeys(relations) if relation not in set(self._told)]
+        if new and self._is_taken:
+            raise InvalidSearchSpace(
+                "what is forbidden or required must be said before a study takes up the space; tell it a copy, "
+                "SearchSpace(space), and load the study with it, Study.load(path, space=copy)"
+            )
+        self._told += tuple(new)
+        for name in _DERIVED:
+            self.__dict__.pop(name, None)
+        return self
+
+    def _take_up(self) -> None:
+        """A study begins to use the space: from here on its relations stay as they are."""
+        self._is_taken = True
+
+    @functools.cached_property
+    def _groups(self) -> tuple[Group, ...]:
+        """The relations, in groups that are independent of each other."""
+        return groups_of(self.relations, self.conditions)
+
+    @functools.cached_property
+    def _rare(self) -> dict[int, FloatArray | None]:
+        """What `allowed` knows of the groups: the allowed points of those of which hardly any is."""
+        return {}
+
+    def allows(self, rows: FloatArray) -> npt.NDArray[np.bool_]:
+        """Whether the relations allow the points `rows` (n, d); (n,)."""
+        allowed = np.ones(len(rows), np.bool_)
+        for relation in self.relations:
+            allowed &= relation.hold(rows)
+        return allowed
+
+    def _check_relations(self, rows: FloatArray) -> None:
+        """Make sure that the relations allow all points `rows` (n, d).
+
+        Raises:
+            InvalidParameters: one breaks a relation; names it, the first such point and its values.
+        """
+        for relation in self.relations:
+            broken = np.flatnonzero(~relation.hold(rows))
+            if len(broken):
+                first = int(broken[0])
+                values = {self.names[j]: self.parameters[j].decode(rows[first, j]) for j in relation.parameters}
+                place = f" at position {first}" if len(rows) > 1 else ""
+                raise InvalidParameters(f"the point{place} must keep to {relation!r}, got {shown(values)}")
 
     # --- a mapping of names to parameters
 
@@ -82,16 +202,16 @@ class SearchSpace(Mapping[str, Parameter]):
         return len(self._parameters)
 
     def __eq__(self, other: object) -> bool:
-        """Equal if names, their order and the parameters' definitions are."""
+        """Equal if names, their order, the parameters' definitions and the relations, in any order, are."""
         if not isinstance(other, SearchSpace):
             return NotImplemented
-        return self.names == other.names and self.parameters == other.parameters
+        return self.names == other.names and self.parameters == other.parameters and set(self._told) == set(other._told)
 
     def __hash__(self) -> int:
         return hash((self.names, self.parameters))
 
     def __repr__(self) -> str:
-        return f"SearchSpace({self._parameters!r})"
+        return ".".join([f"SearchSpace({self._parameters!r})", *map(repr, self._told)])
 
     def _repr_html_(self) -> str:
         rows = []
@@ -103,11 +223,19 @@ class SearchSpace(Mapping[str, Parameter]):
             )
             when = " and ".join(f"{parent} is {condition_words(one)}" for parent, one in parameter.when.items())
             rows.append((name, type(parameter).__name__, values, when))
-        return titled("SearchSpace", table(rows, ("parameter", "kind", "values", "active when")))
+        listed = table(rows, ("parameter", "kind", "values", "active when"))
+        if self.relations:
+            listed += table([(repr(relation),) for relation in self.relations], ("what else must hold",))
+        return titled("SearchSpace", listed)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # without the enumeration, which is nested as deeply as the conditions and can be made again
-        return type(self), (self._parameters,)
+        return type(self)._restored, (self._parameters, [relation.to_dict() for relation in self._told])
+
+    @classmethod
+    def _restored(cls, parameters: Mapping[str, Parameter], relations: Sequence[Any]) -> Self:
+        space = cls(parameters)
+        return space._relate([relation_from_dict(one, space._parameters) for one in relations])
 
     # --- points and rows
 
@@ -143,8 +271,12 @@ class SearchSpace(Mapping[str, Parameter]):
                 raise InvalidParameters(f"{name!r} {error}") from None
         return row
 
-    def encode(self, params: Mapping[str, Any]) -> FloatArray:
+    def encode(self, params: Mapping[str, Any], only_allowed: bool = True) -> FloatArray:
         """The row (d,) of a point.
+
+        Args:
+            params: the point.
+            only_allowed: refuse a point that breaks a relation.
 
         Raises:
             InvalidParameters: not a point of the space.
@@ -159,6 +291,8 @@ class SearchSpace(Mapping[str, Parameter]):
                     f"{self.names[j]!r} is inactive here (it needs {dict(self.parameters[j].when)}), "
                     f"got {shown(params[self.names[j]])}"
                 )
+        if only_allowed and self.relations:
+            self._check_relations(row[None, :])
         return row
 
     def decode(self, row: Sequence[float] | FloatArray) -> dict[str, Value]:
@@ -171,16 +305,70 @@ class SearchSpace(Mapping[str, Parameter]):
         }
 
     def from_unit(self, unit: FloatArray) -> FloatArray:
-        """Rows (n, d) of the prior at quantiles `unit` (n, d) in [0, 1), inactive parameters NaN."""
-        rows = np.empty(unit.shape)
-        for j, parameter in enumerate(self.parameters):
-            rows[:, j] = parameter.from_unit(unit[:, j])
-        return self.deactivate(rows)
+        """Rows (n, d) of the prior at quantiles `unit` (n, d) in [0, 1), inactive parameters NaN.
 
-    def deactivate(self, rows: FloatArray) -> FloatArray:
-        """Write NaN into `rows` (n, d), in place, wherever a parameter's conditions do not hold."""
+        Relations are not looked at; `allowed.prior_rows` does that.
+        """
+        return self.deactivate(self._values_at(unit))
+
+    def _values_at(self, unit: FloatArray, parameters: IntArray | None = None) -> FloatArray:
+        """As `from_unit`, but values of inactive parameters, too; of some parameters only, 0 for the others."""
+        rows = np.zeros(unit.shape)
+        some = set(range(len(self)) if parameters is None else parameters.tolist())
+        if not some.intersection(self._bound_of):
+            for j in some:
+                rows[:, j] = self.parameters[j].from_unit(unit[:, j])
+            return rows
+        active = rows.copy()  # the same, NaN where inactive
+        for j in self.order:
+            if j in some:
+                rows[:, j] = active[:, j] = self._drawn(j, unit[:, j], active)
+                for condition in self.conditions[j]:
+                    active[~condition.allowed.hold(active[:, condition.parent]), j] = np.nan
+        return rows
+
+    def _drawn(self, j: int, unit: FloatArray, rows: FloatArray) -> FloatArray:
+        """Values (n,) of a parameter at quantiles (n,) of its prior in the points `rows` (n, d), NaN where inactive.
+
+        Parameters before it in `order` have their values there.
+        """
+        bound = self._bound_of.get(j)
+        return self.parameters[j].from_unit(unit) if bound is None else bound.from_unit(unit, rows)
+
+    def put_inside(self, rows: FloatArray) -> FloatArray:
+        """Rows (n, d), of which values that lie beyond a bound that depends on others are put on it.
+
+        What becomes active by that has the middle of its range.
+        """
+        if not self._bounds:
+            return rows
+        inside = rows.copy()
+        middle = np.full(len(rows), 0.5)
+        for j in self.order:
+            if self.conditions[j]:
+                active = np.ones(len(rows), np.bool_)
+                for condition in self.conditions[j]:
+                    active &= condition.allowed.hold(inside[:, condition.parent])
+                inside[~active, j] = np.nan
+                lacking = active & np.isnan(inside[:, j])
+                if lacking.any():
+                    inside[lacking, j] = self._drawn(j, middle[lacking], inside[lacking])
+            if j in self._bound_of:
+                self._bound_of[j].put_inside(inside)
+        return inside
+
+    def deactivate(self, rows: FloatArray, parameters: IntArray | None = None) -> FloatArray:
+        """Write NaN into `rows` (n, d), in place, wherever a parameter's conditions do not hold.
+
+        Args:
+            rows: the points.
+            parameters: which are looked at; all of their parents must be among them.
+        """
         if self.is_conditional:
+            some = None if parameters is None else set(parameters.tolist())
             for j in self.order:
+                if some is not None and j not in some:
+                    continue
                 for condition in self.conditions[j]:
                     rows[~condition.allowed.hold(rows[:, condition.parent]), j] = np.nan
         return rows
@@ -193,42 +381,60 @@ class SearchSpace(Mapping[str, Parameter]):
     # --- size
 
     @functools.cached_property
-    def cells(self) -> Cells | None:
-        """The enumeration of a finite space's points; None for an infinite space."""
-        from fasthpo.space.enumeration import Cells
-
+    def cells(self) -> Cells | AllowedCells | None:
+        """The enumeration of a finite space's points; None for an infinite space, or if they can't be counted."""
         counts = [parameter.count for parameter in self.parameters]
-        return None if None in counts else Cells(self, [c for c in counts if c is not None])
+        return None if None in counts else self._enumerated([c for c in counts if c is not None])
 
     @functools.cached_property
-    def finite_cells(self) -> Cells | None:
+    def finite_cells(self) -> Cells | AllowedCells | None:
         """The enumeration of those points of which all active parameters have finitely many values.
 
         In an infinite space there are some where conditions switch off each parameter that has infinitely many. None if
         there is no such point, or if they can't be counted.
         """
-        from fasthpo.space.enumeration import Cells
-
-        if self.cells is not None:
+        if self.is_finite:
             return self.cells
         if any(p.count is None and not p.when for p in self.parameters):
             return None
         try:
-            cells = Cells(self, [p.count or 0 for p in self.parameters])
+            cells = self._enumerated([p.count or 0 for p in self.parameters])
         except InvalidSearchSpace:
             return None
-        return cells if cells.size else None
+        return cells if cells is not None and cells.size else None
+
+    def _enumerated(self, counts: list[int]) -> Cells | AllowedCells | None:
+        from fasthpo.space.allowed_cells import AllowedCells, TooManyCells
+        from fasthpo.space.enumeration import Cells
+
+        if not self.relations:
+            return Cells(self, counts)
+        try:
+            return AllowedCells(self, counts)
+        except TooManyCells:
+            return None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether there are finitely many points."""
+        return all(parameter.count is not None for parameter in self.parameters)
 
     @property
     def size(self) -> int | None:
-        """The exact number of points, conditions respected; None if the space is infinite."""
+        """The exact number of points, conditions and relations respected.
+
+        None if the space is infinite, or if relations join parameters of more than a million combinations.
+        """
         return None if self.cells is None else self.cells.size
 
     # --- JSON
 
     def to_dict(self) -> dict[str, Any]:
-        """The definition in plain JSON values."""
-        return {name: parameter.to_dict() for name, parameter in self._parameters.items()}
+        """The definition in plain JSON values: of each parameter by name; with relations, of both."""
+        parameters = {name: parameter.to_dict() for name, parameter in self._parameters.items()}
+        if not self._told:
+            return parameters
+        return {"parameters": parameters, "relations": [relation.to_dict() for relation in self._told]}
 
     @classmethod
     def from_dict(cls, definition: Mapping[str, Any]) -> Self:
@@ -239,7 +445,15 @@ class SearchSpace(Mapping[str, Parameter]):
         """
         if not isinstance(definition, Mapping):
             raise InvalidSearchSpace(f"a search space is a mapping of name to parameter, got {shown(definition)}")
-        return cls({name: parameter_from_dict(one) for name, one in definition.items()})
+        parameters, relations = definition, []
+        if isinstance(definition.get("relations"), list):  # a parameter of that name would be a mapping
+            if set(definition) != {"parameters", "relations"} or not isinstance(definition["parameters"], Mapping):
+                raise InvalidSearchSpace(
+                    "a search space with relations is {'parameters': ..., 'relations': [...]}, "
+                    f"got {shown(list(definition))}"
+                )
+            parameters, relations = definition["parameters"], definition["relations"]
+        return cls._restored({name: parameter_from_dict(one) for name, one in parameters.items()}, relations)
 
     def to_json(self) -> str:
         """The definition as JSON text."""
@@ -257,3 +471,27 @@ class SearchSpace(Mapping[str, Parameter]):
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidSearchSpace(f"not JSON: {error}") from error
         return cls.from_dict(definition)
+
+
+def with_parents_of_bounds(conditions: Conditions, bounds: Sequence[Bound]) -> Conditions:
+    """Conditions, and one more for each parameter that a bound names: for an order in which these come first."""
+    more = list(conditions)
+    for bound in bounds:
+        more[bound.child] += tuple(Condition(parent, Ranges.between(1.0, 0.0)) for parent in bound.parents)
+    return tuple(more)
+
+
+def refuse_empty_bounds(space: SearchSpace) -> None:
+    """Make sure that something lies between bounds that depend on others, in many random points and at the corners.
+
+    Raises:
+        InvalidSearchSpace: in one of them, nothing does.
+    """
+    probed = max(min(_PROBED, _MOST_NUMBERS // len(space)), 16)
+    unit = uniforms(0, np.arange(probed), 0, len(space))
+    unit[0], unit[1] = 0.0, 1 - 1e-12
+    for j in range(min(len(space), probed // 4)):
+        unit[2 * j + 2, j], unit[2 * j + 3, j] = 0.0, 1 - 1e-12
+    rows = space.from_unit(unit)
+    for bound in space._bounds:
+        refuse_empty(bound, rows, space)

@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 from fasthpo.errors import SpaceExhausted
+from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.base import Sampler
+from fasthpo.space.allowed import prior_rows
 from fasthpo.space.partial import complete_row
 from fasthpo.strategies.base import NextLeg, Strategy
 from fasthpo.system.clock import StudyClock
@@ -18,7 +20,9 @@ from fasthpo.trials.tried import TriedPoints
 from fasthpo.values import FloatArray, IntArray
 
 _MOST_AHEAD = 4096  # draws of a grid that are looked at together, while their points are known already
-_REDRAWS = 32  # draws of points tried already before the next untried point is taken instead
+_REDRAWS = 32  # draws of points tried or forbidden before the next untried point, or one of the prior, is taken instead
+_FEW = 8  # suggestions made at once, where relations forbid nearly all
+_PRIOR_STREAM = 2**17  # of the latter
 
 
 class Scheduler:
@@ -185,6 +189,9 @@ class Scheduler:
 
     def _append_batch(self, n: int) -> IntArray:
         first = len(self.table)
+        if self.history.seen.space.relations:
+            self._append_allowed(first + n)
+            return np.arange(first, len(self.table))
         while (left := first + n - len(self.table)) and len(draws := self._next_draws(left)):
             while len(draws):
                 rows = self.sampler.suggest_batch(self.history.seen, draws)
@@ -192,6 +199,28 @@ class Scheduler:
                 self.history.next_draw = int(draws[len(rows) - 1]) + 1
                 draws = draws[len(rows) :]
         return np.arange(first, len(self.table))
+
+    def _append_allowed(self, length: int) -> None:
+        """Append trials until there are `length`, or no draw is left, where relations restrict the space.
+
+        Suggestions are taken up to the first that breaks a relation, which is drawn anew as if it were asked for alone.
+        """
+        some = length
+        while (left := length - len(self.table)) and len(draws := self._next_draws(min(left, some))):
+            rows = self._inside(self.sampler.suggest_batch(self.history.seen, draws))
+            allowed = int(np.argmin(np.append(self.history.seen.space.allows(rows), False)))
+            if allowed:
+                self.history.asked_many(self._full(rows[:allowed]), draws[:allowed], self._start_time())
+                self.history.next_draw = int(draws[allowed - 1]) + 1
+            if allowed == len(rows):
+                some *= 2
+                continue
+            some = 2 * allowed + _FEW  # what comes behind the next one that breaks a relation is for nothing
+            self.history.next_draw = int(draws[allowed])
+            try:
+                self._start_new()
+            except SpaceExhausted:
+                return
 
     def _next_draws(self, n: int) -> IntArray:
         """The next draws that are worth making: at most `n`, which is at least 1, and none only if none is left."""
@@ -250,19 +279,48 @@ class Scheduler:
 
     def _suggest_seen(self) -> tuple[FloatArray, int]:
         """A row that was not tried before, where that can be said, and the draw it came from."""
-        tried = self._tried
-        if tried is None:
+        tried, space = self._tried, self.history.seen.space
+        if tried is None and not space.relations:
             return self._draw()
-        if tried.is_exhausted:
+        if tried is not None and tried.is_exhausted:
             raise SpaceExhausted(f"all {tried.cells.size} points of the search space have been suggested")
+        allowed: FloatArray | None = None
         for _ in range(_REDRAWS):
             row, draw = self._draw()
-            if not tried.holds(row):
+            if space.relations:
+                row = self._inside(row[None, :])[0]
+                if not space.allows(row[None, :])[0]:
+                    continue
+            if tried is None or not tried.holds(row):
                 return row, draw
-        if tried.is_full:
-            return row, draw
-        cell = int(tried.cells.index(row[None, :])[0])
-        return tried.cells.point(tried.next_untried(cell)), draw
+            allowed = row
+        if allowed is None:
+            allowed = self._of_prior(draw, 0)
+        if tried is None or tried.is_full or not tried.holds(allowed):
+            return allowed, draw
+        if tried.is_counted:
+            cell = int(tried.cells.index(allowed[None, :])[0])
+            return tried.cells.point(tried.next_untried(cell)), draw
+        others = (self._of_prior(draw, attempt) for attempt in range(1, _REDRAWS))
+        return next((row for row in others if not tried.holds(row)), allowed), draw
+
+    def _inside(self, rows: FloatArray) -> FloatArray:
+        """Suggestions (n, d), put inside bounds that depend on other parameters where relations do not allow them."""
+        space = self.history.seen.space
+        if not space._bounds:
+            return rows
+        broken = ~space.allows(rows)
+        if broken.any():
+            rows = rows.copy()
+            rows[broken] = space.put_inside(rows[broken])
+        return rows
+
+    def _of_prior(self, draw: int, attempt: int) -> FloatArray:
+        """A row (d,) of the prior that the relations allow, where the sampler's own break them or were tried."""
+        seed, draws = self.sampler.seed, np.array([draw ^ attempt << 26])
+        unit = uniforms(seed, draws, _PRIOR_STREAM, len(self.history.seen.space))
+        row: FloatArray = prior_rows(self.history.seen.space, unit, seed, draws)[0]
+        return row
 
     def _draw(self) -> tuple[FloatArray, int]:
         if self._limit is not None and len(draws := self._next_draws(1)):
@@ -270,6 +328,6 @@ class Scheduler:
         draw = self.history.next_draw
         seen = self.history.seen
         suggestion = self.sampler.suggest(seen, draw)
-        row = suggestion if isinstance(suggestion, np.ndarray) else seen.space.encode(suggestion)
+        row = suggestion if isinstance(suggestion, np.ndarray) else seen.space.encode(suggestion, only_allowed=False)
         self.history.next_draw = draw + 1
         return row, draw

@@ -8,6 +8,7 @@ import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.space.encoding import decode_column, encode_columns
+from fasthpo.space.partial import encode_partial
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
@@ -124,7 +125,7 @@ def fitted(history: History, space: SearchSpace) -> History:
     """A history in another space, which must hold every trial: choices may be added and bounds widened.
 
     A new parameter must be one that is inactive in all trials so far. Values keep their meaning: a choice is the same
-    choice wherever it now stands in the list.
+    choice wherever it now stands in the list. Trials that break a relation stay, as what was tried is a fact.
 
     Raises:
         InvalidSearchSpace: a trial is no point of the space; names the parameter and the value.
@@ -142,12 +143,12 @@ def fitted(history: History, space: SearchSpace) -> History:
             for name, column in given.items()
             if name in space or not np.isnan(column).all()
         }
-        params[:, begun] = encode_columns(space, decoded).T
+        params[:, begun] = encode_columns(space, decoded, only_allowed=False).T
         for number in history.waiting:
             if np.isnan(columns.trials["starts"][number]):
                 row = columns.params[:, number]
                 part = {name: old[name].decode(x) for name, x in zip(old.names, row, strict=True) if x == x}
-                params[:, number] = space.encode_part(part)
+                params[:, number] = encode_partial(space, part)
     except InvalidParameters as error:
         raise InvalidSearchSpace(
             f"the new search space must hold every trial of the study, but {error}; "

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from fasthpo.space.allowed import check_allowed
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.constraints import Constraints
 from fasthpo.trials.evaluations import Evaluations
@@ -50,6 +51,9 @@ class TrialTable:
     """
 
     def __init__(self, space: SearchSpace, directions: Direction | Sequence[Direction], noisy: bool = False) -> None:
+        if space.relations:
+            check_allowed(space)
+        space._take_up()
         self.space = space
         self.objectives = Objectives(directions)
         self.reports = Reports(self.objectives.count)

@@ -50,6 +50,11 @@ class TriedPoints:
         return self._length
 
     @property
+    def is_counted(self) -> bool:
+        """Whether the points that count have numbers."""
+        return not isinstance(self.cells, _Uncounted)
+
+    @property
     def is_full(self) -> bool:
         """Whether every point that counts has been suggested."""
         return self._length >= self.cells.size
@@ -132,9 +137,22 @@ class TriedPoints:
         return cell
 
 
+class _Uncounted:
+    """Points of which nobody knows how many there are: they are told apart by their rows, and are never used up."""
+
+    size = 2**64
+
+    def point(self, index: int) -> FloatArray:
+        raise AssertionError("points that are not counted have no numbers")
+
+    def index(self, rows: FloatArray) -> IntArray:
+        raise AssertionError("points that are not counted have no numbers")
+
+
 def tried_points(space: SearchSpace) -> TriedPoints | None:
     """An empty set of the points of `space` that are not to be suggested twice; None if none is finite."""
     if space.finite_cells is None:
-        return None
+        # what relations leave of a finite space may be too much to count
+        return TriedPoints(_Uncounted()) if space.is_finite else None
     continua = [j for j, parameter in enumerate(space.parameters) if parameter.count is None]
     return TriedPoints(space.finite_cells, np.array(continua, np.int64))

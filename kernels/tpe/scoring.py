@@ -157,6 +157,27 @@ def propose_by_gaussian_process(
 
 
 @kernel
+def score_improvements(
+    gaussian_process: FittedProcess, best: float, positions: FloatArray, improvements: FloatArray
+) -> None:
+    """The logarithm of the expected improvement on `best` at several points; one that was tried is put far back.
+
+    Args:
+        gaussian_process: the Gaussian process.
+        best: a value.
+        positions: (d, m).
+        improvements: (m,), written.
+    """
+    deviations = np.empty(len(improvements))
+    predict(gaussian_process, positions, improvements, deviations)
+    for i in range(len(improvements)):
+        deviation = max(deviations[i], _LEAST_DEVIATION)
+        improvements[i] = math.log(deviation) + log_h((improvements[i] - best) / deviation)[0]
+        if contains_point(gaussian_process.points, gaussian_process.size, positions, i):
+            improvements[i] -= _TRIED_LOGARITHM
+
+
+@kernel
 def propose_by_improvement(
     space: Space,
     below: Below,
@@ -180,14 +201,8 @@ def propose_by_improvement(
     m = len(improvements)
     candidates, positions = np.empty((m, d)), np.empty((d, m))
     draw_parts(space, space, below, keys, candidates, positions)
-    deviations = np.empty(m)
-    predict(gaussian_process, positions, improvements, deviations)
     best = best_mean(gaussian_process)
-    for i in range(m):
-        deviation = max(deviations[i], _LEAST_DEVIATION)
-        improvements[i] = math.log(deviation) + log_h((improvements[i] - best) / deviation)[0]
-        if contains_point(gaussian_process.points, gaussian_process.size, positions, i):
-            improvements[i] -= _TRIED_LOGARITHM
+    score_improvements(gaussian_process, best, positions, improvements)
     moved = np.zeros(m, np.bool_)
     for _ in range(min(_MOVED, m)):
         chosen = -1

@@ -1,4 +1,4 @@
-"""Thirty programs for Optuna, each of another kind, that run unchanged on `fasthpo.compat.optuna`.
+"""31 programs for Optuna, each of another kind, that run unchanged on `fasthpo.compat.optuna`.
 
 They have the structure of programs that are public (its examples, its tutorial, what people ask about) and texts of
 their own, with trials that cost nothing. Each runs on Optuna itself, too, where it is installed: so they are programs

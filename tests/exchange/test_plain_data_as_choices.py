@@ -85,8 +85,10 @@ def test_they_go_to_optuna_and_back(tmp_path: Path) -> None:
     """Optuna has neither an order of choices nor normal distributions, and its storage keeps no tuples."""
     optuna = pytest.importorskip("optuna")
     study = made()
-    study.to_optuna(f"sqlite:///{tmp_path}/optuna.db", "theirs")
-    theirs = optuna.load_study(study_name="theirs", storage=f"sqlite:///{tmp_path}/optuna.db")
+    kept = [optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "log")))
+            for _ in range(2)]  # fmt: skip
+    study.to_optuna(kept[0], "theirs")
+    theirs = optuna.load_study(study_name="theirs", storage=kept[1])
     assert theirs.trials[1].params["shape"] == '[128, [1, "a"]]' and theirs.trials[0].params["x"] == 5.0
     back = Study.from_optuna(theirs)
     assert back.space == SPACE and params_of(back)[:-1] == params_of(study)[:-1]

@@ -94,6 +94,26 @@ def test_priors_go_with_all_else(options: dict[str, Any]) -> None:
         study.space.validate(trial.params)
 
 
+def test_priors_go_with_relations_and_with_bounds_that_depend_on_others() -> None:
+    space = fasthpo.SearchSpace(
+        {
+            "low": fasthpo.Discrete(1, 50, prior=Prior(10, 0.9)),
+            "high": fasthpo.Discrete("low", 50, prior=20),
+            "x": fasthpo.Continuous(0.0, 1.0, prior=0.9),
+            "y": fasthpo.Continuous(0.0, 1.0),
+        }
+    ).require("x + y <= 1.5")
+    assert fasthpo.SearchSpace.from_json(space.to_json()) == space and space["high"].prior == Prior(20)
+    study = fasthpo.Study(space, sampler=fasthpo.AutoSampler(seed=0))
+    for _ in range(25):
+        trial = study.ask()
+        assert trial["low"] <= trial["high"] and trial["x"] + trial["y"] <= 1.5
+        study.tell(trial, abs(trial["low"] - 12) + trial["y"])
+    assert abs(study.trials[0]["low"] - 10) <= 1 and study.best_value < 5
+    with pytest.raises(fasthpo.errors.InvalidSearchSpace, match="the guess of a prior must lie"):
+        fasthpo.SearchSpace({"low": fasthpo.Discrete(1, 50), "high": fasthpo.Discrete("low", 50, prior=60)})
+
+
 def test_a_finite_space_with_priors_is_used_up_once() -> None:
     space = {"k": fasthpo.Discrete(1, 8, prior=2), "c": fasthpo.Categorical(["a", "b"], prior="b")}
     study = fasthpo.Study(space, sampler=fasthpo.AutoSampler(seed=0))

@@ -121,4 +121,4 @@ def distribution_of(parameter: Parameter, objects: Sequence[Any] | None = None) 
     one: Any = parameter
     if parameter.is_whole:
         return IntDistribution(one.low, one.high, one.log, one.step)
-    return FloatDistribution(one.low, one.high, one.log, one.step)
+    return FloatDistribution(*parameter.reach, one.log, one.step)

@@ -6,7 +6,7 @@ import numpy as np
 
 from fasthpo.kernels.streams import uniforms
 from fasthpo.kernels.tpe.densities import Below
-from fasthpo.samplers.auto.branches import Branch, needs_of
+from fasthpo.samplers.auto.branches import Branch, in_branch, needs_of
 from fasthpo.samplers.encoding import EncodedSpace
 from fasthpo.samplers.gaussian_process import GaussianProcess
 from fasthpo.samplers.ranks import SortKey
@@ -40,6 +40,7 @@ class BranchModel:
         self._table = table
         self._encoded = encoded
         self._seed = seed
+        self._branch = branch
         self._needs = needs_of(table.space, branch)
         self._held: dict[tuple[float, ...], EncodedSpace] = {}
         self._gaussian_process = GaussianProcess(encoded)
@@ -56,12 +57,20 @@ class BranchModel:
         self._split.add([key])
         self._told += 1
 
-    def suggest(self, draw: int, common: GaussianProcess | None) -> FloatArray:
-        """A row (d,) in the branch: of the prior at first, then the best of candidates that was not tried."""
-        values = self._values(draw)
+    def suggest(self, draw: int, common: GaussianProcess | None) -> FloatArray | None:
+        """A row (d,) in the branch: of the prior at first, then the best of candidates that was not tried.
+
+        None if relations allow no such point where what the branch needs is held by turns.
+        """
+        values, space = self._values(draw), self._table.space
         if not self._told:
             return self._from_prior(values, draw)
         rows, bounds = self._candidates(self._hold(values), draw, common)
+        if space.relations:
+            allowed = space.allows(rows)
+            rows, bounds = rows[allowed], bounds[allowed]
+            if not len(rows):
+                return self._from_prior(values, draw)
         best_first = rows[np.argsort(-bounds, kind="stable")]
         tried = self._table.tried
         untried = best_first if tried is None else (row for row in best_first if not tried.holds(row))
@@ -99,8 +108,10 @@ class BranchModel:
             )
         return held
 
-    def _from_prior(self, values: tuple[float, ...], draw: int) -> FloatArray:
+    def _from_prior(self, values: tuple[float, ...], draw: int) -> FloatArray | None:
         space = self._table.space
+        if space.relations:
+            return in_branch(space, self._branch, self._seed, draw, values)
         units = uniforms(self._seed, np.array([draw]), _PRIOR_STREAM, len(space))
         rows = np.stack([parameter.from_unit(units[:, j]) for j, parameter in enumerate(space.parameters)], axis=1)
         rows[0, list(self._needs)] = values

@@ -10,6 +10,7 @@ import numpy as np
 
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.ranks import WORST, SortKey, sort_key
+from fasthpo.space.partial import completed_row
 from fasthpo.space.ranges import Ranges
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.table import TrialTable
@@ -45,7 +46,26 @@ def branches_of(space: SearchSpace) -> list[Branch]:
         if not space.parameters[j].is_ordered
         and all(space.parameters[parent].count is not None for parent in _needs(space, Branch(j, 0)))
     }
-    return [Branch(j, choice) for j, count in counts.items() if 1 < count <= _MOST_CHOICES for choice in range(count)]
+    branches = [
+        Branch(j, choice) for j, count in counts.items() if 1 < count <= _MOST_CHOICES for choice in range(count)
+    ]
+    return [branch for branch in branches if not space.relations or in_branch(space, branch, 0, 0) is not None]
+
+
+def in_branch(
+    space: SearchSpace, branch: Branch, seed: int, draw: int, values: Sequence[float] | None = None
+) -> FloatArray | None:
+    """A row (d,) of the prior in a branch that the relations allow; None if none is found.
+
+    Args:
+        space, branch, seed, draw: of what.
+        values: at which the parameters that the branch needs are held, in the order of `needs_of`.
+    """
+    row = np.full(len(space), np.nan)
+    row[branch.parameter] = branch.choice
+    if values is not None:
+        row[list(needs_of(space, branch))] = values
+    return completed_row(space, row, seed, draw)
 
 
 def _needs(space: SearchSpace, branch: Branch) -> dict[int, Ranges]:

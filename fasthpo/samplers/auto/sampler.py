@@ -216,7 +216,7 @@ class AutoSampler(Sampler):
 def strategys_share(space: SearchSpace) -> Share | None:
     """The draws that CMA-ES makes; None if it takes no part."""
     varying = [parameter for parameter in space.parameters if parameter.count != 1]
-    if space.is_conditional or space.cells is not None or len(varying) > _MOST_PARAMETERS:
+    if space.is_conditional or space.is_finite or len(varying) > _MOST_PARAMETERS:
         return None
     if not all(parameter.is_ordered for parameter in varying):
         return Share(((_FIRST_WITH_CHOICES, _MODEL_EVERY_WITH_CHOICES),))

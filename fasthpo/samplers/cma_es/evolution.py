@@ -11,6 +11,7 @@ import numpy as np
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.encoding import encode_space
 from fasthpo.samplers.ranks import SortKey, sort_keys, worst_key
+from fasthpo.space.allowed import prior_rows
 from fasthpo.system.uninterrupted import import_whole
 from fasthpo.trials.table import NO_DRAW, TrialTable
 from fasthpo.trials.trial import TrialState
@@ -28,6 +29,7 @@ _MOST_KEPT = 64  # of the best known trials
 _OLDER = 2  # generations: trials that were drawn so many before are not too old
 _EACH = 4  # generations, after which it is looked whether too many are
 _START_STREAM = 32  # of the points where searches begin
+_STARTS = 64  # points that relations allow, of which the nearest one is taken
 _UNITS = 0.73  # the chance that no parameter of several leaves its likeliest choice by the margin alone (CatCMA)
 _WORD = 0xFFFFFFFF
 _MOST_AHEAD = 64  # members that are drawn before they are asked for
@@ -171,6 +173,8 @@ class Evolution:
             if self._count_known >= _ENOUGH_KNOWN:
                 mean, deviation = self._learn_known(counts)
             deviation = deviation if self._deviation is None else self._deviation
+        if self.table.space.relations:
+            mean = self._allowed_start(mean)
         self._first_deviation = deviation
         self._set_population()
         vectors, scalars, probabilities = np.zeros((5, n)), np.zeros(6), np.empty(total)
@@ -197,6 +201,19 @@ class Evolution:
         axes = self._encoded.space.axes[self._numeric]
         middle: FloatArray = np.where(axes[:, DEVIATION] > 0.0, -axes[:, OFFSET] / axes[:, SPAN], 0.5)
         return middle
+
+    def _allowed_start(self, mean: FloatArray) -> FloatArray:
+        """The nearest to a mean of some points that the relations allow: near others, most members would break them."""
+        from fasthpo.kernels.axes import positions_of_values
+
+        space, draws = self.table.space, self._search * _STARTS + np.arange(_STARTS)
+        rows = prior_rows(space, uniforms(self._seed, draws, _START_STREAM + 1, len(space)), self._seed, draws)
+        points = np.empty((len(space), _STARTS))
+        positions_of_values(self._encoded.space.axes, np.ascontiguousarray(rows.T), np.arange(_STARTS), 0, points)
+        places = points[self._numeric]
+        places = np.where(np.isnan(places), mean[:, None], places)
+        nearest: FloatArray = places[:, ((places - mean[:, None]) ** 2).sum(axis=0).argmin()]
+        return nearest
 
     def _set_population(self) -> None:
         """Members of the next generations, with the strategy parameters for so many."""

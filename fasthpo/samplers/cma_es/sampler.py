@@ -42,6 +42,8 @@ class CmaEsSampler(Sampler):
     deviations are 1e-12 of the first ones, or when its covariance has degenerated. The next begins at a random point
     with twice the population, up to 512 times the first one (IPOP).
 
+    What relations forbid is drawn anew, as the next member. A search begins at an allowed point.
+
     Trials that are not its own (`add_trials`, `enqueue`, another sampler), told before the first that is, make a warm
     start: at the best of them, with the spread of the best tenth, if at least ten have a value. Of fewer the best is a
     member of the first generation. A later one counts if it is better than all of the present search.

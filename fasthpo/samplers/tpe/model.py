@@ -16,6 +16,7 @@ from fasthpo.samplers.tpe.fidelities import Fidelities
 from fasthpo.samplers.tpe.front_fidelities import FrontFidelities
 from fasthpo.samplers.tpe.front_split import FrontSplit, Told
 from fasthpo.samplers.tpe.observations import Observations
+from fasthpo.samplers.tpe.restricted import RestrictedSearch
 from fasthpo.samplers.tpe.several_objectives import STREAMS, FrontSearch
 from fasthpo.samplers.tpe.split import Split
 from fasthpo.space.prior import Priors
@@ -84,6 +85,7 @@ class Model:
             self._fidelities = FrontFidelities(encoded, d + 1, table.objectives.count, multivariate)
         self._below_numbers: IntArray = np.empty(0, np.int64)
         self._below = Below(np.zeros((d, 6, 0)), np.zeros((d, 0, most_cells)), np.ones(1), np.ones(1))
+        self._restricted: RestrictedSearch | None = None  # where there are relations
         self._seen = 0
         self._told = 0
         self._count_above = 0  # trials that count in g
@@ -365,6 +367,12 @@ class Model:
         if self._cost_model is None:
             self._cost_model = CostModel(self.table, self._encoded)
         return rows, scores - self._cost_model.logarithms(rows)
+
+    def climbed(self, rows: FloatArray, seed: int, draw: int) -> tuple[FloatArray, FloatArray]:
+        """Candidates (m, d) that relations allow, with some that are moved to where more improvement is expected."""
+        if self._restricted is None:
+            self._restricted = RestrictedSearch(self.table.space, self._encoded)
+        return self._restricted.climbed(self._current_gaussian_process().arrays, rows, seed, draw)
 
     @property
     def sees_slopes(self) -> bool:

@@ -13,6 +13,7 @@ from fasthpo.errors import InvalidSearchSpace
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.latin_hypercube import LatinHypercube
 from fasthpo.samplers.tpe.model import Model
+from fasthpo.space.prior import Priors
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
@@ -26,6 +27,7 @@ _IMPROVEMENT_UNTIL, _IMPROVEMENT_EVERY = 30, 4  # draws: up to there all, later 
 _BELIEF = 10.0  # what a prior's logarithm is multiplied by, divided by the draw
 _BELIEF_UNTIL = 200  # draws
 _BOUND_WITHOUT_COST = 2  # draws: one of them takes the bound as it is, whatever the candidates cost
+_MORE_CANDIDATES = 1, 4, 16  # times as many, until relations allow enough of them
 _MOST_AT_ONCE = 1000  # suggestions; then Ctrl-C is heard
 _MOST_STARTUP_TRIALS, _MOST_CANDIDATES = 100_000, 10_000  # which are drawn at once
 _MOST_NUMBERS = 5_000_000  # the same, times the parameters; 100 MB and more
@@ -78,6 +80,9 @@ class TPESampler(Sampler):
     trials push later suggestions away from them, so that parallel asks spread. A conditional parameter is modelled over
     the trials in which it was active; in the joint l and g a trial without it counts with the prior. On a finite space
     the best candidate that was not tried is suggested.
+
+    Where relations restrict the space, only allowed candidates are compared, of up to sixteen times as many. Those that
+    the improvement is climbed from are also moved by random steps of all lengths, along the border of what is allowed.
 
     Under a multi-fidelity strategy this is the model of BOHB: it is made of the largest resource at which more trials
     than there are parameters were told a value. Above are all other trials, also those that never came so far. The
@@ -201,45 +206,85 @@ class TPESampler(Sampler):
         model = self._ready_model(table, draw)
         if model is None:
             return self._startup.row(table.space, draw)
-        choice = self._choice(model, draw)
-        rows, scores = self._candidates(model, draw, choice, every=False)
+        n, choice = self.n_ei_candidates, self._choice(model, draw)
+        if table.space.relations:
+            return self._allowed(model, choice, draw)
+        rows, scores = self._candidates(model, choice, draw, n)
         row = model.rounded(rows[int(scores.argmax())])
         if table.tried is None or not table.tried.holds(row):
             return row
         if choice is _Choice.DENSITIES:
-            rows, scores = self._candidates(model, draw, choice, every=True)
+            rows, scores = self._candidates(model, choice, draw, n, every=True)
         best_first = [model.rounded(rows[i]) for i in np.argsort(-scores, kind="stable")]
         return next((row for row in best_first if not table.tried.holds(row)), best_first[0])
 
-    def _candidates(self, model: Model, draw: int, choice: _Choice, every: bool) -> tuple[FloatArray, FloatArray]:
-        """Candidates as rows (m, d), and their scores (m,); of densities not every score has to be exact."""
-        n = self.n_ei_candidates
+    def _candidates(
+        self, model: Model, choice: _Choice, draw: int, n: int, every: bool = False
+    ) -> tuple[FloatArray, FloatArray]:
+        """Candidates as rows (m, d) and their scores (m,): of the densities' all if `every`, else just the best's."""
+        priors, weight = self._priors(model, draw)
+        is_bound = choice is _Choice.BOUND
+        per_cost = self.cost_aware and not (is_bound and (weight or draw % _BOUND_WITHOUT_COST == 0))
+        if choice is _Choice.DENSITIES:
+            exact = every or self.cost_aware or weight > 0
+            found = model.density_candidates(self.seed, draw, n, self.multivariate, exact)
+        elif is_bound and not per_cost:
+            found = model.gaussian_process_candidates(self.seed, draw, n)
+        else:
+            found = model.improvement_candidates(self.seed, draw, n, moves=not is_bound)
+        if priors is not None and choice is not _Choice.DENSITIES:
+            found = model.led_candidates(self.seed, draw, *found, priors, by_improvement=not is_bound)
+        return self._weighed(model, draw, *found, per_cost)
+
+    @staticmethod
+    def _priors(model: Model, draw: int) -> tuple[Priors | None, float]:
+        """The priors of the space, and their weight, while that is above 0."""
         priors = model.table.space.priors
         weight = 0.0 if priors is None or model.table.objectives.count > 1 else _belief(draw)
-        if priors is not None and weight:
-            if choice is _Choice.DENSITIES:
-                rows, scores = model.density_candidates(self.seed, draw, n, self.multivariate, every=True)
-            elif choice is _Choice.IMPROVEMENT:
-                rows, scores = model.improvement_candidates(self.seed, draw, n)
-            else:
-                rows, scores = model.gaussian_process_candidates(self.seed, draw, n)
-            if choice is not _Choice.DENSITIES:
-                by_improvement = choice is _Choice.IMPROVEMENT
-                rows, scores = model.led_candidates(self.seed, draw, rows, scores, priors, by_improvement)
-            found = rows, scores + weight * (priors.logarithms(rows) @ model.agreement(priors))
-            return model.per_cost(*found) if self.cost_aware and choice is not _Choice.BOUND else found
-        if choice is _Choice.BOUND and (not self.cost_aware or draw % _BOUND_WITHOUT_COST == 0):
-            return model.gaussian_process_candidates(self.seed, draw, n)
-        if choice is _Choice.DENSITIES:
-            found = model.density_candidates(self.seed, draw, n, self.multivariate, every or self.cost_aware)
-        else:
-            found = model.improvement_candidates(self.seed, draw, n, moves=choice is _Choice.IMPROVEMENT)
-        return model.per_cost(*found) if self.cost_aware else found
+        return (priors, weight) if weight else (None, 0.0)
+
+    def _weighed(
+        self, model: Model, draw: int, rows: FloatArray, scores: FloatArray, per_cost: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        """Candidates (m, d) and their scores (m,), with what is believed of them, and what they are likely to cost."""
+        priors, weight = self._priors(model, draw)
+        if priors is not None:
+            scores = scores + weight * (priors.logarithms(rows) @ model.agreement(priors))
+        return model.per_cost(rows, scores) if per_cost else (rows, scores)
+
+    def _allowed(self, model: Model, choice: _Choice, draw: int) -> FloatArray:
+        """The best candidate that the relations allow, of more candidates where they allow few; else the prior's."""
+        table = model.table
+        space, n = table.space, self.n_ei_candidates
+        climbs = choice is _Choice.IMPROVEMENT
+        for more in _MORE_CANDIDATES:
+            count = max(min(more * n, _MOST_CANDIDATES, _MOST_NUMBERS // len(space)), n)
+            rows, scores = self._candidates(model, _Choice.BOUND if climbs else choice, draw, count, every=True)
+            rows = model.rounded(rows)
+            if climbs:  # which scores them anew
+                rows = space.put_inside(rows)
+            allowed = space.allows(rows)
+            if allowed.sum() >= n:
+                break
+        if not allowed.any():
+            rows = space.put_inside(rows)
+            allowed = space.allows(rows)
+        rows, scores = rows[allowed], scores[allowed]
+        if climbs and len(rows):
+            rows, scores = self._weighed(model, draw, *model.climbed(rows, self.seed, draw), self.cost_aware)
+        best_first = rows[np.argsort(-scores, kind="stable")]
+        tried = table.tried
+        untried = best_first if tried is None else (row for row in best_first if not tried.holds(row))
+        row: FloatArray
+        for row in untried:
+            return row
+        row = best_first[0] if len(best_first) else self._startup.row(space, draw)
+        return row
 
     def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
         first = int(draws[0])
         model = self._ready_model(table, first)
-        if model is None or not model.has_below:
+        if model is None or not model.has_below or table.space.relations:
             return self.suggest(table, first)[None]
         if self.cost_aware or (table.space.priors is not None and _belief(first)):
             return self.suggest(table, first)[None]

@@ -171,6 +171,64 @@ def whole_study() -> None:
     line("a study of 10,000 trials one after the other, TPE", readable(seconds), "<= 8 s", seconds <= 8)
 
 
+def costs() -> None:
+    """A cost-aware search, whose trials are told what they cost."""
+    times = []
+    for size in (1_000, 100_000):
+        study = study_of(0, fasthpo.TPESampler(seed=1, cost_aware=True))
+        points, losses = history(size, 20)
+        columns = {name: points[:, j] for j, name in enumerate(study.space.names)}
+        study.add_trials(columns, losses, costs=10.0 ** points[:, 0])
+
+        def turn(study: fasthpo.Study = study) -> None:
+            trial = study.ask()
+            study.tell(trial, trial["x1"], cost=10.0 ** trial["x0"])
+            assert study.cost_spent > 0
+
+        times.append(median(turn))
+        line(f"cost-aware ask + tell, {size:,} trials", readable(times[-1]), "<= 1.2 ms", times[-1] <= 1.2e-3)
+    line("cost-aware ask + tell, last / first", f"{times[-1] / times[0]:.2f}", "<= 1.5", times[-1] / times[0] <= 1.5)
+
+
+def noise() -> None:
+    """A study of a noisy objective, some of whose trials evaluate points again."""
+    random, times = np.random.default_rng(0), []
+    for size in (1_000, 100_000):
+        names = [f"x{j}" for j in range(20)]
+        space = {name: fasthpo.Continuous(0.0, 1.0) for name in names}
+        study = fasthpo.Study(space, sampler=fasthpo.TPESampler(seed=1), noisy=True)
+        points, losses = history(size, 20)
+        study.add_trials({name: points[:, j] for j, name in enumerate(names)}, losses)
+
+        def turn(study: fasthpo.Study = study) -> None:
+            trial = study.ask()
+            study.tell(trial, trial["x0"] + random.normal())
+            assert study.best_trial is not None
+
+        times.append(median(turn))
+        line(f"noisy ask + tell + best, {size:,} trials", readable(times[-1]), "<= 0.7 ms", times[-1] <= 0.7e-3)
+    line("noisy ask + tell + best, last / first", f"{times[-1] / times[0]:.2f}", "<= 1.5", times[-1] / times[0] <= 1.5)
+
+
+def priors() -> None:
+    """A search whose parameters have priors, at draws where these count."""
+    times = []
+    for size in (1_000, 100_000):
+        space = {f"x{j}": fasthpo.Continuous(0.0, 1.0, prior=0.3) for j in range(20)}
+        points, losses = history(size, 20)
+        study = fasthpo.Study(space, sampler=fasthpo.TPESampler(seed=1))
+        study.add_trials({f"x{j}": points[:, j] for j in range(20)}, losses)
+
+        def turn(study: fasthpo.Study = study) -> None:
+            study.tell(study.ask(), 1.0)
+
+        times.append(median(turn, 101))
+        line(f"ask + tell with 20 priors, {size:,} trials", readable(times[-1]), "<= 3 ms", times[-1] <= 3e-3)
+    line(
+        "ask + tell with 20 priors, last / first", f"{times[-1] / times[0]:.2f}", "<= 1.5", times[-1] / times[0] <= 1.5
+    )
+
+
 def random_search() -> None:
     seconds = median(made("RandomSampler")(*history(10_000, 4)), 2001)
     line("random ask + tell, 4 parameters, 10,000 trials", readable(seconds), "<= 12 us", seconds <= 12e-6)
@@ -208,6 +266,9 @@ def main() -> None:
         seconds = median(made("TPESampler", exact=True)(*history(size, 20)), 101)
         line(f"exact ask + tell, {size:,} trials", readable(seconds), f"<= {readable(most)}", seconds <= most)
     grown("default ask + tell", [10_000, 100_000, 1_000_000], 0.6e-3, 1.5)
+    costs()
+    noise()
+    priors()
     ordered()
     random_search()
     relations()

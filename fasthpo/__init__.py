@@ -150,6 +150,7 @@ _HOMES = {
     "space.normal": ["LogNormal", "Normal"],
     "space.ordinal": ["Ordinal"],
     "space.parameter": ["Parameter"],
+    "space.prior": ["Prior"],
     "space.search_space": ["SearchSpace"],
     "strategies.asha": ["ASHA"],
     "strategies.base": ["Strategy"],
@@ -160,6 +161,7 @@ _HOMES = {
     "strategies.successive_halving": ["SuccessiveHalving"],
     "study.schedule": ["Schedule", "SchedulePiece"],
     "study.study": ["Study"],
+    "trials.evaluations": ["Estimate"],
     "trials.trial": ["Trial", "TrialMetrics", "TrialResult", "TrialState"],
     "tuner.tuner": ["HyperparameterTuner"],
 }

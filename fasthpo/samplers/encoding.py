@@ -41,6 +41,15 @@ class EncodedSpace(NamedTuple):
         return rows
 
 
+def positions_of_rows(space: EncodedSpace, rows: FloatArray) -> FloatArray:
+    """Where rows of column values (m, d) lie for a Gaussian process, (d, m)."""
+    from fasthpo.kernels.axes import positions_of_values
+
+    points = np.zeros(rows.T.shape)
+    positions_of_values(space.space.axes, np.ascontiguousarray(rows.T), np.arange(len(rows)), 0, points)
+    return points
+
+
 def encode_space(space: SearchSpace) -> EncodedSpace:
     """The arrays of a space: the axes of its parameters, and their conditions."""
     from fasthpo.kernels.axes import CATEGORICAL, COARSE, CONTINUOUS, COUNT, FINE, KIND

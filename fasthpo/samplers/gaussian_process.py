@@ -157,6 +157,10 @@ class GaussianProcess:
         if pending != self._pending:
             self._add_pending(table, pending)
 
+    def ranked(self) -> list[int]:
+        """The trials that it is fitted to, the best first."""
+        return [key[3] for key in self._fitted()]
+
     @property
     def sees_slopes(self) -> bool:
         """Whether its expected improvement is worth climbing: it knows all trials, and losses change with the point."""

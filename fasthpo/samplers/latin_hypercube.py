@@ -6,14 +6,36 @@ import numpy as np
 
 from fasthpo.kernels.streams import uniforms
 from fasthpo.space.allowed import prior_rows
+from fasthpo.space.prior import Priors
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray
 
 _MOST = 320  # points of a block, unless the first one has more
 
 
+def _led(priors: Priors, points: FloatArray) -> FloatArray:
+    """Quantiles (n, d) of which every second is moved to where good values are believed to be."""
+    led = points.copy()
+    led[::2] = priors.shifted(points[::2])
+    for j, unit in priors.centers().items():
+        led[0, j] = unit
+    return led
+
+
+def _write_guess(space: SearchSpace, rows: FloatArray, points: FloatArray) -> None:
+    """Make the first of rows (n, d) the very guesses, as far as there are any."""
+    assert space.priors is not None
+    first = np.array([[one.from_unit(points[:1, j])[0] for j, one in enumerate(space.parameters)]])
+    for j, guess in space.priors.guesses().items():
+        first[0, j] = guess
+    rows[:1] = space.deactivate(first)
+
+
 class LatinHypercube:
     """Draws from a space's prior, in blocks of which each has one point in every part of each parameter's range.
+
+    Where parameters have priors, the first point of the first block is the guess, and every second one of that block is
+    drawn from what is believed; the others are as without.
 
     The first block has `size` points and parts, each later one twice as many, up to 320: whoever draws on, as many
     trials run at once, has them all well spread. Draw k depends on (seed, k, stream, size) only.
@@ -44,9 +66,12 @@ class LatinHypercube:
             order, within = numbers[:, : len(space)], numbers[:, len(space) :]
             # which part of each parameter's range: a random permutation a column
             parts = np.argsort(np.argsort(order, axis=0, kind="stable"), axis=0)
-            rows = (parts + within) / size
-            if not space.relations:
-                rows = space.from_unit(rows)
+            points = (parts + within) / size
+            if not first and space.priors is not None:
+                points = _led(space.priors, points)
+            rows = points if space.relations else space.from_unit(points)
+            if not first and space.priors is not None and not space.relations:
+                _write_guess(space, rows, points)
             self._made = space, first, rows
         row: FloatArray = rows[draw - first]
         if space.relations:  # which may have a point drawn anew very often, and some are never asked for

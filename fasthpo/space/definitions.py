@@ -29,7 +29,7 @@ def parameter_from_dict(definition: Mapping[str, Any]) -> Parameter:
         raise InvalidSearchSpace(f"a parameter's type must be one of {sorted(_KINDS)}, got {shown(definition)}")
     kind = _KINDS[definition["type"]]
     arguments = {str(k): v for k, v in definition.items() if k != "type"}
-    unknown = set(arguments) - set(kind.fields) - {"when"}
+    unknown = set(arguments) - set(kind.fields) - {"when", "prior"}
     if unknown:
         raise InvalidSearchSpace(f"{kind.__name__} has no field {sorted(unknown)}; it has {list(kind.fields)}")
     if isinstance(arguments.get("choices"), list):

@@ -24,6 +24,7 @@ from fasthpo.space.parameter import (
     check_integer,
     check_points,
 )
+from fasthpo.space.prior import Prior
 from fasthpo.values import FloatArray, element, masked, shown
 
 _MAX_LISTED = 8  # choices shown in an error message
@@ -42,6 +43,7 @@ class Continuous(Numeric):
             decimals that bounds and step mean: `Continuous(0, 0.1 * 3, step=0.1)` has the values 0.0, 0.1, 0.2 and 0.3.
         n_points: how many evenly spaced values a grid tries. Only grids read it.
         when: active only if every named parent has one of the listed values.
+        prior: a guess of the best value, or a `Prior` that says how sure it is; None: nothing is believed.
 
     Raises:
         InvalidSearchSpace: bounds out of order or not finite, or a step that does not fit.
@@ -63,12 +65,14 @@ class Continuous(Numeric):
         step: float | None = None,
         n_points: int | None = None,
         when: When | None = None,
+        prior: Any = None,
     ) -> None:
         super().__init__(when)
         self._set("log", False)
         self._set("step", None if step is None else check_finite("step", step))
         self._set("n_points", check_points(n_points))
         if self._leave_open(low, high):
+            self._set("prior", Prior.stated(prior))  # its guess is looked at when the bounds are known
             return
         self._set("low", check_finite("low", low))
         self._set("high", check_finite("high", high))
@@ -79,6 +83,7 @@ class Continuous(Numeric):
             self._set("lattice", self._constant())
         elif self.step is not None:
             self._set("lattice", self._stepped(self.step))
+        self._believe(prior)
 
     def _check_step(self, step: float) -> None:
         if step <= 0:
@@ -141,6 +146,7 @@ class LogUniform(Numeric):
         high: largest value, or the same; equal to `low` it makes a constant.
         n_points: how many values a grid tries, evenly spaced in the logarithm. Only grids read it.
         when: active only if every named parent has one of the listed values.
+        prior: a guess of the best value, or a `Prior` that says how sure it is; None: nothing is believed.
 
     Raises:
         InvalidSearchSpace: bounds out of order, not finite, or not positive.
@@ -156,19 +162,26 @@ class LogUniform(Numeric):
     n_points: int | None
 
     def __init__(
-        self, low: float | str, high: float | str, n_points: int | None = None, when: When | None = None
+        self,
+        low: float | str,
+        high: float | str,
+        n_points: int | None = None,
+        when: When | None = None,
+        prior: Any = None,
     ) -> None:
         super().__init__(when)
         self._set("log", True)
         self._set("step", None)
         self._set("n_points", check_points(n_points))
         if self._leave_open(low, high):
+            self._set("prior", Prior.stated(prior))  # its guess is looked at when the bounds are known
             return
         self._set("low", check_finite("low", low))
         self._set("high", check_finite("high", high))
         self._check_order()
         if self.low == self.high:
             self._set("lattice", self._constant())
+        self._believe(prior)
 
     @property
     def count(self) -> int | None:
@@ -191,6 +204,7 @@ class Discrete(Numeric):
         step: distance between neighbouring values; it must divide `high - low`.
         log: search on a logarithmic scale (`low` must be positive, and more than half a step).
         when: active only if every named parent has one of the listed values.
+        prior: a guess of the best value, or a `Prior` that says how sure it is; None: nothing is believed.
 
     Raises:
         InvalidSearchSpace: bounds out of order or beyond 2**53, or a step that does not fit.
@@ -206,12 +220,19 @@ class Discrete(Numeric):
     fields = ("low", "high", "step", "log")
 
     def __init__(
-        self, low: int | str, high: int | str, step: int = 1, log: bool = False, when: When | None = None
+        self,
+        low: int | str,
+        high: int | str,
+        step: int = 1,
+        log: bool = False,
+        when: When | None = None,
+        prior: Any = None,
     ) -> None:
         super().__init__(when)
         self._set("step", check_integer("step", step))
         self._set("log", check_boolean("log", log))
         if self._leave_open(low, high):
+            self._set("prior", Prior.stated(prior))  # its guess is looked at when the bounds are known
             return
         self._set("low", check_integer("low", low))
         self._set("high", check_integer("high", high))
@@ -232,6 +253,7 @@ class Discrete(Numeric):
         middle = last // 2
         low, high, step = float(self.low), float(self.high), float(self.step)
         self._set("lattice", Lattice(low, high, last, step, self.low + middle * self.step, middle, False, 1.0))
+        self._believe(prior)
 
     @property
     def count(self) -> int:
@@ -256,6 +278,7 @@ class Categorical(Parameter):
     Args:
         choices: at least one choice, in order, none twice. `1`, `1.0` and `True` are three choices, nan is one.
         when: active only if every named parent has one of the listed values.
+        prior: a guess of the best value, or a `Prior` that says how sure it is; None: nothing is believed.
 
     Raises:
         InvalidSearchSpace: no choices, a repeated one, or one of another type.
@@ -273,7 +296,7 @@ class Categorical(Parameter):
     _index: dict[Any, int]
     _loose_index: dict[Any, int]  # in which 1 and 1.0 are the same
 
-    def __init__(self, choices: Sequence[Value], when: When | None = None) -> None:
+    def __init__(self, choices: Sequence[Value], when: When | None = None, prior: Any = None) -> None:
         super().__init__(when)
         # the order of a set differs from run to run
         no_list = isinstance(choices, (str, bytes, set, frozenset, Mapping)) or not hasattr(choices, "__iter__")
@@ -292,6 +315,7 @@ class Categorical(Parameter):
         self._set("_index", index)
         self._set("_loose_index", loose)
         self._set("lattice", Lattice(0.0, len(listed) - 1.0, len(listed) - 1, 1.0, 0.0, 0, False, 1.0))
+        self._believe(prior)
 
     @property
     def count(self) -> int:

@@ -14,6 +14,7 @@ class Ordinal(Categorical):
     Args:
         choices: at least one choice, from the lowest to the highest, none twice; as of `Categorical`.
         when: active only if every named parent has one of the listed values, or meets the comparison.
+        prior: a guess of the best value, or a `Prior` that says how sure it is; None: nothing is believed.
 
     Raises:
         InvalidSearchSpace: no choices, a repeated one, or one of another type.

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.space.choice_values import choice_to_json
 from fasthpo.space.comparisons import Comparison, condition_value
+from fasthpo.space.prior import Prior
 from fasthpo.values import FloatArray, exact, masked, number, plain, shown
 
 Value: TypeAlias = str | bool | int | float | tuple[Any, ...] | frozenset[Any] | None
@@ -142,7 +143,7 @@ class Lattice(NamedTuple):
 class Parameter(ABC):
     """One dimension of a search space. Immutable; two parameters are equal when their definitions are."""
 
-    __slots__ = ("lattice", "when")
+    __slots__ = ("lattice", "prior", "when")
     kind: ClassVar[str]
     fields: ClassVar[tuple[str, ...]]
     is_ordered: ClassVar[bool] = True  # whether it makes sense that values are near each other, or far
@@ -150,8 +151,10 @@ class Parameter(ABC):
     choices: tuple[Value, ...] | None = None  # its values, where a column holds their indices
     when: Mapping[str, tuple[Value, ...] | Comparison]
     lattice: Lattice | None  # None for a continuum
+    prior: Prior | None  # what the user believes of it
 
     def __init__(self, when: When | None) -> None:
+        self._set("prior", None)
         self._set("when", MappingProxyType(_normal_when(when)))
         self._set("lattice", None)
 
@@ -165,7 +168,7 @@ class Parameter(ABC):
         raise AttributeError(f"{type(self).__name__} is immutable")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self)._from_fields, ({**self.arguments(), "when": dict(self.when)},)
+        return type(self)._from_fields, ({**self.arguments(), "when": dict(self.when), **self._belief()},)
 
     @classmethod
     def _from_fields(cls, fields: dict[str, Any]) -> Parameter:
@@ -187,7 +190,15 @@ class Parameter(ABC):
 
     def under(self, when: When) -> Parameter:
         """The same parameter under these conditions only."""
-        return self._from_fields({**self.arguments(), "when": dict(when)})
+        return self._from_fields({**self.arguments(), "when": dict(when), **self._belief()})
+
+    def _believe(self, prior: Any) -> None:
+        """Take up a prior, as the last step of being made: its guess must be one of the parameter's values."""
+        self._set("prior", Prior.of(self, prior))
+
+    def _belief(self) -> dict[str, Any]:
+        """The prior as an argument, if there is one."""
+        return {} if self.prior is None else {"prior": self.prior}
 
     @property
     @abstractmethod
@@ -236,6 +247,8 @@ class Parameter(ABC):
                 parent: one.to_json() if isinstance(one, Comparison) else choice_to_json(one)
                 for parent, one in self.when.items()
             }
+        if self.prior is not None:
+            definition["prior"] = {"value": choice_to_json(self.prior.value), "confidence": self.prior.confidence}
         return definition
 
     def _identity(self) -> tuple[Any, ...]:
@@ -244,7 +257,8 @@ class Parameter(ABC):
             (parent, repr(one.to_json()) if isinstance(one, Comparison) else sorted(map(_text, one)))
             for parent, one in self.when.items()
         )
-        return type(self), _text(tuple(self.arguments().values())), repr(when)
+        belief = None if self.prior is None else (_text(self.prior.value), self.prior.confidence)
+        return type(self), _text(tuple(self.arguments().values())), repr(when), belief
 
     def __eq__(self, other: object) -> bool:
         return self._identity() == other._identity() if isinstance(other, Parameter) else NotImplemented
@@ -257,6 +271,7 @@ class Parameter(ABC):
         if self.when:
             when = {parent: one if isinstance(one, Comparison) else list(one) for parent, one in self.when.items()}
             shown.append(f"when={when}")
+        shown += [f"{name}={value!r}" for name, value in self._belief().items()]
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -302,7 +317,7 @@ class Numeric(Parameter):
 
     def closed(self, low: float, high: float) -> Self:
         """The same with outer bounds, if its own depend on other parameters."""
-        made = type(self)(**{**self.arguments(), "low": low, "high": high, "when": dict(self.when)})
+        made = type(self)(**{**self.arguments(), "low": low, "high": high, "when": dict(self.when), **self._belief()})
         made._set("depends", self.depends)
         return made
 

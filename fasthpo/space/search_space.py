@@ -22,6 +22,7 @@ from fasthpo.space.conditions import Condition, Conditions, conditions_of, paren
 from fasthpo.space.definitions import parameter_from_dict
 from fasthpo.space.dependent_bounds import Bound, close_bounds, refuse_empty
 from fasthpo.space.parameter import Parameter, Value
+from fasthpo.space.prior import Priors
 from fasthpo.space.ranges import Ranges
 from fasthpo.space.relations import Forbidden, Group, Relation, Requirement, groups_of, relation_from_dict
 from fasthpo.system.html import table, titled
@@ -371,6 +372,11 @@ class SearchSpace(Mapping[str, Parameter]):
                 for condition in self.conditions[j]:
                     rows[~condition.allowed.hold(rows[:, condition.parent]), j] = np.nan
         return rows
+
+    @functools.cached_property
+    def priors(self) -> Priors | None:
+        """What is believed of the parameters; None if nothing is."""
+        return Priors(self.parameters) if any(one.prior is not None for one in self.parameters) else None
 
     # --- size
 

@@ -2,7 +2,8 @@
 
     {"space": ..., "direction": "minimize", "sampler": part, "pruner": part or null, "strategy": part or null}
 
-Of several objectives there is "directions": ["minimize", "maximize"] in the place of the direction.
+Of several objectives there is "directions": ["minimize", "maximize"] in the place of the direction. Of a noisy one
+there is "noisy": true.
 
 A part is {"name": ..., "type": ..., "options": {...}}: the name of a built-in kind, or null for one of the user's own,
 the class's name, and the constructor's arguments, in which a pruner may stand as {"part": part}. The strategy is null
@@ -42,7 +43,7 @@ class Given(NamedTuple):
     strategy: Strategy | None = None
 
 
-def define(space: SearchSpace, directions: Sequence[Direction], parts: Parts) -> str:
+def define(space: SearchSpace, directions: Sequence[Direction], parts: Parts, noisy: bool = False) -> str:
     """The JSON of a study's definition."""
     strategy = parts.strategy
     definition = {
@@ -51,6 +52,7 @@ def define(space: SearchSpace, directions: Sequence[Direction], parts: Parts) ->
         "sampler": _described(parts.sampler),
         "pruner": _described(parts.pruner),
         "strategy": _described(strategy if strategy is not None and strategy.is_multi_fidelity else None),
+        **({"noisy": True} if noisy else {}),
     }
     return json.dumps(definition)  # of a pruner, infinities may be options
 
@@ -93,6 +95,7 @@ class Definition:
                 self.directions = check_directions(fields["directions"])
             else:
                 self.directions = (check_direction(fields["direction"]),)
+            self.noisy = fields.get("noisy", False) is True and len(self.directions) == 1
             self._fields = {name: fields[name] for name in ("sampler", "pruner", "strategy")}
         except (FastHPOError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise CorruptCheckpoint(f"not the definition of a study: {shown(error, 1000)}") from error

@@ -17,14 +17,20 @@ from fasthpo.space.parameter import Parameter, Value
 from fasthpo.storage.atomic import storage_errors
 from fasthpo.study.schedule import Schedule, schedule_of
 from fasthpo.system.paths import absolute, given_path
+from fasthpo.trials.costs import Costs
+from fasthpo.trials.evaluations import Estimate, Evaluations
 from fasthpo.trials.objectives import Direction
 from fasthpo.trials.table import TrialTable
-from fasthpo.trials.trial import Trial, TrialSequence, TrialState
-from fasthpo.values import FloatArray, IntArray, element, elements, number, shown
+from fasthpo.trials.trial import COST, Trial, TrialSequence, TrialState
+from fasthpo.values import FloatArray, IntArray, check_count, element, elements, number, shown
 
 
 class StudyReader(ABC):
     """The read side of a study: of a `Study`, and of the trials of a pickled result."""
+
+    # made when first asked for
+    _costs: Costs | None = None
+    _evaluations: Evaluations | None = None
 
     # --- what it reads, and what its trials' handles do
 
@@ -68,6 +74,9 @@ class StudyReader(ABC):
     def best_trial(self) -> Trial:
         """The COMPLETE trial with the best finite value; of equals the earliest. One that breaks a constraint is none.
 
+        Of a study with `noisy=True` it is a trial of the point whose `estimate` is best, mean and standard error taken
+        together: of its evaluations the one in the middle, of two the worse one, whose value is no lucky one.
+
         Raises:
             NoCompletedTrials: there is none yet.
             InvalidValue: there are several objectives; see `best_trials`.
@@ -97,6 +106,41 @@ class StudyReader(ABC):
     def best_params(self) -> dict[str, Value]:
         """The parameters of `best_trial`."""
         return self.best_trial.params
+
+    @property
+    def noisy(self) -> bool:
+        """Whether points are evaluated again before they are believed; see `Study`."""
+        return self.table.evaluations is not None
+
+    def estimate(self, trial: Trial | int) -> Estimate:
+        """What all complete trials of a trial's point say of it.
+
+        Raises:
+            UnknownTrial: the study has no such trial.
+            InvalidValue: there are several objectives.
+
+        Example:
+            >>> import fasthpo
+            >>> study = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, sampler=fasthpo.RandomSampler(seed=0))
+            >>> _ = study.tell(study.ask(), 0.5)
+            >>> _ = study.tell(study.ask(repeat=0), 0.75)
+            >>> study.estimate(0).mean, study.estimate(0).evaluations
+            (0.625, 2)
+        """
+        if isinstance(trial, Trial) and trial._source is not self:
+            raise UnknownTrial(f"trial {trial.number} belongs to another study")
+        number = trial.number if isinstance(trial, Trial) else check_count("trial", trial)
+        with self._lock:
+            table = self.table
+            if table.objectives.count > 1:
+                raise InvalidValue("an estimate is of one objective, and there are several")
+            if number >= len(table):
+                raise UnknownTrial(f"the study has no trial {number}; it has given out {len(table)} numbers")
+            if table.evaluations is not None:
+                return table.evaluations.estimate(number)
+            if self._evaluations is None or self._evaluations.table is not table or table.space.is_open:
+                self._evaluations = Evaluations(table)
+            return self._evaluations.estimate(number)
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -197,6 +241,32 @@ class StudyReader(ABC):
     def states(self) -> npt.NDArray[np.int8]:
         """`TrialState` of each trial, a read-only view (n,)."""
         return self.table.states
+
+    @property
+    def costs(self) -> FloatArray:
+        """What trials were told that they have cost, float64 (n,); NaN where nothing was told."""
+        with self._lock:
+            return self.table.metrics.column(COST, len(self.table))
+
+    @property
+    def cost_spent(self) -> float:
+        """What all trials have cost that have ended, or paused.
+
+        If any trial was told a cost, these count; one that was told none is taken to cost as much a second as the
+        others do. If none was told any, each costs the seconds that it ran.
+
+        Example:
+            >>> import fasthpo
+            >>> study = fasthpo.Study({"x": fasthpo.Continuous(0.0, 1.0)}, sampler=fasthpo.RandomSampler(seed=0))
+            >>> _ = study.tell(study.ask(), 0.5, cost=2.5)
+            >>> _ = study.tell(study.ask(), 0.4, cost=0.25)
+            >>> study.cost_spent, study.trials[1].cost
+            (2.75, 0.25)
+        """
+        with self._lock:
+            if self._costs is None or self._costs.table is not self.table:
+                self._costs = Costs(self.table)
+            return self._costs.spent()
 
     # --- for other programs
 

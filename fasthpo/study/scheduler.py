@@ -80,7 +80,10 @@ class Scheduler:
             if self.strategy is None or leg is not None:
                 return self._start_waiting(leg, budget)
         if self.strategy is None:
-            return self._start_new() if new else None
+            if not new:
+                return None
+            again = None if self.table.evaluations is None else self.table.evaluations.due()
+            return self._start_new() if again is None else self.repeat(again)
         leg = self.strategy.next_leg(new)
         if leg is not None and leg.number is None and leg.fork is None and self._is_exhausted():
             leg = self.strategy.next_leg(False) or leg
@@ -125,7 +128,8 @@ class Scheduler:
         while len(numbers) < n and self.waiting and (number := self.next()) is not None:
             numbers.append(number)
         rest = n - len(numbers)
-        if self.strategy is None and self.sampler.has_batches and self._tried is None and self._has_model:
+        is_alone = self._tried is not None or self.table.evaluations is not None or not self._has_model
+        if self.strategy is None and self.sampler.has_batches and not is_alone:
             return np.concatenate([np.array(numbers, np.int64), self._append_batch(rest)])
         try:
             for _ in range(rest):
@@ -135,6 +139,10 @@ class Scheduler:
         except SpaceExhausted:
             pass  # the caller sees that there are fewer
         return np.array(numbers, np.int64)
+
+    def repeat(self, number: int) -> int:
+        """Start a trial at the point of another one; its number. It uses up no draw of the sampler."""
+        return self.history.asked(self.table.params[:, number].copy(), NO_DRAW, self._start_time())
 
     # --- segments
 

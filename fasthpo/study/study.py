@@ -59,6 +59,7 @@ from fasthpo.study.state import CHANGING, IDLE, REPORTING, WRITING, StudyState
 from fasthpo.system.html import paragraph, titled
 from fasthpo.system.log import logger
 from fasthpo.system.paths import absolute, given_path
+from fasthpo.trials.costs import add_to_cost, checked_cost, cost_column
 from fasthpo.trials.frozen import Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.json_values import MOST_NESTED, as_json
@@ -79,7 +80,7 @@ from fasthpo.trials.outcome import (
 from fasthpo.trials.rebuilding import settled
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import INFRASTRUCTURE, NO_DRAW, TrialTable
-from fasthpo.trials.trial import Trial, TrialState
+from fasthpo.trials.trial import COST, Trial, TrialState
 from fasthpo.values import (
     FloatArray,
     IntArray,
@@ -133,6 +134,10 @@ class Study(StudyReader):
         directions: of several objectives, "minimize" or "maximize" for each, in the place of `direction`. Then a trial
             is told a list of values and reports such lists, `study.values` is (n, m), and `best_trials` are the front.
             Samplers, pruners and multi-fidelity strategies say whether they work on several (`has_several_objectives`).
+        noisy: the objective gives other values for the same point, and the best value may be a lucky one. Then up to a
+            fifth of the trials evaluate again what looks best, up to four times a point, before it is believed; and
+            `best_trial` is found by all evaluations of a point (`estimate`): of the best point's trials it is the one
+            in the middle. With one objective, and every trial trained in full.
         storage: the directory in which to keep the study, made if it is missing; None: in memory only, see also `save`.
             `Study.load` goes on with it, once this one is closed (`close`, or `with`) or its process has ended.
         durability: "tell", "interval", "system" or a number of seconds, see above.
@@ -164,6 +169,7 @@ class Study(StudyReader):
         pruner: Pruner | None = None,
         *,
         directions: Sequence[str] | None = None,
+        noisy: bool = False,
         storage: str | Path | None = None,
         durability: Durability = "interval",
     ) -> None:
@@ -196,7 +202,9 @@ class Study(StudyReader):
         if space is None:
             space = OpenSpace()
         given_space = space if isinstance(space, SearchSpace) else SearchSpace(space)
-        history = History(TrialTable(given_space, known))
+        noisy = check_flag("noisy", noisy)
+        _check_noisy(noisy, given_space, len(known), strategy)
+        history = History(TrialTable(given_space, known, noisy))
         searched = given_space.learnt.space if isinstance(given_space, OpenSpace) else given_space
         if searched is not None:
             sampler.check_space(searched)
@@ -278,26 +286,51 @@ class Study(StudyReader):
 
     # --- ask
 
-    def ask(self) -> Trial:
+    def ask(self, *, repeat: Trial | int | None = None) -> Trial:
         """A running trial: the first enqueued one, else what the strategy wants next.
 
         Under a multi-fidelity strategy that may be a trial that was paused, with its number and parameters, to be
         trained further: `trial.resource` says how far.
 
+        Args:
+            repeat: a trial, or its number, whose parameters this one is to have: another evaluation of the same point,
+                for an objective that is noisy. Its state does not matter. See `estimate`, and `noisy` of `Study`.
+
         Raises:
             SpaceExhausted: every point of a finite space, or of the grid, has been suggested.
             NoTrialToStart: under a population, until running trials are told, or when it has come to its end.
             StorageError: the weights with which the trial begins can't be copied.
+            UnknownTrial: the study gave out no such number.
+            TrialStateError: the trial waits, and has no parameters yet.
+            InvalidValue: a trial is to be repeated under a multi-fidelity strategy, which says which trial comes next.
         """
+        again = None if repeat is None else self._number(repeat)
+        if again is not None and isinstance(self.space, OpenSpace):
+            self._check_repeatable(again)
+            return self.ask_for(self.trial_params(again))
         state = self._state
         with state.lock, state.change():
             state.followers.pruner.check()
-            state.learn(1)
-            number = state.scheduler.need_next()
+            if again is None:
+                state.learn(1)
+                number = state.scheduler.need_next()
+            else:
+                self._check_repeatable(again)
+                number = state.scheduler.repeat(again)
             state.asked.forget(number)
             state.history.commit()
             state.hand_over()
             return Trial(number, self)
+
+    def _check_repeatable(self, number: int) -> None:
+        self._check_number(number)
+        if self._state.scheduler.strategy is not None:
+            raise InvalidValue(
+                f"{type(self.strategy).__name__} says which trial comes next, so none can be asked for again, got "
+                f"repeat={number}"
+            )
+        if self.table.state(number) == TrialState.WAITING:
+            raise TrialStateError(f"trial {number} is WAITING, and has no parameters yet that could be repeated")
 
     def ask_within(self, budget: float = math.inf, new: bool = True) -> Trial | None:
         """As `ask`, within limits; for the end of a study under a multi-fidelity strategy.
@@ -543,6 +576,8 @@ class Study(StudyReader):
             state.stage = CHANGING  # what the pruner keeps
             try:
                 answer = pruner.pruner is not None and pruner.pruner.should_prune(table, number)
+                if answer and table.evaluations is not None:  # a mean without the bad ones would be too good
+                    answer = not table.evaluations.is_repeat(number)
                 state.stage = outer
             except BaseException as error:
                 state.leave(error, outer)
@@ -563,6 +598,7 @@ class Study(StudyReader):
         error: str | None = None,
         infrastructure: bool = False,
         constraints: Sequence[float] | None = None,
+        cost: float | None = None,
     ) -> TrialState:
         """End a running trial; the state it got. Below the last rung of a multi-fidelity strategy that is PAUSED.
 
@@ -584,6 +620,9 @@ class Study(StudyReader):
                 the sum of those above 0 is. A trial without constraints counts as feasible. Under a multi-fidelity
                 strategy the latest ones told count: with one objective for the best trial only, with several also for
                 which trials go on.
+            cost: what the trial has cost, at least 0 and finite, in any unit that is the same for all (seconds, GPU
+                hours, money); kept as its metric `cost`. A trial that failed or was pruned has a cost, too. Of one that
+                goes on after a pause, what it has cost since: the metric is the sum. See `cost_spent`.
 
         Raises:
             UnknownTrial: the study gave out no such number.
@@ -595,6 +634,9 @@ class Study(StudyReader):
         count = len(self.directions) if self._has_several else 1
         final, result = outcome(value, state, count)
         kept, error = metric_numbers(metrics), error_text(error)
+        spent = checked_cost(cost, kept)
+        if spent is not None:
+            kept[COST] = spent
         infrastructure = check_flag("infrastructure", infrastructure)
         if infrastructure and final != TrialState.FAILED:
             raise InvalidValue(f"infrastructure is for a trial that FAILED, got infrastructure={infrastructure!r}")
@@ -604,6 +646,7 @@ class Study(StudyReader):
             limits = None if constraints is None else constraint_row(constraints, live.table._constraints.count)
             if final == TrialState.PRUNED and result is None:
                 result = self._last_valid_report(number)
+            add_to_cost(live.table, number, kept)
             for name in live.table.metrics.beyond(kept) if kept else ():
                 logger.warning("metric %r is not kept: a study has at most %d different ones", name, MOST_METRICS)
                 del kept[name]
@@ -639,7 +682,9 @@ class Study(StudyReader):
         self._state.history.told(number, state, value, now, charge, metrics, error, constraints)
         return state
 
-    def tell_batch(self, numbers: Any, values: Any, *, constraints: Any = None) -> npt.NDArray[np.int8]:
+    def tell_batch(
+        self, numbers: Any, values: Any, *, constraints: Any = None, costs: Any = None
+    ) -> npt.NDArray[np.int8]:
         """End several running trials; their states, int8 (n,).
 
         Args:
@@ -648,6 +693,7 @@ class Study(StudyReader):
                 objectives a table of shape (n, m), a row a trial.
             constraints: as of `tell`, a table of shape (n, k), a row a trial; all of a row NaN for one that is told
                 none.
+            costs: as the cost of `tell`, n numbers, by position; NaN for a trial that is told none.
 
         Raises:
             UnknownTrial, TrialStateError, InvalidValue: as `tell`; then no trial of the batch was told.
@@ -661,17 +707,14 @@ class Study(StudyReader):
             for number in asked[state.table.states[asked] != TrialState.RUNNING][:1]:
                 self._check_running(int(number), "tell_batch")
             limits = constraint_rows(constraints, len(asked), state.table._constraints.count)
+            spent = cost_column(costs, len(asked))
             final = final_states(reached)
-            if state.scheduler.strategy is None:
-                for number in asked.tolist() if self.space.is_open else ():
-                    self._settle_parameters(number)
+            for number in asked.tolist() if self.space.is_open else ():
+                self._settle_parameters(number)
+            if state.scheduler.strategy is None and spent is None:
                 state.history.told_many(asked, final, reached, state.scheduler.clock.now(), limits)
             else:
-                for i, number in enumerate(asked.tolist()):
-                    error = NAN_ERROR if final[i] == TrialState.FAILED else None
-                    row = None if limits is None or math.isnan(limits[i, 0]) else limits[i]
-                    ended_as = TrialState(int(final[i]))
-                    final[i] = self._told(number, ended_as, reached[i], error=error, constraints=row)
+                self._tell_each(asked, final, reached, limits, spent)
             ended: list[int] = asked.tolist()
             state.ended(ended)
             for number in ended if self.space.is_open else ():
@@ -681,7 +724,26 @@ class Study(StudyReader):
                 state.followers.pruner.look_for_reports(ended)
             return final
 
-    def add_trials(self, params: Mapping[str, Any], values: Any, *, constraints: Any = None) -> IntArray:
+    def _tell_each(
+        self,
+        numbers: IntArray,
+        states: npt.NDArray[np.int8],
+        values: FloatArray,
+        constraints: FloatArray | None,
+        costs: FloatArray | None,
+    ) -> None:
+        """Running trials end one after the other; their states are written into `states`."""
+        for i, number in enumerate(numbers.tolist()):
+            ended_as = TrialState(int(states[i]))
+            error = NAN_ERROR if ended_as == TrialState.FAILED else None
+            row = None if constraints is None or math.isnan(constraints[i, 0]) else constraints[i]
+            metrics = {} if costs is None or math.isnan(costs[i]) else {COST: float(costs[i])}
+            add_to_cost(self.table, number, metrics)
+            states[i] = self._told(number, ended_as, values[i], metrics, error, row)
+
+    def add_trials(
+        self, params: Mapping[str, Any], values: Any, *, constraints: Any = None, costs: Any = None
+    ) -> IntArray:
         """Add trials whose results are known, in bulk; their numbers, int64 (n,).
 
         Under a multi-fidelity strategy they count as trained to its max_resource, at no cost.
@@ -691,7 +753,7 @@ class Study(StudyReader):
                 parameter is inactive). Columns are taken by position, whatever labels they have.
             values: what they reached, n numbers, by position; NaN, or nothing (masked, a null), means failed. Of m
                 objectives a table of shape (n, m), a row a trial.
-            constraints: as of `tell_batch`.
+            constraints, costs: as of `tell_batch`; under a multi-fidelity strategy there are no costs.
 
         Raises:
             InvalidParameters: a column is missing, or a value lies outside the space; then nothing was added.
@@ -707,6 +769,11 @@ class Study(StudyReader):
             if isinstance(self.space, OpenSpace):  # what they show of it is learnt with the next question
                 state.history.widened(self.space.as_stale())
             limits = constraint_rows(constraints, len(rows), state.table._constraints.count)
+            spent = cost_column(costs, len(rows))
+            if spent is not None:
+                if strategy is not None:
+                    raise InvalidValue("trials that are added under a multi-fidelity strategy cost nothing, got costs")
+                return self._add_with_costs(rows, reached, limits, spent)
             numbers = state.history.added(
                 rows,
                 final_states(reached),
@@ -718,6 +785,20 @@ class Study(StudyReader):
             )
             state.ended(numbers.tolist())
             state.hand_over(strict=True)
+        return numbers
+
+    def _add_with_costs(
+        self, rows: FloatArray, values: FloatArray, constraints: FloatArray | None, costs: FloatArray
+    ) -> IntArray:
+        """Trials enter the study that have ended, and what they have cost; their numbers."""
+        if not len(rows):
+            return np.empty(0, np.int64)
+        state = self._state
+        first = state.history.asked_many(rows, np.full(len(rows), NO_DRAW), state.scheduler.clock.now())
+        numbers = np.arange(first, first + len(rows))
+        self._tell_each(numbers, final_states(values), values, constraints, costs)
+        state.ended(numbers.tolist())
+        state.hand_over(strict=True)
         return numbers
 
     def _last_valid_report(self, number: int) -> Values | None:
@@ -852,7 +933,7 @@ class Study(StudyReader):
             keep_again(self._state, self._id, self._definition(), directory, mark)
 
     def _definition(self) -> str:
-        return define(self.space, self.directions, Parts(self.sampler, self.pruner, self.strategy))
+        return define(self.space, self.directions, Parts(self.sampler, self.pruner, self.strategy), self.noisy)
 
     @property
     def _has_place(self) -> bool:
@@ -1048,7 +1129,8 @@ class Study(StudyReader):
         parts, table = opened.parts, opened.history.table
         own = None if parts.strategy is not None else parts.sampler
         try:
-            made = cls(table.space, own, parts.strategy, None, parts.pruner, directions=table.directions)
+            noisy = table.evaluations is not None
+            made = cls(table.space, own, parts.strategy, None, parts.pruner, directions=table.directions, noisy=noisy)
         except (InvalidSearchSpace, InvalidValue) as error:
             if is_given:
                 raise
@@ -1224,6 +1306,11 @@ def _check_objectives(count: int, sampler: Sampler, strategy: Strategy | None, p
     Raises:
         InvalidValue: one can't.
     """
+    if getattr(sampler, "cost_aware", False) and (count > 1 or (strategy is not None and strategy.is_multi_fidelity)):
+        what = f"{count} directions" if count > 1 else type(strategy).__name__
+        raise InvalidValue(
+            f"cost_aware=True is for one objective, and for trials that are trained in full, got it with {what}"
+        )
     if count == 1:
         return
     if not sampler.has_several_objectives:
@@ -1242,6 +1329,21 @@ def _check_objectives(count: int, sampler: Sampler, strategy: Strategy | None, p
         raise InvalidValue(
             f"{shown(pruner)} works on one objective, got {count} directions; pruners that work on several are "
             "MedianPruner and PercentilePruner, with pool='all', and SuccessiveHalvingPruner"
+        )
+
+
+def _check_noisy(noisy: bool, space: SearchSpace, count: int, strategy: Strategy | None) -> None:
+    """Make sure that points can be evaluated again, if that is wanted.
+
+    Raises:
+        InvalidValue: they can't be.
+    """
+    several, is_multi_fidelity = count > 1, strategy is not None and strategy.is_multi_fidelity
+    if noisy and (several or is_multi_fidelity or space.is_open):
+        what = f"{count} directions" if several else type(strategy).__name__ if is_multi_fidelity else "no space"
+        raise InvalidValue(
+            "noisy=True is for one objective, a space that is given, and trials that are trained in full, got it with "
+            f"{what}"
         )
 
 

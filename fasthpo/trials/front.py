@@ -18,8 +18,9 @@ class ToldTrials(Protocol):
     """What the front is found in: the table."""
 
     objectives: Objectives
-    best_number: int | None
 
+    @property
+    def best_number(self) -> int | None: ...
     @property
     def tell_order(self) -> IntArray: ...
     @property

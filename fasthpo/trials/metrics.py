@@ -78,6 +78,9 @@ class Metrics:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._ids
+
     def beyond(self, names: Iterable[str]) -> list[str]:
         """Those of the names that are not known, and for which there is no room."""
         new = [name for name in names if name not in self._ids]
@@ -124,6 +127,15 @@ class Metrics:
         self.place[number] = begin << _COUNT_BITS | len(found)
 
     # --- all at once
+
+    def column(self, name: str, count: int) -> FloatArray:
+        """One metric of the first `count` trials, float64 (count,); NaN where a trial has none."""
+        column = np.full(count, np.nan)
+        if name in self._ids:
+            measured = self.measured(count)
+            some = measured.name == self._ids[name]
+            column[np.repeat(np.arange(len(measured.counts)), measured.counts)[some]] = measured.value[some]
+        return column
 
     def frozen(self) -> Metrics:
         """The metrics as they are now, for `measured` while others are added."""

@@ -83,7 +83,7 @@ def batch_arrays(numbers: Any, values: Any, count: int = 1) -> tuple[IntArray, F
         raise InvalidValue(f"numbers must not repeat, got {unique[times > 1][0]} more than once")
     if count > 1:
         return asked, settled_values(_rows("values", values, len(asked), count, "objective"))
-    reached = _numbers("values", values)
+    reached = numbers_by_position("values", values)
     if len(reached) != len(asked):
         raise InvalidValue(f"values must be {len(asked)} numbers, got an array of shape {reached.shape}")
     return asked, reached
@@ -98,7 +98,7 @@ def value_vector(values: Any, count: int) -> FloatArray:
     if type(values) in (list, tuple) and len(values) == count and all(type(one) is float for one in values):
         return np.array(values)
     try:
-        found = _numbers("value", values)
+        found = numbers_by_position("value", values)
     except InvalidValue as error:
         raise InvalidValue(f"value must be {count} numbers, one for each objective: {error}") from None
     if len(found) != count:
@@ -118,7 +118,7 @@ def constraint_row(constraints: Any, count: int) -> FloatArray | None:
     """
     if constraints is None:
         return None
-    found = _numbers("constraints", constraints)
+    found = numbers_by_position("constraints", constraints)
     if not len(found):
         return None
     if np.isnan(found).any():
@@ -160,7 +160,11 @@ def _rows(what: str, table: Any, trials: int, width: int | None, each: str) -> F
     rule = f"{what} must be an array of shape {shape}, a row a trial, a number for each {each}"
     try:
         found = table_elements(table)
-        rows = [] if isinstance(found, np.ndarray) else [_numbers(f"{what}[{i}]", row) for i, row in enumerate(found)]
+        rows = (
+            []
+            if isinstance(found, np.ndarray)
+            else [numbers_by_position(f"{what}[{i}]", row) for i, row in enumerate(found)]
+        )
     except TypeError as error:
         raise InvalidValue(f"{rule}; {what} {error}") from None
     except InvalidValue as error:
@@ -182,7 +186,12 @@ def _elements(what: str, column: Any) -> npt.NDArray[Any] | list[Any]:
         raise InvalidValue(f"{what} {error}") from None
 
 
-def _numbers(what: str, column: Any) -> FloatArray:
+def numbers_by_position(what: str, column: Any) -> FloatArray:
+    """A column of numbers, float64 (n,), whatever labels it has; NaN for what is masked or a null.
+
+    Raises:
+        InvalidValue: one is no number.
+    """
     found = _elements(what, column)
     if not isinstance(found, np.ndarray):
         for i, one in enumerate(found):

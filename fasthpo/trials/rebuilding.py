@@ -27,6 +27,7 @@ def rebuild(
     columns: Columns,
     waiting: Iterable[int] = (),
     open_segments: Iterable[tuple[int, float, int]] = (),
+    noisy: bool = False,
 ) -> History:
     """The history that columns describe, which the caller has checked.
 
@@ -35,8 +36,9 @@ def rebuild(
         columns: the trials.
         waiting: the numbers of those that wait, in the order in which they will be asked.
         open_segments: (number, start, reports) of the running ones under a multi-fidelity strategy, see `OpenSegment`.
+        noisy: as of `TrialTable`.
     """
-    table = TrialTable(space, directions)
+    table = TrialTable(space, directions, noisy)
     table.restore({"params": columns.params, **columns.trials, "tell_order": columns.tell_order})
     table.reports.fill(columns.reports["trial"], columns.reports["step"], columns.reports["value"])
     table.reports.failures = dict(columns.failures)
@@ -116,7 +118,8 @@ def settled(history: History) -> History:
         lineage,
     )
     open_segments = [(number, leg.start, leg.reports) for number, leg in sorted(segments.items()) if number < n]
-    same = rebuild(table.space, table.directions, columns, waiting, open_segments)
+    noisy = table.evaluations is not None
+    same = rebuild(table.space, table.directions, columns, waiting, open_segments, noisy)
     same.next_draw, same.attributes = draws, dict(history.attributes)
     same.trial_attributes = {number: dict(one) for number, one in history.trial_attributes.items() if number < n}
     running = set(same.table.running.tolist())  # their parameters are what they began with
@@ -159,9 +162,8 @@ def fitted(history: History, space: SearchSpace) -> History:
             f"the new search space must hold every trial of the study, but {error}; "
             f"the study's space is {old!r}, the new one {space!r}"
         ) from error
-    changed = rebuild(
-        space, history.table.directions, columns._replace(params=params), history.waiting, frozen.open_segments
-    )
+    columns, noisy = columns._replace(params=params), history.table.evaluations is not None
+    changed = rebuild(space, history.table.directions, columns, history.waiting, frozen.open_segments, noisy)
     changed.next_draw, changed.attributes = history.next_draw, history.attributes
     changed.trial_attributes = history.trial_attributes
     return changed

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from fasthpo.space.allowed import check_allowed
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.constraints import Constraints
+from fasthpo.trials.evaluations import Evaluations
 from fasthpo.trials.front import Front
 from fasthpo.trials.lineage import Fork, Lineage
 from fasthpo.trials.metrics import Metrics
@@ -47,9 +48,10 @@ class TrialTable:
     Args:
         space: the search space; parameter j is row j of `params`.
         directions: "minimize" or "maximize" for each of the m objectives; a direction alone is that of one.
+        noisy: whether the best trial is found by all evaluations of its point; of one objective.
     """
 
-    def __init__(self, space: SearchSpace, directions: Direction | Sequence[Direction]) -> None:
+    def __init__(self, space: SearchSpace, directions: Direction | Sequence[Direction], noisy: bool = False) -> None:
         if space.relations:
             check_allowed(space)
         space._take_up()
@@ -63,7 +65,8 @@ class TrialTable:
         self.errors: dict[int, str] = {}
         self.tried = tried_points(space)
         self.counts = dict.fromkeys(TrialState, 0)
-        self.best_number: int | None = None
+        self.evaluations = Evaluations(self) if noisy else None
+        self._best_number: int | None = None  # the trial with the best value
         self.savepoint = Savepoint()
         self._length = 0
         self._told = 0
@@ -86,6 +89,11 @@ class TrialTable:
 
     def __len__(self) -> int:
         return self._length
+
+    @property
+    def best_number(self) -> int | None:
+        """The best trial; None if none has completed with a finite value, or if there are several objectives."""
+        return self._best_number if self.evaluations is None else self.evaluations.best_number
 
     @property
     def direction(self) -> Direction:
@@ -396,12 +404,12 @@ class TrialTable:
         if state == TrialState.FAILED:
             self.reports.note_failure(number)
         if state == TrialState.COMPLETE and self._is_better(number):
-            self.best_number = number
+            self._best_number = number
 
     def _is_better(self, number: int) -> bool:
         if self._has_several or (self._constraints.count and self._constraints.violation(number) > 0):
             return False
-        best = self.best_number
+        best = self._best_number
         value = float(self._values[number])
         if best is None:
             return math.isfinite(value)
@@ -452,7 +460,7 @@ class TrialTable:
             complete = complete[self._constraints.are_feasible(complete)]
         best = self.objectives.best(self._values, complete)
         if best is not None and self._is_better(best):
-            self.best_number = best
+            self._best_number = best
 
     def forget_draws(self) -> None:
         """No trial so far counts as a draw of the sampler, which starts anew."""

@@ -34,6 +34,9 @@ class TrialState(IntEnum):
         return self in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 
 
+COST = "cost"  # the metric that is what a trial has cost
+
+
 class TrialSource(Protocol):
     """What a `Trial` handle reads from and writes to; the study."""
 
@@ -267,6 +270,11 @@ class Trial(Mapping[str, Value]):
     def metrics(self) -> dict[str, float]:
         """Further metrics that the objective returned beside its value."""
         return self._source.trial_metrics(self.number)
+
+    @property
+    def cost(self) -> float | None:
+        """What the trial was told that it has cost, which is its metric `cost`; None if it was told nothing."""
+        return self.metrics.get(COST)
 
     @property
     def error(self) -> str | None:

@@ -100,6 +100,13 @@ def _checked_constraints(given: Any) -> tuple[str, ...]:
     return tuple(text for text in listed if MetricLimit.of(text))
 
 
+def _checked_cost(cost: Any) -> float:
+    found = as_number("max_cost", cost)
+    if not 0 < found < math.inf:
+        raise InvalidValue(f"max_cost must be a positive, finite number, got max_cost={shown(cost)}")
+    return found
+
+
 def _checked_duration(duration: Any) -> float:
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else as_number("max_duration", duration)
     if not seconds > 0:
@@ -351,7 +358,7 @@ _NESTED: dict[str, type[_Config]] = {
 class TunerConfig(_Config):
     """What a `HyperparameterTuner` does, and for how long.
 
-    A study needs an end: `max_trials`, `max_duration`, `max_total_resource`, or a finite space or grid.
+    A study needs an end: `max_trials`, `max_duration`, `max_cost`, `max_total_resource`, or a finite space or grid.
     `max_duration=math.inf` says that it is to run until `tuner.stop()` or Ctrl-C.
 
     Args:
@@ -362,10 +369,14 @@ class TunerConfig(_Config):
         constraints: limits that a trial's metrics must keep, such as ["memory_gb <= 8", "accuracy >= 0.9"], so that the
             trial may be the best or on the front: a metric that the objective function returns, or an objective by its
             name; <= or >=; and a number. A trial without the metric fails. See `Study.tell` for what they do.
+        noisy: evaluate what looks best again before it is believed, as of `Study`; for one objective.
         max_trials: how many trials the study may have in all, resumed ones included. Under a multi-fidelity strategy
             those that are paused then still go on, so that the best is trained to the end.
         max_duration: seconds (or a `timedelta`) after which `optimize` starts no new trial, counted for each call
             anew. A running trial is not cut off.
+        max_cost: what all trials together may cost, resumed ones included: no trial starts once the study has cost as
+            much (`Study.cost_spent`). A trial's cost is the metric `cost` that the objective returns, in any unit; if
+            none returns it, the seconds that the trial ran.
         max_total_resource: how much resource all trials together may cost, under a multi-fidelity strategy. The run
             ends before the first training that would cost more than is left.
         stop_when: ends the run once the study has dried up (`NoImprovement`); the trials that run then still end, and
@@ -404,8 +415,10 @@ class TunerConfig(_Config):
     direction: str | Sequence[str] = "minimize"
     objective_metric: str | Sequence[str] | None = None
     constraints: Sequence[str] = ()
+    noisy: bool = False
     max_trials: int | None = None
     max_duration: float | timedelta | None = None
+    max_cost: float | None = None
     max_total_resource: int | None = None
     stop_when: NoImprovement | None = None
     max_consecutive_failures: int | None = None
@@ -432,6 +445,7 @@ class TunerConfig(_Config):
             direction=directions if len(directions) > 1 else directions[0],
             constraints=_checked_constraints(self.constraints),
             max_duration=None if self.max_duration is None else _checked_duration(self.max_duration),
+            max_cost=None if self.max_cost is None else _checked_cost(self.max_cost),
             output_dir=given_path("output_dir", self.output_dir, "the path of a directory"),
             keep_checkpoints=check_keep(self.keep_checkpoints),
             seed=None if self.seed is None else check_seed(self.seed),
@@ -439,7 +453,7 @@ class TunerConfig(_Config):
         for name in ("max_trials", "max_total_resource", "max_consecutive_failures", "max_initial_failures"):
             value = getattr(self, name)
             self._set(**{name: None if value is None else check_count(name, value, 1)})
-        for name in ("save_checkpoints", "compress_history", "overwrite"):
+        for name in ("noisy", "save_checkpoints", "compress_history", "overwrite"):
             self._set(**{name: check_flag(name, getattr(self, name))})
         if len(directions) > 1:
             self._refuse_what_needs_one_objective(len(directions))

@@ -35,6 +35,7 @@ class StopReason(StrEnum):
 
     MAX_TRIALS = "max_trials"  #: the study has as many trials as it may have
     MAX_DURATION = "max_duration"  #: the time was up
+    MAX_COST = "max_cost"  #: the trials have cost as much as they may
     MAX_TOTAL_RESOURCE = "max_total_resource"  #: what comes next would cost more resource than is left
     POPULATION_COMPLETE = "population_complete"  #: every member of the population was trained to its end
     SPACE_EXHAUSTED = "space_exhausted"  #: every point of the space, or of the grid, was tried

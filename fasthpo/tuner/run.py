@@ -114,6 +114,8 @@ class Run:
             self._reason = StopReason.STOPPED
         elif time.monotonic() >= self._end:
             self._reason = StopReason.MAX_DURATION
+        elif self._config.max_cost is not None and self._study.cost_spent >= self._config.max_cost:
+            self._reason = StopReason.MAX_COST
         elif self._has_dried_up():
             self._reason = StopReason.NO_IMPROVEMENT
 

@@ -90,7 +90,7 @@ class HyperparameterTuner:
             )
         pruner = None if config.pruning is None else config.pruning.make_pruner()
         self._config = config
-        self._study = Study(space, strategy=strategy, directions=config.directions, pruner=pruner)
+        self._study = Study(space, strategy=strategy, directions=config.directions, pruner=pruner, noisy=config.noisy)
         self._logging = LoggingCallback()
         self._callbacks: list[HyperparameterCallback] = [self._logging]
         self._stop = threading.Event()
@@ -342,11 +342,11 @@ class HyperparameterTuner:
         if not (ends or space.is_open):
             limits += [space.size, sampler.draw_limit(space)]
         known = [limit for limit in limits if limit is not None]
-        if not (known or ends) and config.max_duration is None and config.max_total_resource is None:
+        if not (known or ends) and config.max_duration is config.max_cost is config.max_total_resource is None:
             raise InvalidValue(
                 "the search space is infinite, so the study would never end: set TunerConfig(max_trials=...) or "
-                "max_duration (math.inf to run until Ctrl-C or tuner.stop()), or under a multi-fidelity strategy "
-                "max_total_resource"
+                "max_duration (math.inf to run until Ctrl-C or tuner.stop()), max_cost, or under a multi-fidelity "
+                "strategy max_total_resource"
             )
         return min(known, default=None)
 

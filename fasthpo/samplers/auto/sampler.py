@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class AutoSampler(Sampler):
 
     |   | Space or study | Draws, from 0 on | Who suggests |
     |---|---|---|---|
-    | 1 | several objectives; a multi-fidelity strategy; finitely many points | all | `TPESampler` |
+    | 1 | several objectives; a multi-fidelity strategy; finitely many points; `cost_aware` | all | `TPESampler` |
     | 2 | any | the first 10 | `TPESampler`: a Latin hypercube |
     | 3 | numbers, no conditions | from 20 d on (100 to 200) 7 of 8, see below | CMA-ES from the best |
     | 4 | also choices, no conditions | from 500 on: every second | CMA-ES, choices included |
@@ -63,9 +63,10 @@ class AutoSampler(Sampler):
 
     Args:
         seed: 0 to 2**64 - 1; None draws one.
+        cost_aware: look for improvement per cost, see `TPESampler`, which then makes all suggestions.
 
     Raises:
-        InvalidValue: the seed is not what it must be.
+        InvalidValue: an argument is not what it must be.
 
     References:
         See `TPESampler` and `CmaEsSampler`.
@@ -86,10 +87,14 @@ class AutoSampler(Sampler):
     has_several_objectives = True
     _derived = ("_evolution", "_branch_search", "_table", "_share")
 
-    def __init__(self, seed: int | None = None) -> None:
+    def __init__(self, seed: int | None = None, cost_aware: bool = False) -> None:
         super().__init__(seed)
-        self._model = TPESampler(seed=self.seed)
+        self._model = TPESampler(seed=self.seed, cost_aware=cost_aware)
+        self.cost_aware = self._model.cost_aware
         self.forget()
+
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "cost_aware": True} if self.cost_aware else super().options()
 
     def forget(self) -> None:
         self._model.forget()
@@ -107,7 +112,7 @@ class AutoSampler(Sampler):
 
     def suggest(self, table: TrialTable, draw: int) -> FloatArray:
         self._table = table
-        if not _is_models_own(table) and draw >= self._model.n_startup_trials:
+        if not self._is_models_own(table) and draw >= self._model.n_startup_trials:
             share = self._share_of(table.space)
             if share is not None and share.has(draw):
                 return self._evolution_of(table, share).row(draw)
@@ -119,7 +124,7 @@ class AutoSampler(Sampler):
 
     def suggest_batch(self, table: TrialTable, draws: IntArray) -> FloatArray:
         self._table = table
-        if table.objectives.count > 1:
+        if table.objectives.count > 1 or self.cost_aware:
             return self._model.suggest_batch(table, draws)
         share = None if len(table.segments) else self._share_of(table.space)
         first = int(draws[0])
@@ -185,8 +190,10 @@ class AutoSampler(Sampler):
 
     def arms(self, table: TrialTable) -> list[Arm]:
         """Who suggested each trial."""
-        share = None if _is_models_own(table) else strategys_share(table.space)
-        in_branches = frozenset(_draws_in_branches(table, self.seed, self._model.n_startup_trials))
+        is_models_own = self._is_models_own(table)
+        share = None if is_models_own else strategys_share(table.space)
+        startup = self._model.n_startup_trials
+        in_branches = frozenset(() if is_models_own else _draws_in_branches(table, self.seed, startup))
         arms = []
         for draw in table.draws.tolist():
             if draw == NO_DRAW:
@@ -201,10 +208,9 @@ class AutoSampler(Sampler):
                 arms.append(Arm.MODEL)
         return arms
 
-
-def _is_models_own(table: TrialTable) -> bool:
-    """Whether all suggestions are the model's, whatever the space."""
-    return len(table.segments) > 0 or table.objectives.count > 1
+    def _is_models_own(self, table: TrialTable) -> bool:
+        """Whether all suggestions are the model's, whatever the space."""
+        return self.cost_aware or len(table.segments) > 0 or table.objectives.count > 1
 
 
 def strategys_share(space: SearchSpace) -> Share | None:
@@ -258,7 +264,7 @@ class BranchSearch:
 
 def _draws_in_branches(table: TrialTable, seed: int, startup: int) -> Iterator[int]:
     """The draws that models of branches made, so far as the order of starts and ends tells."""
-    if not table.space.is_conditional or _is_models_own(table) or not branches_of(table.space):
+    if not table.space.is_conditional or not branches_of(table.space):
         return
     branches = Branches(table, seed)
     order = table.tell_order

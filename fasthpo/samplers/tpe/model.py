@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from fasthpo.kernels.arrays import WordArray
+from fasthpo.kernels.streams import uniforms
 from fasthpo.kernels.tpe.densities import Above, Below, Tables
-from fasthpo.samplers.encoding import encode_space
-from fasthpo.samplers.gaussian_process import GaussianProcess
+from fasthpo.samplers.encoding import encode_space, positions_of_rows
+from fasthpo.samplers.gaussian_process import MOST_POINTS, GaussianProcess
 from fasthpo.samplers.penalties import losses_and_penalties
 from fasthpo.samplers.ranks import sort_keys
+from fasthpo.samplers.tpe.cost_model import CostModel
 from fasthpo.samplers.tpe.fidelities import Fidelities
 from fasthpo.samplers.tpe.front_fidelities import FrontFidelities
 from fasthpo.samplers.tpe.front_split import FrontSplit, Told
@@ -17,6 +19,7 @@ from fasthpo.samplers.tpe.observations import Observations
 from fasthpo.samplers.tpe.restricted import RestrictedSearch
 from fasthpo.samplers.tpe.several_objectives import STREAMS, FrontSearch
 from fasthpo.samplers.tpe.split import Split
+from fasthpo.space.prior import Priors
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
@@ -25,6 +28,10 @@ from fasthpo.values import FloatArray, IntArray
 _CANDIDATE_STREAM = 2
 _INDEPENDENT_STREAM = 3
 _CROSSED_STREAM = 4
+_PRIOR_STREAM = 53
+_LED = 24  # candidates where good values are believed to be
+_TAKEN = 0.5  # of the parameters that have priors, for each of these candidates
+_FEWEST_TO_AGREE = 5  # trials
 _CONFIDENCE = 3.0  # posterior standard deviations between mean and upper confidence bound, if it holds all trials
 _CONFIDENCE_AMONG_FAILURES = 2.0  # the same where trials fail: what is unknown may do so, too
 _ABOVE_BANDWIDTH = 0.15  # of g, as a share of a parameter's range
@@ -42,8 +49,10 @@ class Model:
     """
 
     def __init__(self, table: TrialTable, multivariate: bool, exact: bool, pruned_by_rank: bool = False) -> None:
-        from fasthpo.kernels.tpe import above_tabulated, batches, parzen, scoring  # imports numba
+        from fasthpo.kernels import gaussian_process, improvement  # imports numba
+        from fasthpo.kernels.tpe import above_tabulated, batches, parzen, scoring
 
+        self._kernels, self._improvement = gaussian_process, improvement
         self._tabulated, self._batches, self._parzen, self._scoring = above_tabulated, batches, parzen, scoring
         self.table = table
         self.multivariate = multivariate
@@ -60,6 +69,8 @@ class Model:
             np.cumsum(encoded.cells) - encoded.cells,
             np.zeros(d, np.int64),
         )
+        self._cost_model: CostModel | None = None  # made when first asked
+        self._believed: dict[int, FloatArray] = {}  # what priors say of the trials last looked at
         self._split = Split()
         self._front_split: FrontSplit | None = None  # in its place under several objectives
         self._front_search: FrontSearch | None = None  # and in that of the process
@@ -273,7 +284,9 @@ class Model:
         )
         return values, bounds
 
-    def improvement_candidates(self, seed: int, draw: int, count: int) -> tuple[FloatArray, FloatArray]:
+    def improvement_candidates(
+        self, seed: int, draw: int, count: int, moves: bool = True
+    ) -> tuple[FloatArray, FloatArray]:
         """The same, scored by the logarithm of the expected improvement; some are moved to where it is higher."""
         gaussian_process, keys = self._current_gaussian_process(), self._keys(seed, draw)
         values, improvements = np.empty((3 * count, len(self._cells))), np.empty(3 * count)
@@ -281,12 +294,79 @@ class Model:
             self._encoded.space,
             self._below,
             gaussian_process.arrays,
-            self._encoded.movable,
+            self._encoded.movable if moves else np.zeros_like(self._encoded.movable),
             keys,
             values,
             improvements,
         )
         return values, improvements
+
+    def agreement(self, priors: Priors) -> FloatArray:
+        """How far the trials agree with each prior, from 0 to 1, (p,).
+
+        That is twice the correlation of its logarithm with the trials' order, over those of the Gaussian process, or
+        the latest if there is none, in which the parameter is active; 1 while there are few.
+        """
+        known = self._believed
+        if self.multivariate:
+            numbers = self._current_gaussian_process().ranked()
+        else:
+            numbers = [key[3] for key in sorted(sort_keys(self.table, self.table.tell_order[-MOST_POINTS:]))]
+        new = [number for number in numbers if number not in known]
+        if new:
+            known.update(zip(new, self._beliefs(priors, np.array(new, np.int64)), strict=True))
+        self._believed = {number: known[number] for number in numbers}
+        beliefs = np.array(list(self._believed.values()))
+        active = ~np.isnan(beliefs)
+        counts = active.sum(axis=0)
+        order = np.where(active, np.arange(len(numbers))[:, None], 0.0)
+        beliefs = np.where(active, beliefs, 0.0)
+        order = np.where(active, order - order.sum(axis=0) / np.maximum(counts, 1), 0.0)
+        beliefs = np.where(active, beliefs - beliefs.sum(axis=0) / np.maximum(counts, 1), 0.0)
+        scales = np.sqrt((order**2).sum(axis=0) * (beliefs**2).sum(axis=0))
+        agreement = np.clip(-2.0 * (order * beliefs).sum(axis=0) / np.maximum(scales, 1e-300), 0.0, 1.0)
+        found: FloatArray = np.where((counts >= _FEWEST_TO_AGREE) & (scales > 0), agreement, 1.0)
+        return found
+
+    def _beliefs(self, priors: Priors, numbers: IntArray) -> FloatArray:
+        """What priors say of trials, (n, p); NaN where the parameter is inactive."""
+        rows = self.table.params[:, numbers].T
+        return np.where(np.isnan(rows[:, priors.parameters]), np.nan, priors.logarithms(rows))
+
+    def led_candidates(
+        self, seed: int, draw: int, rows: FloatArray, scores: FloatArray, priors: Priors, by_improvement: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        """Candidates (m, d), their scores (m,), and some more where good values are believed to be.
+
+        These are the first ones, with other values of some of the parameters that have priors.
+        """
+        count = min(_LED, len(rows))
+        units = uniforms(seed, np.array([draw]), _PRIOR_STREAM, 3 * rows[:count].size).reshape(3, count, -1)
+        space = self.table.space
+        moved = priors.shifted(units[0])
+        led = np.empty((count, rows.shape[1]))
+        for j, parameter in enumerate(space.parameters):
+            led[:, j] = np.where(np.isnan(rows[:count, j]), parameter.from_unit(units[1, :, j]), rows[:count, j])
+        for j in priors.parameters.tolist():
+            taken = units[2, :, j] < _TAKEN
+            led[taken, j] = space.parameters[j].from_unit(moved[taken, j])
+        led = space.deactivate(led)
+        gaussian_process = self._current_gaussian_process()
+        means, deviations = np.empty(count), np.empty(count)
+        self._kernels.predict(gaussian_process.arrays, positions_of_rows(self._encoded, led), means, deviations)
+        if by_improvement:
+            best, deviations = self._improvement.best_mean(gaussian_process.arrays), np.maximum(deviations, 1e-9)
+            heights = [self._improvement.log_h(z)[0] for z in ((means - best) / deviations).tolist()]
+            found = np.log(deviations) + np.array(heights)
+        else:
+            found = means + self._confidence(gaussian_process) * deviations
+        return np.concatenate([rows, led]), np.concatenate([scores, found])
+
+    def per_cost(self, rows: FloatArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Candidates (m, d), and their scores (m,), logarithms, less the logarithm of the cost that is expected."""
+        if self._cost_model is None:
+            self._cost_model = CostModel(self.table, self._encoded)
+        return rows, scores - self._cost_model.logarithms(rows)
 
     def climbed(self, rows: FloatArray, seed: int, draw: int) -> tuple[FloatArray, FloatArray]:
         """Candidates (m, d) that relations allow, with some that are moved to where more improvement is expected."""

@@ -13,6 +13,7 @@ from fasthpo.errors import InvalidSearchSpace
 from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.latin_hypercube import LatinHypercube
 from fasthpo.samplers.tpe.model import Model
+from fasthpo.space.prior import Priors
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
@@ -23,6 +24,9 @@ _ONE_FINISHED_OF = 4  # startup trials, before the model is used while others of
 _OWN_EVERY = 8  # draws: one of them is TPE's own choice, where the Gaussian process makes the others
 _OWN_OF_FIDELITIES = 2  # the same, under a multi-fidelity strategy
 _IMPROVEMENT_UNTIL, _IMPROVEMENT_EVERY = 30, 4  # draws: up to there all, later one of so many climbs the improvement
+_BELIEF = 10.0  # what a prior's logarithm is multiplied by, divided by the draw
+_BELIEF_UNTIL = 200  # draws
+_BOUND_WITHOUT_COST = 2  # draws: one of them takes the bound as it is, whatever the candidates cost
 _MORE_CANDIDATES = 1, 4, 16  # times as many, until relations allow enough of them
 _MOST_AT_ONCE = 1000  # suggestions; then Ctrl-C is heard
 _MOST_STARTUP_TRIALS, _MOST_CANDIDATES = 100_000, 10_000  # which are drawn at once
@@ -37,6 +41,11 @@ class _Choice(enum.Enum):
     DENSITIES = enum.auto()
     BOUND = enum.auto()  # the Gaussian process's upper confidence bound
     IMPROVEMENT = enum.auto()  # its expected improvement, which the best few climb
+
+
+def _belief(draw: int) -> float:
+    """What the logarithm of a prior's density is multiplied by; 0 from some draw on."""
+    return _BELIEF / max(draw, 1) if draw < _BELIEF_UNTIL else 0.0
 
 
 class TPESampler(Sampler):
@@ -86,6 +95,12 @@ class TPESampler(Sampler):
     the front; some candidates are made from the best of the others by small steps. Trials that break constraints rank
     behind those that break none, and the worth is multiplied by the probability to break none.
 
+    Where parameters have priors (`Prior`), the first trial is the guess, and every second one of the start is drawn
+    from what is believed; the other half is as without. Then each candidate's score gets 10 / draw times the logarithm
+    of the prior's density, up to draw 200, and a quarter of the candidates are drawn from the prior. How far the trials
+    agree with a prior weighs it, from 0 to 1, each parameter by itself: twice the correlation of its logarithm with
+    their order. Under several objectives priors lead the start only.
+
     The cost of an ask does not depend on the number of trials. To that end the joint g holds a random sample, of 2,048
     to 4,096 trials, once there are more than 4,096: an unbiased estimate of the sum over all. With `exact` it holds
     them all, and one suggestion in eight costs about 0.04 us a trial at 20 parameters.
@@ -99,6 +114,13 @@ class TPESampler(Sampler):
         multivariate: model parameters jointly, and compare candidates by a Gaussian process; else neither.
         seed: 0 to 2**64 - 1; None draws one.
         exact: hold all trials in the joint g, however many, instead of a sample of them.
+        cost_aware: look for improvement per cost, as below; for one objective, and trials that are trained in full.
+
+    With `cost_aware` a second Gaussian process learns the logarithm of what complete trials have cost (`Study.tell`; if
+    none was told a cost, the seconds that they ran), from the latest 128. From each candidate's log l - log g, or else
+    from the logarithm of its expected improvement, that of its expected cost is subtracted. The improvement takes the
+    place of the bound in every second suggestion that would be the bound's; the others do not look at costs, nor does
+    the start: what is best may be dear. `benchmarks/ABLATIONS.md` says what it brings.
 
     Raises:
         InvalidValue: an argument is not what it must be.
@@ -108,8 +130,12 @@ class TPESampler(Sampler):
         Watanabe: Tree-structured Parzen estimator. arXiv 2304.11127, 2023.
         Falkner, Klein, Hutter: BOHB: robust and efficient hyperparameter optimization at scale. ICML 2018.
         Jones, Schonlau, Welch: Efficient global optimization of expensive black-box functions. 1998 (the improvement).
+        Hvarfner, Stoll, Souza, Lindauer, Hutter, Nardi: piBO: augmenting acquisition functions with user beliefs for
+            Bayesian optimization. ICLR 2022, arXiv 2204.11051 (priors; their weight by agreement is ours).
         Ponweiser, Wagner, Biermann, Vincze: Multiobjective optimization on a limited budget of evaluations using
             model-assisted S-metric selection. PPSN 2008 (several objectives).
+        Snoek, Larochelle, Adams: Practical Bayesian optimization of machine learning algorithms. NeurIPS 2012 (the
+            improvement per cost).
         Srinivas, Krause, Kakade, Seeger: Gaussian process optimization in the bandit setting. ICML 2010 (the bound).
 
     Example:
@@ -132,12 +158,14 @@ class TPESampler(Sampler):
         multivariate: bool = True,
         seed: int | None = None,
         exact: bool = False,
+        cost_aware: bool = False,
     ) -> None:
         super().__init__(seed)
         self.n_startup_trials = check_count("n_startup_trials", n_startup_trials, 1, _MOST_STARTUP_TRIALS)
         self.n_ei_candidates = check_count("n_ei_candidates", n_ei_candidates, 1, _MOST_CANDIDATES)
         self.multivariate = check_flag("multivariate", multivariate)
         self.exact = check_flag("exact", exact)
+        self.cost_aware = check_flag("cost_aware", cost_aware)
         self._pruned_by_rank: weakref.WeakSet[TrialTable] | None = None  # tables whose pruner does so
         self.forget()
 
@@ -156,13 +184,14 @@ class TPESampler(Sampler):
             self._pruned_by_rank.discard(table)
 
     def options(self) -> dict[str, Any]:
-        return {
+        options = {
             "n_startup_trials": self.n_startup_trials,
             "n_ei_candidates": self.n_ei_candidates,
             "multivariate": self.multivariate,
             "exact": self.exact,
             "seed": self.seed,
         }
+        return {**options, "cost_aware": True} if self.cost_aware else options
 
     def check_space(self, space: SearchSpace) -> None:
         for name in ("n_startup_trials", "n_ei_candidates"):
@@ -185,7 +214,7 @@ class TPESampler(Sampler):
         if table.tried is None or not table.tried.holds(row):
             return row
         if choice is _Choice.DENSITIES:
-            rows, scores = model.density_candidates(self.seed, draw, n, self.multivariate, every=True)
+            rows, scores = self._candidates(model, choice, draw, n, every=True)
         best_first = [model.rounded(rows[i]) for i in np.argsort(-scores, kind="stable")]
         return next((row for row in best_first if not table.tried.holds(row)), best_first[0])
 
@@ -193,11 +222,35 @@ class TPESampler(Sampler):
         self, model: Model, choice: _Choice, draw: int, n: int, every: bool = False
     ) -> tuple[FloatArray, FloatArray]:
         """Candidates as rows (m, d) and their scores (m,): of the densities' all if `every`, else just the best's."""
-        if choice is _Choice.IMPROVEMENT:
-            return model.improvement_candidates(self.seed, draw, n)
-        if choice is _Choice.BOUND:
-            return model.gaussian_process_candidates(self.seed, draw, n)
-        return model.density_candidates(self.seed, draw, n, self.multivariate, every)
+        priors, weight = self._priors(model, draw)
+        is_bound = choice is _Choice.BOUND
+        per_cost = self.cost_aware and not (is_bound and (weight or draw % _BOUND_WITHOUT_COST == 0))
+        if choice is _Choice.DENSITIES:
+            exact = every or self.cost_aware or weight > 0
+            found = model.density_candidates(self.seed, draw, n, self.multivariate, exact)
+        elif is_bound and not per_cost:
+            found = model.gaussian_process_candidates(self.seed, draw, n)
+        else:
+            found = model.improvement_candidates(self.seed, draw, n, moves=not is_bound)
+        if priors is not None and choice is not _Choice.DENSITIES:
+            found = model.led_candidates(self.seed, draw, *found, priors, by_improvement=not is_bound)
+        return self._weighed(model, draw, *found, per_cost)
+
+    @staticmethod
+    def _priors(model: Model, draw: int) -> tuple[Priors | None, float]:
+        """The priors of the space, and their weight, while that is above 0."""
+        priors = model.table.space.priors
+        weight = 0.0 if priors is None or model.table.objectives.count > 1 else _belief(draw)
+        return (priors, weight) if weight else (None, 0.0)
+
+    def _weighed(
+        self, model: Model, draw: int, rows: FloatArray, scores: FloatArray, per_cost: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        """Candidates (m, d) and their scores (m,), with what is believed of them, and what they are likely to cost."""
+        priors, weight = self._priors(model, draw)
+        if priors is not None:
+            scores = scores + weight * (priors.logarithms(rows) @ model.agreement(priors))
+        return model.per_cost(rows, scores) if per_cost else (rows, scores)
 
     def _allowed(self, model: Model, choice: _Choice, draw: int) -> FloatArray:
         """The best candidate that the relations allow, of more candidates where they allow few; else the prior's."""
@@ -218,7 +271,7 @@ class TPESampler(Sampler):
             allowed = space.allows(rows)
         rows, scores = rows[allowed], scores[allowed]
         if climbs and len(rows):
-            rows, scores = model.climbed(rows, self.seed, draw)
+            rows, scores = self._weighed(model, draw, *model.climbed(rows, self.seed, draw), self.cost_aware)
         best_first = rows[np.argsort(-scores, kind="stable")]
         tried = table.tried
         untried = best_first if tried is None else (row for row in best_first if not tried.holds(row))
@@ -232,6 +285,8 @@ class TPESampler(Sampler):
         first = int(draws[0])
         model = self._ready_model(table, first)
         if model is None or not model.has_below or table.space.relations:
+            return self.suggest(table, first)[None]
+        if self.cost_aware or (table.space.priors is not None and _belief(first)):
             return self.suggest(table, first)[None]
         if not self.multivariate:
             return model.independent_batch(self.seed, draws[:_MOST_AT_ONCE], self.n_ei_candidates)

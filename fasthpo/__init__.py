@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fasthpo.errors import MissingPackage as MissingPackage
     from fasthpo.errors import NoCompletedTrials as NoCompletedTrials
     from fasthpo.errors import NotCopyable as NotCopyable
+    from fasthpo.errors import NoTrialToStart as NoTrialToStart
     from fasthpo.errors import RemoteFailure as RemoteFailure
     from fasthpo.errors import SpaceExhausted as SpaceExhausted
     from fasthpo.errors import StorageError as StorageError
@@ -70,10 +71,14 @@ if TYPE_CHECKING:
     from fasthpo.strategies.asha import ASHA as ASHA
     from fasthpo.strategies.base import Strategy as Strategy
     from fasthpo.strategies.hyperband import Hyperband as Hyperband
+    from fasthpo.strategies.pb2 import PB2 as PB2
+    from fasthpo.strategies.population_training import PopulationTraining as PopulationTraining
     from fasthpo.strategies.single_fidelity import BayesianOptimization as BayesianOptimization
     from fasthpo.strategies.single_fidelity import GridSearch as GridSearch
     from fasthpo.strategies.single_fidelity import RandomSearch as RandomSearch
     from fasthpo.strategies.successive_halving import SuccessiveHalving as SuccessiveHalving
+    from fasthpo.study.schedule import Schedule as Schedule
+    from fasthpo.study.schedule import SchedulePiece as SchedulePiece
     from fasthpo.study.study import Study as Study
     from fasthpo.trials.evaluations import Estimate as Estimate
     from fasthpo.trials.trial import Trial as Trial
@@ -111,6 +116,7 @@ _HOMES = {
         "MissingPackage",
         "NoCompletedTrials",
         "NotCopyable",
+        "NoTrialToStart",
         "RemoteFailure",
         "SpaceExhausted",
         "StorageError",
@@ -151,8 +157,11 @@ _HOMES = {
     "strategies.asha": ["ASHA"],
     "strategies.base": ["Strategy"],
     "strategies.hyperband": ["Hyperband"],
+    "strategies.pb2": ["PB2"],
+    "strategies.population_training": ["PopulationTraining"],
     "strategies.single_fidelity": ["BayesianOptimization", "GridSearch", "RandomSearch"],
     "strategies.successive_halving": ["SuccessiveHalving"],
+    "study.schedule": ["Schedule", "SchedulePiece"],
     "study.study": ["Study"],
     "trials.evaluations": ["Estimate"],
     "trials.trial": ["Trial", "TrialMetrics", "TrialResult", "TrialState"],

@@ -42,6 +42,10 @@ class SpaceExhausted(FastHPOError, RuntimeError):
     """Every point of the search space (or of the grid) has been suggested."""
 
 
+class NoTrialToStart(FastHPOError, RuntimeError):
+    """No trial can start now: a population waits for the members that run, or has come to its end."""
+
+
 class StudyExists(FastHPOError, FileExistsError):
     """The place where a study would be kept already holds one."""
 

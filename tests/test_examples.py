@@ -181,3 +181,10 @@ def test_hyperband_goes_on_from_weights_on_disk(run_example, directory: Path) ->
     statistics = read_json(study / "statistics.json")
     assert statistics["resource_spent"] <= 12 * 9 and statistics["stop_reason"] == "max_total_resource"
     assert list((study / "checkpoints").glob("trial-*/weights.pt"))
+
+
+def test_a_population_learns_a_schedule_in_its_short_form(run_example, directory: Path) -> None:
+    lines = run_example("tune_population.py", "--stacked", "--population", 3, "--epochs", 4, "--output-dir", "out")
+    pieces = read_json(directory / "out" / "population-0" / "schedule.json")["pieces"]
+    assert pieces[-1]["end"] == 4 and lines[0].startswith("epochs   0 to ")
+    assert float(lines[-1].removeprefix("held-out accuracy: ")) > 0.7

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fasthpo.analysis.parameters import durations as durations
     from fasthpo.analysis.parameters import parallel_coordinates as parallel_coordinates
     from fasthpo.analysis.parameters import slices as slices
+    from fasthpo.analysis.populations import lineages as lineages
     from fasthpo.analysis.progress import front_gains as front_gains
     from fasthpo.analysis.progress import gains as gains
     from fasthpo.analysis.progress import history as history
@@ -38,6 +39,7 @@ _HOME = {
     "hypervolume_history": "fronts",
     "importance": "importances",
     "learning_curves": "curves",
+    "lineages": "populations",
     "parallel_coordinates": "parameters",
     "pareto_front": "fronts",
     "rungs": "halving",

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from fasthpo.analysis.trial_data import check_study, directions_of, study_title
 from fasthpo.errors import InvalidValue
 from fasthpo.strategies.multi_fidelity import MultiFidelity
+from fasthpo.strategies.population import Population
 from fasthpo.strategies.summary import RungStatistics
 from fasthpo.study.reader import StudyReader
 from fasthpo.study.study import Study
@@ -40,7 +41,7 @@ def rungs(study: StudyReader) -> Rungs:
     """
     check_study(study)
     strategy = study.strategy if isinstance(study, Study) else None
-    if not isinstance(strategy, MultiFidelity):
+    if not isinstance(strategy, (MultiFidelity, Population)):
         raise InvalidValue(
             "rungs are those of a study under SuccessiveHalving, Hyperband or ASHA; this one trains every trial in full"
         )

@@ -14,6 +14,8 @@ import numpy as np
 
 from fasthpo.space.choice_values import choice_to_json
 from fasthpo.storage.atomic import atomic_file, write_text
+from fasthpo.trials.lineage import COLUMNS as FORK_COLUMNS
+from fasthpo.trials.lineage import NO_PARENT
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
 
@@ -125,7 +127,8 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
     """All trials as dicts: number, state, params, value, reports (step to value), metrics, error, start_time and
     end_time (ISO 8601, UTC) and duration (seconds); under a multi-fidelity strategy also resource and rungs (resource
     to value). Choices are as `choice_to_json` writes them. With several objectives there is a list of values in the
-    place of the value, and with constraints a list of these. What a trial does not have is null.
+    place of the value, with constraints a list of these, and of a population member, generation, parent and fork_step.
+    What a trial does not have is null.
     """
     n, space, several = len(table), table.space, table.objectives.count > 1
     params, values, states = table.params, table.values, table.states
@@ -158,7 +161,19 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
                 resource = float(table.resources[number])
                 record["resource"] = None if resource != resource else int(resource)
                 record["rungs"] = table.segments.values_of(number)
+            if not table.lineage.is_empty:
+                record |= fork_record(table, number)
             yield record
+
+
+def fork_record(table: TrialTable, number: int) -> dict[str, int | None]:
+    """A trial's place in a population, and where it comes from; None what it does not have."""
+    fork = table.lineage.of(number)
+    if fork is None:
+        return dict.fromkeys(FORK_COLUMNS)
+    has_parent = fork.parent != NO_PARENT
+    values = fork.member, fork.generation, fork.parent if has_parent else None, fork.step if has_parent else None
+    return dict(zip(FORK_COLUMNS, values, strict=True))
 
 
 def _params(space: Any, row: list[float]) -> dict[str, Any]:

@@ -331,6 +331,7 @@ def _columns(
         {name: np.empty(0, dtype) for name, dtype in SEGMENT_TYPES.items()},
         errors,
         {},
+        {},
     )
     return columns, [i for i, state in enumerate(states) if state == TrialState.WAITING]
 

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from fasthpo.errors import MissingPackage
-from fasthpo.exchange.json_files import about_directions, dump_json, reports_by_trial, trial_records
+from fasthpo.exchange.json_files import about_directions, dump_json, fork_record, reports_by_trial, trial_records
 from fasthpo.space.choice_values import choice_to_json, is_plain_json
 from fasthpo.space.encoding import decode_column
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.storage.atomic import atomic_file
+from fasthpo.trials.lineage import COLUMNS as FORK_COLUMNS
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
 
@@ -43,9 +44,14 @@ def _names(table: TrialTable) -> list[str]:
         "end_time",
         "duration",
         *segments,
+        *_fork_names(table),
         "reports",
         "error",
     ]
+
+
+def _fork_names(table: TrialTable) -> list[str]:
+    return [] if table.lineage.is_empty else list(FORK_COLUMNS)
 
 
 def write_csv(path: Path, table: TrialTable) -> Path:
@@ -113,6 +119,7 @@ def _rows(table: TrialTable) -> Iterator[list[Any]]:
             record["end_time"],
             record["duration"],
             *segments,
+            *(record[name] for name in _fork_names(table)),
             dump_json(record["reports"]),
             None if record["error"] is None else _text_cell(record["error"]),
         ]
@@ -162,6 +169,9 @@ def to_arrow(table: TrialTable) -> Any:
                                 mask=np.isnan(table.resources)))  # fmt: skip
         rungs = (table.segments.values_of(number).items() for number in range(n))
         columns.append(_pairs(pa, "resource", rungs, several))
+    if not table.lineage.is_empty:
+        records = [fork_record(table, number) for number in range(n)]
+        columns += [pa.array([record[name] for record in records], pa.int64()) for name in _fork_names(table)]
     columns.append(_pairs(pa, "step", (reports.items() for reports in reports_by_trial(table)), several))
     columns.append(pa.array([_clean(table.error(number)) for number in range(n)], pa.string()))
     about = json.dumps({**about_directions(table), "search_space": table.space.to_dict()})
@@ -224,7 +234,7 @@ def to_pandas(table: TrialTable) -> Any:
     arrow = to_arrow(table)
     frame = arrow.to_pandas()
     nullable = {"int64": pandas.Int64Dtype(), "bool": pandas.BooleanDtype()}
-    may_miss = ["resource"] if len(table.segments) else []
+    may_miss = [*(["resource"] if len(table.segments) else []), *_fork_names(table)]
     for name, parameter in table.space.items():
         if parameter.when or None in (parameter.choices or ()):
             may_miss.append(f"params_{name}")

@@ -167,6 +167,10 @@ class RemoteTrial:
         start, end, duration = self._read("trial_times")
         return start, end, duration
 
+    def trial_fork(self, number: int) -> tuple[int, int, int, int] | None:
+        fork = self._read("trial_fork")
+        return None if fork is None else tuple(fork)
+
     def trial_rungs(self, number: int) -> dict[int, Any]:
         return _by_key(self._read("trial_rungs"))
 

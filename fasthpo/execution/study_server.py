@@ -21,7 +21,7 @@ from fasthpo.trials.trial import Trial
 
 READABLE = (
     "trial_state", "trial_value", "trial_values", "trial_constraints", "trial_reports", "trial_metrics", "trial_error",
-    "trial_times", "trial_rungs", "trial_checkpoint_dir",
+    "trial_times", "trial_rungs", "trial_fork", "trial_checkpoint_dir",
 )  # fmt: skip
 
 

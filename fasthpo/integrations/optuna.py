@@ -38,6 +38,7 @@ from fasthpo.samplers.base import Sampler
 from fasthpo.space.kinds import Continuous
 from fasthpo.space.partial import complete_row
 from fasthpo.space.search_space import SearchSpace
+from fasthpo.storage.weights import Checkpoints
 from fasthpo.study.scheduler import Scheduler
 from fasthpo.system.forked import renew_in_forked
 from fasthpo.system.log import logger
@@ -334,7 +335,7 @@ class _Model:
         self._sampler = sampler
         self._table = table = TrialTable(space, directions)
         self._history = History(table)
-        self._scheduler = Scheduler(self._history, sampler, None)
+        self._scheduler = Scheduler(self._history, sampler, None, Checkpoints())
         self._limit = sampler.draw_limit(space)
         self._running: dict[int, int] = {}  # the rows of trials that run
         self._repeats = repeats

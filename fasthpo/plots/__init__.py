@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fasthpo.plots.parameters import durations as durations
     from fasthpo.plots.parameters import parallel_coordinates as parallel_coordinates
     from fasthpo.plots.parameters import slices as slices
+    from fasthpo.plots.populations import lineages as lineages
     from fasthpo.plots.progress import history as history
     from fasthpo.plots.progress import learning_curves as learning_curves
     from fasthpo.plots.running import rungs as rungs
@@ -35,6 +36,7 @@ _HOME = {
     "hypervolume_history": "fronts",
     "importance": "comparing",
     "learning_curves": "progress",
+    "lineages": "populations",
     "parallel_coordinates": "parameters",
     "pareto_front": "fronts",
     "rungs": "running",

@@ -254,7 +254,7 @@ class Parameter(ABC):
     def _identity(self) -> tuple[Any, ...]:
         # repr tells 1, 1.0 and True apart, which == does not
         when = sorted(
-            (parent, repr(one) if isinstance(one, Comparison) else sorted(map(_text, one)))
+            (parent, repr(one.to_json()) if isinstance(one, Comparison) else sorted(map(_text, one)))
             for parent, one in self.when.items()
         )
         belief = None if self.prior is None else (_text(self.prior.value), self.prior.confidence)

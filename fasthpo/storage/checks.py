@@ -11,6 +11,7 @@ from fasthpo.errors import CorruptCheckpoint
 from fasthpo.space.kinds import Continuous
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.json_values import MOST_NESTED, is_flat
+from fasthpo.trials.lineage import NO_PARENT
 from fasthpo.trials.table import NO_DRAW
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import IntArray
@@ -102,6 +103,27 @@ def check_rows(space: SearchSpace, params: npt.NDArray[np.float64], states: npt.
         low, high = parameter.bounds
         if len(values) and not (low <= values.min() <= values.max() <= high and np.isfinite(values).all()):
             raise CorruptCheckpoint(f"a value of {name!r} lies outside its bounds")
+
+
+def check_lineage(columns: dict[str, IntArray], first: int) -> None:
+    """Trials of a population have a place, a generation, and a parent that is older, or none.
+
+    Args:
+        columns: those of `Lineage` for the trials from `first` on; none if there is no population.
+        first: number of the first of these trials.
+
+    Raises:
+        CorruptCheckpoint: one has not.
+    """
+    if not columns:
+        return
+    member, generation, parent, step = columns.values()
+    inside = member >= 0
+    numbers = first + np.arange(len(member))
+    whole = inside & (generation >= 0) & (parent >= NO_PARENT) & (parent < numbers) & (step >= 0) & (step <= 2**53)
+    none = (member == -1) & (generation == -1) & (parent == -1) & (step == -1)
+    if not (whole | none).all() or (member >= 2**31).any() or (generation >= 2**31).any():
+        raise CorruptCheckpoint("a trial's place in its population is none")
 
 
 def check_failures(failures: dict[int, int], states: npt.NDArray[np.int8], trial: IntArray) -> None:

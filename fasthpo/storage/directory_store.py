@@ -96,7 +96,7 @@ class DirectoryStore:
         Raises:
             OSError: the files can't be written.
         """
-        version = version_for(self._history.table.has_vectors)
+        version = self._version_needed
         self.head = self.head._replace(version=version, generation=FIRST_GENERATION)
         self._use(Journal.create(self.directory / JOURNAL_FILE, self.head, self._seconds))
 
@@ -228,9 +228,14 @@ class DirectoryStore:
             self._start_compacting()
 
     @property
+    def _version_needed(self) -> int:
+        table = self._history.table
+        return version_for(table.has_vectors, not table.lineage.is_empty)
+
+    @property
     def _is_outgrown(self) -> bool:
-        """Whether the journal is of a version without constraints, and trials have some by now."""
-        return self._history.table.has_vectors and self.head.version < version_for(True)
+        """Whether the journal is of a version that has no room for what trials have by now, such as constraints."""
+        return self.head.version < self._version_needed
 
     def hand_over_soon(self) -> None:
         """Hand all records over if that was not done just now; else they wait for the next call."""
@@ -354,7 +359,7 @@ class DirectoryStore:
             present: the journal that is out of date afterwards, if it is not the open one.
             begin: where the open journal was at that moment; None if that is now, and the lock is held.
         """
-        version = version_for(frozen.has_vectors)
+        version = version_for(frozen.has_vectors, frozen.has_lineage)
         definition = with_space(self.head.definition, frozen.space)
         head = self.head._replace(version=version, generation=self.head.generation + 1, definition=definition)
         target = self.directory / CHECKPOINT_FILE

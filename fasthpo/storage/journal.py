@@ -1,12 +1,13 @@
 """The journal: a file to which everything that changes a study is appended.
 
-Format, version 1 or 2. The file is a sequence of frames (see `framing`). The first is the head, a msgpack array of
+Format, version 1 to 3. The file is a sequence of frames (see `framing`). The first is the head, a msgpack array of
 "fasthpo-journal", the version, the generation, the id of the study (16 bytes) and its definition (see `definition`).
 Each further frame holds one or several records (see `records`). The journal of generation 1 begins with an empty study
 if there is no checkpoint; else it goes on where the checkpoint of the same generation ends.
 
 Version 2 is that of studies whose trials have several values, or constraints, which a program that knows version 1 only
-could not read. Where the first constraints are told, a new journal is begun.
+could not read, and version 3 that of studies with a population. Where the first constraints are told, or the first
+trial enters a population, a new journal is begun.
 
 What was handed to the operating system survives whatever happens to the process. A power cut or a crash of the whole
 system takes what was not yet synced; that is what `durability` is about (see `Study`).
@@ -30,14 +31,14 @@ from fasthpo.storage.regular import open_regular, refuse_irregular, regular_open
 from fasthpo.storage.snapshot_writer import Head
 
 FORMAT = "fasthpo-journal"
-VERSION = 2
+VERSION = 3
 _COPY = 2**20  # bytes at a time
 _NONE = -1  # no descriptor
 
 
-def version_for(has_vectors: bool) -> int:
-    """The version that a journal needs, of trials that have several values or constraints, or not."""
-    return 2 if has_vectors else 1
+def version_for(has_vectors: bool, has_lineage: bool) -> int:
+    """The version that a journal needs, of trials that have several values or constraints, or are in a population."""
+    return 3 if has_lineage else 2 if has_vectors else 1
 
 
 def journal_head(head: Head) -> bytes:

@@ -18,6 +18,7 @@ from fasthpo.storage.definition import with_space
 from fasthpo.storage.records import Kind
 from fasthpo.trials.constraints import MOST_CONSTRAINTS
 from fasthpo.trials.history import History, Segment
+from fasthpo.trials.lineage import NO_PARENT, Fork
 from fasthpo.trials.metrics import MOST_METRICS
 from fasthpo.trials.objectives import Values
 from fasthpo.trials.outcome import final_states, settled_values
@@ -116,7 +117,7 @@ class Replayer:
         history, table = self.history, self.history.table
         _integer("number", number, len(table), len(table))
         _integer("draw", draw, NO_DRAW, LARGEST)
-        history.asked(self._rows(row, 1)[0], draw, _time(start), self._segment(*leg) if leg else None)
+        history.asked(self._rows(row, 1)[0], draw, _time(start), self._segment(number, *leg) if leg else None)
         self._touched.append(number)
         history.next_draw = max(history.next_draw, draw + 1)
 
@@ -133,7 +134,7 @@ class Replayer:
     def _ask_again(self, number: int, start: float, row: bytes | None, *leg: Any) -> None:
         history, table = self.history, self.history.table
         state = self._state(number, TrialState.WAITING, TrialState.PAUSED)
-        segment = self._segment(*leg) if leg else None
+        segment = self._segment(number, *leg) if leg else None
         if state == TrialState.WAITING:
             if history.waiting[0] != number:
                 raise CorruptCheckpoint(f"trial {history.waiting[0]} is the first that waits, not {number}")
@@ -145,9 +146,16 @@ class Replayer:
         else:
             history.resumed(number, segment)
 
-    def _segment(self, bracket: int, resource: int, start: float) -> Segment:
+    def _segment(self, number: int, bracket: int, resource: int, start: float, *fork: Any) -> Segment:
         _integer("bracket", bracket, NONE, 2**31 - 1)
-        return Segment(bracket, _integer("resource", resource, 0, 2**53), _time(start))
+        _integer("resource", resource, 0, 2**53)
+        return Segment(bracket, resource, _time(start), self._fork(number, resource, *fork) if fork else None)
+
+    def _fork(self, number: int, resource: int, member: int, generation: int, parent: int, step: int) -> Fork:
+        _integer("member", member, 0, 2**31 - 1)
+        _integer("generation", generation, 0, 2**31 - 1)
+        _integer("parent", parent, NO_PARENT, number - 1)
+        return Fork(member, generation, parent, _integer("fork step", step, 0, resource))
 
     def _report(self, number: int, step: int, value: Any) -> None:
         self._state(number, TrialState.RUNNING)

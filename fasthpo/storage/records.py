@@ -4,9 +4,9 @@ A record is a msgpack array of a kind and what belongs to it. Arrays of numbers 
 parameters float64, trial numbers and draws int64, states int8. Times are seconds since the epoch. What a study of a
 multi-fidelity strategy has in addition is in brackets.
 
-    ASK        number, draw, start, row [, bracket, resource, start of the leg]      a new trial runs
+    ASK        number, draw, start, row [, bracket, resource, start of the leg (, fork)]  a new trial runs
     ASK_MANY   first number, draws, start, rows                                      several new ones, in sequence
-    ASK_AGAIN  number, start, row or nil [, bracket, resource, start of the leg]     a waiting or paused trial runs
+    ASK_AGAIN  number, start, row or nil [, bracket, resource, start of the leg (, fork)]  a waiting or paused one runs
     REPORT     number, step, value
     TELL       number, state, value, end [, charge] | number, state, value, end, charge or nil, metrics or nil, error
                or nil [, constraints]                                                a running trial has ended or paused
@@ -17,6 +17,9 @@ multi-fidelity strategy has in addition is in brackets.
     REQUEUE    -                                    all running trials wait to be asked anew; see `History`
     ATTRIBUTE  name, value as JSON
     DEFINE     JSON                                 from here on with another sampler, pruner or strategy
+
+A fork is there in the first leg of a trial of a population: its member, its generation, its parent's number or -1, and
+the resource that the parent had reached.
 
 and of a study that learns its space (its head, and each DEFINE, has the space as it is then)
 
@@ -129,6 +132,8 @@ class JournalRecorder(Recorder):
         if number in table.segments.open:
             opened = table.segments.open[number].start
             leg = (table._brackets.item(number), int(table._resources[number]), opened)
+            if number in table.lineage and table.segments.latest(number) == NONE:
+                leg = (*leg, *(table.lineage.of(number) or ()))
         if is_new:
             row = _bytes(table._params[:, number], "<f8")
             self._add((_ASK, number, table._draws.item(number), start, row, *leg))

@@ -19,6 +19,7 @@ from fasthpo.storage.checks import (
     SteppedParents,
     check_attribute,
     check_failures,
+    check_lineage,
     check_reports,
     check_rows,
     check_trials,
@@ -39,6 +40,7 @@ from fasthpo.storage.snapshot_writer import (
 from fasthpo.trials.constraints import MOST_CONSTRAINTS, violations_of
 from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
+from fasthpo.trials.lineage import COLUMNS as LINEAGE_COLUMNS
 from fasthpo.trials.metrics import MOST_METRICS, Measured
 from fasthpo.trials.notes import take_notes
 from fasthpo.trials.rebuilding import rebuild
@@ -85,6 +87,7 @@ class _Group(NamedTuple):
     metrics: dict[str, tuple[IntArray, npt.NDArray[np.float64]]]  # which trials of the group have it, and its values
     errors: dict[int, str]
     failures: dict[int, int]
+    lineage: dict[str, IntArray]
 
 
 def read_snapshot(data: bytes, partly: bool = False) -> Snapshot:
@@ -257,6 +260,8 @@ def _read_group(unpacker: Any, widths: _Widths, first: int, counts: _Counts, hea
     )
     if k:
         columns["constraints"] = _vectors(unpacker, "constraints", k, count)
+    lineage = {name: _column(unpacker, name, "<i8", count) for name in LINEAGE_COLUMNS if head.version >= 5}
+    check_lineage(lineage, first)
     if len(failures[1]) and not 0 <= failures[1].min() <= failures[1].max() <= counts.reports:
         raise CorruptCheckpoint("a trial failed after more reports than there are")
     owners = {
@@ -272,6 +277,7 @@ def _read_group(unpacker: Any, widths: _Widths, first: int, counts: _Counts, hea
         first, params, columns, rank, report_index, report_columns, segment_index, segment_columns, measured,
         dict(zip(failed.tolist(), texts, strict=True)),
         dict(zip(*(column.tolist() for column in failures), strict=True)),
+        lineage,
     )  # fmt: skip
 
 
@@ -333,7 +339,8 @@ def _assemble(
         for group in groups
         for number, count in group.failures.items()
     }
-    columns = Columns(params, trials, metrics, tell_order, reports, segments, errors, failures)
+    lineage = {name: _joined([g.lineage[name] for g in groups], "<i8") for name in LINEAGE_COLUMNS if version >= 5}
+    columns = Columns(params, trials, metrics, tell_order, reports, segments, errors, failures, lineage)
     _check_together(columns, rest)
     waiting, open_segments = _unfinished(columns, rest, report_index, whole)
     history = rebuild(space, definition.directions, columns, waiting, open_segments, definition.noisy)
@@ -483,6 +490,7 @@ def _compare(file: BinaryIO, frozen: Frozen, columns: Columns, head: Head) -> No
         pairs = [(group.params, columns.params[:, some]), (group.rank, rank[some])]
         pairs += [(group.trials[name], columns.trials[name][some]) for name in columns.trials]
         pairs += _metrics_of(group, columns.metrics)
+        pairs += [(group.lineage[name], column[some]) for name, column in columns.lineage.items()]
         if not (
             all(_same(one, other) for one, other in pairs)
             and all(columns.errors.get(number) == text for number, text in group.errors.items())

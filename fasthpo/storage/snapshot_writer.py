@@ -1,6 +1,6 @@
 """A study's whole history in one file: `checkpoint.msgpack`. It is replaced as a whole or not at all.
 
-Format, version 2 to 4. The file is a sequence of frames (see `framing`), each holding msgpack objects one after the
+Format, version 2 to 5. The file is a sequence of frames (see `framing`), each holding msgpack objects one after the
 other. The first is the head:
 
     array     "fasthpo-study", version, generation, id of the study (16 bytes), definition (see `definition`)
@@ -21,7 +21,8 @@ Version 3 is that of studies whose trials have several values, or constraints. T
 fifth entry, how many constraints each trial has, 0 for none; values, also of reports and legs, are all first ones, then
 all second ones, and so on; and the last column of a group are the constraints, in the same way, if there are any.
 Version 4 is that of studies that have constraints and legs: there the columns of the legs have one more, by how much
-the trial broke its constraints when the leg ended.
+the trial broke its constraints when the leg ended. Version 5 is that of studies with a population: it has what version
+4 has, and at the end of a group the columns of `Lineage`: member, generation, parent, fork step.
 
 A column is packed as in `packing`. The index of a report or leg is its place among all, in the order of their coming.
 A journal of the same generation and id holds what happened afterwards. Nothing in a file is ever executed.
@@ -49,10 +50,12 @@ from fasthpo.errors import CorruptCheckpoint
 from fasthpo.storage.framing import frame
 from fasthpo.storage.packing import pack_column, pack_text
 from fasthpo.trials.frozen import Columns, Frozen
+from fasthpo.trials.lineage import COLUMNS as LINEAGE_COLUMNS
 from fasthpo.trials.table import TRIAL_COLUMNS
 
 FORMAT = "fasthpo-study"
-VERSION = 4
+VERSION = 5
+_VIOLATIONS_VERSION = 4
 _VECTORS_VERSION = 3
 _PLAIN_VERSION = 2
 ID_SIZE = 16
@@ -114,14 +117,16 @@ def _flat(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def version_of(frozen: Frozen, columns: Columns) -> int:
     """Of which version the file is to be: the lowest that has room for all, so that former programs read it."""
-    if "constraints" in columns.trials and len(columns.segments["trial"]):
+    if columns.lineage:
         return VERSION
+    if "constraints" in columns.trials and len(columns.segments["trial"]):
+        return _VIOLATIONS_VERSION
     return _VECTORS_VERSION if frozen.has_vectors else _PLAIN_VERSION
 
 
 def _head(frozen: Frozen, columns: Columns, head: Head) -> bytes:
     counts = [frozen.next_draw, json.dumps(frozen.attributes), len(frozen.waiting), len(frozen.open_segments)]
-    if frozen.has_vectors:
+    if version_of(frozen, columns) >= _VECTORS_VERSION:
         counts.append(columns.trials["constraints"].shape[1] if "constraints" in columns.trials else 0)
     opened = np.array(frozen.open_segments, np.float64).reshape(-1, 3).T
     return _packed(
@@ -163,7 +168,7 @@ def _groups(columns: Columns) -> Iterator[bytes]:
     constraints = [columns.trials["constraints"]] if "constraints" in columns.trials else []
     failed = np.array(sorted(columns.errors), np.int64)
     failures = np.array(sorted(columns.failures.items()), np.int64).reshape(-1, 2).T
-    has_violations = bool(constraints) and len(columns.segments["trial"]) > 0
+    has_violations = bool(columns.lineage) or (bool(constraints) and len(columns.segments["trial"]) > 0)
     for group in range(groups):
         first, end = group * GROUP, min(n, (group + 1) * GROUP)
         some = slice(first, end)
@@ -198,6 +203,7 @@ def _groups(columns: Columns) -> Iterator[bytes]:
             texts,
             *(pack_column(column, "<i8", delta=True) for column in failed_of_group),
             *(pack_column(_flat(column[some]), "<f8") for column in constraints),
+            *(pack_column(columns.lineage[name][some], "<i8") for name in LINEAGE_COLUMNS if columns.lineage),
         )
 
 

@@ -28,6 +28,8 @@ from fasthpo.values import plain, shown
 
 DIRECTORY = "checkpoints"
 _NAME = re.compile(r"trial-(0|[1-9][0-9]{0,17})")
+# behind such a name: weights as they were when the trial paused, and a copy that is under way
+_PAUSED, _COPYING = "-paused", "-copying"
 _TEMPORARY = re.compile(rf"fasthpo-{OWNER}-.+")
 _JUNCTION = 0xA0000003  # a link to a directory on Windows
 
@@ -103,6 +105,15 @@ def clear(root: Path) -> None:
     """
     for number in trials_in(root):
         shutil.rmtree(_check_removable(root, number))
+        _remove_copies(root, number)
+
+
+def _remove_copies(root: Path, number: int) -> None:
+    """Remove what was copied of a trial's weights, or to them, and lies beside them."""
+    for suffix in (_PAUSED, _COPYING):
+        directory = root / f"trial-{number}{suffix}"
+        if directory.is_dir() and not _is_link(directory):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def remove_trials(root: Path, numbers: Iterable[int]) -> None:
@@ -110,8 +121,15 @@ def remove_trials(root: Path, numbers: Iterable[int]) -> None:
     for number in numbers:
         with suppress(OSError):
             shutil.rmtree(_check_removable(root, number), ignore_errors=True)
+            _remove_copies(root, number)
     with suppress(OSError):
         root.rmdir()
+
+
+def _remove_tree(directory: Path) -> None:
+    if _is_link(directory):
+        raise OSError(errno.ELOOP, "nothing is removed through a link", str(directory))
+    shutil.rmtree(directory)
 
 
 def _remove(root: Path, process: int) -> None:
@@ -124,10 +142,12 @@ class Checkpoints:
 
     Args:
         root: the directory that holds them; None for a temporary one, which goes when the program ends.
+        removes_retired: whether those of trials that failed, or will never go on, go in any case.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, removes_retired: bool = False) -> None:
         self._root = root
+        self._removes_retired = removes_retired
         self._is_temporary = False
         self._process = 0  # which has made the temporary directory
         self._making = threading.Lock()  # trials in threads ask for theirs at the same time
@@ -136,6 +156,7 @@ class Checkpoints:
         self._made: set[int] = set()  # numbers of the trials that have a directory
         self._best: list[tuple[float, int]] = []  # a heap of those of the best: (-loss, -number), the worst first
         self._due: list[int] = []  # whose directories may go
+        self._aside: set[int] = set()  # whose copies beside them may go, see `keep_as_paused`
 
     @property
     def root(self) -> Path:
@@ -175,6 +196,8 @@ class Checkpoints:
                 (root / name).mkdir(parents=True)
                 copied.append(number)
                 shutil.copytree(self.root / name, root / name, dirs_exist_ok=True)
+                if (self.root / f"{name}{_PAUSED}").is_dir():
+                    shutil.copytree(self.root / f"{name}{_PAUSED}", root / f"{name}{_PAUSED}")
         except BaseException:
             remove_trials(root, copied)
             raise
@@ -218,12 +241,65 @@ class Checkpoints:
         if number in self._made:
             remove_temporary_in(self.root / f"trial-{number}")
 
+    # --- weights that others begin with
+
+    def copy(self, parent: int, number: int, state: TrialState) -> None:
+        """A new trial is to begin with the weights of its parent; nothing, if that has none.
+
+        The copy appears as a whole, or not at all. What another trial of that number has left there goes, which was
+        begun by a process that was killed before it could note that down.
+
+        Args:
+            parent: from whom.
+            number: of the new trial.
+            state: of the parent. What runs has put its weights aside; see `keep_as_paused`.
+
+        Raises:
+            StorageError: they can't be copied, for instance because the disk is full.
+        """
+        if parent not in self._made:
+            return
+        self.tidy(parent)
+        source = self.root / f"trial-{parent}"
+        if state != TrialState.PAUSED and (aside := self.root / f"trial-{parent}{_PAUSED}").is_dir():
+            source = aside
+        self._copy(source, self.root / f"trial-{number}", f"the weights of trial {parent}")
+        self._made.add(number)
+
+    def keep_as_paused(self, number: int) -> None:
+        """Put a copy of the weights of a paused trial aside, which is about to go on.
+
+        Raises:
+            StorageError: as `copy`.
+        """
+        if number in self._made:
+            self.tidy(number)
+            name = f"trial-{number}"
+            self._copy(self.root / name, self.root / f"{name}{_PAUSED}", f"the weights of trial {number}")
+
+    def _copy(self, source: Path, target: Path, what: str) -> None:
+        under_way = target.with_name(target.name.removesuffix(_PAUSED) + _COPYING)
+        try:
+            for old in (under_way, target):
+                if old.is_dir():
+                    _remove_tree(old)
+            shutil.copytree(source, under_way)
+            under_way.replace(target)
+        except (OSError, shutil.Error) as error:
+            shutil.rmtree(under_way, ignore_errors=True)
+            why = error if not isinstance(error, shutil.Error) else OSError(errno.EIO, str(error))
+            raise storage_error(why, f"{what} can't be copied to {target}") from error
+
     # --- house-keeping
 
     @property
-    def limited(self) -> bool:
-        """Whether any go at all."""
-        return self._most < math.inf
+    def has_due(self) -> bool:
+        """Whether some may go."""
+        return bool(self._due or self._aside)
+
+    @property
+    def _limited(self) -> bool:
+        return self._most < math.inf or self._removes_retired
 
     def keep(self, keep: Keep, table: TrialTable, may_go_on: Callable[[int], bool]) -> None:
         """Say whose weights stay, and remove those of the others.
@@ -253,12 +329,14 @@ class Checkpoints:
     def recount(self, table: TrialTable, may_go_on: Callable[[int], bool]) -> None:
         """Find out from the table whose weights may go; nothing is removed before `clean`."""
         self._best, self._due = [], []
-        if not self.limited:
+        if not self._limited:
             return
         for number in sorted(self._made):
             if number >= len(table):  # not of this study's trials, as far as is known
                 continue
             state = table.state(number)
+            if self._removes_retired and state in (TrialState.PAUSED, TrialState.COMPLETE):
+                self._aside.add(number)
             if state == TrialState.PAUSED and not may_go_on(number):
                 self._due.append(number)
             else:
@@ -269,14 +347,20 @@ class Checkpoints:
 
         Nothing is removed before `clean`, so that what the trials were told can be written first.
         """
-        if not self.limited:
+        if not self._limited:
             return
         for number in numbers:
             self._ended(table, number, table.state(number))
+            if self._removes_retired and number in self._made:  # from now on it rests itself
+                self._aside.add(number)
         self._due.extend(retired)
 
     def _ended(self, table: TrialTable, number: int, state: TrialState) -> None:
         if number not in self._made or state in (TrialState.RUNNING, TrialState.WAITING, TrialState.PAUSED):
+            return
+        if self._most == math.inf:  # only those go that never go on
+            if state != TrialState.COMPLETE:
+                self._due.append(number)
             return
         if table.objectives.count > 1:
             on_front = set(table.front.numbers.tolist())
@@ -303,9 +387,12 @@ class Checkpoints:
             if number in self._made:
                 try:
                     shutil.rmtree(_check_removable(self.root, number))
+                    _remove_copies(self.root, number)
                 except FileNotFoundError:
                     pass
                 except OSError as error:  # such as a file that is open on Windows; the next run tries again
                     logger.warning("the weights of trial %d were not removed: %s", number, error)
                 self._made.discard(number)
             self._due.pop()
+        while self._aside:
+            _remove_copies(self.root, self._aside.pop())

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 from fasthpo.samplers.base import Sampler
+from fasthpo.strategies.summary import RungStatistics
+from fasthpo.trials.lineage import Fork
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
+from fasthpo.values import FloatArray
 
 
 class NextLeg(NamedTuple):
@@ -15,6 +18,7 @@ class NextLeg(NamedTuple):
     number: int | None  # a paused trial that goes on; None for a new one
     bracket: int
     resource: int  # to train to
+    fork: Fork | None = None  # of a new trial of a population
 
 
 class Strategy:
@@ -34,6 +38,7 @@ class Strategy:
     has_several_objectives: ClassVar[bool] = (
         False  # of a multi-fidelity strategy: whether trials may have several values
     )
+    is_population: ClassVar[bool] = False  # new trials begin from the weights of others, and there is an end
     max_resource: int = 0  # of a multi-fidelity strategy
     resumable: bool = True  # a trial that goes on is trained from where it paused, not from its beginning
 
@@ -54,13 +59,36 @@ class Strategy:
             new: whether new trials may start; if not, rungs go on with the trials that there are.
 
         Returns:
-            None if no new trial may start, and no paused one can go on before a running one has ended.
+            None if no new trial may start, and no paused one can go on before a running one has ended. With `new` that
+            may be only if `is_population`.
         """
         raise NotImplementedError(f"{type(self).__name__} trains every trial in full")
 
-    def new_leg(self) -> NextLeg:
-        """The first leg of a trial that starts whatever `next_leg` would say, such as an enqueued one."""
+    def new_leg(self) -> NextLeg | None:
+        """The first leg of a trial that starts whatever `next_leg` would say, such as an enqueued one.
+
+        Returns:
+            None if there is no place for one; only if `is_population`.
+        """
         raise NotImplementedError(f"{type(self).__name__} trains every trial in full")
+
+    def row(self, fork: Fork) -> FloatArray | None:
+        """The parameters (d,) of a new trial of a population; None: the sampler suggests them."""
+        return None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no trial will ever start or go on again, if nobody enqueues one."""
+        return False
+
+    @property
+    def parents_run(self) -> bool:
+        """Whether a trial may begin from weights of one that is already on its way from there."""
+        return False
+
+    def rung_statistics(self) -> list[RungStatistics]:
+        """What has happened at each resource at which legs end; empty of a strategy that has none."""
+        return []
 
     def on_start(self, leg: NextLeg, number: int) -> None:
         """Trial `number` runs; `leg` is what `next_leg` or `new_leg` said, its number filled in or not."""

@@ -101,7 +101,7 @@ class MultiFidelity(Strategy):
     def next_leg(self, new: bool = True) -> NextLeg | None:
         return self._brackets.next_leg(new)
 
-    def new_leg(self) -> NextLeg:
+    def new_leg(self) -> NextLeg | None:
         return self._brackets.new_leg()
 
     def on_start(self, leg: NextLeg, number: int) -> None:

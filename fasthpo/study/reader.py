@@ -15,13 +15,14 @@ from fasthpo.errors import InvalidValue, NoCompletedTrials, StudyReadOnly, Trial
 from fasthpo.exchange.json_files import about_directions, write_json
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.storage.atomic import storage_errors
+from fasthpo.study.schedule import Schedule, schedule_of
 from fasthpo.system.paths import absolute, given_path
 from fasthpo.trials.costs import Costs
 from fasthpo.trials.evaluations import Estimate, Evaluations
 from fasthpo.trials.objectives import Direction
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import COST, Trial, TrialSequence, TrialState
-from fasthpo.values import FloatArray, IntArray, check_count, elements, number, shown
+from fasthpo.values import FloatArray, IntArray, check_count, element, elements, number, shown
 
 
 class StudyReader(ABC):
@@ -202,6 +203,29 @@ class StudyReader(ABC):
             losses = self.table.front.losses
         return float(hypervolume(losses, objectives.losses(point).reshape(objectives.count)))
 
+    def schedule(self, trial: Trial | int | None = None) -> Schedule:
+        """With which parameters the weights of a trial were trained, piece by piece over its whole lineage.
+
+        Under `PopulationTraining` a piece is as long as one trial's parameters held. Under another multi-fidelity
+        strategy there is one piece.
+
+        Args:
+            trial: a trial or its number; None: the best one.
+
+        Raises:
+            NoCompletedTrials: there is no best one yet.
+            UnknownTrial: there is no such trial.
+            InvalidValue: the trial was not told a value, or not under a strategy that says how far it was trained.
+        """
+        asked = self.best_trial if trial is None else trial
+        found = element(asked.number if isinstance(asked, Trial) else asked)
+        if isinstance(found, bool) or not isinstance(found, int):
+            raise InvalidValue(f"trial must be a Trial or its number, got {shown(trial)}")
+        with self._lock:
+            if not 0 <= found < len(self.table):
+                raise UnknownTrial(f"the study has no trial {shown(found)}; it has given out {len(self.table)} numbers")
+            return schedule_of(self.table, found)
+
     @property
     def columns(self) -> Mapping[str, FloatArray]:
         """Parameters by name, read-only views (n,): NaN where inactive, indices for categoricals."""
@@ -267,7 +291,8 @@ class StudyReader(ABC):
 
         Columns are number, state, value (with several objectives values_0, values_1, ...), params_..., metrics_...,
         constraints_0, ... if there are any, start_time, end_time, duration, reports (a JSON object of step to value)
-        and error, and under a multi-fidelity strategy resource and rungs. What a trial does not have is empty; the
+        and error, and under a multi-fidelity strategy resource and rungs, of a
+        population member, generation, parent and fork_step. What a trial does not have is empty; the
         choice None is "None". If two choices of a parameter would read alike, such as None and "None", or 1 and "1", or
         one is the empty string, all of that parameter are JSON: null, "None", 1, "1".
 
@@ -397,6 +422,11 @@ class StudyReader(ABC):
     def trial_resource(self, number: int) -> int | None:
         resource = float(self.table.resources[number])
         return None if resource != resource else int(resource)
+
+    def trial_fork(self, number: int) -> tuple[int, int, int, int] | None:
+        """Of a population the place of a trial, its generation, its parent or -1, and where that was."""
+        fork = self.table.lineage.of(number)
+        return None if fork is None else (fork.member, fork.generation, fork.parent, fork.step)
 
     def trial_rungs(self, number: int) -> dict[int, Any]:
         return self.table.segments.values_of(number)

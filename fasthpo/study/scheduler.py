@@ -6,14 +6,16 @@ import math
 
 import numpy as np
 
-from fasthpo.errors import SpaceExhausted
+from fasthpo.errors import NoTrialToStart, SpaceExhausted
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.base import Sampler
 from fasthpo.space.allowed import prior_rows
 from fasthpo.space.partial import complete_row
+from fasthpo.storage.weights import Checkpoints
 from fasthpo.strategies.base import NextLeg, Strategy
 from fasthpo.system.clock import StudyClock
 from fasthpo.trials.history import History, Segment
+from fasthpo.trials.lineage import NO_PARENT
 from fasthpo.trials.table import NO_DRAW
 from fasthpo.trials.trial import TrialState
 from fasthpo.trials.tried import TriedPoints
@@ -32,17 +34,19 @@ class Scheduler:
         history: the study's trials, and which of them wait.
         sampler: where new trials look.
         strategy: which comes next, if it is a multi-fidelity one.
+        checkpoints: the trials' weights, with which others may begin.
 
     Attributes:
         clock: says when trials start and end.
     """
 
-    def __init__(self, history: History, sampler: Sampler, strategy: Strategy | None) -> None:
+    def __init__(self, history: History, sampler: Sampler, strategy: Strategy | None, checkpoints: Checkpoints) -> None:
         self.history = history
         self.table = history.table
         self.waiting = history.waiting
         self.sampler = sampler
         self.strategy = strategy if strategy is not None and strategy.is_multi_fidelity else None
+        self.checkpoints = checkpoints
         self.clock = StudyClock(history.table.latest_time)
         self.look_again()
 
@@ -72,38 +76,65 @@ class Scheduler:
             SpaceExhausted: no point is left for a new trial.
         """
         if self.waiting and (new or self._ran_before(self.waiting[0])):
-            return self._start_waiting(budget)
+            leg = self._leg_of_waiting()
+            if self.strategy is None or leg is not None:
+                return self._start_waiting(leg, budget)
         if self.strategy is None:
             if not new:
                 return None
             again = None if self.table.evaluations is None else self.table.evaluations.due()
             return self._start_new() if again is None else self.repeat(again)
         leg = self.strategy.next_leg(new)
-        if leg is not None and leg.number is None and self._is_exhausted():
+        if leg is not None and leg.number is None and leg.fork is None and self._is_exhausted():
             leg = self.strategy.next_leg(False) or leg
         if leg is None or self.charge(leg) > budget:
             return None
-        if leg.number is None:
+        if leg.fork is not None:
+            number = self._start_member(leg)
+        elif leg.number is None:
             number = self._start_new(leg)
         else:
             number = leg.number
+            if self.strategy.parents_run:
+                self.checkpoints.keep_as_paused(number)
             self.history.resumed(number, self._segment(leg))
         self.strategy.on_start(leg, number)
         return number
 
+    def need_next(self) -> int:
+        """Start the next trial, whatever it costs; its number.
+
+        Raises:
+            SpaceExhausted: as `next`.
+            NoTrialToStart: a population waits, or has come to its end.
+        """
+        number = self.next()
+        if number is not None:
+            return number
+        if self.strategy is not None and self.strategy.is_complete:
+            raise NoTrialToStart(
+                f"the population was trained to its end, max_resource={self.strategy.max_resource}: see "
+                "study.best_trial. (study.ask_within() gives None then)"
+            )
+        running = self.table.running.tolist()
+        raise NoTrialToStart(
+            f"the population waits for {len(running)} of its members, which have to be told before others go on: "
+            f"trials {running[:10]}{', ...' if len(running) > 10 else ''}. (study.ask_within() gives None then)"
+        )
+
     def next_many(self, n: int) -> IntArray:
         """Start up to `n` trials, fewer if the space ends; their numbers."""
         numbers: list[int] = []
-        while len(numbers) < n and self.waiting:
-            numbers.append(self.next())  # type: ignore[arg-type]
+        while len(numbers) < n and self.waiting and (number := self.next()) is not None:
+            numbers.append(number)
         rest = n - len(numbers)
         is_alone = self._tried is not None or self.table.evaluations is not None or not self._has_model
         if self.strategy is None and self.sampler.has_batches and not is_alone:
             return np.concatenate([np.array(numbers, np.int64), self._append_batch(rest)])
         try:
             for _ in range(rest):
-                number = self.next()
-                assert number is not None  # there is no limit
+                if (number := self.next()) is None:
+                    break
                 numbers.append(number)
         except SpaceExhausted:
             pass  # the caller sees that there are fewer
@@ -117,14 +148,15 @@ class Scheduler:
 
     def charge(self, leg: NextLeg) -> int:
         """What a leg costs: the difference to what the trial has reached, or all of it if it can't resume."""
-        return leg.resource - (0 if leg.number is None else self.start_resource(leg.number))
+        start = 0 if leg.number is None else self.start_resource(leg.number)
+        return leg.resource - (start if leg.fork is None else leg.fork.step)
 
     def start_resource(self, number: int) -> int:
         """From what resource on a trial is trained in its present leg, or would be in the next one."""
-        return self.table.segments.reached(number) if self.strategy is not None and self.strategy.resumable else 0
+        return self.table.reached(number) if self.strategy is not None and self.strategy.resumable else 0
 
     def _segment(self, leg: NextLeg) -> Segment:
-        return Segment(leg.bracket, leg.resource, self._start_time())
+        return Segment(leg.bracket, leg.resource, self._start_time(), leg.fork)
 
     def state_at_end(self, number: int, state: TrialState) -> TrialState:
         """What a running trial becomes that was told `state`: PAUSED instead of COMPLETE below the last rung."""
@@ -158,25 +190,29 @@ class Scheduler:
         """Whether a WAITING trial was running when the study was saved."""
         return not np.isnan(self.table.starts[number])
 
-    def _start_waiting(self, budget: float) -> int | None:
+    def _leg_of_waiting(self) -> NextLeg | None:
+        """What the first trial that waits is to do; None without a strategy, or if that has no place for it now."""
+        if self.strategy is None:
+            return None
         number = self.waiting[0]
-        again = None  # the leg that was broken off
-        leg: NextLeg | None = None
-        if self.strategy is not None:
-            resource = self.table.resources[number]
-            if resource == resource:
-                again = NextLeg(number, int(self.table.brackets[number]), int(resource))
-            leg = again or self.strategy.new_leg()
-            if self.charge(leg) > budget:
-                return None
+        resource = self.table.resources[number]
+        if resource == resource:  # the leg that was broken off
+            return NextLeg(number, int(self.table.brackets[number]), int(resource))
+        return self.strategy.new_leg()
+
+    def _start_waiting(self, leg: NextLeg | None, budget: float) -> int | None:
+        number = self.waiting[0]
+        if leg is not None and self.charge(leg) > budget:
+            return None
+        again = leg is not None and leg.number is not None
         row = self.table.params[:, number]
         if not (self.table.space.is_open and self._ran_before(number)):  # then what it lacks was not suggested
             row = complete_row(self.table.space, row, self.sampler.seed, number)
         start = self._start_time()
-        if again is not None and self.table.segments.reached(number):
+        if again and self.table.segments.reached(number):
             start = float(self.table.starts[number])  # of its first leg
         self.history.asked_again(number, row, start, None if leg is None else self._segment(leg))
-        if leg is not None and again is None and self.strategy is not None:  # or the strategy knows of it
+        if leg is not None and not again and self.strategy is not None:  # or the strategy knows of it
             self.strategy.on_start(leg, number)
         return number
 
@@ -186,6 +222,21 @@ class Scheduler:
         row, draw = self._suggest()
         start = self._start_time()
         return self.history.asked(row, draw, start, None if leg is None else self._segment(leg))
+
+    def _start_member(self, leg: NextLeg) -> int:
+        """A new trial of a population; one that is begun from another one's weights gets a copy of them."""
+        assert self.strategy is not None and leg.fork is not None
+        row, draw = self.strategy.row(leg.fork), NO_DRAW
+        if row is None:
+            row, draw = self._draw(wraps=True)
+            space = self.history.seen.space
+            if space.relations:
+                row = self._inside(row[None, :])[0]
+                if not space.allows(row[None, :])[0]:
+                    row = self._of_prior(draw, 0)
+        if leg.fork.parent != NO_PARENT:
+            self.checkpoints.copy(leg.fork.parent, len(self.table), self.table.state(leg.fork.parent))
+        return self.history.asked(row, draw, self._start_time(), self._segment(leg))
 
     def _append_batch(self, n: int) -> IntArray:
         first = len(self.table)
@@ -322,12 +373,14 @@ class Scheduler:
         row: FloatArray = prior_rows(self.history.seen.space, unit, seed, draws)[0]
         return row
 
-    def _draw(self) -> tuple[FloatArray, int]:
-        if self._limit is not None and len(draws := self._next_draws(1)):
+    def _draw(self, wraps: bool = False) -> tuple[FloatArray, int]:
+        """A row of the sampler's, and the draw it came from; with `wraps` one that ends begins anew."""
+        if not wraps and self._limit is not None and len(draws := self._next_draws(1)):
             self.history.next_draw = int(draws[0])
         draw = self.history.next_draw
         seen = self.history.seen
-        suggestion = self.sampler.suggest(seen, draw)
+        limit = self.sampler.draw_limit(seen.space) if wraps else None
+        suggestion = self.sampler.suggest(seen, draw if limit is None else draw % limit)
         row = suggestion if isinstance(suggestion, np.ndarray) else seen.space.encode(suggestion, only_allowed=False)
         self.history.next_draw = draw + 1
         return row, draw

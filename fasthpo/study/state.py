@@ -91,7 +91,7 @@ class StudyState:
         self.history = history
         self.table = history.table
         project(history, self._sampler.seed)
-        self.scheduler = Scheduler(history, self._sampler, self._strategy)
+        self.scheduler = Scheduler(history, self._sampler, self._strategy, self.checkpoints)
         self.followers.attach(history, with_strategy)
 
     def learn(self, count: int) -> None:
@@ -232,7 +232,7 @@ class StudyState:
         """The change is complete in memory; have it written, if the study is kept."""
         self.stage = WRITING
         self.store.hand_over(strict, now=strict)
-        if strict and self.checkpoints.limited:
+        if strict and self.checkpoints.has_due:
             self.checkpoints.clean()  # not before what makes weights useless has been written
 
     def leave(self, error: BaseException, outer: int) -> None:

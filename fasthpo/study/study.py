@@ -214,7 +214,7 @@ class Study(StudyReader):
         self._id = new_id()
         self._live_copies: list[LiveCopy] = []
         self._loaded: Loaded | None = None  # of a study that follows another one
-        checkpoints = Checkpoints()
+        checkpoints = Checkpoints(removes_retired=strategy is not None and strategy.is_population)
         followers = Followers(sampler, strategy, pruner, checkpoints)
         self._state = StudyState(self, history, sampler, strategy, followers, checkpoints)
         if storage is not None:
@@ -298,6 +298,8 @@ class Study(StudyReader):
 
         Raises:
             SpaceExhausted: every point of a finite space, or of the grid, has been suggested.
+            NoTrialToStart: under a population, until running trials are told, or when it has come to its end.
+            StorageError: the weights with which the trial begins can't be copied.
             UnknownTrial: the study gave out no such number.
             TrialStateError: the trial waits, and has no parameters yet.
             InvalidValue: a trial is to be repeated under a multi-fidelity strategy, which says which trial comes next.
@@ -311,8 +313,7 @@ class Study(StudyReader):
             state.followers.pruner.check()
             if again is None:
                 state.learn(1)
-                number = state.scheduler.next()
-                assert number is not None  # there is no limit
+                number = state.scheduler.need_next()
             else:
                 self._check_repeatable(again)
                 number = state.scheduler.repeat(again)
@@ -341,7 +342,7 @@ class Study(StudyReader):
 
         Returns:
             None if what comes next would cost more, or if no paused trial can go on (before the running ones have
-            ended).
+            ended). A population gives None until members that run were told, and when it has come to its end.
 
         Raises:
             SpaceExhausted: as `ask`.
@@ -1093,6 +1094,8 @@ class Study(StudyReader):
                 definition = study._definition()
                 store = keep_on(opened, lock, state.history, state.lock, seconds, definition, bool(again))
                 state.keep_in(store)
+            if not read_only:
+                state.followers.weights.recount()
         except BaseException:
             if lock is not None:
                 lock.release()

@@ -120,7 +120,7 @@ def lets_paused_trials_go_on_only(make: MakeStrategy) -> None:
             old = strategy.next_leg(new=False)
             require(old is None or old.number is not None, f"next_leg(new=False) gives a new trial: {old}")
             first = strategy.new_leg()
-            require(first.number is None, f"new_leg() gives {first}, which is no new trial's")
+            require(first is not None and first.number is None, f"new_leg() gives {first}, which is no new trial's")
             trial = study.ask()
             if not waits:
                 got = NextLeg(

@@ -13,6 +13,7 @@ from fasthpo.system.lazy import lazy_attribute
 if TYPE_CHECKING:
     from fasthpo.torch.arguments import TrainingArguments as TrainingArguments
     from fasthpo.torch.hyperparams import hyperparams_to_training_args as hyperparams_to_training_args
+    from fasthpo.torch.replaying import replay as replay
     from fasthpo.torch.trainer import Trainer as Trainer
     from fasthpo.torch.vectorized import VectorizedResult as VectorizedResult
     from fasthpo.torch.vectorized import VectorizedTrainer as VectorizedTrainer
@@ -23,6 +24,7 @@ _HOME = {
     "VectorizedTrainer": "vectorized",
     "TrainingArguments": "arguments",
     "hyperparams_to_training_args": "hyperparams",
+    "replay": "replaying",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605  (a list of str, though not a literal)

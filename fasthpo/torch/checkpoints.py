@@ -227,8 +227,20 @@ def check_like(what: str, saved: Mapping[str, Any], own: Mapping[str, Any]) -> N
             raise ValueError(f"{name} of {what} must be a finite {type(own[name]).__name__}, got {shown(value)}")
 
 
-def check_same(path: Path, what: str, saved: Mapping[str, Any], now: dict[str, Any]) -> None:
+def check_same(
+    path: Path,
+    what: str,
+    saved: Mapping[str, Any],
+    now: dict[str, Any],
+    hint: str = "remove the file to begin anew, or train(resume=False)",
+) -> None:
     """Refuse a checkpoint of another training.
+
+    Args:
+        path: the file.
+        what: what is compared.
+        saved, now: its entries there and here.
+        hint: what to do.
 
     Raises:
         InvalidValue: an entry differs.
@@ -242,5 +254,5 @@ def check_same(path: Path, what: str, saved: Mapping[str, Any], now: dict[str, A
         if differs:
             raise InvalidValue(
                 f"{path} holds a training with another {what}: {name}={shown(saved.get(name))} there, "
-                f"{name}={value!r} here; remove the file to begin anew, or train(resume=False)"
+                f"{name}={value!r} here; {hint}"
             )

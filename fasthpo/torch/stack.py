@@ -113,10 +113,7 @@ class Stack:
         copies = {id(one): one.detach().expand(k, *one.shape).clone() for one in self._places.buffers.values()}
         self.buffers = {name: copies[id(one)] for name, one in self._places.buffers.items()}
         if dropout is not None:
-            rates = torch.tensor(list(dropout), dtype=torch.float32, device=first.device)
-            for name, module in model.named_modules():
-                if isinstance(module, RateDropout):
-                    self.buffers[f"{name}.rate" if name else "rate"] = rates
+            self._set_dropout(dropout)
         self._optimizer = StackedOptimizer(self.weights, args)
         self._loss = stackable_loss(loss)
         self._watch, self._loss_watch = watches(model, loss, self._places)
@@ -128,6 +125,70 @@ class Stack:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def _set_dropout(self, dropout: Sequence[float]) -> None:
+        rates = torch.tensor(list(dropout), dtype=torch.float32, device=self.weights.device)
+        for name, module in self._model.named_modules():
+            if isinstance(module, RateDropout):
+                self.buffers[f"{name}.rate" if name else "rate"] = rates
+
+    # --- going on
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def go_on(
+        self,
+        rows: Sequence[int],
+        sources: Sequence[int],
+        args: Sequence[TrainingArguments],
+        dropout: Sequence[float] | None,
+    ) -> None:
+        """Some models go on from the weights, buffers and moments of others, and all with new rates.
+
+        Args:
+            rows: the models that do, counted in the stack as it is.
+            sources: from which ones, none of which is in `rows`.
+            args, dropout: of all models, as when the stack was made.
+        """
+        if rows:
+            to, of = (torch.tensor(list(one), dtype=torch.int64, device=self.weights.device) for one in (rows, sources))
+            tensors = (self.weights, *self._optimizer.moments, *self.buffers.values())
+            for one in {id(one): one for one in tensors}.values():
+                one[to] = one[of]
+        self._optimizer.set(args)
+        if dropout is not None:
+            self._set_dropout(dropout)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of what the training of all models goes on from, besides their rates."""
+        copies = {id(one): one.clone() for one in self.buffers.values()}
+        return {
+            "weights": self.weights.clone(),
+            "buffers": {name: copies[id(one)] for name, one in self.buffers.items()},
+            "optimizer": self._optimizer.state_dict(),
+            "idle": None if self._idle is None else list(self._idle),
+        }
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` said."""
+        self.weights.copy_(state["weights"])
+        copies = {id(one): one.clone() for one in state["buffers"].values()}
+        self.buffers = {name: copies[id(one)] for name, one in state["buffers"].items()}
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._idle = None if state["idle"] is None else tuple(state["idle"])
+
+    def model_state(self, row: int) -> dict[str, torch.Tensor]:
+        """The `state_dict` of one of the models."""
+        weights = {name: one.detach()[row] for name, one in self._leaves.items()}
+        buffers = {name: one[row] for name, one in self.buffers.items()}
+        with self._places.holding(weights, buffers):
+            state = self._model.state_dict()
+            rates = {
+                f"{name}.rate" if name else "rate"
+                for name, module in self._model.named_modules()
+                if isinstance(module, RateDropout)
+            }
+            return {name: one.detach().clone() for name, one in state.items() if name not in rates}
 
     def _one(self, weights: Any, buffers: Any, batch: Any) -> Any:
         """A model's loss, its output, and those of its buffers that its forward has replaced."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -25,20 +26,42 @@ class StackedOptimizer:
     """
 
     def __init__(self, weights: torch.Tensor, args: Sequence[TrainingArguments]) -> None:
-        def column(values: list[float]) -> torch.Tensor:
-            return torch.tensor(values, dtype=weights.dtype, device=weights.device).unsqueeze(1)
-
         self._args = args[0]
         self._weights = weights
+        self._steps = 0
+        self._decayed: torch.Tensor | None = None  # which weights decay; None: all
+        self._moments: list[torch.Tensor] = []
+        self.set(args)
+
+    def set(self, args: Sequence[TrainingArguments]) -> None:
+        """From now on each model has the rates of these arguments."""
+
+        def column(values: list[float]) -> torch.Tensor:
+            return torch.tensor(values, dtype=self._weights.dtype, device=self._weights.device).unsqueeze(1)
+
         self._rates = column([one.learning_rate for one in args])
         self._decays = column([one.weight_decay for one in args])
+        if self._decayed is not None:
+            self._decays = self._decays * self._decayed
         self._momenta = column([one.momentum for one in args])
         self._decaying = any(one.weight_decay for one in args)
-        self._steps = 0
         sgd = self._args.optimizer == "sgd"
-        self._moments: list[torch.Tensor] = []
-        if not sgd or any(one.momentum for one in args):
-            self._moments = [torch.zeros_like(weights) for _ in range(1 if sgd else 2)]
+        if not self._moments and (not sgd or any(one.momentum for one in args)):
+            self._moments = [torch.zeros_like(self._weights) for _ in range(1 if sgd else 2)]
+
+    @property
+    def moments(self) -> list[torch.Tensor]:
+        """What is kept of earlier gradients, (k, p) each."""
+        return self._moments
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of what a training goes on from, besides the rates."""
+        return {"steps": self._steps, "moments": [one.clone() for one in self._moments], "decayed": self._decayed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` said."""
+        self._steps, self._decayed = state["steps"], state["decayed"]
+        self._moments = [one.clone() for one in state["moments"]]
 
     def keep(self, rows: torch.Tensor, weights: torch.Tensor) -> None:
         """Go on with some of the models only: rows (j,) of the old matrices; `weights` (j, p) are theirs."""
@@ -48,6 +71,7 @@ class StackedOptimizer:
 
     def decay_only(self, some: torch.Tensor) -> None:
         """Let weights decay only where `some`, bool (p,), says so: torch's do not without a gradient."""
+        self._decayed = some
         self._decays = self._decays * some
 
     @torch.no_grad()  # type: ignore[untyped-decorator]

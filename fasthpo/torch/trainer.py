@@ -32,12 +32,21 @@ from fasthpo.trials.trial import takes_one_value
 from fasthpo.tuner.early_stopping import EarlyStopping
 from fasthpo.values import as_number
 
+_FORKED = "a population can't change it while it trains; leave its parameter out of mutable"
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 # what may differ between a checkpoint and the training that goes on from it
 _FREE = {
     "output_dir", "num_train_epochs", "max_steps", "do_eval", "eval_steps", "per_device_eval_batch_size", "save_steps",
     "device", "dataloader_num_workers",
 }  # fmt: skip
+
+# what may differ in a trial of a population from the one with whose weights it begins
+_MUTABLE = {
+    "learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "momentum", "max_grad_norm",
+    "lr_scheduler_type", "warmup_ratio",
+}  # fmt: skip
+# the same of an optimizer that was passed: its options, but not what it counts
+_OPTIONS = ("lr", "initial_lr", "weight_decay", "momentum", "dampening", "nesterov", "betas", "eps", "alpha", "rho")
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -76,6 +85,8 @@ class Trainer:
     Under a multi-fidelity strategy (`trial.resource` is set) the training goes on from what
     `trial.checkpoint_dir` holds, ends after `trial.resource` epochs in all, and is saved there again. Its schedule runs
     over `args.num_train_epochs` all the same, so that a promoted trial goes on exactly as one that never stopped.
+    A trial of a population that begins from another one's weights takes up the state of its optimizer and its place in
+    the schedule, with learning rate, weight decay, momentum, betas, clipping, warmup and kind of schedule of its own.
 
     Args:
         model: the module, which is trained in place; or a function that makes it, called after seeding.
@@ -430,8 +441,12 @@ class Trainer:
                 )
             return
         state = load_training(path)
+        is_forked = getattr(self.trial, "parent", None) is not None
         for what, now in self._identity().items():
-            check_same(path, what, state[what], now)
+            if not is_forked:
+                check_same(path, what, state[what], now)
+            elif what != "schedule":
+                check_same(path, what, state[what], {k: v for k, v in now.items() if k not in _MUTABLE}, _FORKED)
         if (state["early_stopping"] is None) != (self.early_stopping is None):
             raise InvalidValue(f"{path} holds a training that differs in having early_stopping")
         for one in state["history"]:
@@ -449,8 +464,11 @@ class Trainer:
             raise CorruptCheckpoint(f"{path} holds no state of a training: {error}") from error
         self.step, self.history = state["step"], state["history"]
         if self._reports:  # what was reported before a crash is not known any more; else it stands
+            inherited = (getattr(self.trial, "fork_step", None) or 0) * self._steps_an_epoch
             for one in self.history:
-                self.trial.report(one[self._objective], int(one["step"]))
+                done = one["step"] if self.args.eval_steps else one["step"] * self._steps_an_epoch
+                if done > inherited:
+                    self.trial.report(one[self._objective], int(one["step"]))
 
     def _take_up(self, state: Mapping[str, Any]) -> None:
         """Go on from saved weights, and the optimizer's state.
@@ -472,6 +490,8 @@ class Trainer:
             group["fused"] = own.get("fused")  # as this one was made, not that
             if not own.keys() <= group.keys():
                 raise ValueError(f"its optimizer has the options {list(group)}, this one {list(own)}")
+            if getattr(self.trial, "parent", None) is not None:
+                group.update({name: own[name] for name in _OPTIONS if name in own})
 
     def _take_up_rest(self, state: Mapping[str, Any]) -> None:
         """Go on from all that is saved besides weights.

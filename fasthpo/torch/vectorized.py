@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from fasthpo.errors import InvalidParameters, InvalidValue
@@ -18,22 +19,24 @@ from fasthpo.torch.batches import Batches, Collate, as_dataset, check_collate_fn
 from fasthpo.torch.evaluation import LOSS, Loss, LossWeight, Metrics, check_loss, check_trained
 from fasthpo.torch.held_state import contents, difference
 from fasthpo.torch.hyperparams import hyperparams_to_training_args, split_params
-from fasthpo.torch.optimizers import rate_factor, warmup_steps
 from fasthpo.torch.randomness import kept_random_state, seed_all
 from fasthpo.torch.stack import Stack, mappable_attention
 from fasthpo.torch.stack_check import check_stackable
+from fasthpo.torch.stacked_population import StackedPopulation, check_population
+from fasthpo.torch.stacked_training import StackedTraining
 from fasthpo.torch.stacking import stackable
 from fasthpo.torch.trainer import pick_device
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import as_number, check_count, plain
+from fasthpo.values import FloatArray, as_number, check_count, plain
 
 # bytes of a stack: what exceeds a CPU's caches is slower a model, while a GPU gains from more
 _MEMORY = {"cpu": 8 * 2**20}
 _MEMORY_ELSEWHERE = 2**30
 _ASK = 256
+_OF_STACKS = ("learning_rate", "weight_decay", "momentum", "dropout")  # in which models of a stack may differ
 _IN_FULL = (
     "VectorizedTrainer trains every trial from its beginning to its end, so it can't follow a multi-fidelity strategy; "
-    "give the study a pruner instead"
+    "give the study a pruner instead, or train a population with train_population"
 )
 
 
@@ -175,6 +178,61 @@ class VectorizedTrainer:
                 raise
             left -= len(numbers)
 
+    def train_population(self, study: Study) -> None:
+        """Train the population of a study to its end, as one stack: a row for each member.
+
+        A member that goes on from another one's weights is a copy of a row, of weights, buffers and moments, on the
+        device: no file is written. Trials are reported to and told as in `tune`; their resource are epochs.
+
+        A study that is kept in a directory has a snapshot of all members there, which is replaced after each interval.
+        What was broken off is trained again from it, and ends as if it never had been (on the CPU bit by bit). The
+        weights of the best trial lie in its `checkpoint_dir` at last, as "model.pt": the `state_dict` of its model.
+
+        Args:
+            study: under a synchronous `PopulationTraining`, whose parameters are among `learning_rate`,
+                `weight_decay`, `momentum` and `dropout`.
+
+        Raises:
+            InvalidValue: the study is another one, the schedule falls and `num_train_epochs` is not the population's
+                max_resource, or a snapshot is of another training.
+            StorageError: the snapshot can't be written.
+
+        Example:
+            >>> import torch, fasthpo
+            >>> from fasthpo.torch import TrainingArguments, VectorizedTrainer
+            >>> x = torch.linspace(-1, 1, 64)[:, None]
+            >>> model = lambda: torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+            >>> trainer = VectorizedTrainer(model, TrainingArguments(), (x, x**2), (x, x**2), torch.nn.MSELoss())
+            >>> sampler = fasthpo.RandomSampler(seed=0)
+            >>> strategy = fasthpo.PopulationTraining(20, population=16, interval=2, sampler=sampler)
+            >>> study = fasthpo.Study({"learning_rate": fasthpo.LogUniform(1e-4, 1.0)}, strategy=strategy)
+            >>> trainer.train_population(study)
+            >>> strategy.is_complete, study.best_value < 0.01
+            (True, True)
+        """
+        strategy = check_population(study, _OF_STACKS)
+        common, _ = self._configuration(study.trials[0] if len(study) else study.space.decode(_first_row(study)))
+        most, falls = strategy.max_resource, common.lr_scheduler_type != "constant" or common.warmup_ratio > 0
+        if falls and (common.max_steps is not None or common.num_train_epochs < most):
+            raise InvalidValue(
+                f"max_resource must not be beyond the epochs over which the schedule runs, got {most} of "
+                f"{common.num_train_epochs:g} epochs: set num_train_epochs to max_resource"
+            )
+        members, any_rate = strategy.population, "dropout" in study.space
+        held = self._check({}, common, any_rate)
+        with self._prepared({}, [common] * members, [0.0] * members if any_rate else None, held) as training:
+            free = {"num_train_epochs"} if not falls else set()
+            arguments = {name: value for name, value in common.to_dict().items() if name not in {*_OF_STACKS, *free}}
+            identity = {"arguments": arguments, "samples": training.samples}
+            StackedPopulation(
+                study, strategy, training, self._configuration, self._objective, identity, common.seed
+            ).to_the_end()
+
+    def _configuration(self, trial: Mapping[str, Any]) -> tuple[TrainingArguments, float | None]:
+        """The arguments and the dropout of a trial of a population."""
+        args, dropout, _ = self._read(dict(trial))
+        return args, dropout
+
     def train(self, configurations: Iterable[Mapping[str, Any]]) -> list[VectorizedResult]:
         """Train configurations; what became of each, in their order.
 
@@ -277,8 +335,22 @@ class VectorizedTrainer:
         trials: Sequence[Any],
         held: dict[str, Any],
     ) -> list[VectorizedResult]:
-        common = args[0]
         ends: list[VectorizedResult] = [VectorizedResult(TrialState.FAILED, math.nan)] * len(args)
+        with self._prepared(architecture, args, dropouts, held) as training:
+            for shown in training.advance(training.total):
+                self._evaluate(training, trials, ends, shown)
+        return ends
+
+    @contextmanager
+    def _prepared(
+        self,
+        architecture: dict[str, Any],
+        args: Sequence[TrainingArguments],
+        dropouts: Sequence[float] | None,
+        held: dict[str, Any],
+    ) -> Iterator[StackedTraining]:
+        """A new stack and what it is trained with, in the block; what is drawn there leaves the generators alone."""
+        common = args[0]
         with ExitStack() as open_until_the_end:
             open_until_the_end.enter_context(kept_random_state(self.device))
             open_until_the_end.enter_context(mappable_attention())
@@ -292,48 +364,16 @@ class VectorizedTrainer:
             open_until_the_end.enter_context(stackable(model, dropouts is not None))
             stack = Stack(model, args, dropouts, self._loss)
             seed_all(common.seed, self.device)
-            size, drop = common.per_device_train_batch_size, common.dataloader_drop_last
-            workers = common.dataloader_num_workers
-            collate_fn = self._collate_fn
-            batches = Batches(self._train_data, size, self.device, common.seed, drop, workers, collate_fn)
-            held_size = common.per_device_eval_batch_size
-            held_out = Batches(self._eval_data, held_size, self.device, workers=workers, collate_fn=collate_fn)
-            held_out.check()
-            # fewer at a time where batches are larger than in the training: memory is what limits a stack
-            at_once = max(1, len(args) * size // common.per_device_eval_batch_size)
-            steps = len(batches)
-            total = common.max_steps or math.ceil(common.num_train_epochs * steps)
-            every = common.eval_steps or steps
-            warmup = warmup_steps(common, total)
-            step = 0
-            stack.train(True)
-            while step < total and len(stack):
-                for batch in batches.epoch(step // steps):
-                    stack.step(batch, rate_factor(step, common.lr_scheduler_type, warmup, total))
-                    step += 1
-                    if step % every == 0 or step == total:
-                        shown = step if common.eval_steps else -(-step // steps)
-                        self._evaluate(stack, held_out, trials, ends, shown, step, step == total, at_once)
-                    if step == total or not len(stack):
-                        break
-        return ends
+            yield StackedTraining(
+                stack, common, self._train_data, self._eval_data, self._collate_fn, self._metrics, self._loss_weight
+            )
 
     def _evaluate(
-        self,
-        stack: Stack,
-        batches: Batches,
-        trials: Sequence[Any],
-        ends: list[VectorizedResult],
-        shown: int,
-        step: int,
-        last: bool,
-        at_once: int,
+        self, training: StackedTraining, trials: Sequence[Any], ends: list[VectorizedResult], shown: int
     ) -> None:
         """Evaluate all models of the stack, report, and take out those that have ended."""
-        stack.train(False)
-        with kept_random_state(self.device):
-            measured = stack.evaluate(batches, self._metrics, at_once, self._loss_weight)
-        stack.train(True)
+        stack, step, last = training.stack, training.step, training.step == training.total
+        measured = training.evaluate()
         members = stack.rows.tolist()
         for member, metrics in zip(members, measured, strict=True):  # all report before any is judged
             if hasattr(trials[member], "report"):
@@ -351,6 +391,12 @@ class VectorizedTrainer:
                 going.append(i)
         if len(going) < len(members) and not last:
             stack.keep(going)
+
+
+def _first_row(study: Study) -> FloatArray:
+    """A point of a study's space."""
+    row: FloatArray = study.space.from_unit(np.full((1, len(study.space)), 0.5))[0]
+    return row
 
 
 def _tell(study: Study, trial: Any, result: VectorizedResult) -> None:

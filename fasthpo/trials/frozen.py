@@ -33,6 +33,7 @@ class Columns(NamedTuple):
         segments: by name, the columns of the segments that have ended.
         errors: by trial number.
         failures: by trial number, as in `Reports`.
+        lineage: by name, the columns of `Lineage` (n,); empty if no trial is in a population.
     """
 
     params: npt.NDArray[np.float64]
@@ -43,6 +44,7 @@ class Columns(NamedTuple):
     segments: dict[str, npt.NDArray[Any]]
     errors: dict[int, str]
     failures: dict[int, int]
+    lineage: dict[str, IntArray]
 
 
 class Frozen:
@@ -57,6 +59,7 @@ class Frozen:
         waiting, next_draw: as those of the history.
         attributes: the same, and those of trials, under `RESERVED` names.
         has_vectors: whether trials have several values, or constraints.
+        has_lineage: whether any trial is in a population.
         open_segments: of the running trials, (number, start, reports), as in `OpenSegment`.
     """
 
@@ -64,6 +67,8 @@ class Frozen:
         table = history.table
         self._length = len(table)
         self.has_vectors = table.has_vectors
+        self.has_lineage = not table.lineage.is_empty
+        self._lineage = table.lineage.columns(self._length) if self.has_lineage else {}
         self.space, self.directions = table.space, table.directions
         self.waiting = list(history.waiting)
         self.next_draw = history.next_draw
@@ -108,5 +113,6 @@ class Frozen:
         reports, count = self._reports, len(self._reports)
         reported = {"trial": reports.trial, "step": reports.step[:count].astype(np.int64), "value": reports.value}
         return Columns(
-            params, trials, metrics, self._tell_order, reported, self._segments, self._errors, reports.failures
-        )
+            params, trials, metrics, self._tell_order, reported, self._segments, self._errors, reports.failures,
+            self._lineage,
+        )  # fmt: skip

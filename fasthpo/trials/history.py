@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.space.open_space import OpenSpace
+from fasthpo.trials.lineage import Fork
 from fasthpo.trials.objectives import Values
 from fasthpo.trials.outcome import NAN_ERROR
 from fasthpo.trials.projection import Projection
@@ -30,6 +31,7 @@ class Segment(NamedTuple):
     bracket: int
     resource: int  # to train to
     start: float  # seconds since the epoch
+    fork: Fork | None = None  # of a trial that enters a population
 
 
 class Recorder:
@@ -134,9 +136,14 @@ class History:
         """
         number = self.table.append(row[None, :], draw, TrialState.RUNNING, start)
         if segment is not None:
-            self.table.open_segment(number, *segment)
+            self._open(number, segment)
         self.recorder.asked(number, True)
         return number
+
+    def _open(self, number: int, segment: Segment) -> None:
+        if segment.fork is not None:
+            self.table.set_fork(number, segment.fork)
+        self.table.open_segment(number, segment.bracket, segment.resource, segment.start)
 
     def asked_many(self, rows: FloatArray, draws: IntArray, start: float) -> int:
         """New trials with parameters `rows` (n, d) run, without a multi-fidelity strategy; the first one's number."""
@@ -151,12 +158,12 @@ class History:
         self.waiting.popleft()
         self.table.start(number, row, start)
         if segment is not None:
-            self.table.open_segment(number, *segment)
+            self._open(number, segment)
         self.recorder.asked(number, False)
 
     def resumed(self, number: int, segment: Segment) -> None:
         """A paused trial runs again."""
-        self.table.open_segment(number, *segment)
+        self._open(number, segment)
         self.recorder.asked(number, False)
 
     def reported(self, number: int, step: int, value: Values) -> int:

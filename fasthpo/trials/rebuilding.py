@@ -12,6 +12,7 @@ from fasthpo.space.partial import encode_partial
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
+from fasthpo.trials.lineage import NO_PARENT
 from fasthpo.trials.metrics import Metrics
 from fasthpo.trials.objectives import Direction
 from fasthpo.trials.segments import COLUMNS as SEGMENT_COLUMNS
@@ -48,6 +49,8 @@ def rebuild(
         table.segments.open[number] = OpenSegment(start, reports)
     table.metrics = Metrics.of_measured(columns.metrics)
     table.errors = dict(columns.errors)
+    if columns.lineage:
+        table.lineage.fill(columns.lineage)
     history = History(table)
     history.waiting.extend(waiting)
     return history
@@ -99,6 +102,10 @@ def settled(history: History) -> History:
     failed = trials["states"] == TrialState.FAILED
     errors = {number: text for number, text in table.errors.items() if number < n and failed[number]}
     failures = {number: i for number, i in table.reports.failures.items() if number < n and failed[number]}
+    lineage = {} if table.lineage.is_empty else table.lineage.columns(n)
+    for number, fork in savepoint.forks.items() if savepoint.extent is not None and lineage else ():
+        for name, value in zip(lineage, (NO_PARENT,) * len(lineage) if fork is None else fork, strict=True):
+            lineage[name][number] = value
     columns = Columns(
         params,
         trials,
@@ -108,6 +115,7 @@ def settled(history: History) -> History:
         columns_of_segments,
         errors,
         failures,
+        lineage,
     )
     open_segments = [(number, leg.start, leg.reports) for number, leg in sorted(segments.items()) if number < n]
     noisy = table.evaluations is not None

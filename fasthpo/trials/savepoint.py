@@ -29,6 +29,7 @@ class Savepoint:
         columns: the same of many trials at once: their numbers, and by name what these columns had.
         constraints: numbers of trials, and what they were told of the constraints, (n, k), in the order of the changes.
         metrics: (number, where its metrics stood, how many names there were) in the order of the changes.
+        forks: by number, the places in a population that trials had which were there before.
         started: numbers taken from the queue of those that wait, in the order of the queue.
     """
 
@@ -38,6 +39,7 @@ class Savepoint:
         self.columns: list[tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[Any]]]] = []
         self.constraints: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = []
         self.metrics: list[tuple[int, int, int]] = []
+        self.forks: dict[int, Any] = {}
         self.started: list[int] = []
 
     def begin(self, extent: Extent) -> None:
@@ -45,9 +47,10 @@ class Savepoint:
         if not self.is_empty:
             self.extent = None
             self.entries, self.columns, self.constraints, self.metrics, self.started = {}, [], [], [], []
+            self.forks = {}
         self.extent = extent
 
     @property
     def is_empty(self) -> bool:
         """Whether no entry of an earlier trial was changed."""
-        return not (self.entries or self.columns or self.constraints or self.metrics or self.started)
+        return not (self.entries or self.columns or self.constraints or self.metrics or self.forks or self.started)

@@ -17,6 +17,7 @@ from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.constraints import Constraints
 from fasthpo.trials.evaluations import Evaluations
 from fasthpo.trials.front import Front
+from fasthpo.trials.lineage import Fork, Lineage
 from fasthpo.trials.metrics import Metrics
 from fasthpo.trials.objectives import Direction, Objectives, Values
 from fasthpo.trials.reports import Reports
@@ -59,6 +60,7 @@ class TrialTable:
         self.reports = Reports(self.objectives.count)
         self.segments = Segments(self.objectives.count)
         self.metrics = Metrics()
+        self.lineage = Lineage()
         self.front = Front(self)
         self.errors: dict[int, str] = {}
         self.tried = tried_points(space)
@@ -312,6 +314,17 @@ class TrialTable:
         self._starts[number] = start
         self._move(number, TrialState.RUNNING)
         self._enter_running(np.array([number]), row[None, :])
+
+    def set_fork(self, number: int, fork: Fork) -> None:
+        """A trial enters a population."""
+        savepoint = self.savepoint
+        if savepoint.extent is not None and number < savepoint.extent[0] and number not in savepoint.forks:
+            savepoint.forks[number] = self.lineage.of(number)
+        self.lineage.set(number, fork)
+
+    def reached(self, number: int) -> int:
+        """The resource to which a trial's weights have been trained, in its own legs or its parent's."""
+        return self.segments.reached(number) or self.lineage.step(number)
 
     def open_segment(self, number: int, bracket: int, resource: int, start: float) -> None:
         """A new RUNNING trial, or a PAUSED one that runs again, is to be trained to `resource`."""

@@ -54,6 +54,7 @@ class TrialSource(Protocol):
     def trial_times(self, number: int) -> tuple[float, float, float]: ...
     def trial_resource(self, number: int) -> int | None: ...
     def trial_start_resource(self, number: int) -> int: ...
+    def trial_fork(self, number: int) -> tuple[int, int, int, int] | None: ...
     def trial_rungs(self, number: int) -> dict[int, Any]: ...
     def trial_checkpoint_dir(self, number: int) -> Path: ...
     def trial_attributes(self, number: int) -> dict[str, Any]: ...
@@ -310,8 +311,42 @@ class Trial(Mapping[str, Value]):
 
     @property
     def start_resource(self) -> int:
-        """From where on to train: the resource that a resumed trial has reached already; 0 for a new one."""
+        """From where on to train: the resource that a resumed trial has reached already; 0 for a new one.
+
+        Of a trial that began from another one's weights: at least what those had reached.
+        """
         return self._source.trial_start_resource(self.number)
+
+    def _fork(self, place: int) -> int | None:
+        fork = self._source.trial_fork(self.number)
+        return None if fork is None or fork[place] < 0 else fork[place]
+
+    @property
+    def parent(self) -> int | None:
+        """In a population the number of the trial from whose weights this one began; None: it began from none.
+
+        They lie in `checkpoint_dir` when it is asked for.
+        """
+        return self._fork(2)
+
+    @property
+    def member(self) -> int | None:
+        """In a population the place of the trial, from 0; one that replaces another has the place of that."""
+        return self._fork(0)
+
+    @property
+    def generation(self) -> int | None:
+        """In a population 0 for a first member, and larger for those that came later.
+
+        In a synchronous one it is how many intervals were over when the trial began, in another one how many trials
+        had its place before.
+        """
+        return self._fork(1)
+
+    @property
+    def fork_step(self) -> int | None:
+        """In a population the resource that the parent's weights had reached; None without a parent."""
+        return None if self.parent is None else self._fork(3)
 
     @property
     def rungs(self) -> dict[int, Any]:

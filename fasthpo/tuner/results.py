@@ -15,7 +15,6 @@ import numpy as np
 from fasthpo.errors import NotCopyable, StudyReadOnly
 from fasthpo.space.parameter import Value
 from fasthpo.storage.snapshot_reader import read_snapshot
-from fasthpo.strategies.multi_fidelity import MultiFidelity
 from fasthpo.strategies.summary import RungStatistics, aligned
 from fasthpo.study.reader import StudyReader
 from fasthpo.study.study import Study
@@ -38,6 +37,7 @@ class StopReason(StrEnum):
     MAX_DURATION = "max_duration"  #: the time was up
     MAX_COST = "max_cost"  #: the trials have cost as much as they may
     MAX_TOTAL_RESOURCE = "max_total_resource"  #: what comes next would cost more resource than is left
+    POPULATION_COMPLETE = "population_complete"  #: every member of the population was trained to its end
     SPACE_EXHAUSTED = "space_exhausted"  #: every point of the space, or of the grid, was tried
     NO_IMPROVEMENT = "no_improvement"  #: the last trials have brought no improvement (`TunerConfig.stop_when`)
     STOPPED = "stopped"  #: `tuner.stop()` was called
@@ -116,7 +116,7 @@ class StudyStatistics:
             paused_trials=table.counts[TrialState.PAUSED],
             resource_spent=table.segments.spent if len(table.segments) else len(table.reports),
             resource_saved=_saved(table),
-            rungs=tuple(strategy.rung_statistics()) if isinstance(strategy, MultiFidelity) else (),
+            rungs=() if strategy is None else tuple(strategy.rung_statistics()),
             front_trials=tuple(table.front.numbers.tolist()) if table.objectives.count > 1 else None,
             infeasible_trials=int(((table.states == TrialState.COMPLETE) & (table.violations > 0)).sum()),
         )
@@ -201,7 +201,7 @@ class SavedTrials(StudyReader):
         raise StudyReadOnly(_NO_STUDY)
 
     def trial_start_resource(self, number: int) -> int:
-        return self.table.segments.reached(number) if self.made_of[2] else 0
+        return self.table.reached(number) if self.made_of[2] else 0
 
     def trial_checkpoint_dir(self, number: int) -> Path:
         weights = self.made_of[1]

@@ -171,6 +171,8 @@ class Run:
     def _why_none(self, full: bool) -> StopReason:
         """Why there is no next trial, if none is running."""
         strategy = self._study.strategy
+        if strategy is not None and strategy.is_population and strategy.is_complete:
+            return StopReason.POPULATION_COMPLETE
         if full and (strategy is None or not strategy.is_multi_fidelity or strategy.next_leg(new=False) is None):
             return StopReason.MAX_TRIALS
         return StopReason.MAX_TOTAL_RESOURCE

@@ -336,12 +336,13 @@ class HyperparameterTuner:
     def _expected_trials(self) -> int | None:
         """How many trials there will be in all, None if only time or a stop ends them."""
         space, sampler = self._study.space, self._study.sampler
-        limits = [self._config.max_trials]
-        if not space.is_open:
+        config, strategy = self._config, self._study.strategy
+        ends = strategy is not None and strategy.is_population
+        limits = [config.max_trials]
+        if not (ends or space.is_open):
             limits += [space.size, sampler.draw_limit(space)]
         known = [limit for limit in limits if limit is not None]
-        config = self._config
-        if not known and config.max_duration is config.max_cost is config.max_total_resource is None:
+        if not (known or ends) and config.max_duration is config.max_cost is config.max_total_resource is None:
             raise InvalidValue(
                 "the search space is infinite, so the study would never end: set TunerConfig(max_trials=...) or "
                 "max_duration (math.inf to run until Ctrl-C or tuner.stop()), max_cost, or under a multi-fidelity "

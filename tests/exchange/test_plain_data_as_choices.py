@@ -21,7 +21,7 @@ from fasthpo.space.choice_values import choice_from_json
 from tests.support.command_line import call
 
 NAN = math.nan
-CHOICES = [(64, 64), (128, (1, "a")), None, NAN, math.inf, frozenset({1, "b"}), True, 1, 1.0, "a", '["a"]', ("a",)]
+CHOICES = [(64, 64), (128, (1, "a")), None, NAN, math.inf, frozenset({1, 2}), True, 1, 1.0, "a", '["a"]', ("a",)]
 SPACE = SearchSpace(
     {
         "shape": Categorical(CHOICES),

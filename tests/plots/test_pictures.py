@@ -280,3 +280,21 @@ def test_durations_have_the_unit_in_which_they_are_read_best() -> None:
         "milliseconds", "milliseconds", "seconds", "minutes", "hours", "days",
     ]  # fmt: skip
     assert drawn("durations", pictured.reported()).axes[0].get_ylabel() in ("milliseconds", "seconds")
+
+
+def test_lineages_of_a_population() -> None:
+    from tests.support import population
+
+    study = population.make(population=8, max_resource=24, quantile=0.5)
+    with pytest.raises(InvalidValue, match="lineages are those of a study under PopulationTraining"):
+        plots.lineages(study)
+    trial = study.ask()
+    assert "No member has a value yet." in texts(drawn("lineages", study))
+    study.tell(trial, float("nan"))
+    assert "No member has a value yet." in texts(drawn("lineages", study))
+    population.run(study, legs=20)
+    assert "begun from others' weights · best: trial" in texts(drawn("lineages", study))
+    population.run(study)
+    seen = fasthpo.analysis.lineages(study)
+    assert {one.number for one in seen.trials if one.is_of_best} == {piece.trial for piece in study.schedule()}
+    assert len(seen.changing) > 0 and all(name in texts(drawn("lineages", study)) for name in seen.changing[:4])

@@ -23,7 +23,7 @@ from fasthpo.space.definitions import parameter_from_dict
 from fasthpo.space.encoding import decode_column, encode_columns
 
 NAN = math.nan
-ODD_CHOICES = [(64, 64), (64.5, (1, "a")), (), None, NAN, math.inf, frozenset({1, "b"}), True, 1, 1.0, "1", "nan"]
+ODD_CHOICES = [(64, 64), (64.5, (1, "a")), (), None, NAN, math.inf, frozenset({1, 2}), True, 1, 1.0, "1", "nan"]
 Sizes = namedtuple("Sizes", ["first", "second"])
 
 
@@ -99,6 +99,8 @@ def test_what_is_written_differently_is_another_parameter() -> None:
     assert Ordinal([1, 2]) != Categorical([1, 2]) and Ordinal([1, 2]) != Ordinal([2, 1])
     assert Categorical([(1, 2)]) != Categorical([(1, 2.0)]) and Categorical([(1,)]) != Categorical([(True,)])
     assert Categorical([frozenset("abc")]) == Categorical([frozenset("cba")])
+    conditions = (fasthpo.not_in([frozenset(text)]) for text in ("abcdefgh", "hgfedcba"))
+    assert len({Ordinal([1], when={"a": condition}) for condition in conditions}) == 1
     assert Normal(0, 1) == Normal(0.0, 1.0) and Normal(0, 1) != Normal(0, 1, high=9.0)
 
 

@@ -339,6 +339,8 @@ def wrong_with_made(make: Callable[[Any], tuple[Any, dict[str, Any]]], directory
 def use(study: fasthpo.Study) -> None:
     for _ in range(2):
         trial = study.ask()
+        if study.space.is_open:  # without a space it is learnt
+            trial.suggest_float("x", 0.0, 1.0)
         for step in (1, 2):
             trial.report(0.5 * trial.number, step)
             trial.should_prune()

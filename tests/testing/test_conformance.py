@@ -118,4 +118,5 @@ def test_all_are_here() -> None:
     kinds = {type(make(seed=1)) for make in SAMPLERS.values()} | {type(make()) for make in PRUNERS.values()}
     kinds |= {type(make()) for make in STRATEGIES.values()}
     for builtin in (samplers.builtin(), pruners.builtin(), strategies.builtin()):
-        assert set(builtin.values()) <= kinds
+        # a population asks for so many trials only, and waits for them; see `test_population_training.py`
+        assert {kind for kind in builtin.values() if not getattr(kind, "is_population", False)} <= kinds

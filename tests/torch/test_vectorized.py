@@ -241,10 +241,10 @@ def test_what_leaves_does_not_hurt_the_others() -> None:
     sizes: list[int] = []
     inner = trainer._evaluate
 
-    def watched(stack: Any, *others: Any) -> None:
-        sizes.append(len(stack))
-        assert len(stack.weights) == len(stack)
-        inner(stack, *others)
+    def watched(training: Any, *others: Any) -> None:
+        sizes.append(len(training.stack))
+        assert len(training.stack.weights) == len(training.stack)
+        inner(training, *others)
 
     trainer._evaluate = watched  # type: ignore[method-assign]
     results = trainer.train(configurations)

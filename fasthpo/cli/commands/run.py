@@ -33,7 +33,7 @@ class BuiltIn(click.Choice[str]):
 @click.command("run", short_help="Search the parameters of a function.")
 @click.argument("objective", metavar="MODULE:OBJECTIVE")
 @click.option("--space", "space_file", required=True, type=click.Path(path_type=Path), help="Its file, TOML or JSON.")
-@click.option("--trials", type=click.IntRange(1), help="How many, those of earlier runs included.")
+@click.option("--trials", type=click.IntRange(1), help="How many, earlier runs included; members of a population.")
 @click.option("--max-duration", type=click.FloatRange(0, min_open=True), help="Seconds after which none starts.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="How many run at a time.")
 @click.option(
@@ -139,6 +139,8 @@ def _tuner(space: Any, name: str, options: dict[str, Any]) -> HyperparameterTune
     from fasthpo.tuner.tuner import HyperparameterTuner
 
     strategy, resource, seed = options["strategy"], options["max_resource"], options["seed"]
+    made: Any = None if strategy is None else builtin_strategies()[strategy]
+    is_population = made is not None and made.is_population  # which ends by itself
     if (strategy is None) != (resource is None):
         raise Wrong("--strategy and --max-resource go together: give both or none")
     config = TunerConfig(
@@ -146,7 +148,7 @@ def _tuner(space: Any, name: str, options: dict[str, Any]) -> HyperparameterTune
         direction=options["direction"],
         objective_metric=options["metric"] or None,
         constraints=options["constraint"],
-        max_trials=options["trials"],
+        max_trials=None if is_population else options["trials"],
         max_duration=options["max_duration"],
         pruning=None if options["pruner"] is None else PruningConfig(strategy=options["pruner"]),
         output_dir=options["output_dir"],
@@ -156,4 +158,5 @@ def _tuner(space: Any, name: str, options: dict[str, Any]) -> HyperparameterTune
     sampler = kind(seed=seed)
     if strategy is None:
         return HyperparameterTuner(config, space, Strategy(sampler))
-    return HyperparameterTuner(config, space, builtin_strategies()[strategy](resource, sampler=sampler))  # type: ignore[call-arg]
+    more = {"population": options["trials"]} if is_population and options["trials"] is not None else {}
+    return HyperparameterTuner(config, space, made(resource, sampler=sampler, **more))

@@ -8,13 +8,17 @@ of which the allowed ones compete. Steps of all lengths find their way along a b
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from fasthpo.kernels.gaussian_process import FittedProcess
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.encoding import EncodedSpace
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray
+
+if TYPE_CHECKING:
+    from fasthpo.kernels.gaussian_process import FittedProcess
 
 _STREAM = 56  # and one more for each round
 _CLIMBERS, _CHILDREN, _ROUNDS = 3, 16, 6

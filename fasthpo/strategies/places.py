@@ -1,0 +1,372 @@
+"""The places of a population: which trial holds each, and which is begun next, in step with all others or not.
+
+Both kinds keep only what can be made of the table again. What they offer depends on the trials, not on the order in
+which running ones end; so a synchronous population is the same one for any number of workers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from fasthpo.strategies.base import NextLeg
+from fasthpo.strategies.exploring import PARENT_STREAM, member_uniforms
+from fasthpo.trials.lineage import NO_PARENT, Fork
+from fasthpo.trials.table import TrialTable
+from fasthpo.trials.trial import TrialState
+
+_NONE = -1
+_BUSY = (TrialState.RUNNING, TrialState.WAITING)
+Key = tuple[float, float, int]  # by which members are ranked: violation, loss, member
+
+
+class Selection(NamedTuple):
+    """Truncation selection: the worst members go on from the weights of the best ones.
+
+    Args:
+        size: members of the population.
+        quantile: the share that is replaced, and from which parents are drawn.
+        seed: decides who follows whom.
+    """
+
+    size: int
+    quantile: float
+    seed: int
+
+    @property
+    def replaced(self) -> int:
+        """How many members are replaced, if none has failed: at least one, where there are two."""
+        return min(max(math.floor(self.quantile * self.size + 1e-9), 1), self.size // 2)
+
+    def split(self, keys: Sequence[Key], failed: int) -> tuple[list[int], set[int]]:
+        """The members from which parents are drawn, best first, and those that are replaced although they did not fail.
+
+        Args:
+            keys: of the members that did not fail, and have a value.
+            failed: how many did.
+        """
+        order = [key[2] for key in sorted(keys)]
+        best, others = order[: self.replaced], order[self.replaced :]
+        return best, set(others[max(len(others) - max(self.replaced - failed, 0), 0) :])
+
+    def parent(self, best: Sequence[int], fork: Fork) -> int:
+        """The member that a new one goes on from."""
+        return best[int(member_uniforms(self.seed, fork, PARENT_STREAM, 1)[0] * len(best))]
+
+
+class Places(Protocol):
+    """What both kinds of population do; see `Strategy` for the meaning of the calls."""
+
+    retired: list[int]
+
+    def attach(self, table: TrialTable) -> None:
+        """Forget everything and take up a table."""
+
+    def next_leg(self, new: bool) -> NextLeg | None:
+        """What comes next; None while all wait for running trials, or at the end."""
+
+    def new_leg(self) -> NextLeg | None:
+        """The leg of a member that no trial was before; None if there is no place for one."""
+
+    def start(self, leg: NextLeg, number: int) -> None:
+        """A leg begins."""
+
+    def end(self, number: int) -> None:
+        """A leg has ended."""
+
+    def may_go_on(self, number: int) -> bool:
+        """Whether a paused trial still holds its place."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every place has come to its end."""
+
+
+def _by_member(key: Key) -> int:
+    return key[2]
+
+
+class _Held:
+    """Which trial holds each place, and what the table says of it.
+
+    Args:
+        size: how many places there are.
+        boundaries: resources at which legs end, ascending.
+    """
+
+    def __init__(self, size: int, boundaries: tuple[int, ...]) -> None:
+        self.boundaries = boundaries
+        self.numbers = [_NONE] * size
+        self.table: TrialTable | None = None
+
+    def key(self, member: int, at: int | None = None) -> Key | None:
+        """By what a member is ranked: at a boundary, or by what it was told last; None: it failed, or has no value.
+
+        Args:
+            member: which.
+            at: a resource; None: the latest.
+        """
+        table, number = self.table, self.numbers[member]
+        assert table is not None
+        if number == _NONE or table.state(number) in (TrialState.FAILED, TrialState.PRUNED):
+            return None
+        legs = table.segments
+        leg = legs.latest(number)
+        while at is not None and leg != _NONE and legs.resource[leg] > at:
+            leg = int(legs.previous[leg])
+        if leg == _NONE:  # until it has a value of its own, it has that of the weights with which it began
+            leg = self._begun_with(number)
+            if leg == _NONE:
+                return None
+        loss = table.objectives.loss(float(legs.value[leg]))
+        return (float(legs.violation[leg]), loss, member) if math.isfinite(loss) else None
+
+    def _begun_with(self, number: int) -> int:
+        """The leg of its parent's that has left the weights with which a trial has begun, or -1."""
+        assert self.table is not None
+        fork, legs = self.table.lineage.of(number), self.table.segments
+        if fork is None or fork.parent == NO_PARENT:
+            return _NONE
+        leg = legs.latest(fork.parent)
+        while leg != _NONE and legs.resource[leg] > fork.step:
+            leg = int(legs.previous[leg])
+        return leg
+
+    def member(self, number: int) -> int:
+        """The place of a trial that is in the population."""
+        fork = None if self.table is None else self.table.lineage.of(number)
+        assert fork is not None
+        return fork.member
+
+    def replace(self, member: int, number: int) -> list[int]:
+        """A trial holds a place from now on; the paused one that it takes the place of, if it does."""
+        before, self.numbers[member] = self.numbers[member], number
+        if before in (number, _NONE) or self.table is None or self.table.state(before) != TrialState.PAUSED:
+            return []
+        return [before]
+
+    def holds(self, number: int) -> bool:
+        """Whether a trial has a place."""
+        return self.table is not None and number in self.table.lineage and self.numbers[self.member(number)] == number
+
+    def reached(self, member: int) -> int:
+        """The resource that the weights in a place have reached."""
+        assert self.table is not None
+        number = self.numbers[member]
+        return 0 if number == _NONE else self.table.reached(number)
+
+    def next_boundary(self, resource: int) -> int:
+        """The first boundary beyond a resource."""
+        return next(one for one in self.boundaries if one > resource)
+
+    def generation(self, member: int) -> int:
+        """The generation of the trial in a place."""
+        assert self.table is not None
+        fork = self.table.lineage.of(self.numbers[member])
+        return 0 if fork is None else fork.generation
+
+    def state(self, member: int) -> TrialState:
+        """The state of the trial in a place that has one."""
+        assert self.table is not None
+        return self.table.state(self.numbers[member])
+
+
+class SynchronousPlaces:
+    """All members are trained to a boundary before any goes on from there.
+
+    Those that are replaced begin before those that go on, so that a parent's weights are copied while it is paused.
+
+    Args:
+        selection: who is replaced by whom.
+        boundaries: resources at which legs end.
+    """
+
+    def __init__(self, selection: Selection, boundaries: tuple[int, ...]) -> None:
+        self._selection = selection
+        self._held = _Held(selection.size, boundaries)
+        self.retired: list[int] = []
+        self._generation = 0
+        self._legs: dict[int, NextLeg] = {}  # of this generation, by member, that are still to begin
+        self._open: set[int] = set()  # members whose leg has not ended
+
+    def attach(self, table: TrialTable) -> None:
+        held, self.retired = self._held, []
+        held.table = table
+        held.numbers = [_NONE] * self._selection.size
+        columns = table.lineage.columns(len(table))
+        begun = {
+            (int(columns["member"][number]), int(columns["generation"][number])): number
+            for number in np.flatnonzero(columns["member"] >= 0).tolist()
+        }
+        for self._generation, boundary in enumerate(held.boundaries):
+            self._plan()
+            for member in list(self._legs):
+                number = begun.get((member, self._generation), held.numbers[member])
+                if number != _NONE and table.resources[number] >= boundary:
+                    held.numbers[member] = number
+                    del self._legs[member]
+            self._open = set(self._legs)
+            for member, number in enumerate(held.numbers):
+                if number != _NONE and table.resources[number] == boundary and table.state(number) in _BUSY:
+                    self._open.add(member)
+            if self._open:
+                return
+
+    def _plan(self) -> None:
+        """The legs of the generation that begins now."""
+        held, size, generation = self._held, self._selection.size, self._generation
+        boundary = held.boundaries[generation]
+        self._open = set(range(size))
+        if generation == 0:
+            self._legs = {member: NextLeg(None, 0, boundary, Fork(member, 0)) for member in range(size)}
+            return
+        before = held.boundaries[generation - 1]
+        keys = [key for member in range(size) if (key := held.key(member, before)) is not None]
+        best, worst = self._selection.split(keys, failed=size - len(keys))
+        forks, others = {}, {key[2]: NextLeg(held.numbers[key[2]], 0, boundary) for key in sorted(keys, key=_by_member)}
+        for member in range(size):
+            if member in others and member not in worst:
+                continue
+            others.pop(member, None)
+            fork = Fork(member, generation)
+            if best:
+                parent = self._selection.parent(best, fork)
+                fork = fork._replace(parent=held.numbers[parent], step=before)
+            forks[member] = NextLeg(None, 0, boundary, fork)
+        self._legs = forks | others
+
+    def next_leg(self, new: bool) -> NextLeg | None:
+        for member, leg in self._legs.items():
+            if leg.number is not None or new:
+                return leg
+            number = self._held.numbers[member]  # it goes on as it is, where no new trial may take its place
+            if number != _NONE and self._held.state(member) == TrialState.PAUSED:
+                return NextLeg(number, 0, leg.resource)
+        return None
+
+    def new_leg(self) -> NextLeg | None:
+        legs = self._legs.values()
+        return next((leg for leg in legs if leg.fork is not None and leg.fork.parent == NO_PARENT), None)
+
+    def start(self, leg: NextLeg, number: int) -> None:
+        member = self._held.member(number)
+        self._legs.pop(member, None)
+        self.retired += self._held.replace(member, number)
+
+    def end(self, number: int) -> None:
+        self._open.discard(self._held.member(number))
+        if not self._open and self._generation + 1 < len(self._held.boundaries):
+            self._generation += 1
+            self._plan()
+
+    def may_go_on(self, number: int) -> bool:
+        return self._held.holds(number)
+
+    @property
+    def is_complete(self) -> bool:
+        return not self._open and self._generation == len(self._held.boundaries) - 1
+
+
+class AsynchronousPlaces:
+    """Each member goes on by itself; the one that is furthest behind does so next.
+
+    When it does, it is compared with what all others were told last. It goes on from the weights that its parent had
+    when that was told last, though the parent may be on its way from there.
+
+    Args:
+        selection: who is replaced by whom.
+        boundaries: resources at which legs end.
+    """
+
+    def __init__(self, selection: Selection, boundaries: tuple[int, ...]) -> None:
+        self._selection = selection
+        self._held = _Held(selection.size, boundaries)
+        self.retired: list[int] = []
+
+    def attach(self, table: TrialTable) -> None:
+        held, self.retired = self._held, []
+        held.table = table
+        held.numbers = [_NONE] * self._selection.size
+        members = table.lineage.columns(len(table))["member"]
+        for number in np.flatnonzero(members >= 0).tolist():
+            held.numbers[int(members[number])] = number
+
+    def _order(self) -> list[tuple[int, int, int]]:
+        """(reached, generation, member) of the members that could go on, the one furthest behind first."""
+        held = self._held
+        found = []
+        for member, number in enumerate(held.numbers):
+            if number == _NONE:
+                found.append((0, -1, member))
+            elif held.state(member) not in (*_BUSY, TrialState.COMPLETE):
+                found.append((held.reached(member), held.generation(member), member))
+        return sorted(found)
+
+    def next_leg(self, new: bool) -> NextLeg | None:
+        held, first = self._held, self._held.boundaries[0]
+        keys = None
+        for reached, generation, member in self._order():
+            number = held.numbers[member]
+            if number == _NONE:
+                if new:
+                    return NextLeg(None, 0, first, Fork(member, 0))
+                continue
+            if keys is None:
+                keys = [key for one in range(self._selection.size) if (key := held.key(one)) is not None]
+            has_failed = held.key(member) is None
+            if new and (fork := self._fork(keys, Fork(member, generation + 1), has_failed)) is not None:
+                return NextLeg(None, 0, held.next_boundary(fork.step), fork)
+            if held.state(member) == TrialState.PAUSED and not (has_failed and new):
+                return NextLeg(number, 0, held.next_boundary(reached))
+        return None
+
+    def _fork(self, keys: list[Key], fork: Fork, has_failed: bool) -> Fork | None:
+        """Where the next trial in a place comes from; None: the present one goes on."""
+        held = self._held
+        known = [number for number in held.numbers if self._is_known(number)]
+        if not has_failed and 2 * len(known) < self._selection.size:
+            return None  # too few have been told anything
+        best, worst = self._selection.split(keys, failed=len(known) - len(keys))
+        last = held.boundaries[-1]
+        best = [one for one in best if held.reached(one) < last and one != fork.member]
+        if not has_failed and (fork.member not in worst or not best):
+            return None
+        if not best:  # all that could be a parent have come to their end, or failed
+            others = [key for key in keys if key[2] != fork.member and held.reached(key[2]) < last]
+            best = [key[2] for key in sorted(others)[: self._selection.replaced]]
+        if not best:
+            return fork
+        parent = self._selection.parent(best, fork)
+        return fork._replace(parent=held.numbers[parent], step=held.reached(parent))
+
+    def _is_known(self, number: int) -> bool:
+        """Whether a place has a value, or has failed, so that it can be compared."""
+        table = self._held.table
+        if number == _NONE or table is None:
+            return False
+        fork = table.lineage.of(number)
+        has_value = table.segments.latest(number) != _NONE or (fork is not None and fork.parent != NO_PARENT)
+        return has_value or table.state(number) not in _BUSY
+
+    def new_leg(self) -> NextLeg | None:
+        member = next((one for one, number in enumerate(self._held.numbers) if number == _NONE), None)
+        return None if member is None else NextLeg(None, 0, self._held.boundaries[0], Fork(member, 0))
+
+    def start(self, leg: NextLeg, number: int) -> None:
+        self.retired += self._held.replace(self._held.member(number), number)
+
+    def end(self, number: int) -> None:
+        """All that matters stands in the table."""
+
+    def may_go_on(self, number: int) -> bool:
+        return self._held.holds(number)
+
+    @property
+    def is_complete(self) -> bool:
+        return all(
+            number != _NONE and self._held.state(member) == TrialState.COMPLETE
+            for member, number in enumerate(self._held.numbers)
+        )

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from fasthpo.space.normal import Normal as Normal
     from fasthpo.space.ordinal import Ordinal as Ordinal
     from fasthpo.space.parameter import Parameter as Parameter
+    from fasthpo.space.prior import Prior as Prior
     from fasthpo.space.search_space import SearchSpace as SearchSpace
     from fasthpo.strategies.asha import ASHA as ASHA
     from fasthpo.strategies.base import Strategy as Strategy
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from fasthpo.study.schedule import Schedule as Schedule
     from fasthpo.study.schedule import SchedulePiece as SchedulePiece
     from fasthpo.study.study import Study as Study
+    from fasthpo.trials.evaluations import Estimate as Estimate
     from fasthpo.trials.trial import Trial as Trial
     from fasthpo.trials.trial import TrialMetrics as TrialMetrics
     from fasthpo.trials.trial import TrialResult as TrialResult

@@ -47,7 +47,10 @@ def test_the_number_of_workers_has_to_be_said(client: Any) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="dask-jobqueue is for POSIX")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of its worker's process
 def test_a_cluster_whose_workers_are_batch_jobs() -> None:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     jobqueue = pytest.importorskip("dask_jobqueue.local")
+    for number, handler in handlers.items():  # which it sets to exit, when it is imported
+        signal.signal(number, handler)
 
     def run() -> list[str]:
         options: dict[str, Any] = {"cores": 1, "processes": 1, "memory": "1GB"}

@@ -41,7 +41,7 @@ from tests.support.studies import VECTORS, content, load, make, make_vectors, ru
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 # the steps of a call that are tried, at most; a prime distance apart, which differs from case to case
-_MOST = int(os.environ.get("FASTHPO_TEST_INTERRUPTS", "60"))
+_MOST = int(os.environ.get("FASTHPO_TEST_INTERRUPTS", "36"))
 _TOGETHER = 20  # interrupts of one study, so that it stays short
 
 

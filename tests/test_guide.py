@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -24,6 +25,21 @@ WITH_BLOCKS = [page for page in PAGES if any(blocks(ROOT / page))]
 def test_what_a_page_shows_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Page(ROOT / page, monkeypatch).follow()
+
+
+@pytest.mark.skipif(
+    "FASTHPO_TEST_OTHER_SIDES" not in os.environ, reason="FASTHPO_TEST_OTHER_SIDES=1 runs what takes minutes"
+)
+@pytest.mark.filterwarnings("default")
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("page", "title"), [("docs/from-ray-tune.md", "Ray Tune"), ("docs/from-hyperopt.md", "Hyperopt")]
+)
+def test_the_other_side_of_a_page_runs(page: str, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To be asked for whenever these pages or the libraries change (`pip install hyperopt` first)."""
+    pytest.importorskip({"Ray Tune": "ray", "Hyperopt": "hyperopt"}[title])
+    monkeypatch.chdir(tmp_path)
+    Page(ROOT / page, monkeypatch, titles=[title]).follow()
 
 
 def test_words_of_an_output_count_and_its_numbers_do_not() -> None:

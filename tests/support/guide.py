@@ -8,7 +8,7 @@
 - Output stands below a command, or in a ```text block below a Python block. Its words must be those that are printed;
   a number stands for any number, as these differ between machines, and `...` for anything.
 - `print(...)  # 9` promises an integer exactly.
-- A comment `<!-- not run: why -->` before a block has it compiled only.
+- A comment `<!-- not run: why -->` before a block has it compiled only; other libraries' sides run if asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import shlex
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,11 +73,13 @@ class Page:
     Args:
         path: of the page.
         patch: for what is set in this process.
+        titles: blocks of these titles run even if the page says that they don't.
     """
 
-    def __init__(self, path: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, path: Path, patch: pytest.MonkeyPatch, titles: Collection[str] = ()) -> None:
         self._path = path
         self._patch = patch
+        self._titles = titles
         self._programs: dict[str | None, types.ModuleType] = {}
         self._output = ""  # of the last block
 
@@ -101,7 +103,7 @@ class Page:
 
     def _run_python(self, block: Block) -> None:
         code = compile("\n" * (block.line - 1) + block.text, str(self._path), "exec")
-        if not block.runs:
+        if not (block.runs or block.title in self._titles):
             return
         program = self._programs.setdefault(block.title, types.ModuleType("__main__"))
         self._patch.setitem(sys.modules, "__main__", program)  # whose functions go to workers by value

@@ -44,6 +44,11 @@ def prior_rows(space: SearchSpace, unit: FloatArray, seed: int, draws: IntArray)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
+def is_allowed(space: SearchSpace, row: FloatArray) -> bool:
+    """Whether all relations hold for a row (d,)."""
+    return not space.relations or bool(space.allows(row[None, :])[0])
+
+
 def _allowed_rows(space: SearchSpace, unit: FloatArray, seed: int, draws: IntArray) -> FloatArray:
     values = space._values_at(unit)
     rows = space.deactivate(values.copy())

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.kernels.streams import uniforms
+from fasthpo.space.allowed import is_allowed
 from fasthpo.space.parameter import Numeric, Parameter
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.lineage import Fork
@@ -53,21 +54,10 @@ def perturbed(
     """
     for attempt in range(_ATTEMPTS if space.relations else 1):
         found = _change(space, row, mutable, perturbation, resample_probability, seed, fork, attempt * _STREAMS)
-        found = inside(space, found)
-        if is_allowed(space, found):
-            return found
+        inside: FloatArray = space.put_inside(found[None, :])[0]
+        if is_allowed(space, inside):
+            return inside
     return row.copy()
-
-
-def inside(space: SearchSpace, row: FloatArray) -> FloatArray:
-    """A row (d,) put inside bounds that depend on other parameters."""
-    within: FloatArray = space.put_inside(row[None, :])[0] if space.relations and not is_allowed(space, row) else row
-    return within
-
-
-def is_allowed(space: SearchSpace, row: FloatArray) -> bool:
-    """Whether the space's relations hold for a row (d,)."""
-    return not space.relations or bool(space.allows(row[None, :])[0])
 
 
 def _change(

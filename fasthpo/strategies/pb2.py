@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from fasthpo.samplers.base import Sampler
+from fasthpo.space.allowed import is_allowed
 from fasthpo.strategies.bandit_model import BanditModel
-from fasthpo.strategies.exploring import inside, is_allowed
 from fasthpo.strategies.population import Population
 from fasthpo.trials.lineage import NO_PARENT, Fork
 from fasthpo.trials.table import TrialTable
@@ -86,7 +86,8 @@ class PB2(Population):
         found = self._model.row(
             table, fork, mutable, _PERTURBATION, self.sampler.seed, until, self.max_resource, pending.astype(np.int64)
         )
-        found = None if found is None else inside(table.space, found)
-        if found is None or not is_allowed(table.space, found):
-            return self._changed(fork, _PERTURBATION, _RESAMPLE_PROBABILITY)
-        return found
+        if found is not None:
+            inside: FloatArray = table.space.put_inside(found[None, :])[0]
+            if is_allowed(table.space, inside):
+                return inside
+        return self._changed(fork, _PERTURBATION, _RESAMPLE_PROBABILITY)

@@ -9,7 +9,7 @@ import numpy as np
 from fasthpo.errors import NoTrialToStart, SpaceExhausted
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.base import Sampler
-from fasthpo.space.allowed import prior_rows
+from fasthpo.space.allowed import is_allowed, prior_rows
 from fasthpo.space.partial import complete_row
 from fasthpo.storage.weights import Checkpoints
 from fasthpo.strategies.base import NextLeg, Strategy
@@ -229,11 +229,8 @@ class Scheduler:
         row, draw = self.strategy.row(leg.fork), NO_DRAW
         if row is None:
             row, draw = self._draw(wraps=True)
-            space = self.history.seen.space
-            if space.relations:
-                row = self._inside(row[None, :])[0]
-                if not space.allows(row[None, :])[0]:
-                    row = self._of_prior(draw, 0)
+            if not is_allowed(self.history.seen.space, row):
+                row = self._of_prior(draw, 0)
         if leg.fork.parent != NO_PARENT:
             self.checkpoints.copy(leg.fork.parent, len(self.table), self.table.state(leg.fork.parent))
         return self.history.asked(row, draw, self._start_time(), self._segment(leg))
@@ -256,10 +253,10 @@ class Scheduler:
 
         Suggestions are taken up to the first that breaks a relation, which is drawn anew as if it were asked for alone.
         """
-        some = length
+        some, space = length, self.history.seen.space
         while (left := length - len(self.table)) and len(draws := self._next_draws(min(left, some))):
-            rows = self._inside(self.sampler.suggest_batch(self.history.seen, draws))
-            allowed = int(np.argmin(np.append(self.history.seen.space.allows(rows), False)))
+            rows = space.put_inside(self.sampler.suggest_batch(self.history.seen, draws))
+            allowed = int(np.argmin(np.append(space.allows(rows), False)))
             if allowed:
                 self.history.asked_many(self._full(rows[:allowed]), draws[:allowed], self._start_time())
                 self.history.next_draw = int(draws[allowed - 1]) + 1
@@ -338,10 +335,8 @@ class Scheduler:
         allowed: FloatArray | None = None
         for _ in range(_REDRAWS):
             row, draw = self._draw()
-            if space.relations:
-                row = self._inside(row[None, :])[0]
-                if not space.allows(row[None, :])[0]:
-                    continue
+            if not is_allowed(space, row):
+                continue
             if tried is None or not tried.holds(row):
                 return row, draw
             allowed = row
@@ -355,17 +350,6 @@ class Scheduler:
         others = (self._of_prior(draw, attempt) for attempt in range(1, _REDRAWS))
         return next((row for row in others if not tried.holds(row)), allowed), draw
 
-    def _inside(self, rows: FloatArray) -> FloatArray:
-        """Suggestions (n, d), put inside bounds that depend on other parameters where relations do not allow them."""
-        space = self.history.seen.space
-        if not space._bounds:
-            return rows
-        broken = ~space.allows(rows)
-        if broken.any():
-            rows = rows.copy()
-            rows[broken] = space.put_inside(rows[broken])
-        return rows
-
     def _of_prior(self, draw: int, attempt: int) -> FloatArray:
         """A row (d,) of the prior that the relations allow, where the sampler's own break them or were tried."""
         seed, draws = self.sampler.seed, np.array([draw ^ attempt << 26])
@@ -374,7 +358,10 @@ class Scheduler:
         return row
 
     def _draw(self, wraps: bool = False) -> tuple[FloatArray, int]:
-        """A row of the sampler's, and the draw it came from; with `wraps` one that ends begins anew."""
+        """A row of the sampler's, inside bounds that depend on others, and the draw it came from.
+
+        With `wraps` a sampler whose draws end begins anew.
+        """
         if not wraps and self._limit is not None and len(draws := self._next_draws(1)):
             self.history.next_draw = int(draws[0])
         draw = self.history.next_draw
@@ -383,4 +370,4 @@ class Scheduler:
         suggestion = self.sampler.suggest(seen, draw if limit is None else draw % limit)
         row = suggestion if isinstance(suggestion, np.ndarray) else seen.space.encode(suggestion, only_allowed=False)
         self.history.next_draw = draw + 1
-        return row, draw
+        return seen.space.put_inside(row[None, :])[0], draw

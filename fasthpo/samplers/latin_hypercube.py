@@ -17,8 +17,7 @@ def _led(priors: Priors, points: FloatArray) -> FloatArray:
     """Quantiles (n, d) of which every second is moved to where good values are believed to be."""
     led = points.copy()
     led[::2] = priors.shifted(points[::2])
-    for j, unit in priors.centers().items():
-        led[0, j] = unit
+    led[0, priors.parameters] = priors.centers
     return led
 
 
@@ -26,8 +25,7 @@ def _write_guess(space: SearchSpace, rows: FloatArray, points: FloatArray) -> No
     """Make the first of rows (n, d) the very guesses, as far as there are any."""
     assert space.priors is not None
     first = np.array([[one.from_unit(points[:1, j])[0] for j, one in enumerate(space.parameters)]])
-    for j, guess in space.priors.guesses().items():
-        first[0, j] = guess
+    first[0, space.priors.parameters] = space.priors.guesses
     rows[:1] = space.deactivate(first)
 
 

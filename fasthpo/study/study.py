@@ -655,7 +655,8 @@ class Study(StudyReader):
                 missing = f"the objective's value was {value}" if count == 1 else "a value of an objective was nan"
                 why = error or ("no reason was given" if result is None and value is None else missing)
                 why = INFRASTRUCTURE + why if infrastructure else why
-            final = self._told(number, final, math.nan if result is None else result, kept, why, limits)
+            now = live.scheduler.clock.now()
+            final = self._told(number, final, now, math.nan if result is None else result, kept, why, limits)
             live.ended([number])
             live.asked.forget(number)
             live.hand_over(strict=True)
@@ -667,6 +668,7 @@ class Study(StudyReader):
         self,
         number: int,
         told: TrialState,
+        now: float,
         value: Values,
         metrics: Mapping[str, float] | None = None,
         error: str | None = None,
@@ -674,7 +676,6 @@ class Study(StudyReader):
     ) -> TrialState:
         """A running trial ends, or pauses if the strategy has further rungs for it; the state it got."""
         scheduler = self._state.scheduler
-        now = scheduler.clock.now()
         state = scheduler.state_at_end(number, told)
         charge = scheduler.charge_at_end(number, state)
         if self.space.is_open:
@@ -711,10 +712,11 @@ class Study(StudyReader):
             final = final_states(reached)
             for number in asked.tolist() if self.space.is_open else ():
                 self._settle_parameters(number)
+            now = state.scheduler.clock.now()
             if state.scheduler.strategy is None and spent is None:
-                state.history.told_many(asked, final, reached, state.scheduler.clock.now(), limits)
+                state.history.told_many(asked, final, reached, now, limits)
             else:
-                self._tell_each(asked, final, reached, limits, spent)
+                self._tell_each(asked, final, now, reached, limits, spent)
             ended: list[int] = asked.tolist()
             state.ended(ended)
             for number in ended if self.space.is_open else ():
@@ -728,6 +730,7 @@ class Study(StudyReader):
         self,
         numbers: IntArray,
         states: npt.NDArray[np.int8],
+        now: float,
         values: FloatArray,
         constraints: FloatArray | None,
         costs: FloatArray | None,
@@ -739,7 +742,7 @@ class Study(StudyReader):
             row = None if constraints is None or math.isnan(constraints[i, 0]) else constraints[i]
             metrics = {} if costs is None or math.isnan(costs[i]) else {COST: float(costs[i])}
             add_to_cost(self.table, number, metrics)
-            states[i] = self._told(number, ended_as, values[i], metrics, error, row)
+            states[i] = self._told(number, ended_as, now, values[i], metrics, error, row)
 
     def add_trials(
         self, params: Mapping[str, Any], values: Any, *, constraints: Any = None, costs: Any = None
@@ -765,7 +768,7 @@ class Study(StudyReader):
         _, reached = batch_arrays(np.arange(len(rows)), values, state.table.objectives.count)
         with state.lock, state.change():
             state.followers.pruner.check()
-            strategy, clock = state.scheduler.strategy, state.scheduler.clock
+            strategy, now = state.scheduler.strategy, state.scheduler.clock.now()  # they took no time
             if isinstance(self.space, OpenSpace):  # what they show of it is learnt with the next question
                 state.history.widened(self.space.as_stale())
             limits = constraint_rows(constraints, len(rows), state.table._constraints.count)
@@ -773,13 +776,13 @@ class Study(StudyReader):
             if spent is not None:
                 if strategy is not None:
                     raise InvalidValue("trials that are added under a multi-fidelity strategy cost nothing, got costs")
-                return self._add_with_costs(rows, reached, limits, spent)
+                return self._add_with_costs(rows, now, reached, limits, spent)
             numbers = state.history.added(
                 rows,
                 final_states(reached),
                 reached,
-                clock.now(),
-                clock.now(),
+                now,
+                now,
                 None if strategy is None else strategy.max_resource,
                 limits,
             )
@@ -788,15 +791,15 @@ class Study(StudyReader):
         return numbers
 
     def _add_with_costs(
-        self, rows: FloatArray, values: FloatArray, constraints: FloatArray | None, costs: FloatArray
+        self, rows: FloatArray, now: float, values: FloatArray, constraints: FloatArray | None, costs: FloatArray
     ) -> IntArray:
         """Trials enter the study that have ended, and what they have cost; their numbers."""
         if not len(rows):
             return np.empty(0, np.int64)
         state = self._state
-        first = state.history.asked_many(rows, np.full(len(rows), NO_DRAW), state.scheduler.clock.now())
+        first = state.history.asked_many(rows, np.full(len(rows), NO_DRAW), now)
         numbers = np.arange(first, first + len(rows))
-        self._tell_each(numbers, final_states(values), values, constraints, costs)
+        self._tell_each(numbers, final_states(values), now, values, constraints, costs)
         state.ended(numbers.tolist())
         state.hand_over(strict=True)
         return numbers

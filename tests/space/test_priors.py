@@ -41,6 +41,14 @@ def test_a_prior_is_kept_with_its_parameter() -> None:
     assert "prior" not in fasthpo.Discrete(1, 9).to_dict() and fasthpo.SearchSpace({"x": SPACE["rest"]}).priors is None
 
 
+def test_the_builder_takes_priors() -> None:
+    builder = fasthpo.SearchSpaceBuilder().log_uniform("rate", 1e-5, 1.0, prior=Prior(1e-3, 0.8))
+    builder.categorical("kind", ["a", "b", None], prior=Prior(None, 0.6))
+    builder.continuous("momentum", 0.0, 1.0, when={"kind": ["b"]}, prior=0.9).discrete("layers", 1, 9, prior=3)
+    space = builder.ordinal("size", ["small", "medium", "large"], prior="large").build()
+    assert space == fasthpo.SearchSpace({name: SPACE[name] for name in space})
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

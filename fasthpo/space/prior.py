@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.values import FloatArray, IntArray, masked, plain, shown
-
-if TYPE_CHECKING:
-    from fasthpo.space.parameter import Lattice
 
 _NEAR = 0.1  # of the range, within which a number lies near the guess
 _ELSEWHERE = 0.05  # of the probability, which is spread evenly: a guess may be wrong
@@ -27,7 +24,7 @@ class Believed(Protocol):
 
     is_ordered: ClassVar[bool]
     prior: Prior | None
-    lattice: Lattice | None
+    lattice: Any  # where its values lie, see `parameter.Lattice`; None for a continuum
 
     @property
     def count(self) -> int | None: ...

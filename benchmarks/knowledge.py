@@ -150,7 +150,6 @@ def at_equal_cost(job: tuple[str, str, int]) -> list[float]:
 
 
 SAMPLERS: dict[str, Callable[[int], fasthpo.Sampler]] = {
-    "auto": lambda seed: fasthpo.AutoSampler(seed=seed),
     "tpe": lambda seed: fasthpo.TPESampler(seed=seed),
     "tpe, cost_aware": lambda seed: fasthpo.TPESampler(seed=seed, cost_aware=True),
 }

@@ -223,7 +223,7 @@ def priors() -> None:
             study.tell(study.ask(), 1.0)
 
         times.append(median(turn, 101))
-        line(f"ask + tell with 20 priors, {size:,} trials", readable(times[-1]), "<= 3 ms", times[-1] <= 3e-3)
+        line(f"ask + tell with 20 priors, {size:,} trials", readable(times[-1]), "<= 2 ms", times[-1] <= 2e-3)
     line(
         "ask + tell with 20 priors, last / first", f"{times[-1] / times[0]:.2f}", "<= 1.5", times[-1] / times[0] <= 1.5
     )

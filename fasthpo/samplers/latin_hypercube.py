@@ -6,36 +6,43 @@ import numpy as np
 
 from fasthpo.kernels.streams import uniforms
 from fasthpo.space.allowed import prior_rows
+from fasthpo.space.partial import completed_row
 from fasthpo.space.prior import Priors
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray
 
 _MOST = 320  # points of a block, unless the first one has more
+_ATTEMPTS = 1000  # to find a point with the guesses that relations allow
 
 
 def _led(priors: Priors, points: FloatArray) -> FloatArray:
     """Quantiles (n, d) of which every second is moved to where good values are believed to be."""
     led = points.copy()
     led[::2] = priors.shifted(points[::2])
-    for j, unit in priors.centers().items():
-        led[0, j] = unit
+    led[0, priors.parameters] = priors.centers
     return led
 
 
-def _write_guess(space: SearchSpace, rows: FloatArray, points: FloatArray) -> None:
-    """Make the first of rows (n, d) the very guesses, as far as there are any."""
-    assert space.priors is not None
-    first = np.array([[one.from_unit(points[:1, j])[0] for j, one in enumerate(space.parameters)]])
-    for j, guess in space.priors.guesses().items():
-        first[0, j] = guess
-    rows[:1] = space.deactivate(first)
+def _guess(space: SearchSpace, priors: Priors, point: FloatArray, seed: int) -> FloatArray | None:
+    """The row (d,) of the very guesses, of a point (d,) of quantiles for parameters without one.
+
+    Where the relations forbid that, the others are drawn anew; None if no point, or hardly one, with these is allowed.
+    """
+    row = np.array([[one.from_unit(point[j : j + 1])[0] for j, one in enumerate(space.parameters)]])
+    row[0, priors.parameters] = priors.guesses
+    row = space.deactivate(row)
+    if space.allows(row)[0]:
+        return row[0]  # type: ignore[no-any-return]
+    given = np.full(len(space), np.nan)
+    given[priors.parameters] = row[0, priors.parameters]
+    return completed_row(space, given, seed, 0, _ATTEMPTS)
 
 
 class LatinHypercube:
     """Draws from a space's prior, in blocks of which each has one point in every part of each parameter's range.
 
-    Where parameters have priors, the first point of the first block is the guess, and every second one of that block is
-    drawn from what is believed; the others are as without.
+    Where parameters have priors, the first point of the first block is the guess, if relations allow it, and every
+    second one of that block is drawn from what is believed; the others are as without.
 
     The first block has `size` points and parts, each later one twice as many, up to 320: whoever draws on, as many
     trials run at once, has them all well spread. Draw k depends on (seed, k, stream, size) only.
@@ -71,10 +78,13 @@ class LatinHypercube:
                 points = _led(space.priors, points)
             rows = points if space.relations else space.from_unit(points)
             if not first and space.priors is not None and not space.relations:
-                _write_guess(space, rows, points)
+                rows[0] = _guess(space, space.priors, points[0], self._seed)
             self._made = space, first, rows
         row: FloatArray = rows[draw - first]
         if space.relations:  # which may have a point drawn anew very often, and some are never asked for
+            guess = _guess(space, space.priors, row, self._seed) if space.priors is not None and not draw else None
+            if guess is not None:
+                return guess
             return prior_rows(space, row[None, :], self._seed, np.array([draw]))[0]  # type: ignore[no-any-return]
         return row
 

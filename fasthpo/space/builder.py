@@ -50,25 +50,39 @@ class SearchSpaceBuilder:
         step: float | None = None,
         n_points: int | None = None,
         when: When | None = None,
+        prior: Any = None,
     ) -> Self:
         """Add a `Continuous` parameter."""
-        return self.add(name, Continuous(low, high, step, n_points, when))
+        return self.add(name, Continuous(low, high, step, n_points, when, prior))
 
     def log_uniform(
-        self, name: str, low: float | str, high: float | str, n_points: int | None = None, when: When | None = None
+        self,
+        name: str,
+        low: float | str,
+        high: float | str,
+        n_points: int | None = None,
+        when: When | None = None,
+        prior: Any = None,
     ) -> Self:
         """Add a `LogUniform` parameter."""
-        return self.add(name, LogUniform(low, high, n_points, when))
+        return self.add(name, LogUniform(low, high, n_points, when, prior))
 
     def discrete(
-        self, name: str, low: int | str, high: int | str, step: int = 1, log: bool = False, when: When | None = None
+        self,
+        name: str,
+        low: int | str,
+        high: int | str,
+        step: int = 1,
+        log: bool = False,
+        when: When | None = None,
+        prior: Any = None,
     ) -> Self:
         """Add a `Discrete` parameter."""
-        return self.add(name, Discrete(low, high, step, log, when))
+        return self.add(name, Discrete(low, high, step, log, when, prior))
 
-    def ordinal(self, name: str, choices: Sequence[Value], when: When | None = None) -> Self:
+    def ordinal(self, name: str, choices: Sequence[Value], when: When | None = None, prior: Any = None) -> Self:
         """Add an `Ordinal` parameter."""
-        return self.add(name, Ordinal(choices, when))
+        return self.add(name, Ordinal(choices, when, prior))
 
     def normal(
         self,
@@ -96,9 +110,9 @@ class SearchSpaceBuilder:
         """Add a `LogNormal` parameter."""
         return self.add(name, LogNormal(mean, sd, low, high, n_points, when))
 
-    def categorical(self, name: str, choices: Sequence[Value], when: When | None = None) -> Self:
+    def categorical(self, name: str, choices: Sequence[Value], when: When | None = None, prior: Any = None) -> Self:
         """Add a `Categorical` parameter."""
-        return self.add(name, Categorical(choices, when))
+        return self.add(name, Categorical(choices, when, prior))
 
     def forbid(self, combination: Mapping[str, Any]) -> Self:
         """As `SearchSpace.forbid`; the parameters may be added later."""

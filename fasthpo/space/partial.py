@@ -72,7 +72,9 @@ def complete_row(space: SearchSpace, row: FloatArray, seed: int, number: int) ->
     return full
 
 
-def completed_row(space: SearchSpace, row: FloatArray, seed: int, number: int) -> FloatArray | None:
+def completed_row(
+    space: SearchSpace, row: FloatArray, seed: int, number: int, attempts: int = _MOST_ATTEMPTS
+) -> FloatArray | None:
     """The same; None if each of many attempts breaks a relation."""
     allowed = _allowed_parents(space, row)
     first = uniforms(seed, np.array([number]), _STREAM, len(space))
@@ -86,7 +88,7 @@ def completed_row(space: SearchSpace, row: FloatArray, seed: int, number: int) -
         holds = group.hold(full)
         while not holds.any():
             place += len(holds)
-            if place >= _MOST_ATTEMPTS:
+            if place >= attempts:
                 return None
             units = uniforms(seed, number + (np.arange(place, place + width) << 32), _STREAM, len(space))
             holds = group.hold(_filled(space, row, allowed, units))

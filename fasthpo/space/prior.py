@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
-from fasthpo.values import FloatArray, IntArray, plain, shown
+from fasthpo.values import FloatArray, IntArray, masked, plain, shown
 
 _NEAR = 0.1  # of the range, within which a number lies near the guess
 _ELSEWHERE = 0.05  # of the probability, which is spread evenly: a guess may be wrong
 _LEAST_CONFIDENCE = 1e-6  # in a number: less, and less doubt, make no difference
-_POINTS = 4096  # quantiles at which a parameter's values are looked up
+_PARTS = 1024  # of a range, of which each has a density of its own: twenty of them to the least standard deviation
+_NARROW = 1e-6  # of the range: a value that owns less has the density of its middle
 
 
 class Believed(Protocol):
@@ -23,12 +24,14 @@ class Believed(Protocol):
 
     is_ordered: ClassVar[bool]
     prior: Prior | None
+    lattice: Any  # where its values lie, see `parameter.Lattice`; None for a continuum
 
     @property
     def count(self) -> int | None: ...
+    @property
+    def bounds(self) -> tuple[float, float]: ...
     def encode(self, value: Any) -> float: ...
     def decode(self, column_value: float) -> Any: ...
-    def from_unit(self, unit: FloatArray) -> FloatArray: ...
 
 
 @dataclass(frozen=True)
@@ -88,86 +91,129 @@ class Prior:
         return given if given is None or isinstance(given, Prior) else cls(given)
 
 
-class _Distribution:
-    """The distribution of one parameter that has a prior.
+class _Numbers:
+    """The distributions of the ordered parameters that have priors, (p,).
 
-    That of a number is normal over the quantiles of the parameter's range, cut off at its ends.
+    Each is normal over the quantiles of its parameter's range, cut off at the ends.
     """
 
-    def __init__(self, parameter: Believed, prior: Prior) -> None:
-        self.guess = parameter.encode(prior.value)
-        self._values = parameter.from_unit((np.arange(_POINTS) + 0.5) / _POINTS)
-        self._probabilities: FloatArray | None = None
-        if not parameter.is_ordered:
-            count = parameter.count or 1
-            self._probabilities = np.full(count, (1 - prior.confidence) / max(count - 1, 1))
-            self._probabilities[int(self.guess)] = prior.confidence if count > 1 else 1.0
-            self.center = (self.guess + 0.5) / count
-            return
-        first, end = self._quantiles(np.array([self.guess]))
-        self.center = min(float(first[0] + end[0]) / (2 * _POINTS), 1.0 - 2.0**-53)
-        confidence = min(max(prior.confidence, _LEAST_CONFIDENCE), 1 - _LEAST_CONFIDENCE)
-        deviation = _NEAR / NormalDist().inv_cdf((1 + confidence) / 2)
-        self._grid = np.arange(2 * _POINTS + 1) / (2 * _POINTS)
-        density = np.exp(-0.5 * ((self._grid - self.center) / deviation) ** 2)
-        cumulated = np.append(0.0, np.cumsum((density[1:] + density[:-1]) / 2)) / (2 * _POINTS)
-        self._cumulated = (1 - _ELSEWHERE) * cumulated / cumulated[-1] + _ELSEWHERE * self._grid
-        self._density = (1 - _ELSEWHERE) * density / cumulated[-1] + _ELSEWHERE
+    def __init__(self, parameters: Sequence[Believed], priors: Sequence[Prior]) -> None:
+        bounds = np.array([one.bounds for one in parameters]).reshape(-1, 2)
+        # a value of a lattice owns the range from half a step below it to half a step above, as in `from_unit`
+        self._half = np.array([0.0 if one.lattice is None else one.lattice.step / 2 for one in parameters])
+        self._is_log = np.array([getattr(one, "log", False) and one.count != 1 for one in parameters], bool)
+        self._offset = self._scaled(bounds[:, 0] - self._half)
+        span = self._scaled(bounds[:, 1] + self._half) - self._offset
+        self._span = np.where(span > 0, span, 1.0)  # none between neighbouring floats, on a log scale
+        guesses = np.array([one.encode(prior.value) for one, prior in zip(parameters, priors, strict=True)])
+        first, end = self._stretch(guesses)
+        self.centers = np.minimum((first + end) / 2, 1.0 - 2.0**-53)
+        confidences = [min(max(one.confidence, _LEAST_CONFIDENCE), 1 - _LEAST_CONFIDENCE) for one in priors]
+        deviations = np.array([_NEAR / NormalDist().inv_cdf((1 + confidence) / 2) for confidence in confidences])
+        grid = np.arange(_PARTS + 1) / _PARTS
+        density = np.exp(-0.5 * ((grid - self.centers[:, None]) / deviations[:, None]) ** 2)
+        cumulated = np.zeros(density.shape)
+        np.cumsum((density[:, 1:] + density[:, :-1]) / (2 * _PARTS), axis=1, out=cumulated[:, 1:])
+        mass = cumulated[:, -1:]
+        self._density = (1 - _ELSEWHERE) * density / mass + _ELSEWHERE
+        self._cumulated = (1 - _ELSEWHERE) * cumulated / mass + _ELSEWHERE * grid
+        self._places = np.arange(len(parameters))
+        self._flat = (self._cumulated + self._places[:, None]).ravel()  # of all parameters, ascending
 
-    def _quantiles(self, column: FloatArray) -> tuple[IntArray, IntArray]:
-        """From where on, and up to where, column values stand at the quantiles."""
-        return self._values.searchsorted(column), self._values.searchsorted(column, side="right")
+    @masked
+    def _scaled(self, values: FloatArray) -> FloatArray:
+        found: FloatArray = np.where(self._is_log, np.log(np.where(self._is_log, values, 1.0)), values)
+        return found
+
+    @masked
+    def _stretch(self, columns: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """From which quantile on, and up to which, column values (..., p) stand for."""
+        ends = [(self._scaled(columns + side) - self._offset) / self._span for side in (-self._half, self._half)]
+        return np.clip(ends[0], 0.0, 1.0), np.clip(ends[1], 0.0, 1.0)
+
+    def _at(self, table: FloatArray, quantiles: FloatArray) -> FloatArray:
+        """The entries of a table (p, _PARTS + 1) at quantiles (n, p)."""
+        part = np.minimum((quantiles * _PARTS).astype(np.int64), _PARTS - 1)
+        low, high = table[self._places, part], table[self._places, part + 1]
+        found: FloatArray = low + (quantiles * _PARTS - part) * (high - low)
+        return found
 
     def shifted(self, units: FloatArray) -> FloatArray:
-        """Quantiles (n,) of the parameter's range at quantiles of what is believed."""
-        if self._probabilities is not None:
-            ends = np.cumsum(self._probabilities)
-            choice = np.minimum(np.searchsorted(ends, units * ends[-1], side="right"), len(ends) - 1)
-            middles: FloatArray = (choice + 0.5) / len(ends)
-            return middles
-        quantiles: FloatArray = np.minimum(np.interp(units, self._cumulated, self._grid), 1.0 - 2.0**-53)
-        return quantiles
+        place = self._flat.searchsorted(units + self._places, side="right") - 1
+        part = np.clip(place - self._places * (_PARTS + 1), 0, _PARTS - 1)
+        low, high = self._cumulated[self._places, part], self._cumulated[self._places, part + 1]
+        quantiles = (part + np.clip((units - low) / (high - low), 0.0, 1.0)) / _PARTS
+        inside: FloatArray = np.minimum(quantiles, 1.0 - 2.0**-53)
+        return inside
 
-    def logarithms(self, column: FloatArray) -> FloatArray:
-        """The logarithm of how much more likely column values (n,) are than if nothing were believed."""
-        if self._probabilities is not None:
-            known: FloatArray = np.log(self._probabilities[column.astype(np.int64)] * len(self._probabilities))
-            return known
-        first, end = self._quantiles(column)
-        share = np.maximum(end - first, 1) / _POINTS  # of the quantiles that one of few values stands for
-        mean = (self._cumulated[2 * end] - self._cumulated[2 * first]) / share
-        logarithms: FloatArray = np.log(np.where(end - first > 1, mean, self._density[first + end]))
-        return logarithms
+    def logarithms(self, columns: FloatArray) -> FloatArray:
+        first, end = self._stretch(columns)
+        width = end - first
+        mean = (self._at(self._cumulated, end) - self._at(self._cumulated, first)) / np.maximum(width, _NARROW)
+        middle = self._at(self._density, (first + end) / 2)
+        found: FloatArray = np.log(np.where(width > _NARROW, mean, middle))
+        return found
+
+
+class _Choices:
+    """The distributions of the parameters without an order that have priors, (p,)."""
+
+    def __init__(self, parameters: Sequence[Believed], priors: Sequence[Prior]) -> None:
+        counts = [one.count or 1 for one in parameters]
+        self._counts = np.array(counts, np.int64)
+        self._firsts = np.cumsum(self._counts) - self._counts
+        ends, logarithms, self.centers = [], [], np.empty(len(counts))
+        for k, (one, prior, count) in enumerate(zip(parameters, priors, counts, strict=True)):
+            guess = int(one.encode(prior.value))
+            probabilities = np.full(count, (1 - prior.confidence) / max(count - 1, 1))
+            probabilities[guess] = prior.confidence if count > 1 else 1.0
+            ends.append(np.cumsum(probabilities) / probabilities.sum() + k)
+            logarithms.append(np.log(probabilities * count))
+            self.centers[k] = (guess + 0.5) / count
+        self._flat = np.concatenate(ends)  # of all parameters, ascending
+        self._logarithms = np.concatenate(logarithms)
+
+    def shifted(self, units: FloatArray) -> FloatArray:
+        place = self._flat.searchsorted(units + np.arange(len(self._counts)), side="right")
+        middles: FloatArray = (np.clip(place - self._firsts, 0, self._counts - 1) + 0.5) / self._counts
+        return middles
+
+    def logarithms(self, columns: FloatArray) -> FloatArray:
+        found: FloatArray = self._logarithms[self._firsts + columns.astype(np.int64)]
+        return found
 
 
 class Priors:
-    """The priors of a space's parameters, as samplers use them.
+    """The priors of a space's parameters, as samplers use them: of all parameters at once.
 
     Args:
         parameters: of the space, in order; at least one has a prior.
+
+    Attributes:
+        parameters: the places of those that have priors, ascending, int64 (p,).
+        guesses: the column values of the guesses, (p,).
+        centers: their quantiles, (p,).
     """
 
     def __init__(self, parameters: Sequence[Believed]) -> None:
-        self._believed = {j: _Distribution(one, one.prior) for j, one in enumerate(parameters) if one.prior is not None}
-
-    @property
-    def parameters(self) -> IntArray:
-        """The places of the parameters that have priors, ascending, int64 (p,)."""
-        return np.array(list(self._believed), np.int64)
-
-    def guesses(self) -> dict[int, float]:
-        """The column values of the guesses, by parameter."""
-        return {j: one.guess for j, one in self._believed.items()}
-
-    def centers(self) -> dict[int, float]:
-        """The quantiles of the guesses, by parameter."""
-        return {j: one.center for j, one in self._believed.items()}
+        believed = [(j, one, one.prior) for j, one in enumerate(parameters) if one.prior is not None]
+        self.parameters: IntArray = np.array([j for j, _, _ in believed], np.int64)
+        self.guesses: FloatArray = np.array([one.encode(prior.value) for _, one, prior in believed])
+        self.centers: FloatArray = np.empty(len(believed))
+        is_ordered = np.array([one.is_ordered for _, one, _ in believed])
+        # which of the priors are of numbers, or of choices, and their distributions
+        self._kinds: list[tuple[IntArray, _Numbers | _Choices]] = []
+        for some, kind in ((np.flatnonzero(is_ordered), _Numbers), (np.flatnonzero(~is_ordered), _Choices)):
+            if len(some):
+                made = kind([believed[k][1] for k in some], [believed[k][2] for k in some])
+                self.centers[some] = made.centers
+                self._kinds.append((some, made))
 
     def shifted(self, units: FloatArray) -> FloatArray:
         """Quantiles (n, d) of all parameters, those with a prior at quantiles of what is believed."""
         moved = units.copy()
-        for j, one in self._believed.items():
-            moved[:, j] = one.shifted(units[:, j])
+        for some, kind in self._kinds:
+            moved[:, self.parameters[some]] = kind.shifted(units[:, self.parameters[some]])
         return moved
 
     def logarithms(self, rows: FloatArray) -> FloatArray:
@@ -175,9 +221,10 @@ class Priors:
 
         An inactive parameter says nothing.
         """
-        found = np.zeros((len(rows), len(self._believed)))
-        for k, (j, one) in enumerate(self._believed.items()):
-            column = rows[:, j]
-            active = column == column
-            found[active, k] = one.logarithms(column[active])
-        return found
+        columns = rows[:, self.parameters]
+        active = columns == columns
+        columns = np.where(active, columns, self.guesses)
+        found = np.zeros(columns.shape)
+        for some, kind in self._kinds:
+            found[:, some] = kind.logarithms(columns[:, some])
+        return np.where(active, found, 0.0)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self
 import numpy as np
 import numpy.typing as npt
 
-from fasthpo import samplers, strategies
 from fasthpo.errors import (
     CorruptCheckpoint,
     InvalidSearchSpace,
@@ -54,6 +53,7 @@ from fasthpo.strategies.base import Strategy
 from fasthpo.study.asking import GIVEN, declared, enqueued_values, split_given, value_for
 from fasthpo.study.followers import Followers
 from fasthpo.study.moving import keep_again, move
+from fasthpo.study.parts import check_noisy, check_objectives, check_parts, check_type
 from fasthpo.study.reader import StudyReader
 from fasthpo.study.state import CHANGING, IDLE, REPORTING, WRITING, StudyState
 from fasthpo.system.html import paragraph, titled
@@ -181,7 +181,7 @@ class Study(StudyReader):
         if sampler is not None and strategy is not None:
             raise InvalidValue("give a sampler or a strategy (which has a sampler of its own), got both")
         check_durability(durability)
-        _check_parts(sampler, strategy, pruner)
+        check_parts(sampler, strategy, pruner)
         if strategy is not None:
             sampler = strategy.sampler
         if sampler is None:
@@ -198,12 +198,12 @@ class Study(StudyReader):
             if directions is None
             else check_directions(directions)
         )
-        _check_objectives(len(known), sampler, strategy, pruner)
+        check_objectives(len(known), sampler, strategy, pruner)
         if space is None:
             space = OpenSpace()
         given_space = space if isinstance(space, SearchSpace) else SearchSpace(space)
         noisy = check_flag("noisy", noisy)
-        _check_noisy(noisy, given_space, len(known), strategy)
+        check_noisy(noisy, given_space, len(known), strategy)
         history = History(TrialTable(given_space, known, noisy))
         searched = given_space.learnt.space if isinstance(given_space, OpenSpace) else given_space
         if searched is not None:
@@ -250,8 +250,8 @@ class Study(StudyReader):
 
     @pruner.setter
     def pruner(self, pruner: Pruner | None) -> None:
-        _check_type("pruner", pruner, Pruner, "MedianPruner()")
-        _check_objectives(self.table.objectives.count, self.sampler, self.strategy, pruner)
+        check_type("pruner", pruner, Pruner, "MedianPruner()")
+        check_objectives(self.table.objectives.count, self.sampler, self.strategy, pruner)
         state = self._state
         with state.lock, state.change(notes_only=True):
             state.followers.replace_pruner(pruner, state.history)
@@ -655,7 +655,8 @@ class Study(StudyReader):
                 missing = f"the objective's value was {value}" if count == 1 else "a value of an objective was nan"
                 why = error or ("no reason was given" if result is None and value is None else missing)
                 why = INFRASTRUCTURE + why if infrastructure else why
-            final = self._told(number, final, math.nan if result is None else result, kept, why, limits)
+            now = live.scheduler.clock.now()
+            final = self._told(number, final, now, math.nan if result is None else result, kept, why, limits)
             live.ended([number])
             live.asked.forget(number)
             live.hand_over(strict=True)
@@ -667,6 +668,7 @@ class Study(StudyReader):
         self,
         number: int,
         told: TrialState,
+        now: float,
         value: Values,
         metrics: Mapping[str, float] | None = None,
         error: str | None = None,
@@ -674,7 +676,6 @@ class Study(StudyReader):
     ) -> TrialState:
         """A running trial ends, or pauses if the strategy has further rungs for it; the state it got."""
         scheduler = self._state.scheduler
-        now = scheduler.clock.now()
         state = scheduler.state_at_end(number, told)
         charge = scheduler.charge_at_end(number, state)
         if self.space.is_open:
@@ -711,10 +712,11 @@ class Study(StudyReader):
             final = final_states(reached)
             for number in asked.tolist() if self.space.is_open else ():
                 self._settle_parameters(number)
+            now = state.scheduler.clock.now()
             if state.scheduler.strategy is None and spent is None:
-                state.history.told_many(asked, final, reached, state.scheduler.clock.now(), limits)
+                state.history.told_many(asked, final, reached, now, limits)
             else:
-                self._tell_each(asked, final, reached, limits, spent)
+                self._tell_each(asked, final, now, reached, limits, spent)
             ended: list[int] = asked.tolist()
             state.ended(ended)
             for number in ended if self.space.is_open else ():
@@ -728,6 +730,7 @@ class Study(StudyReader):
         self,
         numbers: IntArray,
         states: npt.NDArray[np.int8],
+        now: float,
         values: FloatArray,
         constraints: FloatArray | None,
         costs: FloatArray | None,
@@ -739,7 +742,7 @@ class Study(StudyReader):
             row = None if constraints is None or math.isnan(constraints[i, 0]) else constraints[i]
             metrics = {} if costs is None or math.isnan(costs[i]) else {COST: float(costs[i])}
             add_to_cost(self.table, number, metrics)
-            states[i] = self._told(number, ended_as, values[i], metrics, error, row)
+            states[i] = self._told(number, ended_as, now, values[i], metrics, error, row)
 
     def add_trials(
         self, params: Mapping[str, Any], values: Any, *, constraints: Any = None, costs: Any = None
@@ -765,7 +768,7 @@ class Study(StudyReader):
         _, reached = batch_arrays(np.arange(len(rows)), values, state.table.objectives.count)
         with state.lock, state.change():
             state.followers.pruner.check()
-            strategy, clock = state.scheduler.strategy, state.scheduler.clock
+            strategy, now = state.scheduler.strategy, state.scheduler.clock.now()  # they took no time
             if isinstance(self.space, OpenSpace):  # what they show of it is learnt with the next question
                 state.history.widened(self.space.as_stale())
             limits = constraint_rows(constraints, len(rows), state.table._constraints.count)
@@ -773,13 +776,13 @@ class Study(StudyReader):
             if spent is not None:
                 if strategy is not None:
                     raise InvalidValue("trials that are added under a multi-fidelity strategy cost nothing, got costs")
-                return self._add_with_costs(rows, reached, limits, spent)
+                return self._add_with_costs(rows, now, reached, limits, spent)
             numbers = state.history.added(
                 rows,
                 final_states(reached),
                 reached,
-                clock.now(),
-                clock.now(),
+                now,
+                now,
                 None if strategy is None else strategy.max_resource,
                 limits,
             )
@@ -788,15 +791,15 @@ class Study(StudyReader):
         return numbers
 
     def _add_with_costs(
-        self, rows: FloatArray, values: FloatArray, constraints: FloatArray | None, costs: FloatArray
+        self, rows: FloatArray, now: float, values: FloatArray, constraints: FloatArray | None, costs: FloatArray
     ) -> IntArray:
         """Trials enter the study that have ended, and what they have cost; their numbers."""
         if not len(rows):
             return np.empty(0, np.int64)
         state = self._state
-        first = state.history.asked_many(rows, np.full(len(rows), NO_DRAW), state.scheduler.clock.now())
+        first = state.history.asked_many(rows, np.full(len(rows), NO_DRAW), now)
         numbers = np.arange(first, first + len(rows))
-        self._tell_each(numbers, final_states(values), values, constraints, costs)
+        self._tell_each(numbers, final_states(values), now, values, constraints, costs)
         state.ended(numbers.tolist())
         state.hand_over(strict=True)
         return numbers
@@ -1074,7 +1077,7 @@ class Study(StudyReader):
         if read_only and space is not None:
             raise InvalidValue("a study that is only read can't get another space")
         seconds = check_durability(durability)
-        _check_parts(sampler, strategy, pruner)
+        check_parts(sampler, strategy, pruner)
         if space is not None and not isinstance(space, SearchSpace):
             space = SearchSpace(space)
         path = absolute(given_path("path", path))
@@ -1287,70 +1290,6 @@ class Study(StudyReader):
         number = self.table.best_number
         best = "none" if number is None else f"{self.table.values[number]:.6g} (trial {number})"
         return f"Study({len(self)} trials, {self.direction}, {kind}, best={best})"
-
-
-def _check_parts(sampler: object, strategy: object, pruner: object) -> None:
-    """Make sure that these are what they must be; each may be None.
-
-    Raises:
-        InvalidValue: one is something else.
-    """
-    _check_type("sampler", sampler, Sampler, "TPESampler()")
-    _check_type("strategy", strategy, Strategy, "Hyperband(max_resource=81)")
-    _check_type("pruner", pruner, Pruner, "MedianPruner()")
-
-
-def _check_objectives(count: int, sampler: Sampler, strategy: Strategy | None, pruner: Pruner | None) -> None:
-    """Make sure that the parts can work on so many objectives.
-
-    Raises:
-        InvalidValue: one can't.
-    """
-    if getattr(sampler, "cost_aware", False) and (count > 1 or (strategy is not None and strategy.is_multi_fidelity)):
-        what = f"{count} directions" if count > 1 else type(strategy).__name__
-        raise InvalidValue(
-            f"cost_aware=True is for one objective, and for trials that are trained in full, got it with {what}"
-        )
-    if count == 1:
-        return
-    if not sampler.has_several_objectives:
-        able = [kind.__name__ for kind in samplers.builtin().values() if kind.has_several_objectives]
-        raise InvalidValue(
-            f"{type(sampler).__name__} works on one objective, got {count} directions; samplers that work on several "
-            f"are {', '.join(able)}"
-        )
-    if strategy is not None and strategy.is_multi_fidelity and not strategy.has_several_objectives:
-        named = ", ".join(kind.__name__ for kind in strategies.builtin().values())
-        raise InvalidValue(
-            f"{type(strategy).__name__} works on one objective, got {count} directions; strategies that work on "
-            f"several are {named}"
-        )
-    if pruner is not None and not pruner.has_several_objectives:
-        raise InvalidValue(
-            f"{shown(pruner)} works on one objective, got {count} directions; pruners that work on several are "
-            "MedianPruner and PercentilePruner, with pool='all', and SuccessiveHalvingPruner"
-        )
-
-
-def _check_noisy(noisy: bool, space: SearchSpace, count: int, strategy: Strategy | None) -> None:
-    """Make sure that points can be evaluated again, if that is wanted.
-
-    Raises:
-        InvalidValue: they can't be.
-    """
-    several, is_multi_fidelity = count > 1, strategy is not None and strategy.is_multi_fidelity
-    if noisy and (several or is_multi_fidelity or space.is_open):
-        what = f"{count} directions" if several else type(strategy).__name__ if is_multi_fidelity else "no space"
-        raise InvalidValue(
-            "noisy=True is for one objective, a space that is given, and trials that are trained in full, got it with "
-            f"{what}"
-        )
-
-
-def _check_type(what: str, value: object, kind: type, example: str) -> None:
-    if value is not None and not isinstance(value, kind):
-        hint = f": call it, {value.__name__}(...)" if isinstance(value, type) and issubclass(value, kind) else ""
-        raise InvalidValue(f"{what} must be a {kind.__name__}, such as {example}, got {shown(value)}{hint}")
 
 
 def new_id() -> bytes:

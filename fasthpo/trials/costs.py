@@ -74,12 +74,14 @@ def add_to_cost(table: TrialTable, number: int, told: dict[str, float]) -> None:
 def costs_of(table: TrialTable, numbers: IntArray) -> FloatArray:
     """The costs of trials (k,) that have ended: what they were told, if any trial was told a cost, else seconds.
 
-    NaN where one is not known.
+    NaN where one is not known, as of trials that were added: these took no time.
     """
     if COST not in table.metrics:
         if len(table.segments):
-            return np.array([table.times(number)[2] for number in numbers.tolist()])
-        return (table.ends[numbers] - table.starts[numbers]).clip(min=0.0)
+            seconds = np.array([table.times(number)[2] for number in numbers.tolist()])
+        else:
+            seconds = table.ends[numbers] - table.starts[numbers]
+        return np.where(seconds > 0, seconds, np.nan)
     if len(numbers) < _MANY:
         return np.array([_told_cost(table, number) for number in numbers.tolist()])
     costs: FloatArray = table.metrics.column(COST, len(table))[numbers]
@@ -101,7 +103,7 @@ class Costs:
     """The costs of the trials that have ended, or paused; a function of the table.
 
     If any trial was told a cost, these count. One that was told none is taken to cost as much a second as the others
-    do. If no trial was told any, each costs the seconds that it ran.
+    that ran do. If no trial was told any, each costs the seconds that it ran. One that was added took no time.
 
     Args:
         table: the trials, which stand as `table`.
@@ -113,8 +115,9 @@ class Costs:
         # of trials that may go on after a pause: what is counted of each so far
         self._cost: FloatArray = np.empty(0)
         self._ran: FloatArray = np.empty(0)
-        # in billionths: what was told, and the seconds of the trials that were told, and that were not
-        self._told = self._told_seconds = self._other_seconds = 0
+        # in billionths: what was told of trials that took no time, and of others; the seconds of these, and of trials
+        # that were told nothing
+        self._told_at_once = self._told = self._told_seconds = self._other_seconds = 0
 
     def spent(self) -> float:
         """What all trials have cost, the legs of paused ones included; looks at those that ended since it last did."""
@@ -138,7 +141,7 @@ class Costs:
         else:
             others = 0 if are_told else self._other_seconds
         try:
-            return (self._told + others) / _UNITS
+            return (self._told_at_once + self._told + others) / _UNITS
         except OverflowError:
             return math.inf
 
@@ -149,7 +152,9 @@ class Costs:
             self._ran = grow(self._ran, capacity, 0.0)  # type: ignore[assignment]
 
     def _count(self, cost: float, seconds: float, sign: int) -> None:
-        if cost == cost:
+        if cost == cost and seconds <= 0:
+            self._told_at_once += sign * _units(float(cost))
+        elif cost == cost:
             self._told += sign * _units(float(cost))
             self._told_seconds += sign * _units(float(seconds))
         else:

@@ -117,6 +117,8 @@ class EvaluatedTrials(Protocol):
     def states(self) -> npt.NDArray[np.int8]: ...
     @property
     def tell_order(self) -> IntArray: ...
+    @property
+    def running(self) -> IntArray: ...
     def violation(self, number: int) -> float: ...
 
 
@@ -139,15 +141,16 @@ class Evaluations:
         self.table = table
         self._index = PointIndex()
         self._started = self._told = 0
-        self._waiting: list[int] = []
+        self._waiting: set[int] = set()
         self._point: IntArray = np.full(FIRST_CAPACITY, _EMPTY, np.int64)  # of each trial
         self._asked: IntArray = np.zeros(FIRST_CAPACITY, np.int64)  # of each point: its trials
         self._count: IntArray = np.zeros(FIRST_CAPACITY, np.int64)  # its complete evaluations
         self._mean: FloatArray = np.zeros(FIRST_CAPACITY)
         self._repeats = 0  # trials
-        self._several: dict[int, list[int]] = {}  # the complete evaluations of points that have several
+        # of points that have several complete evaluations: their losses and numbers, ascending
+        self._several: dict[int, list[tuple[float, int]]] = {}
         self._squares, self._freedom = 0.0, 0
-        self._ordered: dict[int, _Ordered] = {}  # by how often they were evaluated
+        self._ordered: dict[int, _Ordered] = {}  # by how often they were evaluated; none is empty
 
     # --- reading
 
@@ -158,15 +161,12 @@ class Evaluations:
         point = self._best()
         if point is None:
             return None
-        numbers = self._several.get(point, [point])
-        if len(numbers) == 1:
-            return numbers[0]
-        losses = self.table.objectives.losses(self.table.values[numbers])
-        return numbers[int(np.lexsort((np.array(numbers), losses))[len(numbers) // 2])]
+        several = self._several.get(point)
+        return point if several is None else several[len(several) // 2][1]
 
     def _best(self) -> int | None:
         deviation = self._deviation
-        heads = [(*self._head(count), count) for count, some in self._ordered.items() if some.count]
+        heads = [(*self._head(count), count) for count in self._ordered]
         finite = [head for head in heads if math.isfinite(head[0])]
         found = [(mean + deviation / math.sqrt(count), mean, point) for mean, point, count in finite]
         return min(found)[2] if found else None
@@ -186,8 +186,7 @@ class Evaluations:
         self._catch_up()
         if self._repeats >= _SHARE * (self._started - _FIRST) or (self._freedom >= _CERTAIN and not self._squares):
             return None
-        heads = [self._head(count) for count, some in self._ordered.items() if some.count]
-        mean, point = min(heads, default=(math.inf, _EMPTY))
+        mean, point = min(map(self._head, self._ordered), default=(math.inf, _EMPTY))
         return point if math.isfinite(mean) and self._asked[point] < _MOST else None
 
     def is_repeat(self, number: int) -> bool:
@@ -219,20 +218,21 @@ class Evaluations:
                 self._asked = grow(self._asked, capacity, 0)  # type: ignore[assignment]
                 self._count = grow(self._count, capacity, 0)  # type: ignore[assignment]
                 self._mean = grow(self._mean, capacity, 0.0)  # type: ignore[assignment]
-            new = range(self._started, len(table))
+            waits = table.states[self._started :] == TrialState.WAITING
+            for number, row in enumerate(table.params[:, self._started :].T, self._started):
+                if waits[number - self._started]:
+                    self._waiting.add(number)
+                else:
+                    self._start(number, row)
             self._started = len(table)
-            self._waiting += new
+        told = table.tell_order[self._told :].tolist()
         if self._waiting:
-            states = table.states
-            started = [number for number in self._waiting if states[number] != TrialState.WAITING]
-            if started:
-                self._waiting = [number for number in self._waiting if states[number] == TrialState.WAITING]
-                params = table.params
-                for number in started:
-                    self._start(number, params[:, number])
-        for number in table.tell_order[self._told :].tolist():
+            for number in sorted(self._waiting.intersection([*table.running.tolist(), *told])):
+                self._waiting.remove(number)
+                self._start(number, table.params[:, number])
+        for number in told:
             self._tell(number)
-        self._told = len(table.tell_order)
+        self._told += len(told)
 
     def _start(self, number: int, row: FloatArray) -> None:
         point = self._index.first(row, number)
@@ -248,8 +248,13 @@ class Evaluations:
         if not math.isfinite(loss) or table.violation(number) > 0:
             loss = math.inf
         count, mean = int(self._count[point]), float(self._mean[point])
+        if count or point != number:
+            first = [(mean, point)] if count else []
+            bisect.insort(self._several.setdefault(point, first), (loss, number))
         if count:
             self._ordered[count].remove(mean, point)
+            if not self._ordered[count].count:
+                del self._ordered[count]
         if math.isinf(loss) or (count and math.isinf(mean)):
             mean = math.inf
         else:  # Welford's update
@@ -259,7 +264,5 @@ class Evaluations:
                 square = off * (loss - mean)
                 self._squares += square if math.isfinite(square) else math.inf
                 self._freedom += 1
-        if count or point != number:
-            self._several.setdefault(point, [point] if count else []).append(number)
         self._count[point], self._mean[point] = count + 1, mean
         self._ordered.setdefault(count + 1, _Ordered()).add(mean, point)

@@ -109,9 +109,22 @@ def test_priors_go_with_relations_and_with_bounds_that_depend_on_others() -> Non
         trial = study.ask()
         assert trial["low"] <= trial["high"] and trial["x"] + trial["y"] <= 1.5
         study.tell(trial, abs(trial["low"] - 12) + trial["y"])
-    assert abs(study.trials[0]["low"] - 10) <= 1 and study.best_value < 5
+    first = study.trials[0]
+    assert (first["low"], first["high"], first["x"]) == (10, 20, 0.9) and study.best_value < 5
     with pytest.raises(fasthpo.errors.InvalidSearchSpace, match="the guess of a prior must lie"):
         fasthpo.SearchSpace({"low": fasthpo.Discrete(1, 50), "high": fasthpo.Discrete("low", 50, prior=60)})
+
+
+def test_guesses_that_relations_forbid_together_lead_all_the_same() -> None:
+    x, y = (fasthpo.Continuous(0.0, 1.0, prior=Prior(0.9, 0.9)) for _ in range(2))
+    z = fasthpo.Continuous(0.0, 1.0, when={"kind": ["a"]}, prior=0.5)
+    space = {"x": x, "y": y, "kind": fasthpo.Categorical(["a", "b"]), "z": z}
+    forbidden = fasthpo.Study(fasthpo.SearchSpace(space).require("x + y <= 1.5"), sampler=fasthpo.TPESampler(seed=0))
+    assert max(sum((trial["x"], trial["y"])) for trial in (forbidden.ask() for _ in range(10))) <= 1.5
+    for seed in range(4):  # whether z is active is nobody's guess
+        study = fasthpo.Study(fasthpo.SearchSpace(space).require("x >= z"), sampler=fasthpo.TPESampler(seed=seed))
+        params = study.ask().params
+        assert params["x"] == params["y"] == 0.9 and params.get("z", 0.5) == 0.5
 
 
 def test_a_finite_space_with_priors_is_used_up_once() -> None:

@@ -41,6 +41,14 @@ def test_a_prior_is_kept_with_its_parameter() -> None:
     assert "prior" not in fasthpo.Discrete(1, 9).to_dict() and fasthpo.SearchSpace({"x": SPACE["rest"]}).priors is None
 
 
+def test_the_builder_takes_priors() -> None:
+    builder = fasthpo.SearchSpaceBuilder().log_uniform("rate", 1e-5, 1.0, prior=Prior(1e-3, 0.8))
+    builder.categorical("kind", ["a", "b", None], prior=Prior(None, 0.6))
+    builder.continuous("momentum", 0.0, 1.0, when={"kind": ["b"]}, prior=0.9).discrete("layers", 1, 9, prior=3)
+    space = builder.ordinal("size", ["small", "medium", "large"], prior="large").build()
+    assert space == fasthpo.SearchSpace({name: SPACE[name] for name in space})
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -108,3 +116,24 @@ def test_a_constant_and_a_single_choice_may_have_a_prior() -> None:
         trial = study.ask()
         study.tell(trial, trial["x"])
     assert trial["c"] == 1.0 and trial["k"] == "a"
+
+
+def test_a_prior_of_an_extreme_range_is_a_distribution_too() -> None:
+    space = fasthpo.SearchSpace(
+        {
+            "wide": fasthpo.Continuous(-8e307, 8e307, prior=0.0),
+            "narrow": fasthpo.Continuous(-1e-320, 1e-320, prior=0.0),
+            "all": fasthpo.LogUniform(5e-324, 1.7e308, prior=1.0),
+            "neighbours": fasthpo.LogUniform(1.0, float(np.nextafter(1.0, 2.0)), prior=1.0),
+            "many": fasthpo.Discrete(0, 2**52, prior=7),
+            "few": fasthpo.Discrete(1, 3, log=True, prior=1),
+        }
+    )
+    priors = space.priors
+    assert priors is not None
+    units = np.repeat((np.arange(2001)[:, None] + 0.5) / 2001, len(space), axis=1)
+    with np.errstate(all="raise"):
+        moved, densities = priors.shifted(units), np.exp(priors.logarithms(space.from_unit(units)))
+    assert ((moved >= 0) & (moved < 1)).all() and np.isfinite(densities).all()
+    some = [space.position[name] for name in space.names if name != "neighbours"]  # which are two floats
+    np.testing.assert_allclose(densities[:, some].mean(axis=0), 1.0, atol=0.01)

@@ -12,6 +12,7 @@ import pytest
 import fasthpo
 from fasthpo import TrialState
 from fasthpo.errors import InvalidValue
+from fasthpo.trials.costs import costs_of
 
 SPACE = fasthpo.SearchSpace(
     {
@@ -100,6 +101,35 @@ def test_batches_and_added_trials_tell_costs() -> None:
         s.add_trials({"x": [0.1], "kind": ["b"], "y": [None]}, [1.0], costs=[1.0, 2.0])
     assert len(s) == 5
     assert len(s.add_trials({"x": [], "kind": [], "y": []}, [], costs=[])) == 0
+
+
+def test_trials_that_were_added_took_no_time_and_say_nothing_of_what_a_second_costs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1e9
+
+    def tick(_: Any) -> float:
+        nonlocal now
+        now += 1e-3
+        return now
+
+    monkeypatch.setattr("fasthpo.system.clock.StudyClock.now", tick)
+    columns = {"x": np.linspace(0.0, 1.0, 9), "kind": ["b"] * 9, "y": [None] * 9}
+    s = study()
+    s.add_trials(columns, np.zeros(9), costs=np.full(9, 3.0))
+    failed = s.ask()
+    now += 60.0
+    s.tell(failed, state=TrialState.FAILED)
+    assert s.cost_spent == 27.0  # what a second costs is not known
+    told = s.ask()
+    now += 30.0
+    s.tell(told, 0.5, cost=10.0)
+    assert s.cost_spent == pytest.approx(27.0 + 10.0 * 3, rel=1e-3)
+    assert [trial.duration for trial in s.trials[:9]] == [0.0] * 9
+    # nor are they cheap points for a search that goes by the seconds
+    seconds = study()
+    seconds.add_trials(columns, np.zeros(9))
+    assert np.isnan(costs_of(seconds.table, np.arange(9))).all() and seconds.cost_spent == 0.0
 
 
 def test_the_legs_of_a_trial_add_up() -> None:

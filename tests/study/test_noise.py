@@ -13,6 +13,7 @@ import pytest
 import fasthpo
 from fasthpo import TrialState
 from fasthpo.errors import InvalidValue, TrialStateError, UnknownTrial
+from tests.support.interrupting import counted
 
 SPACE = fasthpo.SearchSpace(
     {
@@ -226,3 +227,22 @@ def test_many_points_that_are_repeated_are_still_found() -> None:
     for number in range(_KEPT + 10):
         s.tell(s.ask(repeat=number), 5.0)
         assert s.best_trial.number == number + 1
+
+
+def test_neither_points_that_wait_nor_evaluations_of_one_point_are_walked_through() -> None:
+    steps = []
+    for n in (200, 1600):
+        s = study(noisy=True)
+        for number in range(n):
+            s.tell(s.ask(repeat=0) if number else s.ask(), float(number % 7))
+        for _ in range(n):
+            s.enqueue({"x": 0.5})
+        assert s.best_value == 3.0
+
+        def turn(s: fasthpo.Study = s) -> None:
+            s.tell(s.ask(), 9.0)
+            assert s.best_value == 3.0
+
+        counts = [counted(turn) for _ in range(5)]
+        steps.append(sorted(counts)[2])
+    assert steps[1] < 1.1 * steps[0]

@@ -70,7 +70,7 @@ class Model:
             np.zeros(d, np.int64),
         )
         self._cost_model: CostModel | None = None  # made when first asked
-        self._believed: dict[int, FloatArray] = {}  # what priors say of the trials last looked at
+        self._agreement: tuple[FloatArray, FloatArray] | None = None  # of priors, after the weights of a fit
         self._split = Split()
         self._front_split: FrontSplit | None = None  # in its place under several objectives
         self._front_search: FrontSearch | None = None  # and in that of the process
@@ -307,31 +307,27 @@ class Model:
         That is twice the correlation of its logarithm with the trials' order, over those of the Gaussian process, or
         the latest if there is none, in which the parameter is active; 1 while there are few.
         """
-        known = self._believed
+        weights = None
         if self.multivariate:
-            numbers = self._current_gaussian_process().ranked()
+            gaussian_process = self._current_gaussian_process()
+            weights = gaussian_process.arrays.alpha  # others with each fit, and only then
+            if self._agreement is not None and self._agreement[0] is weights:
+                return self._agreement[1]
+            numbers = gaussian_process.ranked()
         else:
             numbers = [key[3] for key in sorted(sort_keys(self.table, self.table.tell_order[-MOST_POINTS:]))]
-        new = [number for number in numbers if number not in known]
-        if new:
-            known.update(zip(new, self._beliefs(priors, np.array(new, np.int64)), strict=True))
-        self._believed = {number: known[number] for number in numbers}
-        beliefs = np.array(list(self._believed.values()))
-        active = ~np.isnan(beliefs)
+        rows = self.table.params[:, np.array(numbers, np.int64)].T
+        active = ~np.isnan(rows[:, priors.parameters])
         counts = active.sum(axis=0)
         order = np.where(active, np.arange(len(numbers))[:, None], 0.0)
-        beliefs = np.where(active, beliefs, 0.0)
+        beliefs = priors.logarithms(rows)
         order = np.where(active, order - order.sum(axis=0) / np.maximum(counts, 1), 0.0)
         beliefs = np.where(active, beliefs - beliefs.sum(axis=0) / np.maximum(counts, 1), 0.0)
         scales = np.sqrt((order**2).sum(axis=0) * (beliefs**2).sum(axis=0))
         agreement = np.clip(-2.0 * (order * beliefs).sum(axis=0) / np.maximum(scales, 1e-300), 0.0, 1.0)
         found: FloatArray = np.where((counts >= _FEWEST_TO_AGREE) & (scales > 0), agreement, 1.0)
+        self._agreement = None if weights is None else (weights, found)
         return found
-
-    def _beliefs(self, priors: Priors, numbers: IntArray) -> FloatArray:
-        """What priors say of trials, (n, p); NaN where the parameter is inactive."""
-        rows = self.table.params[:, numbers].T
-        return np.where(np.isnan(rows[:, priors.parameters]), np.nan, priors.logarithms(rows))
 
     def led_candidates(
         self, seed: int, draw: int, rows: FloatArray, scores: FloatArray, priors: Priors, by_improvement: bool
@@ -340,16 +336,16 @@ class Model:
 
         These are the first ones, with other values of some of the parameters that have priors.
         """
-        count = min(_LED, len(rows))
-        units = uniforms(seed, np.array([draw]), _PRIOR_STREAM, 3 * rows[:count].size).reshape(3, count, -1)
+        count, d = min(_LED, len(rows)), rows.shape[1]
+        units = uniforms(seed, np.array([draw]), _PRIOR_STREAM, 3 * count * d).reshape(3, count, d)
         space = self.table.space
-        moved = priors.shifted(units[0])
-        led = np.empty((count, rows.shape[1]))
-        for j, parameter in enumerate(space.parameters):
-            led[:, j] = np.where(np.isnan(rows[:count, j]), parameter.from_unit(units[1, :, j]), rows[:count, j])
-        for j in priors.parameters.tolist():
-            taken = units[2, :, j] < _TAKEN
-            led[taken, j] = space.parameters[j].from_unit(moved[taken, j])
+        taken = np.zeros((count, d), bool)
+        taken[:, priors.parameters] = units[2][:, priors.parameters] < _TAKEN
+        moved = np.where(taken, priors.shifted(units[0]), units[1])
+        led = rows[:count].copy()
+        taken |= np.isnan(led)
+        for j in np.flatnonzero(taken.any(axis=0)).tolist():
+            led[taken[:, j], j] = space.parameters[j].from_unit(moved[taken[:, j], j])
         led = space.deactivate(led)
         gaussian_process = self._current_gaussian_process()
         means, deviations = np.empty(count), np.empty(count)

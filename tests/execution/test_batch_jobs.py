@@ -92,6 +92,22 @@ def test_a_job_that_trains_many_trials(executor: Any) -> None:
     assert counts == [1, 2, 3]
 
 
+def test_a_trial_with_a_limit_asks_the_study_all_that_others_may(executor: Any) -> None:
+    """Its process speaks to the job, and that to the study; of a space that is learnt, too."""
+
+    def objective(trial: Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        trial.report(x, step=0)
+        trial.set_attribute("seen", [trial.reports[0], trial.should_prune()])
+        return x
+
+    tuner = fasthpo.HyperparameterTuner.with_random_search(fasthpo.TunerConfig("s", max_trials=2, seed=0))
+    result = tuner.optimize(objective, executor=executor, workers=1, trials_per_job=None, trial_timeout=60)
+    assert states(tuner) == ["COMPLETE"] * 2, tuner.study.trials[0].error
+    for trial in result.trials:
+        assert trial.params == {"x": trial.value} and trial.attributes == {"seen": [trial.value, False]}
+
+
 def test_a_job_that_the_cluster_starts_once_more(executor: Any, tmp_path: Path) -> None:
     """As SLURM does with jobs that it preempts: its first attempt is lost, and nothing of it counts as the second's."""
     with Gate(opens_at=2) as gate:

@@ -22,6 +22,7 @@ from fasthpo.execution.message_files import MessageFile, append
 from fasthpo.execution.messages import CorruptMessage, Says, Told
 from fasthpo.execution.objective import OutcomeSpec
 from fasthpo.execution.pickling import pickle_objective
+from fasthpo.execution.study_server import StudyServer
 from fasthpo.execution.submission import seconds_of
 from tests.support.backends import Recorder
 from tests.support.gates import Gate, arrive
@@ -215,6 +216,50 @@ def test_a_program_that_goes_on_takes_over_jobs_and_results(executor: Any, tmp_p
             if second is not None:
                 second.close()
     assert not any((tmp_path / "jobs" / "fasthpo").iterdir())
+
+
+def test_what_a_trial_had_asked_for_is_known_to_the_program_that_takes_it_over(executor: Any, tmp_path: Path) -> None:
+    """Of a space that is learnt: a parameter that a trial was given before counts as one that it asks for later."""
+    from fasthpo.execution.backends.submitit import BatchJobs
+
+    with Gate() as gate:
+        address = gate.address
+
+        def objective(trial: Trial) -> float:
+            x = trial.suggest_float("x", 0, 1)
+            trial.set_attribute("seen", x)
+            arrive(address)
+            return x + trial.suggest_int("n", 1, 3)
+
+        def backend(study: fasthpo.Study) -> BatchJobs:
+            server = StudyServer(study, lambda: None)
+            given = pickle_objective(objective), OutcomeSpec(), server, executor, 1, Limits(), 1, server.identity
+            return BatchJobs(*given)
+
+        study = fasthpo.Study(sampler=fasthpo.RandomSampler(seed=0), storage=tmp_path / "study")
+        first = backend(study)
+        first.submit(study.ask())
+        deadline = time.monotonic() + 60
+        while not gate.has(1):
+            assert first.wait(0.05) == [] and time.monotonic() < deadline
+        first._over.set()  # as if it had been killed
+        first._submission._calls.put(None)
+        study.close()
+        study = fasthpo.Study.load(tmp_path / "study")
+        second = backend(study)
+        try:
+            second.submit(study.ask())
+            gate.open()
+            ended: list[Ended] = []
+            while not ended and time.monotonic() < deadline:
+                ended = second.wait(1.0)
+        finally:
+            second.close()
+        study.tell(0, ended[0].value)
+    (trial,) = study.trials
+    assert len(executor.jobs) == 1 and set(trial.params) == {"x", "n"}
+    assert trial.value == trial["x"] + trial["n"] and trial.attributes == {"seen": trial["x"]}
+    study.close()
 
 
 def channel_of(folder: Path, patience: float) -> FileChannel:

@@ -313,6 +313,9 @@ class BatchJobs(Backend):
                 raise CorruptMessage("what it wrote is no message")
         if question and question <= batch.answered.get(start, 0):
             batch.start = start
+            if body[0] == Says.SUGGEST and self._attempts.get(ticket) is batch:
+                assert batch.job is not None
+                self._server.take(batch.job.number, body)  # a study that was loaded has not been asked; same answer
             return
         if body[0] == Says.READY:
             self._on_ready(batch, start, question, body)

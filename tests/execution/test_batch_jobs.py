@@ -300,6 +300,25 @@ def test_reports_in_quick_succession_are_written_together_and_soon(tmp_path: Pat
     assert [message[3][2] for message in said] == list(range(100))
 
 
+def test_a_report_that_could_not_be_written_is_written_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path, messages: Any) -> None:
+        raise OSError("stale file handle")
+
+    channel = channel_of(tmp_path, 60.0)
+    channel.send([Says.REPORT, 1.0, 0])
+    with monkeypatch.context() as patch:
+        patch.setattr("fasthpo.execution.batch_worker.append", failing)
+        channel.send([Says.REPORT, 1.0, 1])
+        channel._flush_late()  # as its timer does, where nobody could be told
+        with pytest.raises(TrialStateError, match="can't be told of this trial: stale file handle"):
+            channel.request([Says.PRUNE])
+    channel.end([Says.DONE])
+    said = [message[3] for message in MessageFile(tmp_path / "1" / FROM_JOB, bounded=True).read()]
+    assert said == [[Says.REPORT, 1.0, 0], [Says.REPORT, 1.0, 1], [Says.PRUNE], [Says.DONE]]
+
+
 def test_messages_that_are_not_there_yet_are_read_later(tmp_path: Path) -> None:
     """The beginning of one, and the zeros that a network file system shows before it shows what was written."""
     path, whole = tmp_path / "file", tmp_path / "whole"

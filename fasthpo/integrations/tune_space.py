@@ -55,7 +55,8 @@ class TuneSpace:
         self._root: _Node = builder.group(config, (), {}, with_constants)
         if not builder.parameters:
             raise InvalidSearchSpace(f"a space needs something to be found, such as tune.uniform, got {shown(config)}")
-        self.space = SearchSpace(builder.parameters)
+        # one of fasthpo's has its parameters under their own names, and relations besides
+        self.space = SearchSpace(config if isinstance(config, SearchSpace) else builder.parameters)
 
     def to_plain(self) -> Any:
         """The config, but for its parameters, in JSON values; None if there is anything in it that JSON has not."""
@@ -383,6 +384,8 @@ class _Builder:
             if when:
                 _refuse(path, f"is {shown(value)} in a tune.choice: use a domain of Tune's there, or `when` elsewhere")
             return _Leaf(_name(path), self._add(_name(path), value))
+        if isinstance(value, SearchSpace) and value.relations:
+            _refuse(path, "is a search space with relations, whose names are others here: make it the whole space")
         if isinstance(value, Mapping):
             if len(value) == 1 and "grid_search" in value:
                 _refuse(path, _GRID)

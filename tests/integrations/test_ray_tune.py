@@ -152,6 +152,15 @@ def test_relations_of_a_space_of_fasthpos_hold(tmp_path: Path) -> None:
         assert configs[0] == {"a": 3, "b": 4} and all(config["a"] < config["b"] for config in configs)  # type: ignore[index]
     with pytest.raises(InvalidParameters, match="a < b"):
         one.add_evaluated_point({"a": 4, "b": 3}, 1.0)
+    bounded = {"a": fasthpo.Discrete(1, 9), "model": {"b": fasthpo.Discrete(1, "a"), "c": 3}}
+    points = [{"a": 3, "model": {"b": 2}}, {"model/b": 8}]
+    known = search(bounded, points_to_evaluate=points)
+    first, second = known.suggest("1"), known.suggest("2")
+    assert first == {"a": 3, "model": {"b": 2, "c": 3}}
+    assert isinstance(second, dict) and second["model"]["b"] == 8 <= second["a"]
+    for wrong in ({"a": 3, "model": {"b": 4}}, {"model": {"b": 10}}):
+        with pytest.raises(InvalidParameters, match="b"):
+            search(bounded, points_to_evaluate=[wrong])
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,9 @@ def test_what_a_trial_had_asked_for_is_known_to_the_program_that_takes_it_over(e
 
         study = fasthpo.Study(sampler=fasthpo.RandomSampler(seed=0), storage=tmp_path / "study")
         first = backend(study)
-        first.submit(study.ask())
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)  # in an attempt before this one
+        first.submit(trial)
         deadline = time.monotonic() + 60
         while not gate.has(1):
             assert first.wait(0.05) == [] and time.monotonic() < deadline

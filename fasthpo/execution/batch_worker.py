@@ -167,13 +167,14 @@ class FileChannel:
         except FileNotFoundError:
             raise TrialStateError("the run that this trial belongs to is over") from None
         except OSError as error:
+            self._waiting = [*waiting, *self._waiting]  # for the next time
             raise TrialStateError(f"the study can't be told of this trial: {error}") from error
         self._written = time.monotonic()
 
     def _flush_late(self) -> None:
         with self._lock:
             self._flusher = None
-            with contextlib.suppress(TrialStateError):  # the next message will say so
+            with contextlib.suppress(TrialStateError):  # the next message takes it along, or will say so
                 self._flush()
 
     def _read(self) -> list[Message]:

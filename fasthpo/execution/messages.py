@@ -45,9 +45,12 @@ class Says(IntEnum):
     STOP = 8  # end the run, as `tuner.stop()` does
     DONE = 9  # the fields of `Ended`; from a process of ours also whether it is spoiled
     FETCH = 10  # wants the pickled objective, as it is, and nothing else of this connection
+    OVER = 11  # the bytes of memory that the trial's process takes, which are too many
     SUGGEST = 12  # a parameter's name, its definition as JSON; wants a reply, the value
     NOTE = 13  # an attribute's name, its value as JSON; wants a reply
-    OVER = 11  # the bytes of memory that the trial's process takes, which are too many
+
+
+UNANSWERED = (Says.REPORT, Says.STOP)  # all that an objective says without waiting for a reply
 
 
 class Told(IntEnum):

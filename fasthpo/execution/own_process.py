@@ -9,7 +9,7 @@ from fasthpo.errors import TrialStateError
 from fasthpo.execution.backends.base import Ended, Job, Limits
 from fasthpo.execution.backends.processes import Processes
 from fasthpo.execution.devices import Slot
-from fasthpo.execution.messages import Message, Says
+from fasthpo.execution.messages import UNANSWERED, Message
 from fasthpo.execution.objective import OutcomeSpec
 from fasthpo.execution.remote_trial import Channel
 
@@ -30,7 +30,7 @@ class _Relay:
         self._channel = channel
 
     def take(self, number: int, message: Message) -> Message | None:
-        if message[0] in (Says.PRUNE, Says.READ):
+        if message[0] not in UNANSWERED:
             return self._channel.exchange(message)
         self._channel.send(message)
         return None

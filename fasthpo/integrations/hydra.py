@@ -7,6 +7,7 @@ the next. Needs `fasthpo[hydra]`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -250,15 +251,18 @@ def choices_of(override: Override) -> list[tuple[Value, str]]:
 def _range(value: RangeSweep) -> Parameter:
     assert value.start is not None and value.stop is not None
     start, stop, step = value.start, value.stop, value.step
+    if step == 0 or any(isinstance(one, float) and not math.isfinite(one) for one in (start, stop, step)):
+        raise InvalidSearchSpace(f"range({start}, {stop}, {step}) must have finite numbers and a step that is not 0")
     if all(isinstance(one, int) for one in (start, stop, step)):
         values = range(int(start), int(stop), int(step))
         if not values:
             raise InvalidSearchSpace(f"range({start}, {stop}, {step}) has no values")
-        return Discrete(min(values), max(values), abs(int(step)) if len(values) > 1 else 1)
+        least, most = sorted((values[0], values[-1]))
+        return Discrete(least, most, abs(int(step)) if least < most else 1)
     from decimal import ROUND_CEILING, Decimal
 
     low, end, distance = (Decimal(str(one)) for one in (start, stop, step))
-    count = int(((end - low) / distance).to_integral_value(ROUND_CEILING)) if distance else 0
+    count = int(((end - low) / distance).to_integral_value(ROUND_CEILING))
     if count < 1:
         raise InvalidSearchSpace(f"range({start}, {stop}, {step}) has no values")
     first, last = sorted((float(low), float(low + (count - 1) * distance)))

@@ -46,12 +46,11 @@ class EstimatorSpace:
     def __init__(self, given: Any) -> None:
         self._meanings: dict[str, Callable[[Any], Any]] = {}
         self._names: dict[str, str | None] = {}  # the estimator's, of parameters that are called otherwise here
-        if isinstance(given, SearchSpace):
-            self.space = given
-            return
         if isinstance(given, (list, tuple)) and len(given) == 1:
             given = given[0]
-        if isinstance(given, Mapping):
+        if isinstance(given, SearchSpace):
+            self.space = given
+        elif isinstance(given, Mapping):
             self.space = SearchSpace({name: self._parameter(name, name, one) for name, one in given.items()})
         elif isinstance(given, (list, tuple)) and given and all(isinstance(one, Mapping) for one in given):
             self.space = SearchSpace(self._alternatives(given))
@@ -75,6 +74,11 @@ class EstimatorSpace:
             raise InvalidSearchSpace(
                 f"of several mappings none can have a parameter {_ALTERNATIVE!r}, which says which of them is taken: "
                 "give one mapping, with conditions"
+            )
+        if any(isinstance(mapping, SearchSpace) and mapping.relations for mapping in given):
+            raise InvalidSearchSpace(
+                "of several mappings none can have relations, as its parameters are not always there: give one "
+                "SearchSpace, with conditions"
             )
         self._names[_ALTERNATIVE] = None
         found: dict[str, Parameter] = {_ALTERNATIVE: Categorical(range(len(given)))}

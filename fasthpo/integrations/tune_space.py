@@ -55,7 +55,9 @@ class TuneSpace:
         self._root: _Node = builder.group(config, (), {}, with_constants)
         if not builder.parameters:
             raise InvalidSearchSpace(f"a space needs something to be found, such as tune.uniform, got {shown(config)}")
-        self.space = SearchSpace(builder.parameters)
+        # one of fasthpo's has its parameters under their own names, and relations besides
+        self.space = SearchSpace(config if isinstance(config, SearchSpace) else builder.parameters)
+        builder.parameters.update(self.space)  # which knows bounds that depend on other parameters
 
     def to_plain(self) -> Any:
         """The config, but for its parameters, in JSON values; None if there is anything in it that JSON has not."""
@@ -156,13 +158,14 @@ class _Leaf(_Node):
     """A parameter that is one value of the config.
 
     Args:
-        name, parameter: what it is.
+        name: the parameter's.
+        parameters: of the space, by name.
         unit: of which the config has multiples, and an integer parameter says how many; None: as the parameter has it.
     """
 
-    def __init__(self, name: str, parameter: Parameter, unit: float | None = None) -> None:
+    def __init__(self, name: str, parameters: Mapping[str, Parameter], unit: float | None = None) -> None:
         self._name = name
-        self._parameter = parameter
+        self._parameters = parameters
         self._unit = unit
 
     def fill(self, params: Mapping[str, Value]) -> Any:
@@ -174,14 +177,14 @@ class _Leaf(_Node):
         return float(f"{count * self._unit:.15g}")  # 3 * 0.1 is 0.30000000000000004
 
     def read(self, value: Any, params: dict[str, Value]) -> int:
-        value = element(value)
+        parameter, value = self._parameters[self._name], element(value)
         if self._unit is not None and type(value) in (int, float):
             count = round(value / self._unit) if math.isfinite(value) else -1
             if not math.isclose(count * self._unit, value, rel_tol=1e-6):
                 raise InvalidParameters(f"{self._name!r} must be a multiple of {self._unit}, got {shown(value)}")
-            value = count if isinstance(self._parameter, kinds.Discrete) else value
+            value = count if isinstance(parameter, kinds.Discrete) else value
         try:
-            params[self._name] = self._parameter.decode(self._parameter.encode(value))
+            params[self._name] = parameter.decode(parameter.encode(value))
         except InvalidParameters as error:
             raise InvalidParameters(f"{self._name!r} {error}") from None
         return 0
@@ -342,7 +345,7 @@ def _from_plain(plain: Any, space: SearchSpace, path: _Path, names: list[str]) -
     if "parameter" in plain:
         names.append(plain["parameter"])
         unit = plain["unit"]
-        return _Leaf(plain["parameter"], space[plain["parameter"]], None if unit is None else float(unit))
+        return _Leaf(plain["parameter"], space, None if unit is None else float(unit))
     if "choice" in plain:
         names.append(plain["choice"])
         parameter = space[plain["choice"]]
@@ -382,7 +385,9 @@ class _Builder:
         if isinstance(value, Parameter):
             if when:
                 _refuse(path, f"is {shown(value)} in a tune.choice: use a domain of Tune's there, or `when` elsewhere")
-            return _Leaf(_name(path), self._add(_name(path), value))
+            return self._leaf(_name(path), value)
+        if isinstance(value, SearchSpace) and value.relations:
+            _refuse(path, "is a search space with relations, whose names are others here: make it the whole space")
         if isinstance(value, Mapping):
             if len(value) == 1 and "grid_search" in value:
                 _refuse(path, _GRID)
@@ -395,11 +400,14 @@ class _Builder:
             return _Row(path, type(value), children) if len(self.parameters) > before else _Constant(value, path)
         return _Constant(value, path)
 
-    def _add(self, name: str, parameter: Parameter) -> Parameter:
+    def _leaf(self, name: str, parameter: Parameter, unit: float | None = None) -> _Leaf:
+        self._add(name, parameter)
+        return _Leaf(name, self.parameters, unit)
+
+    def _add(self, name: str, parameter: Parameter) -> None:
         if name in self.parameters:
             raise InvalidSearchSpace(f"two parameters have the path {name!r}: give one of them another key")
         self.parameters[name] = parameter
-        return parameter
 
     def _domain(self, domain: Domain, path: _Path, when: _When) -> _Node:
         if isinstance(domain, Function):
@@ -415,18 +423,18 @@ class _Builder:
                 return self._choice(domain, path, when)
             if isinstance(domain, Integer) and isinstance(sampler, Uniform | LogUniform):
                 log = isinstance(sampler, LogUniform)
-                return _Leaf(name, self._add(name, _integers(domain, step, log, when)))
+                return self._leaf(name, _integers(domain, step, log, when))
             if isinstance(domain, Float) and isinstance(sampler, LogUniform) and step is not None:
                 multiples = kinds.Discrete(
                     math.ceil(domain.lower / step - 1e-6), math.floor(domain.upper / step + 1e-6), log=True, when=when
                 )
-                return _Leaf(name, self._add(name, multiples), step)
+                return self._leaf(name, multiples, step)
             if isinstance(domain, Float) and isinstance(sampler, LogUniform):
-                return _Leaf(name, self._add(name, kinds.LogUniform(domain.lower, domain.upper, when=when)))
+                return self._leaf(name, kinds.LogUniform(domain.lower, domain.upper, when=when))
             if isinstance(domain, Float) and isinstance(sampler, Uniform):
-                return _Leaf(name, self._add(name, kinds.Continuous(domain.lower, domain.upper, step, when=when)))
+                return self._leaf(name, kinds.Continuous(domain.lower, domain.upper, step, when=when))
             if isinstance(domain, Float) and isinstance(sampler, Normal):
-                return _Leaf(name, self._add(name, normal.Normal(sampler.mean, sampler.sd, when=when)), step)
+                return self._leaf(name, normal.Normal(sampler.mean, sampler.sd, when=when), step)
         except InvalidSearchSpace as error:
             raise InvalidSearchSpace(f"{name!r}: {error}") from None
         raise InvalidSearchSpace(

@@ -22,6 +22,7 @@ from fasthpo.execution.message_files import MessageFile, append
 from fasthpo.execution.messages import CorruptMessage, Says, Told
 from fasthpo.execution.objective import OutcomeSpec
 from fasthpo.execution.pickling import pickle_objective
+from fasthpo.execution.study_server import StudyServer
 from fasthpo.execution.submission import seconds_of
 from tests.support.backends import Recorder
 from tests.support.gates import Gate, arrive
@@ -90,6 +91,22 @@ def test_a_job_that_trains_many_trials(executor: Any) -> None:
         assert states(tuner) == ["COMPLETE"] * 3 and len(pids) == len(executor.jobs)
         counts.append(len(pids))
     assert counts == [1, 2, 3]
+
+
+def test_a_trial_with_a_limit_asks_the_study_all_that_others_may(executor: Any) -> None:
+    """Its process speaks to the job, and that to the study; of a space that is learnt, too."""
+
+    def objective(trial: Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        trial.report(x, step=0)
+        trial.set_attribute("seen", [trial.reports[0], trial.should_prune()])
+        return x
+
+    tuner = fasthpo.HyperparameterTuner.with_random_search(fasthpo.TunerConfig("s", max_trials=2, seed=0))
+    result = tuner.optimize(objective, executor=executor, workers=1, trials_per_job=None, trial_timeout=60)
+    assert states(tuner) == ["COMPLETE"] * 2, tuner.study.trials[0].error
+    for trial in result.trials:
+        assert trial.params == {"x": trial.value} and trial.attributes == {"seen": [trial.value, False]}
 
 
 def test_a_job_that_the_cluster_starts_once_more(executor: Any, tmp_path: Path) -> None:
@@ -201,6 +218,52 @@ def test_a_program_that_goes_on_takes_over_jobs_and_results(executor: Any, tmp_p
     assert not any((tmp_path / "jobs" / "fasthpo").iterdir())
 
 
+def test_what_a_trial_had_asked_for_is_known_to_the_program_that_takes_it_over(executor: Any, tmp_path: Path) -> None:
+    """Of a space that is learnt: a parameter that a trial was given before counts as one that it asks for later."""
+    from fasthpo.execution.backends.submitit import BatchJobs
+
+    with Gate() as gate:
+        address = gate.address
+
+        def objective(trial: Trial) -> float:
+            x = trial.suggest_float("x", 0, 1)
+            trial.set_attribute("seen", x)
+            arrive(address)
+            return x + trial.suggest_int("n", 1, 3)
+
+        def backend(study: fasthpo.Study) -> BatchJobs:
+            server = StudyServer(study, lambda: None)
+            given = pickle_objective(objective), OutcomeSpec(), server, executor, 1, Limits(), 1, server.identity
+            return BatchJobs(*given)
+
+        study = fasthpo.Study(sampler=fasthpo.RandomSampler(seed=0), storage=tmp_path / "study")
+        first = backend(study)
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)  # in an attempt before this one
+        first.submit(trial)
+        deadline = time.monotonic() + 60
+        while not gate.has(1):
+            assert first.wait(0.05) == [] and time.monotonic() < deadline
+        first._over.set()  # as if it had been killed
+        first._submission._calls.put(None)
+        study.close()
+        study = fasthpo.Study.load(tmp_path / "study")
+        second = backend(study)
+        try:
+            second.submit(study.ask())
+            gate.open()
+            ended: list[Ended] = []
+            while not ended and time.monotonic() < deadline:
+                ended = second.wait(1.0)
+        finally:
+            second.close()
+        study.tell(0, ended[0].value)
+    (trial,) = study.trials
+    assert len(executor.jobs) == 1 and set(trial.params) == {"x", "n"}
+    assert trial.value == trial["x"] + trial["n"] and trial.attributes == {"seen": trial["x"]}
+    study.close()
+
+
 def channel_of(folder: Path, patience: float) -> FileChannel:
     (folder / "1").mkdir()
     for name in (FROM_JOB, TO_JOB):
@@ -237,6 +300,25 @@ def test_reports_in_quick_succession_are_written_together_and_soon(tmp_path: Pat
     while len(said) < 100 and time.monotonic() < deadline:
         said += file.read()
     assert [message[3][2] for message in said] == list(range(100))
+
+
+def test_a_report_that_could_not_be_written_is_written_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path, messages: Any) -> None:
+        raise OSError("stale file handle")
+
+    channel = channel_of(tmp_path, 60.0)
+    channel.send([Says.REPORT, 1.0, 0])
+    with monkeypatch.context() as patch:
+        patch.setattr("fasthpo.execution.batch_worker.append", failing)
+        channel.send([Says.REPORT, 1.0, 1])
+        channel._flush_late()  # as its timer does, where nobody could be told
+        with pytest.raises(TrialStateError, match="can't be told of this trial: stale file handle"):
+            channel.request([Says.PRUNE])
+    channel.end([Says.DONE])
+    said = [message[3] for message in MessageFile(tmp_path / "1" / FROM_JOB, bounded=True).read()]
+    assert said == [[Says.REPORT, 1.0, 0], [Says.REPORT, 1.0, 1], [Says.PRUNE], [Says.DONE]]
 
 
 def test_messages_that_are_not_there_yet_are_read_later(tmp_path: Path) -> None:

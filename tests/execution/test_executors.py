@@ -136,6 +136,7 @@ def test_limits_cost_only_their_trial(maker: Callable[[], Executor], tmp_path: P
         def objective(trial: Trial) -> dict[str, float]:
             trial.report(0.5, step=0)
             trial.should_prune()
+            trial.set_attribute("seen", trial.reports[0])
             (tmp_path / f"{trial.number}").write_text(str(os.getpid()))
             if trial.number == 1:
                 arrive(address)
@@ -157,6 +158,7 @@ def test_limits_cost_only_their_trial(maker: Callable[[], Executor], tmp_path: P
     assert "ended by signal 9 (SIGKILL" in errors[2] and "ended by signal 11 (SIGSEGV)" in errors[3]
     assert "more than trial_memory=512 MiB, and was ended" in errors[4]
     assert [trial.reports for trial in trials] == [{0: 0.5}] * 7
+    assert [trial.attributes for trial in trials] == [{"seen": 0.5}] * 7
     assert len({trial.metrics["parent"] for trial in trials if trial.state.name == "COMPLETE"}) <= 2
     for number in range(7):
         wait_until_gone(int((tmp_path / f"{number}").read_text()))

@@ -44,6 +44,7 @@ def parser() -> Any:
         ("x=range(9,1,-4)", Discrete(5, 9, 4)),
         ("x=range(5)", Discrete(0, 4)),
         ("x=range(3,4,7)", Discrete(3, 3)),
+        ("x=range(0,1000000000000)", Discrete(0, 999_999_999_999)),
         ("x=shuffle(range(1,4))", Discrete(1, 3)),
         ("x=range(0,1,0.25)", Continuous(0.0, 0.75, step=0.25)),
         ("x=range(0,0.3,0.1)", Continuous(0.0, 0.2, step=0.1)),
@@ -73,6 +74,12 @@ def test_overrides_as_parameters(parser: Any, text: str, expected: fasthpo.Param
         ("x=tag(log,interval(0,1))", "x: .*positive"),
         ("x=range(3,1)", r"x: range\(3, 1, 1\) has no values"),
         ("x=range(0.5,0.1,0.1)", r"x: range\(0.5, 0.1, 0.1\) has no values"),
+        ("x=range(0,5,0)", r"x: range\(0, 5, 0\) must have finite numbers and a step that is not 0"),
+        ("x=range(0.5,5,0)", r"x: range\(0.5, 5, 0\) must have finite numbers"),
+        ("x=range(0,inf)", r"x: range\(0, inf, 1\) must have finite numbers"),
+        ("x=range(0,1,nan)", r"x: range\(0, 1, nan\) must have finite numbers"),
+        ("x=range(1e999999999999)", "x: .*must"),
+        ("x=range(100000000000000000000000)", "x: .*must"),
     ],
 )
 def test_overrides_that_can_not_be_searched(parser: Any, text: str, message: str) -> None:

@@ -141,9 +141,35 @@ def test_a_space_of_fasthpos_is_searched_and_its_conditions_hold() -> None:
     assert list(search(flat).suggest("a")) == ["a/b"]  # type: ignore[arg-type]
 
 
+def test_relations_of_a_space_of_fasthpos_hold(tmp_path: Path) -> None:
+    space = fasthpo.SearchSpace({"a": fasthpo.Discrete(1, 9), "b": fasthpo.Discrete(1, 9)}).require("a < b")
+    one = search(space, sampler=fasthpo.RandomSampler(seed=0), points_to_evaluate=[{"a": 3, "b": 4}])
+    one.save(str(tmp_path / "saved"))
+    for again in (one, FastSearch()):
+        again.restore(str(tmp_path / "saved"))
+        assert again.study.space == space
+        configs = [again.suggest(str(i)) for i in range(20)]
+        assert configs[0] == {"a": 3, "b": 4} and all(config["a"] < config["b"] for config in configs)  # type: ignore[index]
+    with pytest.raises(InvalidParameters, match="a < b"):
+        one.add_evaluated_point({"a": 4, "b": 3}, 1.0)
+    bounded = {"a": fasthpo.Discrete(1, 9), "model": {"b": fasthpo.Discrete(1, "a"), "c": 3}}
+    points = [{"a": 3, "model": {"b": 2}}, {"model/b": 8}]
+    known = search(bounded, points_to_evaluate=points)
+    first, second = known.suggest("1"), known.suggest("2")
+    assert first == {"a": 3, "model": {"b": 2, "c": 3}}
+    assert isinstance(second, dict) and second["model"]["b"] == 8 <= second["a"]
+    for wrong in ({"a": 3, "model": {"b": 4}}, {"model": {"b": 10}}):
+        with pytest.raises(InvalidParameters, match="b"):
+            search(bounded, points_to_evaluate=[wrong])
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [
+        (
+            {"m": fasthpo.SearchSpace({"a": fasthpo.Discrete(1, 9)}).forbid({"a": 3})},
+            "'m' is a search space with relations",
+        ),
         ({"a": {"b": tune.grid_search([1, 2])}}, "'a/b' is a tune.grid_search.*use tune.choice"),
         ({"a": tune.search.sample.Categorical([1]).grid()}, "'a' is a tune.grid_search"),
         ({"a": ODD}, "'a' is a Float with a BaseSampler of Tune's, which is not known here"),

@@ -431,6 +431,13 @@ def test_of_several_mappings_a_candidate_takes_one() -> None:
     )  # fmt: skip
 
 
+def test_relations_of_a_space_hold_in_a_list_too() -> None:
+    related = fasthpo.SearchSpace({"a": fasthpo.Discrete(1, 3), "b": fasthpo.Discrete(1, 3)}).require("a < b")
+    assert EstimatorSpace([related]).space == related == EstimatorSpace(related).space
+    with pytest.raises(InvalidSearchSpace, match="none can have relations"):
+        EstimatorSpace([related, {"a": [1]}])
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

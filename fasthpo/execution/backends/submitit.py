@@ -185,9 +185,8 @@ class BatchJobs(Backend):
 
     def _of_earlier(self, job: Job) -> _BatchJob | None:
         """The job of an earlier process that has just this attempt."""
-        wanted = job._replace(ticket=0)
         for found in reversed(self._left):  # the latest attempt first
-            if found.job is not None and found.job._replace(ticket=0) == wanted:
+            if found.job is not None and _same_attempt(found.job, job):
                 self._left.remove(found)
                 return found
         if self._left and job.number > max(found.job.number for found in self._left if found.job is not None):
@@ -313,6 +312,9 @@ class BatchJobs(Backend):
                 raise CorruptMessage("what it wrote is no message")
         if question and question <= batch.answered.get(start, 0):
             batch.start = start
+            if body[0] == Says.SUGGEST and self._attempts.get(ticket) is batch:
+                assert batch.job is not None
+                self._server.take(batch.job.number, body)  # a study that was loaded has not been asked; same answer
             return
         if body[0] == Says.READY:
             self._on_ready(batch, start, question, body)
@@ -409,6 +411,12 @@ class BatchJobs(Backend):
         self._over.set()
         self._heart.join()
         shutil.rmtree(self._folder, ignore_errors=True)  # by which also those hear of it that are not to be reached
+
+
+def _same_attempt(one: Job, other: Job) -> bool:
+    """Whether two processes mean the same; where parameters are asked for, a job has those of attempts before it."""
+    params = one.params if one.learns_space else other.params
+    return one == other._replace(ticket=one.ticket, params=params)
 
 
 def _job_folders(folder: Path) -> Iterator[str]:

@@ -172,7 +172,7 @@ def _forbidden(name: str, parameter: Parameter, given: Any) -> tuple[Ranges, Any
             f"of {name!r}, which has infinitely many values, a range is forbidden, such as ({low}, {high}), ends "
             f"included, got {shown(given)}"
         )
-    ranges = Ranges.of_cells(parameter, parameter.cell(np.array(column_values)).tolist())
+    ranges = Ranges.of_values(parameter, column_values)
     return ranges, tuple(parameter.decode(x) for x in column_values)
 
 

@@ -52,6 +52,14 @@ def test_points_that_break_a_relation_are_refused_at_the_door() -> None:
     assert study.best_params["depth"] == 1
 
 
+def test_what_given_values_break_by_themselves_is_found_without_a_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study(make_space(), sampler=fasthpo.RandomSampler(seed=0))
+    monkeypatch.setattr("fasthpo.space.partial.uniforms", lambda *args: pytest.fail("it was drawn"))
+    for point in ({"low": 5, "high": 3}, {"depth": 5, "high": 3}, {"kind": "b", "x": 0.7}):
+        with pytest.raises(InvalidParameters, match="must keep to"):
+            study.enqueue(point)
+
+
 def test_what_is_not_said_of_an_enqueued_point_is_drawn_as_relations_allow(tmp_path: Path) -> None:
     study = Study(make_space(), sampler=fasthpo.RandomSampler(seed=0), storage=tmp_path / "study")
     for _ in range(40):

@@ -87,7 +87,7 @@ def needs_of(space: SearchSpace, branch: Branch) -> dict[int, FloatArray]:
         parameter = space.parameters[j]
         count = allowed.count(parameter)
         few = min(count, _MOST_HELD)
-        found[j] = np.array([allowed.value(parameter, rank * count // few) for rank in range(few)])
+        found[j] = allowed.values(parameter, np.array([rank * count // few for rank in range(few)]))
     return found
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 
+from fasthpo.values import steady_str
+
 _LONGEST = 60  # characters of a cell
 _GAP = "  "
 
@@ -38,7 +40,7 @@ def shown(value: Any) -> str:
     """A value of a trial as a cell: six digits of a float, nothing for what there is not."""
     if isinstance(value, float):
         return "" if value != value else f"{value:.6g}"
-    return shorter(printable(str(value)))
+    return shorter(printable(steady_str(value)))
 
 
 def moment(seconds: float) -> str:

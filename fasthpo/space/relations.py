@@ -22,7 +22,7 @@ from fasthpo.space.definitions import condition_from_json
 from fasthpo.space.expressions import read_truth
 from fasthpo.space.parameter import Parameter
 from fasthpo.space.ranges import Ranges
-from fasthpo.values import FloatArray, IntArray, element, exact, number, shown
+from fasthpo.values import FloatArray, IntArray, element, exact, number, shown, steady_repr
 
 
 class Relation(ABC):
@@ -140,7 +140,7 @@ class Forbidden(Relation):
 
     def __repr__(self) -> str:
         shorter = {name: one if isinstance(one, Comparison) else _shorter(one) for name, one in self._shown.items()}
-        return f"forbid({shorter!r})"
+        return f"forbid({steady_repr(shorter)})"
 
     __str__ = __repr__
 

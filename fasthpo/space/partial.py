@@ -59,15 +59,24 @@ def _allowed_parents(space: SearchSpace, row: FloatArray) -> dict[int, Ranges]:
 def complete_row(space: SearchSpace, row: FloatArray, seed: int, number: int) -> FloatArray:
     """The row (d,) with everything that is not given drawn from the prior; depends on (seed, number) only.
 
-    What is drawn is drawn anew while it breaks a relation.
+    What is drawn is drawn anew while it breaks a relation. Where nothing is to be drawn, the row is as it was: that of a
+    trial that runs again may break a relation that was told since it began.
     """
-    if not np.isnan(row).any():
+    if _is_complete(space, row):
         return row
     full = completed_row(space, row, seed, number)
     if full is None:
         full = completed_row(space, row, 0, 0)  # as when the point was let in
         assert full is not None
     return full
+
+
+def _is_complete(space: SearchSpace, row: FloatArray) -> bool:
+    """Whether all active parameters are given."""
+    return not any(
+        all(condition.allowed.holds(row[condition.parent]) for condition in space.conditions[j])
+        for j in np.flatnonzero(np.isnan(row)).tolist()
+    )
 
 
 def completed_row(space: SearchSpace, row: FloatArray, seed: int, number: int) -> FloatArray | None:

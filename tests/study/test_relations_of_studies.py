@@ -108,6 +108,19 @@ def test_a_study_goes_on_in_a_space_with_other_relations_and_keeps_what_was_trie
         )
 
 
+def test_a_trial_that_ran_as_a_relation_was_told_runs_again_as_it_was(tmp_path: Path) -> None:
+    parameters = {"kind": Categorical(["a", "b"]), "x": Continuous(0.0, 1.0, when={"kind": "a"}), "y": Discrete(1, 9)}
+    study = Study(parameters, sampler=fasthpo.RandomSampler(seed=0))
+    for point in ({"kind": "b", "y": 9}, {"kind": "a", "x": 0.5, "y": 9}):
+        study.enqueue(point)
+        assert study.ask().params == point
+    study.save(tmp_path / "study")
+    space = SearchSpace(parameters).require("y < 5")
+    loaded = Study.load(tmp_path / "study", space=space)
+    assert [loaded.ask().params for _ in range(2)] == [trial.params for trial in study.trials]
+    assert all(space.contains(loaded.ask().params) for _ in range(5))
+
+
 def test_files_for_others_and_the_report_name_the_relations(tmp_path: Path) -> None:
     study = Study(make_space(), sampler=fasthpo.RandomSampler(seed=0))
     for _ in range(30):

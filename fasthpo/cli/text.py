@@ -13,8 +13,6 @@ from typing import Any
 
 import click
 
-from fasthpo.values import steady_str
-
 _LONGEST = 60  # characters of a cell
 _GAP = "  "
 
@@ -40,6 +38,8 @@ def shown(value: Any) -> str:
     """A value of a trial as a cell: six digits of a float, nothing for what there is not."""
     if isinstance(value, float):
         return "" if value != value else f"{value:.6g}"
+    from fasthpo.values import steady_str  # imports NumPy
+
     return shorter(printable(steady_str(value)))
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.space.choice_values import choice_key
 from fasthpo.space.comparisons import Comparison, condition_words
 from fasthpo.space.parameter import Parameter
 from fasthpo.space.ranges import Ranges
@@ -35,12 +36,12 @@ def conditions_of(parameters: Mapping[str, Parameter]) -> Conditions:
         InvalidSearchSpace: one is on an unknown parent, or on a value that the parent can't take.
     """
     position = {name: j for j, name in enumerate(parameters)}
-    known: dict[tuple[str, str], Ranges] = {}
+    known: dict[Any, Ranges] = {}
     return tuple(_resolved(name, parameters, position, known) for name in parameters)
 
 
 def _resolved(
-    name: str, parameters: Mapping[str, Parameter], position: Mapping[str, int], known: dict[tuple[str, str], Ranges]
+    name: str, parameters: Mapping[str, Parameter], position: Mapping[str, int], known: dict[Any, Ranges]
 ) -> tuple[Condition, ...]:
     """The conditions of a parameter; `known` are ranges by parent and values, which many have in common."""
     conditions = []
@@ -49,9 +50,13 @@ def _resolved(
             raise InvalidSearchSpace(
                 f"{shown(name)} depends on {shown(parent)}, which is not in the space {shown(list(parameters))}"
             )
-        if (parent, repr(values)) not in known:
-            known[parent, repr(values)] = ranges_of(name, parent, parameters[parent], values)
-        conditions.append(Condition(position[parent], known[parent, repr(values)]))
+        if isinstance(values, Comparison):
+            key = parent, values.operator, *map(choice_key, values.values)
+        else:
+            key = parent, "", *map(choice_key, values)
+        if key not in known:
+            known[key] = ranges_of(name, parent, parameters[parent], values)
+        conditions.append(Condition(position[parent], known[key]))
     return tuple(conditions)
 
 

@@ -34,10 +34,32 @@ _UNORDERED = (str, bytes, bytearray, Mapping, Set)  # what can be iterated over,
 _SHOWN = 200  # characters of a value in an error message
 
 
+def steady_repr(value: Any) -> str:
+    """`repr` of a value, but of a frozenset in an order that does not differ from process to process.
+
+    So is that of the tuples, lists and dicts that hold some.
+    """
+    kind = type(value)
+    if kind is frozenset and value:
+        return f"frozenset({{{', '.join(sorted(map(steady_repr, value)))}}})"
+    if kind is tuple:
+        return f"({', '.join(map(steady_repr, value))}{',' if len(value) == 1 else ''})"
+    if kind is list:
+        return f"[{', '.join(map(steady_repr, value))}]"
+    if kind is dict:
+        return f"{{{', '.join(f'{key!r}: {steady_repr(one)}' for key, one in value.items())}}}"
+    return repr(value)
+
+
+def steady_str(value: Any) -> str:
+    """`str` of a value, in the same way."""
+    return steady_repr(value) if isinstance(value, (tuple, frozenset)) else str(value)
+
+
 def shown(value: Any, most: int = _SHOWN) -> str:
     """A value as an error message shows it, in at most about `most` characters, however long, large or deep it is."""
     try:
-        text = " ".join(repr(value).split())
+        text = " ".join(steady_repr(value).split())
     except RecursionError:
         return f"a {type(value).__name__} that is nested too deeply to be shown"
     except ValueError:  # Python writes no integer of more than some thousand digits

@@ -19,6 +19,7 @@ import fasthpo
 from fasthpo import TrialState
 from fasthpo.execution.attempt import run_attempt
 from fasthpo.execution.objective import OutcomeSpec, read_outcome
+from fasthpo.values import steady_repr, steady_str
 
 pd = pytest.importorskip("pandas")
 pa = pytest.importorskip("pyarrow")
@@ -418,3 +419,13 @@ def test_nothing_of_these_libraries_is_imported_to_tell_what_a_value_is() -> Non
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_sets_read_the_same_in_every_process_and_all_else_as_python_writes_it() -> None:
+    one, same = frozenset([8, 0, 16]), frozenset([16, 8, 0])
+    assert repr(one) != repr(same)
+    for wrap in (lambda x: x, lambda x: (x,), lambda x: [1, x], lambda x: {"a": (x, "b")}, lambda x: frozenset([x])):
+        assert steady_repr(wrap(one)) == steady_repr(wrap(same))
+        assert eval(steady_repr(wrap(one))) == wrap(one)
+    for value in ("a'b", 1, 1.5, None, True, (), (1,), ("a", (2,)), [], {}, {"a": [1]}, frozenset(), frozenset([1])):
+        assert steady_repr(value) == repr(value) and steady_str(value) == str(value)

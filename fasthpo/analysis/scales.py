@@ -13,7 +13,7 @@ import numpy as np
 
 from fasthpo.space.normal import NormalNumber
 from fasthpo.space.parameter import Parameter
-from fasthpo.values import FloatArray, masked
+from fasthpo.values import FloatArray, masked, steady_str
 
 _FAR = 3.0  # how many times as far from the best as nine in ten values are: what lies beyond is not drawn to scale
 _DECADES = 1000.0  # from the lowest to the highest of positive numbers, from which on their scale is logarithmic
@@ -88,7 +88,7 @@ class Scale(NamedTuple):
 
 def label(choice: object) -> str:
     """A choice as a short text."""
-    text = " ".join(str(choice).split()) if str(choice).strip() else repr(choice)
+    text = " ".join(steady_str(choice).split()) if str(choice).strip() else repr(choice)
     text = "".join(one if one.isprintable() else "?" for one in text)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 + 1 :]}"
 

@@ -21,7 +21,7 @@ from fasthpo.study.reader import StudyReader
 from fasthpo.system.headline import headline
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import FloatArray, IntArray
+from fasthpo.values import FloatArray, IntArray, steady_str
 
 BEST = "best"  # the order by value, best first
 _ORDERED: dict[str, Callable[[Any, Any], Any]] = {
@@ -291,10 +291,10 @@ def _read_choice(name: str, parameter: Parameter, text: str) -> float:
     choices = parameter.choices or ()
     wanted = "".join({"true": "True", "false": "False", "null": "None"}.get(text, text).split())
     for place, choice in enumerate(choices):
-        is_meant = not isinstance(choice, str) and "".join(str(choice).split()) == wanted  # (64,64) for (64, 64)
-        if is_meant or text in (str(choice), repr(choice)):
+        is_meant = not isinstance(choice, str) and "".join(steady_str(choice).split()) == wanted  # (64,64) for (64, 64)
+        if is_meant or text in (steady_str(choice), repr(choice)):
             return float(place)
-    some = shorter(", ".join(printable(str(choice)) for choice in choices), 300)
+    some = shorter(", ".join(printable(steady_str(choice)) for choice in choices), 300)
     raise Wrong(f"{printable(name)} is one of {some}, got {printable(text)!r}")
 
 

@@ -38,7 +38,9 @@ def shown(value: Any) -> str:
     """A value of a trial as a cell: six digits of a float, nothing for what there is not."""
     if isinstance(value, float):
         return "" if value != value else f"{value:.6g}"
-    return shorter(printable(str(value)))
+    from fasthpo.values import steady_str  # imports NumPy
+
+    return shorter(printable(steady_str(value)))
 
 
 def moment(seconds: float) -> str:

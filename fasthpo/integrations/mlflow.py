@@ -9,7 +9,7 @@ from typing import Any
 
 from fasthpo.integrations.tracking import TrackedStudy, TrackedTrial, TrackingCallback, package
 from fasthpo.trials.trial import TrialState
-from fasthpo.values import check_text
+from fasthpo.values import check_text, steady_str
 
 _FORBIDDEN = re.compile(r"[^\w\-. ]")  # in names of params and metrics; slashes would be directories
 _LONGEST_NAME = 200
@@ -167,7 +167,7 @@ class _Runs:
     def _send(self, run: _Run, trial: TrackedTrial, steps: list[int], metrics: list[Any], tags: list[Any]) -> None:
         """Add to a run, in one request if that is allowed."""
         params = [] if run.has_params else [
-            self._entities.Param(self._names.params[name], str(value)[:_LONGEST_TEXT])
+            self._entities.Param(self._names.params[name], steady_str(value)[:_LONGEST_TEXT])
             for name, value in trial.params.items()
         ]  # fmt: skip
         count = max(-(-len(metrics) // _MOST_METRICS), -(-len(params) // _MOST_PARAMS), bool(tags))

@@ -15,6 +15,7 @@ from fasthpo.space.kinds import Categorical
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.system.paths import absolute, given_path
 from fasthpo.trials.trial import TrialState
+from fasthpo.values import steady_repr, steady_str
 
 _SUFFIX = ".fasthpo"  # of the names of event files that are ours, and may be written anew
 _LATEST = 200  # runs that are looked at whether they have ended, when a study goes on
@@ -265,5 +266,5 @@ def _plain(parameter: Parameter, value: Value) -> Value:
     kind = _kind(parameter.choices)
     if kind is not str:
         return kind(value)  # type: ignore[no-any-return]
-    texts = [str(choice) for choice in parameter.choices]
-    return str(value) if len(set(texts)) == len(texts) else repr(value)
+    texts = [steady_str(choice) for choice in parameter.choices]
+    return steady_str(value) if len(set(texts)) == len(texts) else steady_repr(value)

@@ -21,6 +21,7 @@ from fasthpo.space.parameter import Parameter
 from fasthpo.study.study import Study
 from fasthpo.trials.trial import TrialState
 from fasthpo.tuner.results import StudyStatistics, busy_seconds
+from fasthpo.values import steady_str
 
 _MOST_GROUPS = 50  # of failures
 _MOST_ON_FRONT = 200  # rows of its table
@@ -126,7 +127,7 @@ def _front(study: Study) -> dict[str, Any] | None:
 
 
 def _text(value: object, most: int = _LONGEST_TEXT) -> str:
-    text = repr(value) if isinstance(value, float) else str(value)
+    text = repr(value) if isinstance(value, float) else steady_str(value)
     return text if len(text) <= most else f"{text[:most]}..."
 
 

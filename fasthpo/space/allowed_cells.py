@@ -17,7 +17,7 @@ import numpy.typing as npt
 from fasthpo.space.conditions import Condition, Conditions
 from fasthpo.space.enumeration import INACTIVE, Cells, Enumerable
 from fasthpo.space.parameter import Parameter
-from fasthpo.space.relations import Relation
+from fasthpo.space.relations import Relation, leaders
 from fasthpo.values import FloatArray, IntArray
 
 _MOST_LISTED = 2**20  # combinations of a component's parameters
@@ -245,24 +245,12 @@ class AllowedCells:
 
 def _components(space: Restricted) -> list[tuple[list[int], list[Relation]]]:
     """The parameters that relations or conditions join, with the relations between them."""
-    leader = list(range(len(space)))
-
-    def find(j: int) -> int:
-        while leader[j] != j:
-            leader[j] = leader[leader[j]]
-            j = leader[j]
-        return j
-
-    for j, own in enumerate(space.conditions):
-        for condition in own:
-            leader[find(j)] = find(condition.parent)
-    for relation in space.relations:
-        for j in relation.parameters:
-            leader[find(j)] = find(relation.parameters[0])
+    conditional = ((j, *(c.parent for c in own)) for j, own in enumerate(space.conditions))
+    leader = leaders(len(space), [*conditional, *(relation.parameters for relation in space.relations)])
     members: dict[int, list[int]] = {}
     for j in range(len(space)):
-        members.setdefault(find(j), []).append(j)
+        members.setdefault(leader[j], []).append(j)
     relations: dict[int, list[Relation]] = {}
     for relation in space.relations:
-        relations.setdefault(find(relation.parameters[0]), []).append(relation)
+        relations.setdefault(leader[relation.parameters[0]], []).append(relation)
     return [(own, relations.get(first, [])) for first, own in members.items()]

@@ -8,7 +8,7 @@ from typing import Any
 
 from fasthpo.errors import InvalidSearchSpace
 from fasthpo.space.choice_values import as_choice, choice_to_json
-from fasthpo.values import element, number, shown
+from fasthpo.values import element, number, shown, steady_repr
 
 _VALUES = {"at_least": 1, "at_most": 1, "between": 2, "not_in": None}  # how many each operator has
 
@@ -26,8 +26,8 @@ class Comparison:
     values: tuple[Any, ...]
 
     def __repr__(self) -> str:
-        given = repr(list(self.values)) if self.operator == "not_in" else ", ".join(map(repr, self.values))
-        return f"{self.operator}({given})"
+        given = [list(self.values)] if self.operator == "not_in" else self.values
+        return f"{self.operator}({', '.join(map(steady_repr, given))})"
 
     def words(self) -> str:
         """It as a text for people, such as "at least 3"."""
@@ -131,7 +131,7 @@ def condition_value(value: Any) -> Any:
         try:
             return number(found)
         except (TypeError, OverflowError):
-            pass
+            pass  # no number: it may be a choice
     try:
         return as_choice(found)
     except InvalidSearchSpace as error:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo.space.choice_values import choice_key
 from fasthpo.space.comparisons import Comparison, condition_words
 from fasthpo.space.parameter import Parameter
 from fasthpo.space.ranges import Ranges
@@ -35,18 +36,27 @@ def conditions_of(parameters: Mapping[str, Parameter]) -> Conditions:
         InvalidSearchSpace: one is on an unknown parent, or on a value that the parent can't take.
     """
     position = {name: j for j, name in enumerate(parameters)}
-    return tuple(_resolved(name, parameters, position) for name in parameters)
+    known: dict[Any, Ranges] = {}
+    return tuple(_resolved(name, parameters, position, known) for name in parameters)
 
 
-def _resolved(name: str, parameters: Mapping[str, Parameter], position: Mapping[str, int]) -> tuple[Condition, ...]:
+def _resolved(
+    name: str, parameters: Mapping[str, Parameter], position: Mapping[str, int], known: dict[Any, Ranges]
+) -> tuple[Condition, ...]:
+    """The conditions of a parameter; `known` are ranges by parent and values, which many have in common."""
     conditions = []
     for parent, values in parameters[name].when.items():
         if parent not in position:
             raise InvalidSearchSpace(
                 f"{shown(name)} depends on {shown(parent)}, which is not in the space {shown(list(parameters))}"
             )
-        source = parameters[parent]
-        conditions.append(Condition(position[parent], ranges_of(name, parent, source, values)))
+        if isinstance(values, Comparison):
+            key = parent, values.operator, *map(choice_key, values.values)
+        else:
+            key = parent, "", *map(choice_key, values)
+        if key not in known:
+            known[key] = ranges_of(name, parent, parameters[parent], values)
+        conditions.append(Condition(position[parent], known[key]))
     return tuple(conditions)
 
 
@@ -57,10 +67,10 @@ def ranges_of(name: str, parent: str, source: Parameter, values: Sequence[Any] |
         InvalidSearchSpace: it is on a value that the parent can't take, or on none.
     """
     if not isinstance(values, Comparison):
-        allowed = Ranges.of_cells(source, _cells(name, parent, source, values))
+        allowed = Ranges.of_values(source, _column_values(name, parent, source, values))
     elif values.operator == "not_in":
-        excluded = set(_cells(name, parent, source, values.values))
-        allowed = _all_but(source, sorted(excluded))
+        excluded = _column_values(name, parent, source, values.values)
+        allowed = _all_but(source, source.cell(np.array(excluded)).tolist())
     else:
         allowed = _compared(name, parent, source, values)
     if not allowed:
@@ -68,21 +78,20 @@ def ranges_of(name: str, parent: str, source: Parameter, values: Sequence[Any] |
     return allowed
 
 
-def _cells(name: str, parent: str, source: Parameter, values: Sequence[Any]) -> list[int]:
-    """The cells of values that a condition lists, in ascending order."""
+def _column_values(name: str, parent: str, source: Parameter, values: Sequence[Any]) -> list[float]:
+    """The column values that a condition lists, in ascending order."""
     if source.count is None:
         raise InvalidSearchSpace(
             f"{name!r} depends on {parent!r}, whose values are a continuum; "
             "a condition needs a Categorical, Discrete or stepped parent, or a range such as fasthpo.at_least(0.5)"
         )
-    cells: set[int] = set()
+    column_values: set[float] = set()
     for value in values:
         column_value = _encoded(name, parent, source, value, values)
-        cell = int(source.cell(np.array(column_value)))
-        if cell in cells:
+        if column_value in column_values:
             raise InvalidSearchSpace(f"{name!r} lists {parent!r}={shown(value)} twice in its condition")
-        cells.add(cell)
-    return sorted(cells)
+        column_values.add(column_value)
+    return sorted(column_values)
 
 
 def _encoded(name: str, parent: str, source: Parameter, value: Any, values: Sequence[Any] = ()) -> float:

@@ -74,14 +74,9 @@ class Bound(Relation):
         last = np.minimum(np.floor((high - start) / step + _SLACK), lattice.last).astype(np.int64)
         return Ends(low, high, first, last)
 
-    def hold(self, rows: FloatArray) -> npt.NDArray[np.bool_]:
-        active = ~np.isnan(rows[:, self.child])
-        if active.all():
-            return self._hold(rows)
-        allowed = np.ones(len(rows), np.bool_)
-        if active.any():
-            allowed[active] = self._hold(rows[active])
-        return allowed
+    def _speaks_of(self, rows: FloatArray) -> npt.NDArray[np.bool_]:
+        active: npt.NDArray[np.bool_] = ~np.isnan(rows[:, self.child])
+        return active
 
     def _hold(self, rows: FloatArray) -> npt.NDArray[np.bool_]:
         ends, values = self.ends(rows), rows[:, self.child]

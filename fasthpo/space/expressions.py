@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidSearchSpace
+from fasthpo.space.choice_values import choice_key
 from fasthpo.space.parameter import Numeric, Parameter, Value
 from fasthpo.values import FloatArray, shown
 
@@ -86,13 +87,6 @@ _ALLOWED = (
 _A_KIND = {"number": "a number", "truth": "true or false", "label": "a choice that is no number"}
 
 
-def _key(value: Value) -> Any:
-    """What is equal for two values that are meant to be: 1 and 1.0 are, 1 and True are not."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return type(value).__name__, value
-    return "number", float(value)
-
-
 def _constant(value: Any) -> _Evaluate:
     return lambda rows: value
 
@@ -124,6 +118,7 @@ class _Reader:
         self._parameters = parameters
         self._position = {name: j for j, name in enumerate(parameters)}
         self._codes: dict[Any, float] = {}  # of labels
+        self._labels: dict[Any, Value] = {}  # as they were written
         self.used: set[int] = set()
 
     def refuse(self, message: str, node: ast.AST | None = None) -> NoReturn:
@@ -196,7 +191,8 @@ class _Reader:
 
     def _labelled(self, values: list[Any], j: int | None) -> dict[str, Any]:
         """As a label: a value, or the choices of parameter j."""
-        keys = [_key(value) for value in values]
+        keys = [choice_key(value, exactly=False) for value in values]
+        self._labels |= zip(keys, values, strict=True)
         codes = np.array([self._codes.setdefault(key, float(len(self._codes))) for key in keys])
         label = _constant(codes[0]) if j is None else (lambda rows: codes[rows[:, j].astype(np.int64)])
         return {"label": label, "labels": frozenset(keys)}
@@ -342,7 +338,7 @@ class _Reader:
         for known, given, node in ((left, right, right_node), (right, left, left_node)):
             missing = isinstance(node, ast.Constant) and not given.labels <= known.labels
             if missing:
-                choices = ", ".join(shown(key[1]) for key in sorted(known.labels, key=repr))
+                choices = ", ".join(sorted(shown(self._labels[key]) for key in known.labels))
                 self.refuse(f"it is never equal to that, but one of {choices}", node)
         return _Part(
             "truth", lambda rows: one(rows) == other(rows), certain=None if left.labels & right.labels else False

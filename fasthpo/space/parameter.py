@@ -20,7 +20,7 @@ from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.space.choice_values import choice_to_json
 from fasthpo.space.comparisons import Comparison, condition_value
 from fasthpo.space.prior import Prior
-from fasthpo.values import FloatArray, exact, masked, number, plain, shown
+from fasthpo.values import FloatArray, exact, masked, number, plain, shown, steady_repr
 
 Value: TypeAlias = str | bool | int | float | tuple[Any, ...] | frozenset[Any] | None
 """What a parameter can be: plain Python values only."""
@@ -267,10 +267,10 @@ class Parameter(ABC):
         return hash(self._identity())
 
     def __repr__(self) -> str:
-        shown = [f"{name}={value!r}" for name, value in self.arguments().items()]
+        shown = [f"{name}={steady_repr(value)}" for name, value in self.arguments().items()]
         if self.when:
             when = {parent: one if isinstance(one, Comparison) else list(one) for parent, one in self.when.items()}
-            shown.append(f"when={when}")
+            shown.append(f"when={steady_repr(when)}")
         shown += [f"{name}={value!r}" for name, value in self._belief().items()]
         return f"{type(self).__name__}({', '.join(shown)})"
 

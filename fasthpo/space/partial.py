@@ -27,12 +27,10 @@ def encode_partial(space: SearchSpace, params: Mapping[str, Any]) -> FloatArray:
     """
     row = space.encode_part(params)
     _allowed_parents(space, row)
+    space._check_relations(row[None, :])  # what is given decides some, whatever the rest is
     if space.relations and completed_row(space, row, 0, 0) is None:
-        broken = next((one for one in space.relations if not one.hold(row[None, :])[0]), None)
         raise InvalidParameters(
-            f"the point must keep to {broken!r}, got {shown(dict(params))}"
-            if broken is not None
-            else f"none of {_MOST_ATTEMPTS} random values for the other parameters keeps to all of "
+            f"none of {_MOST_ATTEMPTS} random values for the other parameters keeps to all of "
             f"{', '.join(map(repr, space.relations))} with {shown(dict(params))}"
         )
     return row
@@ -61,15 +59,24 @@ def _allowed_parents(space: SearchSpace, row: FloatArray) -> dict[int, Ranges]:
 def complete_row(space: SearchSpace, row: FloatArray, seed: int, number: int) -> FloatArray:
     """The row (d,) with everything that is not given drawn from the prior; depends on (seed, number) only.
 
-    What is drawn is drawn anew while it breaks a relation.
+    What is drawn is drawn anew while it breaks a relation. Where nothing is to be drawn, the row is as it was: that of a
+    trial that runs again may break a relation that was told since it began.
     """
-    if not np.isnan(row).any():
+    if _is_complete(space, row):
         return row
     full = completed_row(space, row, seed, number)
     if full is None:
         full = completed_row(space, row, 0, 0)  # as when the point was let in
         assert full is not None
     return full
+
+
+def _is_complete(space: SearchSpace, row: FloatArray) -> bool:
+    """Whether all active parameters are given."""
+    return not any(
+        all(condition.allowed.holds(row[condition.parent]) for condition in space.conditions[j])
+        for j in np.flatnonzero(np.isnan(row)).tolist()
+    )
 
 
 def completed_row(
@@ -105,7 +112,7 @@ def _filled(space: SearchSpace, row: FloatArray, allowed: dict[int, Ranges], uni
     for j in space.order:
         if np.isnan(row[j]):
             if j in allowed:
-                full[:, j] = [_drawn(space.parameters[j], allowed[j], unit) for unit in units[:, j].tolist()]
+                full[:, j] = _drawn(space.parameters[j], allowed[j], units[:, j])
             else:
                 full[:, j] = space._drawn(j, units[:, j], full)
         for condition in space.conditions[j]:
@@ -113,12 +120,12 @@ def _filled(space: SearchSpace, row: FloatArray, allowed: dict[int, Ranges], uni
     return full
 
 
-def _drawn(parameter: Parameter, allowed: Ranges, unit: float) -> float:
-    """The column value at a quantile of those that are allowed."""
+def _drawn(parameter: Parameter, allowed: Ranges, units: FloatArray) -> FloatArray:
+    """The column values at quantiles (n,) of those that are allowed."""
     if parameter.count is not None:
-        return allowed.value(parameter, int(unit * allowed.count(parameter)))
+        return allowed.values(parameter, (units * allowed.count(parameter)).astype(np.int64))
     assert isinstance(parameter, Numeric)
     low, high = allowed.ends()[0]  # of a continuum there is one range
     first, last = parameter.to_unit(np.array([low, high])).tolist()
-    value = float(parameter.from_unit(np.array([first + unit * (last - first)]))[0])
-    return min(max(value, low), high)
+    values: FloatArray = np.clip(parameter.from_unit(first + units * (last - first)), low, high)
+    return values

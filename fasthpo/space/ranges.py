@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.space.parameter import Parameter
-from fasthpo.values import FloatArray
+from fasthpo.values import FloatArray, IntArray
 
 
 class Ranges:
@@ -19,7 +19,7 @@ class Ranges:
 
     Example:
         >>> import fasthpo
-        >>> Ranges.of_cells(fasthpo.Discrete(1, 9), [0, 1, 2, 7]).ends()
+        >>> Ranges.of_values(fasthpo.Discrete(1, 9), [1, 2, 3, 8]).ends()
         [(1.0, 3.0), (8.0, 8.0)]
     """
 
@@ -30,12 +30,12 @@ class Ranges:
         self.highs = highs
 
     @classmethod
-    def of_cells(cls, parameter: Parameter, cells: Iterable[int]) -> Ranges:
-        """Those that hold some of a parameter's finitely many values, given by their cells in ascending order."""
-        listed = np.fromiter(cells, np.int64)
-        first = np.flatnonzero(np.diff(listed, prepend=-2) != 1)
-        last = np.append(first[1:], len(listed)) - 1
-        return cls(parameter.at(listed[first]), parameter.at(listed[last]))
+    def of_values(cls, parameter: Parameter, column_values: Sequence[float]) -> Ranges:
+        """Those that hold some of a parameter's finitely many values, given in ascending order."""
+        cells = parameter.cell(np.array(column_values)).tolist()
+        starts = [k for k, cell in enumerate(cells) if not k or cell != cells[k - 1] + 1]
+        after = [*starts[1:], len(cells)]
+        return cls(np.array([column_values[k] for k in starts]), np.array([column_values[k - 1] for k in after]))
 
     @classmethod
     def between(cls, low: float, high: float) -> Ranges:
@@ -71,6 +71,8 @@ class Ranges:
 
     def common(self, other: Ranges) -> Ranges:
         """What both hold."""
+        if other is self:
+            return self
         mine, theirs = self.ends()[::-1], other.ends()[::-1]
         lows, highs = [], []
         while mine and theirs:
@@ -83,17 +85,15 @@ class Ranges:
 
     def cells(self, parameter: Parameter) -> list[tuple[int, int]]:
         """The first and the last cell of each range, of a parameter with finitely many values."""
-        ends = parameter.cell(self.lows).tolist(), parameter.cell(self.highs).tolist()
-        return list(zip(*ends, strict=True))
+        return list(zip(*parameter.cell(np.array([self.lows, self.highs])).tolist(), strict=True))
 
     def count(self, parameter: Parameter) -> int:
         """How many of a parameter's finitely many values they hold."""
         return sum(last - first + 1 for first, last in self.cells(parameter))
 
-    def value(self, parameter: Parameter, rank: int) -> float:
-        """The column value at a rank among those that they hold, of a parameter with finitely many values."""
-        for first, last in self.cells(parameter):
-            if rank <= last - first:
-                return float(parameter.at(np.array(first + rank, np.int64)))
-            rank -= last - first + 1
-        raise IndexError(rank)
+    def values(self, parameter: Parameter, ranks: IntArray) -> FloatArray:
+        """The column values at ranks among those that they hold, of a parameter with finitely many values."""
+        first, last = np.array(self.cells(parameter), np.int64).T
+        after = np.cumsum(last - first + 1)
+        run = np.searchsorted(after, ranks, "right")
+        return parameter.at(last[run] + 1 - (after[run] - ranks))

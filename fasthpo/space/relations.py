@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from fasthpo.space.definitions import condition_from_json
 from fasthpo.space.expressions import read_truth
 from fasthpo.space.parameter import Parameter
 from fasthpo.space.ranges import Ranges
-from fasthpo.values import FloatArray, IntArray, element, exact, number, shown
+from fasthpo.values import FloatArray, IntArray, element, exact, number, shown, steady_repr
 
 
 class Relation(ABC):
@@ -36,8 +36,7 @@ class Relation(ABC):
 
     def hold(self, rows: FloatArray) -> npt.NDArray[np.bool_]:
         """Whether it allows the points `rows` (n, d), which it does where one of its parameters is inactive; (n,)."""
-        about = list(self.parameters)
-        active = ~np.isnan(rows[:, about]).any(axis=1)
+        active = self._speaks_of(rows)
         if active.all():
             return self._hold(rows)
         allowed = np.ones(len(rows), np.bool_)
@@ -45,9 +44,14 @@ class Relation(ABC):
             allowed[active] = self._hold(rows[active])
         return allowed
 
+    def _speaks_of(self, rows: FloatArray) -> npt.NDArray[np.bool_]:
+        """Whether it says something of the points: all of its parameters are active, (n,)."""
+        active: npt.NDArray[np.bool_] = np.logical_not(np.isnan(rows[:, list(self.parameters)]).any(axis=1))
+        return active
+
     @abstractmethod
     def _hold(self, rows: FloatArray) -> npt.NDArray[np.bool_]:
-        """The same of rows in which all of its parameters are active."""
+        """The same of rows of which it says something."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -140,7 +144,7 @@ class Forbidden(Relation):
 
     def __repr__(self) -> str:
         shorter = {name: one if isinstance(one, Comparison) else _shorter(one) for name, one in self._shown.items()}
-        return f"forbid({shorter!r})"
+        return f"forbid({steady_repr(shorter)})"
 
     __str__ = __repr__
 
@@ -172,7 +176,7 @@ def _forbidden(name: str, parameter: Parameter, given: Any) -> tuple[Ranges, Any
             f"of {name!r}, which has infinitely many values, a range is forbidden, such as ({low}, {high}), ends "
             f"included, got {shown(given)}"
         )
-    ranges = Ranges.of_cells(parameter, parameter.cell(np.array(column_values)).tolist())
+    ranges = Ranges.of_values(parameter, column_values)
     return ranges, tuple(parameter.decode(x) for x in column_values)
 
 
@@ -224,9 +228,9 @@ class Group(NamedTuple):
         return allowed
 
 
-def groups_of(relations: tuple[Relation, ...], conditions: Conditions) -> tuple[Group, ...]:
-    """The relations, in groups that have no parameter in common and so are independent of each other."""
-    leader = list(range(len(conditions)))
+def leaders(count: int, joined: Iterable[Iterable[int]]) -> list[int]:
+    """For each of 0 to count - 1 one that stands for all those that it is joined with, directly or by others."""
+    leader = list(range(count))
 
     def find(j: int) -> int:
         while leader[j] != j:
@@ -234,7 +238,16 @@ def groups_of(relations: tuple[Relation, ...], conditions: Conditions) -> tuple[
             j = leader[j]
         return j
 
-    joined: set[int] = set()
+    for members in joined:
+        first, *others = members
+        for j in others:
+            leader[find(j)] = find(first)
+    return [find(j) for j in range(count)]
+
+
+def groups_of(relations: tuple[Relation, ...], conditions: Conditions) -> tuple[Group, ...]:
+    """The relations, in groups that have no parameter in common and so are independent of each other."""
+    joined: list[set[int]] = []
     for relation in relations:
         todo, seen = list(relation.parameters), set(relation.parameters)
         while todo:
@@ -242,13 +255,12 @@ def groups_of(relations: tuple[Relation, ...], conditions: Conditions) -> tuple[
                 if condition.parent not in seen:
                     seen.add(condition.parent)
                     todo.append(condition.parent)
-        for j in seen:
-            leader[find(j)] = find(relation.parameters[0])
-        joined |= seen
+        joined.append(seen)
+    first = leaders(len(conditions), joined)
     groups: dict[int, list[int]] = {}
-    for j in sorted(joined):
-        groups.setdefault(find(j), []).append(j)
+    for j in sorted(set().union(*joined)):
+        groups.setdefault(first[j], []).append(j)
     return tuple(
-        Group(np.array(members), tuple(r for r in relations if find(r.parameters[0]) == first))
-        for first, members in groups.items()
+        Group(np.array(members), tuple(r for r in relations if first[r.parameters[0]] == leader))
+        for leader, members in groups.items()
     )

@@ -186,7 +186,8 @@ class SearchSpace(Mapping[str, Parameter]):
             broken = np.flatnonzero(~relation.hold(rows))
             if len(broken):
                 first = int(broken[0])
-                values = {self.names[j]: self.parameters[j].decode(rows[first, j]) for j in relation.parameters}
+                values = self.decode(rows[first])
+                values = {self.names[j]: values[self.names[j]] for j in relation.parameters if self.names[j] in values}
                 place = f" at position {first}" if len(rows) > 1 else ""
                 raise InvalidParameters(f"the point{place} must keep to {relation!r}, got {shown(values)}")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
+from fasthpo.values import steady_str
+
 MOST_ROWS = 100
 
 
@@ -43,5 +45,5 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[object] = ()) -> str:
 
 
 def _row(cells: Sequence[object], tag: str) -> str:
-    inside = "".join(f"<{tag} style='text-align:left'>{escaped(cell)}</{tag}>" for cell in cells)
+    inside = "".join(f"<{tag} style='text-align:left'>{escaped(steady_str(cell))}</{tag}>" for cell in cells)
     return f"<tr>{inside}</tr>"

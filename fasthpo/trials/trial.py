@@ -13,7 +13,7 @@ from fasthpo.space.asking import choice_parameter, float_parameter, int_paramete
 from fasthpo.space.parameter import Parameter, Value
 from fasthpo.system.headline import headline
 from fasthpo.system.html import paragraph, table, titled
-from fasthpo.values import IntArray, as_number, check_index, check_text, elements, shown
+from fasthpo.values import IntArray, as_number, check_index, check_text, elements, shown, steady_repr
 
 NOTED = "user:"  # attributes of a trial that begin so are the user's
 
@@ -127,7 +127,7 @@ class Trial(Mapping[str, Value]):
         reached = f"value={values if values is None else values[0]}"
         if values is not None and len(values) > 1:
             reached = f"values={list(values)}"
-        return f"Trial(number={self.number}, state={self.state.name}, {reached}, params={self._mapping()})"
+        return f"Trial(number={self.number}, state={self.state.name}, {reached}, params={steady_repr(self._mapping())})"
 
     def _repr_html_(self) -> str:
         title = repr(self).partition(", params=")[0] + ")"  # what follows is a table

@@ -182,19 +182,35 @@ def test_the_best_point_on_a_border_is_climbed_to() -> None:
     assert study.best_value < 1e-3  # random search comes to 1e-2
 
 
-def test_forbidden_branches_are_left_out() -> None:
+@pytest.mark.parametrize("kinds", [["a", "b", "c"], ["c", "a", "b"], ["a", "c", "b"]])
+def test_forbidden_branches_are_left_out(kinds: list[str]) -> None:
     space = SearchSpace(
         {
-            "kind": Categorical(["a", "b", "c"]),
+            "kind": Categorical(kinds),
             "x": Continuous(0.0, 1.0, when={"kind": "a"}),
             "y": Continuous(0.0, 1.0, when={"kind": "b"}),
         }
     )
     study = Study(space.forbid({"kind": "c"}).require("kind != 'b' or y < 0.5"), sampler=fasthpo.AutoSampler(seed=0))
-    kinds = set()
+    seen = set()
     for _ in range(60):
         trial = study.ask()
-        kinds.add(trial["kind"])
+        seen.add(trial["kind"])
         assert trial.params.get("y", 0.0) < 0.5
         study.tell(trial, trial.params.get("x", 1.0))
-    assert kinds == {"a", "b"}
+    assert seen == {"a", "b"}
+
+
+def test_the_only_branch_that_relations_allow_is_searched_on() -> None:
+    space = SearchSpace(
+        {
+            "kind": Categorical(["a", "b"]),
+            "x": Continuous(0.0, 1.0, when={"kind": "a"}),
+            "y": Continuous(0.0, 1.0, when={"kind": "b"}),
+        }
+    )
+    study = Study(space.forbid({"kind": "a"}), sampler=fasthpo.AutoSampler(seed=0))
+    for _ in range(60):
+        trial = study.ask()
+        study.tell(trial, trial["y"])
+    assert study.best_value < 0.1

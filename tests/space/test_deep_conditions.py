@@ -124,3 +124,13 @@ def test_what_is_wrong_at_the_end_of_a_long_chain_is_said() -> None:
             SearchSpace(parameters)
     with pytest.raises(fasthpo.InvalidParameters, match=f"'{last}' is missing"):
         SearchSpace(chain()).encode({name: "a" for name in FULL if name != last})
+
+
+def test_parameters_that_share_a_condition_share_what_it_means() -> None:
+    kinds = {"kind": Categorical(["a", "b", "c"]), "n": Discrete(1, 9)}
+    several = {f"p{i}": Discrete(1, 3, when={"kind": ["a", "c"], "n": fasthpo.at_least(3)}) for i in range(3)}
+    other = {"q": Discrete(1, 3, when={"kind": "b", "n": [1, 2]})}
+    conditions = SearchSpace({**kinds, **several, **other}).conditions
+    assert conditions[3][0].allowed is conditions[2][0].allowed and conditions[4][1].allowed is conditions[2][1].allowed
+    assert conditions[2][0].allowed.ends() == [(0.0, 0.0), (2.0, 2.0)] and conditions[2][1].allowed.ends() == [(3, 9)]
+    assert conditions[5][0].allowed.ends() == [(1.0, 1.0)] and conditions[5][1].allowed.ends() == [(1, 2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -186,3 +187,12 @@ def test_bounds_of_expressions_hold_all_their_values() -> None:
             continue
         if relation._expression.certain:  # type: ignore[attr-defined]
             assert relation.hold(rows).all(), text
+
+
+def test_choices_are_equal_as_those_of_one_parameter_are_whatever_object_they_are() -> None:
+    choices = {"a": [math.nan, (1,), "x"], "b": [float("nan"), (1.0,), "y"], "c": [(True,), "z"]}
+    space = SearchSpace({name: Categorical(listed) for name, listed in choices.items()}).require("a == b")
+    assert space.contains({"a": math.nan, "b": math.nan, "c": "z"}) and space.contains({"a": (1,), "b": (1,), "c": "z"})
+    assert space.size == 4 and SearchSpace.from_json(space.to_json()) == space
+    with pytest.raises(InvalidSearchSpace, match="this can never hold"):
+        space.require("a == c")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fasthpo
 from fasthpo import (
     AutoSampler,
     Categorical,
@@ -373,3 +374,36 @@ def test_a_point_that_breaks_a_relation_is_no_point_of_the_space() -> None:
     for change, relation in (({"low": 3}, "low <= high"), ({"depth": 3}, "depth <= high"), ({"low": 2}, "!= 4")):
         with pytest.raises(InvalidParameters, match=f"(?s)must keep to .*{relation}"):
             space.validate({**good, **change})
+
+
+def test_a_bound_is_told_where_the_other_ones_parameter_is_inactive() -> None:
+    space = SearchSpace(
+        {
+            "kind": Categorical(["x", "y"]),
+            "least": Discrete(1, 3, when={"kind": "x"}),
+            "most": Discrete(3, 9),
+            "depth": Discrete("least", "most"),
+        }
+    )
+    with pytest.raises(InvalidParameters, match=r"must keep to least <= depth <= most, got \{'most': 4, 'depth': 6\}"):
+        space.validate({"kind": "y", "most": 4, "depth": 6})
+    with pytest.raises(InvalidParameters, match="must keep to least <= depth <= most"):
+        Study(space, sampler=fasthpo.RandomSampler(seed=0)).enqueue({"most": 4, "depth": 6})
+    assert space.contains({"kind": "y", "most": 4, "depth": 4})
+
+
+def test_equal_sets_are_forbidden_alike_and_read_alike() -> None:
+    one, same = frozenset([8, 0, 16]), frozenset([16, 8, 0])
+    assert one == same and repr(one) != repr(same)  # as between processes, of sets of strings
+    spaces = [
+        SearchSpace(
+            {
+                "layers": Categorical([choice, ("a", choice)]),
+                "depth": Discrete(1, 4, when={"layers": [choice]}),
+                "width": Discrete(1, 4, when={"layers": not_in([choice])}),
+            }
+        ).forbid({"layers": [choice], "depth": 3})
+        for choice in (one, same)
+    ]
+    assert spaces[0] == spaces[1] and repr(spaces[0]) == repr(spaces[1])
+    assert spaces[0]._repr_html_() == spaces[1]._repr_html_()

@@ -52,6 +52,14 @@ def test_points_that_break_a_relation_are_refused_at_the_door() -> None:
     assert study.best_params["depth"] == 1
 
 
+def test_what_given_values_break_by_themselves_is_found_without_a_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study(make_space(), sampler=fasthpo.RandomSampler(seed=0))
+    monkeypatch.setattr("fasthpo.space.partial.uniforms", lambda *args: pytest.fail("it was drawn"))
+    for point in ({"low": 5, "high": 3}, {"depth": 5, "high": 3}, {"kind": "b", "x": 0.7}):
+        with pytest.raises(InvalidParameters, match="must keep to"):
+            study.enqueue(point)
+
+
 def test_what_is_not_said_of_an_enqueued_point_is_drawn_as_relations_allow(tmp_path: Path) -> None:
     study = Study(make_space(), sampler=fasthpo.RandomSampler(seed=0), storage=tmp_path / "study")
     for _ in range(40):
@@ -98,6 +106,19 @@ def test_a_study_goes_on_in_a_space_with_other_relations_and_keeps_what_was_trie
         Study.load(
             tmp_path / "study", space=SearchSpace({"low": Discrete(1, 12), "high": Discrete(1, 12)}).forbid({"low": 12})
         )
+
+
+def test_a_trial_that_ran_as_a_relation_was_told_runs_again_as_it_was(tmp_path: Path) -> None:
+    parameters = {"kind": Categorical(["a", "b"]), "x": Continuous(0.0, 1.0, when={"kind": "a"}), "y": Discrete(1, 9)}
+    study = Study(parameters, sampler=fasthpo.RandomSampler(seed=0))
+    for point in ({"kind": "b", "y": 9}, {"kind": "a", "x": 0.5, "y": 9}):
+        study.enqueue(point)
+        assert study.ask().params == point
+    study.save(tmp_path / "study")
+    space = SearchSpace(parameters).require("y < 5")
+    loaded = Study.load(tmp_path / "study", space=space)
+    assert [loaded.ask().params for _ in range(2)] == [trial.params for trial in study.trials]
+    assert all(space.contains(loaded.ask().params) for _ in range(5))
 
 
 def test_files_for_others_and_the_report_name_the_relations(tmp_path: Path) -> None:

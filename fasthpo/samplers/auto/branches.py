@@ -46,10 +46,7 @@ def branches_of(space: SearchSpace) -> list[Branch]:
         if not space.parameters[j].is_ordered
         and all(space.parameters[parent].count is not None for parent in _needs(space, Branch(j, 0)))
     }
-    branches = [
-        Branch(j, choice) for j, count in counts.items() if 1 < count <= _MOST_CHOICES for choice in range(count)
-    ]
-    return [branch for branch in branches if not space.relations or in_branch(space, branch, 0, 0) is not None]
+    return [Branch(j, choice) for j, count in counts.items() if 1 < count <= _MOST_CHOICES for choice in range(count)]
 
 
 def in_branch(
@@ -87,7 +84,7 @@ def needs_of(space: SearchSpace, branch: Branch) -> dict[int, FloatArray]:
         parameter = space.parameters[j]
         count = allowed.count(parameter)
         few = min(count, _MOST_HELD)
-        found[j] = np.array([allowed.value(parameter, rank * count // few) for rank in range(few)])
+        found[j] = allowed.values(parameter, np.array([rank * count // few for rank in range(few)]))
     return found
 
 
@@ -115,6 +112,9 @@ class Branches:
         for branch in self.records:
             self._choices.setdefault(branch.parameter, []).append(branch)
         self._parameters = list(self._choices)
+        # trials that were begun before a relation was told may be in others
+        space = table.space
+        self._allowed = [one for one in self.records if not space.relations or in_branch(space, one, 0, 0) is not None]
         self._best: SortKey | None = None
         self._since = 0  # trials told since the best one was
 
@@ -155,10 +155,9 @@ class Branches:
         """The branch that a draw has to look into; None if the model of the whole space chooses."""
         if self._best is None:
             return None
-        records = self.records
-        if draw % 2:
-            fewest = self._least_tried(list(records))
-            if records[fewest].asked < _FEWEST:
+        if draw % 2 and self._allowed:
+            fewest = self._least_tried(self._allowed)
+            if self.records[fewest].asked < _FEWEST:
                 return fewest
         active = self.of(self._best[3])
         if not active:
@@ -167,7 +166,9 @@ class Branches:
         if draw < _FIRST or units[0] >= max(_LEAST_SHARE, min(_MOST_SHARE, self._since / _PATIENCE)):
             return None
         own = active[int(units[1] * len(active))]
-        others = [branch for branch in self._choices[own.parameter] if branch != own]
+        others = [branch for branch in self._allowed if branch.parameter == own.parameter and branch != own]
+        if not others:
+            return None
         return self._least_tried(others) if units[2] < _EVENLY else self._best_of(others)
 
     def _least_tried(self, branches: list[Branch]) -> Branch:

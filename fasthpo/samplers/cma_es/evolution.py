@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fasthpo.kernels.streams import uniforms
-from fasthpo.samplers.encoding import encode_space
+from fasthpo.samplers.encoding import encode_space, positions_of_rows
 from fasthpo.samplers.ranks import SortKey, sort_keys, worst_key
 from fasthpo.space.allowed import prior_rows
 from fasthpo.system.uninterrupted import import_whole
@@ -204,13 +204,9 @@ class Evolution:
 
     def _allowed_start(self, mean: FloatArray) -> FloatArray:
         """The nearest to a mean of some points that the relations allow: near others, most members would break them."""
-        from fasthpo.kernels.axes import positions_of_values
-
         space, draws = self.table.space, self._search * _STARTS + np.arange(_STARTS)
         rows = prior_rows(space, uniforms(self._seed, draws, _START_STREAM + 1, len(space)), self._seed, draws)
-        points = np.empty((len(space), _STARTS))
-        positions_of_values(self._encoded.space.axes, np.ascontiguousarray(rows.T), np.arange(_STARTS), 0, points)
-        places = points[self._numeric]
+        places = positions_of_rows(self._encoded, rows)[self._numeric]
         places = np.where(np.isnan(places), mean[:, None], places)
         nearest: FloatArray = places[:, ((places - mean[:, None]) ** 2).sum(axis=0).argmin()]
         return nearest

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasthpo.kernels.streams import uniforms
-from fasthpo.samplers.encoding import EncodedSpace
+from fasthpo.samplers.encoding import EncodedSpace, positions_of_rows
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.values import FloatArray
 
@@ -55,7 +55,7 @@ class RestrictedSearch:
         best = self._improvement.best_mean(process)
         scores = self._scores(process, best, rows)
         for start in rows[np.argsort(-scores, kind="stable")[:_CLIMBERS]]:
-            first = self._positions(start[None, :])[:, 0]
+            first = positions_of_rows(self._encoded, start[None, :])[:, 0]
             last = first.copy()
             self._improvement.ascend(process, best, self._encoded.movable, last)
             way = first[:, None] + _ALONG * (last - first)[:, None]
@@ -69,7 +69,7 @@ class RestrictedSearch:
             d = len(self._axes)
             steps = np.where(units[:, :d] < 0.5, 2 * units[:, d : 2 * d] - 1, 0.0) * lengths[:, None]
             rows, scores = self._with(
-                process, best, rows, scores, self._moved(children, self._positions(children) + steps.T)
+                process, best, rows, scores, self._moved(children, positions_of_rows(self._encoded, children) + steps.T)
             )
         return rows, scores
 
@@ -83,14 +83,8 @@ class RestrictedSearch:
 
     def _scores(self, process: FittedProcess, best: float, rows: FloatArray) -> FloatArray:
         scores = np.empty(len(rows))
-        self._scoring.score_improvements(process, best, self._positions(rows), scores)
+        self._scoring.score_improvements(process, best, positions_of_rows(self._encoded, rows), scores)
         return scores
-
-    def _positions(self, rows: FloatArray) -> FloatArray:
-        points = np.empty((len(self._axes), len(rows)))
-        columns = np.ascontiguousarray(rows.T)
-        self._geometry.positions_of_values(self._axes, columns, np.arange(len(rows)), 0, points)
-        return points
 
     def _moved(self, rows: FloatArray, positions: FloatArray) -> FloatArray:
         """Rows (m, d) with the values at positions (d, m) where they can be moved."""

@@ -123,9 +123,7 @@ class _Held:
         if number == _NONE or table.state(number) in (TrialState.FAILED, TrialState.PRUNED):
             return None
         legs = table.segments
-        leg = legs.latest(number)
-        while at is not None and leg != _NONE and legs.resource[leg] > at:
-            leg = int(legs.previous[leg])
+        leg = legs.latest(number) if at is None else legs.latest_until(number, at)
         if leg == _NONE:  # until it has a value of its own, it has that of the weights with which it began
             leg = self._begun_with(number)
             if leg == _NONE:
@@ -139,10 +137,7 @@ class _Held:
         fork, legs = self.table.lineage.of(number), self.table.segments
         if fork is None or fork.parent == NO_PARENT:
             return _NONE
-        leg = legs.latest(fork.parent)
-        while leg != _NONE and legs.resource[leg] > fork.step:
-            leg = int(legs.previous[leg])
-        return leg
+        return legs.latest_until(fork.parent, fork.step)
 
     def member(self, number: int) -> int:
         """The place of a trial that is in the population."""

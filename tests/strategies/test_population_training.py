@@ -487,6 +487,19 @@ def test_taking_up_a_table_costs_as_much_as_it_has_trials(synchronous: bool) -> 
     assert costs[1] < 1.5 * costs[0]
 
 
+def test_a_model_looks_at_the_latest_intervals_only() -> None:
+    costs = []
+    for intervals in (40, 160):
+        study = line(list(range(4)), max_resource=intervals, population=4)
+        strategy = PB2(intervals, 4, sampler=RandomSampler(seed=3))
+        strategy.attach(study.table)
+        fork = Fork(3, intervals - 1, study.best_trial.number, intervals - 1)
+        first = strategy.row(fork)
+        costs.append(count_lines(lambda s=strategy, f=fork: s.row(f), strategy, ("row",)))
+        assert first is not None and np.array_equal(strategy.row(fork), first)
+    assert costs[1] < 1.2 * costs[0]
+
+
 # --- arguments
 
 

@@ -10,15 +10,15 @@ from fasthpo.kernels.arrays import BoolArray
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.encoding import encode_space
 from fasthpo.samplers.targets import normal_targets
-from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.exploring import member_index, perturbed
 from fasthpo.trials.lineage import NO_PARENT, Fork
+from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray
 
 _CANDIDATE_STREAM = 84
-_MOST_LEGS = 128  # the latest ones, to which the process is fitted
+_MOST_LEGS = 128  # the latest ones, to which the process is fitted; and so many that are pending, at most
 _LEAST_LEGS = 4
 _CANDIDATES, _NEAR = 256, 64  # drawn from the prior; near the parent
 _STEPS = 15  # of the search for length scales
@@ -27,8 +27,52 @@ _MORE = 2  # axes besides the parameters: when a leg began, and where its member
 _WEIGHT, _GROWTH = 0.2, 0.4  # of the deviation, as in the authors' program
 
 
+class _Told:
+    """The legs of a population by the resource to which they went, as far as later decisions may need them.
+
+    Args:
+        table: the trials, from which legs are taken up as they are told.
+    """
+
+    def __init__(self, table: TrialTable) -> None:
+        self._table = table
+        self._taken = 0
+        self._by_resource: dict[int, list[int]] = {}
+
+    def latest(self, until: int | None) -> IntArray:
+        """The legs to the largest resources, all of those to each: at least `_MOST_LEGS`, if there are so many.
+
+        They are ordered by resource and trial, and so the same for any number of workers. Those to smaller resources
+        are forgotten, as none of them is ever among the latest again.
+
+        Args:
+            until: legs that went further are not looked at, which is never less than it was before; None: all are.
+        """
+        table, legs = self._table, self._table.segments
+        for leg in range(self._taken, len(legs)):
+            if int(legs.trial[leg]) in table.lineage:
+                self._by_resource.setdefault(int(legs.resource[leg]), []).append(leg)
+        self._taken = len(legs)
+        found: list[int] = []
+        for resource in sorted(self._by_resource, reverse=True):
+            if until is not None and resource > until:
+                continue
+            if len(found) >= _MOST_LEGS:
+                del self._by_resource[resource]
+            else:
+                found += self._by_resource[resource]
+        chosen = np.array(found, np.int64)
+        ordered: IntArray = chosen[np.lexsort((legs.trial[chosen], legs.resource[chosen]))]
+        return ordered
+
+
 class _Legs:
-    """The legs that a decision may know of, by generation and member: the same for any number of workers.
+    """Legs that a decision may know of, in the order of resource and trial.
+
+    Args:
+        table: the trials.
+        chosen: which legs, all of those to each resource, (n,).
+        largest: resource.
 
     Attributes:
         trial: the trial of each, (n,).
@@ -37,31 +81,23 @@ class _Legs:
         target: the rank of its value among the legs to the same resource, as a normal score; the higher, the better.
     """
 
-    def __init__(self, table: TrialTable, until: int | None, largest: int) -> None:
+    def __init__(self, table: TrialTable, chosen: IntArray, largest: int) -> None:
         legs = table.segments
-        trial, resource, value = (legs.column(name) for name in ("trial", "resource", "value"))
-        known = np.array([number in table.lineage for number in trial.tolist()], np.bool_)
-        chosen = np.flatnonzero(known if until is None else known & (resource <= until))
-        chosen = chosen[np.lexsort((trial[chosen], resource[chosen]))]
-        loss = np.where(np.isfinite(value), table.objectives.losses(value), np.inf)
-        loss[np.isin(legs.column("state"), (TrialState.FAILED, TrialState.PRUNED))] = np.inf
-        before = np.full(len(chosen), np.nan)
-        start = np.zeros(len(chosen))
-        for i, leg in enumerate(chosen.tolist()):
-            earlier = _before(table, leg)
-            if earlier is not None:
-                before[i], start[i] = loss[earlier], resource[earlier]
-        end = resource[chosen]
-        self.trial: IntArray = trial[chosen]
+        end, loss = legs.resource[chosen], _losses(table, chosen)
+        earlier = np.array([_before(table, leg) for leg in chosen.tolist()], np.int64)
+        begun = earlier != NONE
+        before, start = np.full(len(chosen), np.nan), np.zeros(len(chosen))
+        before[begun], start[begun] = _losses(table, earlier[begun]), legs.resource[earlier[begun]]
+        self.trial: IntArray = legs.trial[chosen]
         self.start: FloatArray = start / largest
         self.standing: FloatArray = np.full(len(chosen), 0.5)
         self.target: FloatArray = np.zeros(len(chosen))
-        for resource_reached in np.unique(end):
-            group = np.flatnonzero(end == resource_reached)
-            self.target[group] = normal_targets(_ranks(loss[chosen[group]]))
-            begun = ~np.isnan(before[group])
-            if begun.any():
-                self.standing[group[begun]] = _ranks(before[group[begun]]) / begun.sum()
+        for resource in np.unique(end):
+            group = np.flatnonzero(end == resource)
+            self.target[group] = normal_targets(_ranks(loss[group]))
+            group = group[begun[group]]
+            if len(group):
+                self.standing[group] = _ranks(before[group]) / len(group)
 
     def latest(self, most: int) -> _Legs:
         """The last ones only."""
@@ -70,18 +106,23 @@ class _Legs:
         return self
 
 
-def _before(table: TrialTable, leg: int) -> int | None:
-    """The leg that left the weights with which a leg began."""
+def _losses(table: TrialTable, legs: IntArray) -> FloatArray:
+    """What legs came to, to be minimised; infinite if that is nothing."""
+    value = table.segments.value[legs]
+    loss = np.where(np.isfinite(value), table.objectives.losses(value), np.inf)
+    loss[np.isin(table.segments.state[legs], (TrialState.FAILED, TrialState.PRUNED))] = np.inf
+    return loss
+
+
+def _before(table: TrialTable, leg: int) -> int:
+    """The leg that left the weights with which a leg began, or -1."""
     legs = table.segments
-    if legs.previous[leg] >= 0:
+    if legs.previous[leg] != NONE:
         return int(legs.previous[leg])
     fork = table.lineage.of(int(legs.trial[leg]))
     if fork is None or fork.parent == NO_PARENT:
-        return None
-    earlier = legs.latest(fork.parent)
-    while earlier >= 0 and legs.resource[earlier] > fork.step:
-        earlier = int(legs.previous[earlier])
-    return earlier if earlier >= 0 else None
+        return NONE
+    return legs.latest_until(fork.parent, fork.step)
 
 
 def _ranks(values: FloatArray) -> FloatArray:
@@ -101,17 +142,18 @@ class BanditModel:
     that were begun in the same generation are pending: near them the deviation is small already.
 
     Args:
-        space: the search space.
+        table: the trials.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
-        self._space = space
-        self._encoded = encode_space(space)
+    def __init__(self, table: TrialTable) -> None:
+        self._table = table
+        self._told = _Told(table)
+        self._space = table.space
+        self._encoded = encode_space(table.space)
         self._categorical = np.append(self._encoded.categorical, [False] * _MORE)
 
     def row(
         self,
-        table: TrialTable,
         fork: Fork,
         mutable: BoolArray,
         perturbation: float,
@@ -123,18 +165,18 @@ class BanditModel:
         """The parameters (d,) of a member that begins; None while there is too little to learn from.
 
         Args:
-            table: the trials.
             fork: where it comes from.
             mutable: which parameters may change, (d,).
             perturbation: how far candidates near the parent's parameters are, see `moved`.
             seed: decides what is drawn.
             until: legs that went further are not looked at; None: all are.
             largest: resource.
-            pending: trials that have begun, and are not told yet.
+            pending: trials that have begun, and are not told yet; the latest ones count.
         """
         from fasthpo.kernels import axes, gaussian_process  # imports numba
 
-        legs = _Legs(table, until, largest).latest(_MOST_LEGS)
+        table, pending = self._table, pending[-_MOST_LEGS:]
+        legs = _Legs(table, self._told.latest(until), largest).latest(_MOST_LEGS)
         if len(legs.trial) < _LEAST_LEGS or not legs.target.any():
             return None
         space, d, n, size = self._encoded.space, len(self._space), len(legs.trial), len(legs.trial) + len(pending)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +24,8 @@ class PB2(Population):
     A Gaussian process learns from the latest 128 intervals where members stood at their end, among all, depending on
     their parameters, on when that was, and on where they had stood before. A member that begins from another one's
     weights gets those parameters, of some hundred candidates, that are best by the upper confidence bound of that rank;
-    what others of its generation were given counts as known. It is meant for small populations, of 4 to 8 members.
+    what others of its generation were given (the latest 128) counts as known. It is meant for small populations, of 4
+    to 8 members.
 
     The first members, and those that begin before four intervals were told, are drawn and changed as
     `PopulationTraining` does it.
@@ -76,18 +77,23 @@ class PB2(Population):
         if fork.parent == NO_PARENT or table is None:
             return None
         if self._model is None:
-            self._model = BanditModel(table.space)
+            self._model = BanditModel(table)
         mutable = self._mutable(table.space)
-        columns = table.lineage.columns(len(table))
-        # what the others of its generation have come to meanwhile must not matter
-        begun = columns["generation"] == fork.generation if self.synchronous else np.zeros(len(table), np.bool_)
-        pending = np.flatnonzero(begun & (columns["parent"] != NO_PARENT)) if self.synchronous else table.running
-        until = fork.step if self.synchronous else None
+        until, pending = None, table.running
+        if self.synchronous:  # what the others of its generation have come to meanwhile must not matter
+            until, pending = fork.step, np.array(sorted(self._begun(table, fork.generation)), np.int64)
         found = self._model.row(
-            table, fork, mutable, _PERTURBATION, self.sampler.seed, until, self.max_resource, pending.astype(np.int64)
+            fork, mutable, _PERTURBATION, self.sampler.seed, until, self.max_resource, pending.astype(np.int64)
         )
         if found is not None:
             inside: FloatArray = table.space.put_inside(found[None, :])[0]
             if is_allowed(table.space, inside):
                 return inside
         return self._changed(fork, _PERTURBATION, _RESAMPLE_PROBABILITY)
+
+    def _begun(self, table: TrialTable, generation: int) -> Iterator[int]:
+        """The trials of a generation that have begun from the weights of others."""
+        for number in self._places.holders:
+            fork = table.lineage.of(number) if number >= 0 else None
+            if fork is not None and fork.generation == generation and fork.parent != NO_PARENT:
+                yield number

@@ -7,7 +7,9 @@ which running ones end; so a synchronous population is the same one for any numb
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -49,8 +51,11 @@ class Selection(NamedTuple):
             failed: how many did.
         """
         order = [key[2] for key in sorted(keys)]
-        best, others = order[: self.replaced], order[self.replaced :]
-        return best, set(others[max(len(others) - max(self.replaced - failed, 0), 0) :])
+        return order[: self.replaced], set(order[self.replaced_from(len(order), failed) :])
+
+    def replaced_from(self, count: int, failed: int) -> int:
+        """From which rank on members are replaced, if so many have a value, and so many failed."""
+        return max(self.replaced, count - max(self.replaced - failed, 0))
 
     def parent(self, best: Sequence[int], fork: Fork) -> int:
         """The member that a new one goes on from."""
@@ -61,6 +66,10 @@ class Places(Protocol):
     """What both kinds of population do; see `Strategy` for the meaning of the calls."""
 
     retired: list[int]
+
+    @property
+    def holders(self) -> list[int]:
+        """The trial that holds each place; -1 where none does."""
 
     def attach(self, table: TrialTable) -> None:
         """Forget everything and take up a table."""
@@ -114,9 +123,7 @@ class _Held:
         if number == _NONE or table.state(number) in (TrialState.FAILED, TrialState.PRUNED):
             return None
         legs = table.segments
-        leg = legs.latest(number)
-        while at is not None and leg != _NONE and legs.resource[leg] > at:
-            leg = int(legs.previous[leg])
+        leg = legs.latest(number) if at is None else legs.latest_until(number, at)
         if leg == _NONE:  # until it has a value of its own, it has that of the weights with which it began
             leg = self._begun_with(number)
             if leg == _NONE:
@@ -130,10 +137,7 @@ class _Held:
         fork, legs = self.table.lineage.of(number), self.table.segments
         if fork is None or fork.parent == NO_PARENT:
             return _NONE
-        leg = legs.latest(fork.parent)
-        while leg != _NONE and legs.resource[leg] > fork.step:
-            leg = int(legs.previous[leg])
-        return leg
+        return legs.latest_until(fork.parent, fork.step)
 
     def member(self, number: int) -> int:
         """The place of a trial that is in the population."""
@@ -160,13 +164,17 @@ class _Held:
 
     def next_boundary(self, resource: int) -> int:
         """The first boundary beyond a resource."""
-        return next(one for one in self.boundaries if one > resource)
+        return self.boundaries[bisect_right(self.boundaries, resource)]
 
-    def generation(self, member: int) -> int:
-        """The generation of the trial in a place."""
+    def fork(self, member: int) -> Fork:
+        """Where the trial in a place that has one comes from."""
         assert self.table is not None
-        fork = self.table.lineage.of(self.numbers[member])
-        return 0 if fork is None else fork.generation
+        return self.table.lineage.of(self.numbers[member]) or Fork(member, 0)
+
+    def has_value(self, member: int) -> bool:
+        """Whether the trial in a place was told anything."""
+        assert self.table is not None
+        return self.table.segments.latest(self.numbers[member]) != _NONE
 
     def state(self, member: int) -> TrialState:
         """The state of the trial in a place that has one."""
@@ -192,6 +200,10 @@ class SynchronousPlaces:
         self._legs: dict[int, NextLeg] = {}  # of this generation, by member, that are still to begin
         self._open: set[int] = set()  # members whose leg has not ended
 
+    @property
+    def holders(self) -> list[int]:
+        return self._held.numbers
+
     def attach(self, table: TrialTable) -> None:
         held, self.retired = self._held, []
         held.table = table
@@ -201,19 +213,26 @@ class SynchronousPlaces:
             (int(columns["member"][number]), int(columns["generation"][number])): number
             for number in np.flatnonzero(columns["member"] >= 0).tolist()
         }
+        resources = table.resources
         for self._generation, boundary in enumerate(held.boundaries):
-            self._plan()
-            for member in list(self._legs):
-                number = begun.get((member, self._generation), held.numbers[member])
-                if number != _NONE and table.resources[number] >= boundary:
-                    held.numbers[member] = number
+            holders = [begun.get((member, self._generation), number) for member, number in enumerate(held.numbers)]
+            started = {
+                member for member, number in enumerate(holders) if number != _NONE and resources[number] >= boundary
+            }
+            busy = {
+                member
+                for member in started
+                if resources[holders[member]] == boundary and table.state(holders[member]) in _BUSY
+            }
+            if busy or len(started) < len(holders):  # only what is still to come needs a plan
+                self._plan()
+                for member in started:
+                    held.numbers[member] = holders[member]
                     del self._legs[member]
-            self._open = set(self._legs)
-            for member, number in enumerate(held.numbers):
-                if number != _NONE and table.resources[number] == boundary and table.state(number) in _BUSY:
-                    self._open.add(member)
-            if self._open:
+                self._open = set(self._legs) | busy
                 return
+            held.numbers = holders
+        self._legs, self._open = {}, set()
 
     def _plan(self) -> None:
         """The legs of the generation that begins now."""
@@ -270,6 +289,33 @@ class SynchronousPlaces:
         return not self._open and self._generation == len(self._held.boundaries) - 1
 
 
+class _Ordered:
+    """An entry for each member that has one, the smallest first.
+
+    Args:
+        size: how many members there are.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._of: list[tuple[float, float, int] | None] = [None] * size
+        self.entries: list[tuple[float, float, int]] = []
+
+    def set(self, member: int, entry: tuple[float, float, int] | None) -> None:
+        """A member has another entry, or none."""
+        before, self._of[member] = self._of[member], entry
+        if before == entry:
+            return
+        if before is not None:
+            del self.entries[bisect_left(self.entries, before)]
+        if entry is not None:
+            insort(self.entries, entry)
+
+    def rank(self, member: int) -> int | None:
+        """How many entries are smaller than that of a member; None if it has none."""
+        entry = self._of[member]
+        return None if entry is None else bisect_left(self.entries, entry)
+
+
 class AsynchronousPlaces:
     """Each member goes on by itself; the one that is furthest behind does so next.
 
@@ -285,6 +331,18 @@ class AsynchronousPlaces:
         self._selection = selection
         self._held = _Held(selection.size, boundaries)
         self.retired: list[int] = []
+        self._forget()
+
+    def _forget(self) -> None:
+        size = self._selection.size
+        self._keys = _Ordered(size)
+        self._idle = _Ordered(size)  # (reached, generation, member) of those that could go on
+        self._known: set[int] = set()  # members that can be compared: they have a value, or have failed
+        self._complete: set[int] = set()
+
+    @property
+    def holders(self) -> list[int]:
+        return self._held.numbers
 
     def attach(self, table: TrialTable) -> None:
         held, self.retired = self._held, []
@@ -293,80 +351,73 @@ class AsynchronousPlaces:
         members = table.lineage.columns(len(table))["member"]
         for number in np.flatnonzero(members >= 0).tolist():
             held.numbers[int(members[number])] = number
+        self._forget()
+        for member in range(self._selection.size):
+            self._look_at(member)
 
-    def _order(self) -> list[tuple[int, int, int]]:
-        """(reached, generation, member) of the members that could go on, the one furthest behind first."""
-        held = self._held
-        found = []
-        for member, number in enumerate(held.numbers):
-            if number == _NONE:
-                found.append((0, -1, member))
-            elif held.state(member) not in (*_BUSY, TrialState.COMPLETE):
-                found.append((held.reached(member), held.generation(member), member))
-        return sorted(found)
+    def _look_at(self, member: int) -> None:
+        """Take up what the table says of a place now."""
+        held, number = self._held, self._held.numbers[member]
+        if number == _NONE:
+            self._idle.set(member, (0, -1, member))
+            return
+        state, fork = held.state(member), held.fork(member)
+        self._keys.set(member, held.key(member))
+        can_go_on = state not in (*_BUSY, TrialState.COMPLETE)
+        self._idle.set(member, (held.reached(member), fork.generation, member) if can_go_on else None)
+        if state not in _BUSY or fork.parent != NO_PARENT or held.has_value(member):
+            self._known.add(member)
+        if state == TrialState.COMPLETE:
+            self._complete.add(member)
 
     def next_leg(self, new: bool) -> NextLeg | None:
-        held, first = self._held, self._held.boundaries[0]
-        keys = None
-        for reached, generation, member in self._order():
-            number = held.numbers[member]
-            if number == _NONE:
+        held = self._held
+        for reached, generation, member in self._idle.entries:
+            if generation < 0:
                 if new:
-                    return NextLeg(None, 0, first, Fork(member, 0))
+                    return NextLeg(None, 0, held.boundaries[0], Fork(member, 0))
                 continue
-            if keys is None:
-                keys = [key for one in range(self._selection.size) if (key := held.key(one)) is not None]
-            has_failed = held.key(member) is None
-            if new and (fork := self._fork(keys, Fork(member, generation + 1), has_failed)) is not None:
+            if new and (fork := self._fork(Fork(member, int(generation) + 1))) is not None:
                 return NextLeg(None, 0, held.next_boundary(fork.step), fork)
-            if held.state(member) == TrialState.PAUSED and not (has_failed and new):
-                return NextLeg(number, 0, held.next_boundary(reached))
+            if held.state(member) == TrialState.PAUSED:
+                return NextLeg(held.numbers[member], 0, held.next_boundary(int(reached)))
         return None
 
-    def _fork(self, keys: list[Key], fork: Fork, has_failed: bool) -> Fork | None:
+    def _fork(self, fork: Fork) -> Fork | None:
         """Where the next trial in a place comes from; None: the present one goes on."""
-        held = self._held
-        known = [number for number in held.numbers if self._is_known(number)]
-        if not has_failed and 2 * len(known) < self._selection.size:
-            return None  # too few have been told anything
-        best, worst = self._selection.split(keys, failed=len(known) - len(keys))
-        last = held.boundaries[-1]
-        best = [one for one in best if held.reached(one) < last and one != fork.member]
-        if not has_failed and (fork.member not in worst or not best):
-            return None
-        if not best:  # all that could be a parent have come to their end, or failed
-            others = [key for key in keys if key[2] != fork.member and held.reached(key[2]) < last]
-            best = [key[2] for key in sorted(others)[: self._selection.replaced]]
+        held, keys, replaced = self._held, self._keys.entries, self._selection.replaced
+        rank = self._keys.rank(fork.member)
+        if rank is not None:
+            if 2 * len(self._known) < self._selection.size:
+                return None  # too few have been told anything
+            if rank < self._selection.replaced_from(len(keys), len(self._known) - len(keys)):
+                return None
+        others = (key[2] for key in keys if key[2] != fork.member and key[2] not in self._complete)
+        best = [key[2] for key in keys[:replaced] if key[2] != fork.member and key[2] not in self._complete]
+        if rank is None and not best:  # all that could be a parent have come to their end, or failed
+            best = list(islice(others, replaced))
         if not best:
-            return fork
+            return fork if rank is None else None
         parent = self._selection.parent(best, fork)
         return fork._replace(parent=held.numbers[parent], step=held.reached(parent))
 
-    def _is_known(self, number: int) -> bool:
-        """Whether a place has a value, or has failed, so that it can be compared."""
-        table = self._held.table
-        if number == _NONE or table is None:
-            return False
-        fork = table.lineage.of(number)
-        has_value = table.segments.latest(number) != _NONE or (fork is not None and fork.parent != NO_PARENT)
-        return has_value or table.state(number) not in _BUSY
-
     def new_leg(self) -> NextLeg | None:
-        member = next((one for one, number in enumerate(self._held.numbers) if number == _NONE), None)
+        idle = self._idle.entries
+        member = idle[0][2] if idle and idle[0][1] < 0 else None  # those without a trial come first
         return None if member is None else NextLeg(None, 0, self._held.boundaries[0], Fork(member, 0))
 
     def start(self, leg: NextLeg, number: int) -> None:
-        self.retired += self._held.replace(self._held.member(number), number)
+        member = self._held.member(number)
+        self.retired += self._held.replace(member, number)
+        self._known.discard(member)
+        self._look_at(member)
 
     def end(self, number: int) -> None:
-        """All that matters stands in the table."""
+        self._look_at(self._held.member(number))
 
     def may_go_on(self, number: int) -> bool:
         return self._held.holds(number)
 
     @property
     def is_complete(self) -> bool:
-        return all(
-            number != _NONE and self._held.state(member) == TrialState.COMPLETE
-            for member, number in enumerate(self._held.numbers)
-        )
+        return len(self._complete) == self._selection.size

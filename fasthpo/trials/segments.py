@@ -87,6 +87,13 @@ class Segments:
         """The index of a trial's latest segment that has ended, or -1."""
         return int(self.last[number]) if number < len(self.last) else NONE
 
+    def latest_until(self, number: int, resource: int) -> int:
+        """The index of a trial's latest segment that has gone no further than to a resource, or -1."""
+        i = self.latest(number)
+        while i != NONE and self.resource[i] > resource:
+            i = int(self.previous[i])
+        return i
+
     def reached(self, number: int) -> int:
         """The resource to which a trial has been trained, as far as it was told."""
         i = self.latest(number)

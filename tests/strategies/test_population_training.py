@@ -19,6 +19,7 @@ import fasthpo
 from fasthpo import PB2, InvalidValue, PopulationTraining, RandomSampler, TrialState
 from fasthpo.strategies.exploring import moved, perturbed
 from fasthpo.strategies.places import Selection
+from fasthpo.testing.interrupting import count_lines
 from fasthpo.trials.lineage import Fork
 from tests.support import population
 from tests.support.population import SPACE, alive, content, make, require_same, run, train
@@ -430,7 +431,7 @@ def test_two_populations_know_nothing_of_each_other() -> None:
 
 
 def test_broken_off_calls_leave_a_population_as_it_was() -> None:
-    from fasthpo.testing.interrupting import break_off, count_lines
+    from fasthpo.testing.interrupting import break_off
 
     methods = ("next_leg", "new_leg", "on_start", "on_end", "row", "take_retired", "may_go_on")
     whole = make()
@@ -453,6 +454,50 @@ def test_broken_off_calls_leave_a_population_as_it_was() -> None:
                 study.tell(number, train(study.trials[number]))
             run(study)
             require_same(study, whole)
+
+
+# --- what it costs
+
+
+@pytest.mark.parametrize("synchronous", [True, False])
+def test_an_ask_and_a_tell_cost_the_same_in_large_populations(synchronous: bool) -> None:
+    costs = []
+    for members in (16, 1024):
+        study = fasthpo.Study(
+            LINE, strategy=PopulationTraining(4, members, quantile=2 / members, synchronous=synchronous)
+        )
+        trials = [study.ask_within() for _ in range(members)]
+        assert study.strategy.new_leg() is None
+        for trial in trials[: members // 2 + 1]:  # in an asynchronous one others are compared from then on
+            study.tell(trial, trial["rate"])
+        lines = 0
+        for trial in trials[members // 2 + 1 : members // 2 + 5]:
+            lines += count_lines(lambda t=trial: study.tell(t, t["rate"]), study.strategy, ("on_end", "take_retired"))
+            lines += count_lines(study.ask_within, study.strategy, ("next_leg", "on_start"))
+        costs.append(lines)
+    assert costs[1] < 1.5 * costs[0]
+
+
+@pytest.mark.parametrize("synchronous", [True, False])
+def test_taking_up_a_table_costs_as_much_as_it_has_trials(synchronous: bool) -> None:
+    costs = []
+    for intervals in (20, 80):
+        study = line(list(range(4)), max_resource=intervals, population=4, synchronous=synchronous)
+        costs.append(count_lines(lambda s=study: s.strategy.attach(s.table), study.strategy, ("attach",)) / len(study))
+    assert costs[1] < 1.5 * costs[0]
+
+
+def test_a_model_looks_at_the_latest_intervals_only() -> None:
+    costs = []
+    for intervals in (40, 160):
+        study = line(list(range(4)), max_resource=intervals, population=4)
+        strategy = PB2(intervals, 4, sampler=RandomSampler(seed=3))
+        strategy.attach(study.table)
+        fork = Fork(3, intervals - 1, study.best_trial.number, intervals - 1)
+        first = strategy.row(fork)
+        costs.append(count_lines(lambda s=strategy, f=fork: s.row(f), strategy, ("row",)))
+        assert first is not None and np.array_equal(strategy.row(fork), first)
+    assert costs[1] < 1.2 * costs[0]
 
 
 # --- arguments

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,3 +132,18 @@ def test_an_interrupted_trial_says_nothing_of_its_point() -> None:
         study.stop()
     with pytest.raises(RuntimeError, match="while it runs"):
         study.optimize(lambda trial: study.optimize(linear, n_trials=1), n_trials=1)
+
+
+def test_an_interrupt_ends_trials_that_run_in_threads() -> None:
+    def objective(trial: Any) -> float:
+        if trial.number == 5:
+            signal.raise_signal(signal.SIGINT)
+        if trial.number >= 5:
+            time.sleep(0.05)  # all of them would take seconds
+        return linear(trial)
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    with pytest.raises(KeyboardInterrupt):
+        study.optimize(objective, n_trials=100, n_jobs=2)
+    assert 6 <= len(study.trials) < 100
+    assert {trial.state.name for trial in study.trials} == {"COMPLETE"}

@@ -19,6 +19,8 @@ from fasthpo.errors import SpaceExhausted
 from fasthpo.execution.objective import traceback_text
 from fasthpo.trials.trial import TrialState as OwnState
 
+_SECONDS = 0.2  # between two looks for an interrupt, which does not end a wait on Windows
+
 
 class Optimization:
     """The runs of one study, one at a time.
@@ -88,13 +90,26 @@ class Optimization:
                 bar.close()
 
     def _in_threads(self, work: Callable[[], None], threads: int) -> None:
+        begins = threading.Event()  # once all threads are there: an interrupt before that leaves no trial behind
+
+        def begin() -> None:
+            begins.wait()
+            work()
+
         with ThreadPoolExecutor(threads, thread_name_prefix="fasthpo-trial") as pool:
-            futures = [pool.submit(work) for _ in range(threads)]
             try:
-                wait(futures, return_when=FIRST_EXCEPTION)
+                futures = [pool.submit(begin) for _ in range(threads)]
+                begins.set()
+                left = set(futures)
+                while left:
+                    done, left = wait(left, _SECONDS, FIRST_EXCEPTION)
+                    if any(future.exception() for future in done):
+                        self._stops = True
+            except BaseException:  # Ctrl-C, which reaches this thread only
+                self._stops = True
+                raise
             finally:
-                if any(future.done() and future.exception() for future in futures):
-                    self._stops = True
+                begins.set()
         for future in futures:
             future.result()
 
@@ -130,7 +145,8 @@ class Optimization:
                 study._tell(number, None, TrialState.FAIL, traceback_text(error))
                 get_logger().warning("Trial %d failed with parameters: %s because of: %r", number, trial.params, error)
         except BaseException:  # Ctrl-C: nothing that the trial's parameters are to blame for
-            self._parts.own.tell(number, state=OwnState.FAILED, error="interrupted", infrastructure=True)
+            if self._parts.own.trial_state(number) == OwnState.RUNNING:
+                self._parts.own.tell(number, state=OwnState.FAILED, error="interrupted", infrastructure=True)
             raise
         else:
             if self._parts.own.trial_state(number) == OwnState.RUNNING:  # it may have been told by the objective

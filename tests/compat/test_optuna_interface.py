@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -147,3 +148,17 @@ def test_an_interrupt_ends_trials_that_run_in_threads() -> None:
         study.optimize(objective, n_trials=100, n_jobs=2)
     assert 6 <= len(study.trials) < 100
     assert {trial.state.name for trial in study.trials} == {"COMPLETE"}
+
+
+def test_threads_share_the_points_of_a_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.GridSampler({"x": list(range(8))}, seed=0))
+    enqueue, asked = study._enqueue, threading.Event()
+
+    def slowly(*arguments: Any) -> int:
+        number = int(enqueue(*arguments))
+        asked.wait(0.02)  # meanwhile another thread sees that a trial waits
+        return number
+
+    monkeypatch.setattr(study, "_enqueue", slowly)
+    study.optimize(lambda trial: trial.suggest_int("x", 0, 1000), n_jobs=4)
+    assert sorted(trial.params["x"] for trial in study.trials) == list(range(8))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -24,6 +24,7 @@ from fasthpo.compat.optuna.storages.places import Storage
 from fasthpo.errors import InvalidParameters, InvalidValue, SpaceExhausted
 from fasthpo.space.parameter import Parameter
 from fasthpo.study.study import Study as OwnStudy
+from fasthpo.trials.trial import Trial as OwnTrial
 from fasthpo.trials.trial import TrialState as OwnState
 from fasthpo.values import as_number, elements, shown
 
@@ -99,7 +100,7 @@ class Study:
         fixed: Mapping[str, Any] = sampler.fixed_params if isinstance(sampler, PartialFixedSampler) else {}
         self._parts = Parts(study, self._notes, self._objects, fixed)
         self._optimization = Optimization(self, self._parts)
-        self._grid_places: set[int] | None = None  # of a grid, that were tried
+        self._grid_places: Iterator[int] | None = None  # of a grid, that are to be tried
 
     @property
     def own(self) -> OwnStudy:
@@ -262,28 +263,31 @@ class Study:
         Raises:
             SpaceExhausted: every point of a grid was tried.
         """
-        sampler, own = self._sampler, self._study
-        if isinstance(sampler, GridSampler) and not own.table.counts[OwnState.WAITING]:
-            trial = self._ask_of_grid(sampler)
-        else:
-            trial = Trial(self, self._parts, own.ask())
+        own = self._study
+        with own._lock:  # a thread must not take the point of a grid that another one has enqueued for itself
+            place = self._next_of_grid() if not own.table.counts[OwnState.WAITING] else None
+            trial = Trial(self, self._parts, own.ask() if place is None else self._ask_of_grid(place))
         for name, distribution in (fixed_distributions or {}).items():
             trial._suggest(name, distribution)
         return trial
 
-    def _ask_of_grid(self, sampler: GridSampler) -> Trial:
-        own = self._study
-        with own._lock:
-            if self._grid_places is None:
-                tried = (self._notes.of_trial(number, "system:").get(_GRID) for number in range(len(own)))
-                self._grid_places = {place for place in tried if place is not None}
-            place = next((i for i in range(len(sampler)) if i not in self._grid_places), None)
-            if place is None:
-                raise SpaceExhausted(f"all {len(sampler)} points of the grid have been tried")
-            number = self._enqueue(sampler.point(place), {})
-            self._notes.set_on_trial(number, "system:", _GRID, place)
-            self._grid_places.add(place)
-            return Trial(self, self._parts, own.ask())
+    def _next_of_grid(self) -> int | None:
+        """The place of the point of a grid that is to be tried next; None if there is no grid."""
+        sampler = self._sampler
+        if not isinstance(sampler, GridSampler):
+            return None
+        if self._grid_places is None:
+            tried = {self._notes.of_trial(number, "system:").get(_GRID) for number in range(len(self._study))}
+            self._grid_places = iter([place for place in range(len(sampler)) if place not in tried])
+        place = next(self._grid_places, None)
+        if place is None:
+            raise SpaceExhausted(f"all {len(sampler)} points of the grid have been tried")
+        return place
+
+    def _ask_of_grid(self, place: int) -> OwnTrial:
+        number = self._enqueue(self._sampler.point(place), {})
+        self._notes.set_on_trial(number, "system:", _GRID, place)
+        return self._study.ask()
 
     def tell(
         self,

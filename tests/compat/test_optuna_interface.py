@@ -162,3 +162,68 @@ def test_threads_share_the_points_of_a_grid(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(study, "_enqueue", slowly)
     study.optimize(lambda trial: trial.suggest_int("x", 0, 1000), n_jobs=4)
     assert sorted(trial.params["x"] for trial in study.trials) == list(range(8))
+
+
+def test_trials_need_not_have_the_same_constraints() -> None:
+    def objective(trial: Any) -> float:
+        x = linear(trial)
+        trial.set_constraint("a", x - 0.6)
+        if trial.number == 1:
+            raise optuna.TrialPruned
+        if trial.number != 2:
+            trial.set_constraint("b", 0.3 - x)
+        return x
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.enqueue_trial({"x": 0.1})
+    study.optimize(objective, n_trials=12)
+    assert [trial.state.name for trial in study.trials[:3]] == ["COMPLETE", "PRUNED", "COMPLETE"]
+    assert all(constraint <= 0 for constraint in study.best_trial.constraints.values())
+    with pytest.raises(InvalidValue, match="must not be NaN"):
+        study.ask().set_constraint("a", float("nan"))
+
+
+@pytest.mark.parametrize("by_function", [False, True])
+def test_what_is_copied_has_its_constraints_and_the_names_of_objectives(by_function: bool) -> None:
+    def objective(trial: Any) -> float:
+        if not by_function:
+            trial.set_constraint("c", linear(trial) - 0.5)
+        return linear(trial)
+
+    function = (lambda trial: [trial.params["x"] - 0.5]) if by_function else None
+    sampler = optuna.samplers.TPESampler(seed=0, constraints_func=function)
+    storage = optuna.storages.JournalStorage(optuna.storages.JournalFileBackend("one.log"))
+    study = optuna.create_study(study_name="one", storage=storage, sampler=sampler, direction="maximize")
+    study.set_metric_names(["accuracy"])
+    study.optimize(objective, n_trials=10)
+    optuna.copy_study(from_study_name="one", from_storage=storage, to_storage=storage, to_study_name="two")
+    copy = optuna.load_study(study_name="two", storage=storage)
+    added = optuna.create_study(direction="maximize")
+    added.add_trials(study.trials)
+    assert added.best_value == copy.best_value == study.best_value <= 0.5 < max(trial.value for trial in copy.trials)
+    assert copy.trials[0].constraints == added.trials[0].constraints == study.trials[0].constraints != {}
+    assert copy.metric_names == ["accuracy"]
+
+
+def test_a_trial_of_which_constraints_can_not_be_said_has_failed() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(constraints_func=lambda trial: [float("nan")]))
+    with pytest.raises(InvalidValue, match="must not be NaN"):
+        study.optimize(linear, n_trials=2)
+    assert [trial.state.name for trial in study.trials] == ["FAIL"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"values": [1.0, 2.0]},
+        {"value": float("nan")},
+        {"value": 1.0, "intermediate_values": {-1: 0.5}},
+        {"value": 1.0, "intermediate_values": {0: "a"}},
+    ],
+)
+def test_a_known_result_that_is_refused_leaves_no_trial(wrong: dict[str, Any]) -> None:
+    distributions = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    study = optuna.create_study()
+    with pytest.raises(InvalidValue):
+        study.add_trial(optuna.trial.create_trial(params={"x": 0.5}, distributions=distributions, **wrong))
+    assert study.trials == []

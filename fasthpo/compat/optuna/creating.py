@@ -159,10 +159,12 @@ def copy_study(*, from_study_name: str, from_storage: Any, to_storage: Any, to_s
         study_name=to_study_name or from_study_name,
         storage=to_storage,
         directions=source.directions,
-        sampler=None if isinstance(source.sampler, type(None)) else own_sampler(source.sampler),
+        sampler=source.sampler,
     )
     for key, value in source.user_attrs.items():
         copy.set_user_attr(key, value)
+    for key, value in source.system_attrs.items():
+        copy.set_system_attr(key, value)
     copy.add_trials(trial for trial in source.trials if trial.state.is_finished())
 
 

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from fasthpo.compat.optuna.exceptions import says_pruned
@@ -94,17 +94,18 @@ class Optimization:
 
         def begin() -> None:
             begins.wait()
-            work()
+            try:
+                work()
+            except BaseException:
+                self._stops = True
+                raise
 
         with ThreadPoolExecutor(threads, thread_name_prefix="fasthpo-trial") as pool:
             try:
-                futures = [pool.submit(begin) for _ in range(threads)]
+                left = futures = [pool.submit(begin) for _ in range(threads)]
                 begins.set()
-                left = set(futures)
                 while left:
-                    done, left = wait(left, _SECONDS, FIRST_EXCEPTION)
-                    if any(future.exception() for future in done):
-                        self._stops = True
+                    left = list(wait(left, _SECONDS).not_done)
             except BaseException:  # Ctrl-C, which reaches this thread only
                 self._stops = True
                 raise

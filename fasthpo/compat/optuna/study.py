@@ -14,7 +14,7 @@ from fasthpo.compat.optuna.exceptions import UpdateFinishedTrialError
 from fasthpo.compat.optuna.freezing import STATES, frozen
 from fasthpo.compat.optuna.frozen import FrozenTrial, TrialState
 from fasthpo.compat.optuna.logging import get_logger
-from fasthpo.compat.optuna.notes import CONSTRAINT, Notes
+from fasthpo.compat.optuna.notes import CONSTRAINT, CONSTRAINTS, Notes, as_constraint, violation
 from fasthpo.compat.optuna.optimizing import Optimization
 from fasthpo.compat.optuna.parts import Parts
 from fasthpo.compat.optuna.pruners import BasePruner, own_pruner
@@ -22,6 +22,7 @@ from fasthpo.compat.optuna.running import Trial
 from fasthpo.compat.optuna.samplers import BaseSampler, GridSampler, PartialFixedSampler
 from fasthpo.compat.optuna.storages.places import Storage
 from fasthpo.errors import InvalidParameters, InvalidValue, SpaceExhausted
+from fasthpo.execution.objective import traceback_text
 from fasthpo.space.parameter import Parameter
 from fasthpo.study.study import Study as OwnStudy
 from fasthpo.trials.trial import Trial as OwnTrial
@@ -336,16 +337,22 @@ class Study:
         final = None if state is None else _ENDS[state]
         constraints = None
         if final != OwnState.FAILED:
-            constraints = self._constraints_of(number, reached)
+            try:
+                self._note_constraints(number, reached)
+            except Exception as problem:  # without them the trial would count as one that breaks none
+                own.tell(number, state=OwnState.FAILED, error=traceback_text(problem))
+                raise
+            constraints = violation(self._notes.constraints(number).values())
         own.tell(number, reached, final, error=error, constraints=constraints)
 
-    def _constraints_of(self, number: int, reached: Any) -> list[float] | None:
+    def _note_constraints(self, number: int, reached: Any) -> None:
+        """Note down what the sampler's function says of a trial, if it has one."""
         function = getattr(self._sampler, "constraints_func", None)
         if function is None:
-            return list(self._notes.of_trial(number, CONSTRAINT).values()) or None
+            return
         trial = frozen(self._parts, number)
         trial.values = None if reached is None else reached if isinstance(reached, list) else [reached]
-        return [float(one) for one in function(trial)]
+        self._notes.set_on_trial(number, "system:", CONSTRAINTS, [as_constraint(one) for one in function(trial)])
 
     # --- known points and results
 
@@ -392,15 +399,29 @@ class Study:
         if trial.state == TrialState.WAITING:
             self._enqueue(trial.params, trial.user_attrs)
             return
+        final, count = _ENDS[trial.state], len(self._study.directions)
+        values: Any = None if final == OwnState.FAILED else trial.values
+        if values is not None:
+            values, problem = _read(values, count)
+            if problem is not None:
+                raise InvalidValue(f"the trial can't be added: {problem}")
+        for step, value in trial.intermediate_values.items():
+            if count > 1 or isinstance(step, bool) or not isinstance(step, int) or step < 0:
+                raise InvalidValue(
+                    "intermediate values are numbers of one objective, by steps of at least 0, got "
+                    f"{shown(trial.intermediate_values)} with {count} objectives"
+                )
+            as_number("an intermediate value", value)
+        constraints = {key: as_constraint(value) for key, value in trial.constraints.items()}
         number = self._start_known(trial)
-        for scope, attributes in (("user:", trial.user_attrs), ("system:", trial.system_attrs)):
+        noted_on = ("user:", trial.user_attrs), ("system:", trial.system_attrs), (CONSTRAINT, constraints)
+        for scope, attributes in noted_on:
             for key, noted in attributes.items():
                 self._notes.set_on_trial(number, scope, key, noted)
         for step, value in trial.intermediate_values.items():
             self._study.report(number, value, step)
-        final = _ENDS[trial.state]
-        values: Any = None if final == OwnState.FAILED else trial.values
-        self._study.tell(number, values if values is None or len(values) > 1 else values[0], final)
+        limits = None if final == OwnState.FAILED else violation(self._notes.constraints(number).values())
+        self._study.tell(number, values, final, constraints=limits)
 
     def _start_known(self, trial: FrozenTrial) -> int:
         """A trial runs that has the parameters of another one; its number."""

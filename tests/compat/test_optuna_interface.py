@@ -227,3 +227,29 @@ def test_a_known_result_that_is_refused_leaves_no_trial(wrong: dict[str, Any]) -
     with pytest.raises(InvalidValue):
         study.add_trial(optuna.trial.create_trial(params={"x": 0.5}, distributions=distributions, **wrong))
     assert study.trials == []
+
+
+def test_a_study_that_exists_goes_on_with_its_directions_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    def opened(**direction: Any) -> Any:
+        return optuna.create_study(study_name="a", storage="sqlite:///a.db", load_if_exists=True, **direction)
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.enable_propagation()
+    try:
+        study = opened(direction="maximize")
+        assert opened().direction == opened(direction="maximize").direction == study.direction and not caplog.text
+        assert opened(directions=["minimize"]).direction == study.direction
+    finally:
+        optuna.logging.disable_propagation()
+    assert "goes on with its directions ['maximize']" in caplog.text
+    with pytest.raises(InvalidValue, match="'minimize' or 'maximize'"):
+        opened(direction="up")
+
+
+def test_a_sampler_with_fixed_parameters_can_be_another_ones_base() -> None:
+    base = optuna.samplers.PartialFixedSampler({"x": 0.25, "y": 0.5}, optuna.samplers.RandomSampler(seed=0))
+    study = optuna.create_study(sampler=optuna.samplers.PartialFixedSampler({"x": 0.75}, base))
+    study.optimize(lambda trial: linear(trial) + trial.suggest_float("y", 0, 1), n_trials=2)
+    assert [trial.params for trial in study.trials] == [{"x": 0.75, "y": 0.5}] * 2
+    with pytest.raises(InvalidValue, match="by giving it one value"):
+        optuna.samplers.PartialFixedSampler({"y": 0.5}, optuna.samplers.GridSampler({"x": [1, 2]}))

@@ -25,7 +25,6 @@ from fasthpo.errors import InvalidParameters, InvalidValue, SpaceExhausted
 from fasthpo.execution.objective import traceback_text
 from fasthpo.space.parameter import Parameter
 from fasthpo.study.study import Study as OwnStudy
-from fasthpo.trials.trial import Trial as OwnTrial
 from fasthpo.trials.trial import TrialState as OwnState
 from fasthpo.values import as_number, elements, shown
 
@@ -266,29 +265,22 @@ class Study:
         """
         own = self._study
         with own._lock:  # a thread must not take the point of a grid that another one has enqueued for itself
-            place = self._next_of_grid() if not own.table.counts[OwnState.WAITING] else None
-            trial = Trial(self, self._parts, own.ask() if place is None else self._ask_of_grid(place))
+            if isinstance(self._sampler, GridSampler) and not own.table.counts[OwnState.WAITING]:
+                self._enqueue_next_of(self._sampler)
+            trial = Trial(self, self._parts, own.ask())
         for name, distribution in (fixed_distributions or {}).items():
             trial._suggest(name, distribution)
         return trial
 
-    def _next_of_grid(self) -> int | None:
-        """The place of the point of a grid that is to be tried next; None if there is no grid."""
-        sampler = self._sampler
-        if not isinstance(sampler, GridSampler):
-            return None
+    def _enqueue_next_of(self, grid: GridSampler) -> None:
         if self._grid_places is None:
             tried = {self._notes.of_trial(number, "system:").get(_GRID) for number in range(len(self._study))}
-            self._grid_places = iter([place for place in range(len(sampler)) if place not in tried])
+            self._grid_places = iter([place for place in range(len(grid)) if place not in tried])
         place = next(self._grid_places, None)
         if place is None:
-            raise SpaceExhausted(f"all {len(sampler)} points of the grid have been tried")
-        return place
-
-    def _ask_of_grid(self, place: int) -> OwnTrial:
-        number = self._enqueue(self._sampler.point(place), {})
+            raise SpaceExhausted(f"all {len(grid)} points of the grid have been tried")
+        number = self._enqueue(grid.point(place), {})
         self._notes.set_on_trial(number, "system:", _GRID, place)
-        return self._study.ask()
 
     def tell(
         self,

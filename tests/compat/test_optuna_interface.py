@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -253,3 +255,19 @@ def test_a_sampler_with_fixed_parameters_can_be_another_ones_base() -> None:
     assert [trial.params for trial in study.trials] == [{"x": 0.75, "y": 0.5}] * 2
     with pytest.raises(InvalidValue, match="by giving it one value"):
         optuna.samplers.PartialFixedSampler({"y": 0.5}, optuna.samplers.GridSampler({"x": [1, 2]}))
+
+
+def test_a_study_that_is_loaded_while_it_is_open_has_the_same_objects() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(study_name="one", storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
+    waiting = optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING, system_attrs={"run": 7})
+    study.add_trial(waiting)
+    study.optimize(lambda trial: float(trial.suggest_categorical("f", [min, max])(1, 2)), n_trials=4)
+    study.set_user_attr("model", min)
+    loaded = optuna.load_study(study_name="one", storage=storage)
+    assert loaded.best_params == {"f": min} and loaded.user_attrs == {"model": min}
+    assert loaded.trials[0].system_attrs == {"run": 7}
+    held = weakref.ref(study.own)
+    del study, loaded, storage
+    gc.collect()
+    assert held() is None

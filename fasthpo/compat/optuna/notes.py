@@ -16,17 +16,20 @@ CONSTRAINT = "constraint:"  # attributes of a trial that begin so are numbers, a
 CONSTRAINTS = "constraints"  # the system attribute that has those which a sampler's function returned
 _SYSTEM = "system:"  # names of attributes of the study that are not the user's
 
+Objects = dict[tuple[int | None, str], Any]  # by trial, None of the study, and name
+
 
 class Notes:
     """The attributes of a study and of its trials.
 
     Args:
         study: keeps what is JSON.
+        objects: has those that JSON has otherwise, as they were given.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, objects: Objects) -> None:
         self._study = study
-        self._objects: dict[tuple[int | None, str], Any] = {}  # as they were given, where JSON has them otherwise
+        self._objects = objects
 
     def of_study(self, system: bool) -> dict[str, Any]:
         """The user's attributes of the study, or the other ones."""

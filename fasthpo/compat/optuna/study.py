@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
-from fasthpo.compat.optuna.choices import ObjectChoices, is_plain, parameter_of_choices
+from fasthpo.compat.optuna.choices import is_plain, parameter_of_choices
 from fasthpo.compat.optuna.dataframe import trials_dataframe
 from fasthpo.compat.optuna.distributions import BaseDistribution, CategoricalDistribution
 from fasthpo.compat.optuna.exceptions import UpdateFinishedTrialError
@@ -16,7 +16,7 @@ from fasthpo.compat.optuna.frozen import FrozenTrial, TrialState
 from fasthpo.compat.optuna.logging import get_logger
 from fasthpo.compat.optuna.notes import CONSTRAINT, CONSTRAINTS, Notes, as_constraint, violation
 from fasthpo.compat.optuna.optimizing import Optimization
-from fasthpo.compat.optuna.parts import Parts
+from fasthpo.compat.optuna.parts import Parts, objects_of
 from fasthpo.compat.optuna.pruners import BasePruner, own_pruner
 from fasthpo.compat.optuna.running import Trial
 from fasthpo.compat.optuna.samplers import BaseSampler, GridSampler, PartialFixedSampler
@@ -95,8 +95,8 @@ class Study:
         self._study = study
         self._sampler = sampler
         self._pruner = pruner
-        self._notes = Notes(study)
-        self._objects = ObjectChoices()
+        self._objects, noted = objects_of(study)
+        self._notes = Notes(study, noted)
         fixed: Mapping[str, Any] = sampler.fixed_params if isinstance(sampler, PartialFixedSampler) else {}
         self._parts = Parts(study, self._notes, self._objects, fixed)
         self._optimization = Optimization(self, self._parts)
@@ -389,7 +389,9 @@ class Study:
         if trial.state == TrialState.RUNNING:
             raise InvalidValue("a trial that runs can't be added")
         if trial.state == TrialState.WAITING:
-            self._enqueue(trial.params, trial.user_attrs)
+            number = self._enqueue(trial.params, trial.user_attrs)
+            for key, noted in trial.system_attrs.items():
+                self._notes.set_on_trial(number, "system:", key, noted)
             return
         final, count = _ENDS[trial.state], len(self._study.directions)
         values: Any = None if final == OwnState.FAILED else trial.values

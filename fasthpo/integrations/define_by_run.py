@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace
-from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
+from fasthpo.space.kinds import Categorical, Discrete, LogUniform
 from fasthpo.space.learning import Conditions, conditions
 from fasthpo.space.parameter import Parameter
 from fasthpo.space.search_space import SearchSpace
+from fasthpo.space.widening import is_whole, stepped
 from fasthpo.values import FloatArray
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _MOST_WITHOUT = 0.1  # of the trials, which then are no points of the space
-_SLACK = 1e-6  # of a step, by which bounds may miss a common lattice
 
 
 class Column:
@@ -66,12 +66,8 @@ class Column:
         if first.log:
             return LogUniform(low, high, when=when)
         step = first.step
-        if step is not None and all(one.step == step and _is_whole((one.low - low) / step) for one in ranges):
-            try:
-                return Continuous(low, high, step, when=when)
-            except InvalidSearchSpace:  # bounds that miss the step by more than is allowed here
-                pass
-        return Continuous(low, high, when=when)
+        is_common = step is not None and all(one.step == step and is_whole((one.low - low) / step) for one in ranges)
+        return stepped(low, high, step if is_common else None, when)
 
     def holds(self, distribution: BaseDistribution) -> bool:
         """Whether all values of a distribution are among the parameter's."""
@@ -94,7 +90,7 @@ class Column:
         """Whether another lattice's values are among those of the parameter's."""
         if other.step is None:
             return False
-        return _is_whole(other.step / mine.step) and _is_whole((other.low - mine.low) / mine.step)
+        return is_whole(other.step / mine.step) and is_whole((other.low - mine.low) / mine.step)
 
     def with_distribution(self, distribution: BaseDistribution) -> Column:
         """The parameter that holds the values of one more distribution."""
@@ -112,10 +108,6 @@ class Column:
     def decode(self, column_value: float) -> Any:
         """The value as the objective gets it."""
         return self.parameter.decode(column_value) if self.choices is None else self.choices[int(column_value)]
-
-
-def _is_whole(number: float) -> bool:
-    return abs(number - round(number)) < _SLACK
 
 
 def nearest(value: Any, distribution: BaseDistribution) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from fasthpo.errors import InvalidSearchSpace
 from fasthpo.space.choice_values import choice_key
 from fasthpo.space.kinds import Categorical, Continuous, Discrete, LogUniform
-from fasthpo.space.parameter import Parameter
+from fasthpo.space.parameter import Parameter, When
 from fasthpo.values import shown
 
 _SLACK = 1e-6  # of a step, by which bounds may miss a common lattice
@@ -41,8 +41,8 @@ def is_within(asked: Parameter, known: Parameter) -> bool:
         return False
     if all_of.step is None:
         return True
-    aligned = _is_whole((one.low - all_of.low) / all_of.step)
-    return aligned and (one.low == one.high or (one.step is not None and _is_whole(one.step / all_of.step)))
+    aligned = is_whole((one.low - all_of.low) / all_of.step)
+    return aligned and (one.low == one.high or (one.step is not None and is_whole(one.step / all_of.step)))
 
 
 def widened(known: Parameter, asked: Parameter) -> Parameter:
@@ -63,12 +63,18 @@ def widened(known: Parameter, asked: Parameter) -> Parameter:
         return LogUniform(low, high)
     steps = {part.step for part in (one, other) if part.step is not None or part.low < part.high}
     common: float | None = steps.pop() if len(steps) == 1 else None
-    if common is not None and _is_whole((other.low - one.low) / common):
-        try:
-            return Continuous(low, high, common)
-        except InvalidSearchSpace:  # bounds that miss the step by more than is allowed here
-            pass
-    return Continuous(low, high)
+    is_aligned = common is not None and is_whole((other.low - one.low) / common)
+    return stepped(low, high, common if is_aligned else None)
+
+
+def stepped(low: float, high: float, step: float | None, when: When | None = None) -> Continuous:
+    """A float of this step; of none, if the bounds miss it by more than a parameter's may."""
+    try:
+        return Continuous(low, high, step, when=when)
+    except InvalidSearchSpace:
+        if step is None:
+            raise
+    return Continuous(low, high, when=when)
 
 
 def spans(parameter: Parameter, column_value: float) -> bool:
@@ -87,5 +93,6 @@ def nearest(parameter: Parameter, column_value: float) -> float:
     return float(parameter.at(parameter.cell(np.array([inside])))[0])
 
 
-def _is_whole(number: float) -> bool:
+def is_whole(number: float) -> bool:
+    """Whether a number of steps is a whole one, but for what bounds may miss."""
     return abs(number - round(number)) < _SLACK

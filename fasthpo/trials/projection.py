@@ -68,7 +68,15 @@ class Projection(TrialTable):
 
     def are_lost(self, numbers: IntArray) -> npt.NDArray[np.bool_]:
         lost = self._table.are_lost(numbers)
-        return lost | np.isin(numbers, list(self._rewritten)) if self._rewritten else lost
+        lost[self._are_rewritten(numbers)] = True
+        return lost
+
+    def _are_rewritten(self, numbers: IntArray) -> list[int]:
+        """Which of these (places of them) went on with other rows: by the fewer, as many may have, and few be asked."""
+        if len(numbers) < len(self._rewritten):
+            return [i for i, number in enumerate(numbers.tolist()) if number in self._rewritten]
+        found: list[int] = np.flatnonzero(np.isin(numbers, list(self._rewritten))).tolist() if self._rewritten else []
+        return found
 
     def full_rows(self, rows: FloatArray) -> FloatArray:
         """Rows (n, d) of the learnt space as rows of the table, NaN for parameters that are not in it."""
@@ -99,7 +107,7 @@ class Projection(TrialTable):
     def _points(self, numbers: IntArray) -> FloatArray:
         """The points (n, d) that trials stand for."""
         rows = np.ascontiguousarray(self._table._params[np.ix_(self._places, numbers)].T)
-        for i in np.flatnonzero(np.isin(numbers, list(self._rewritten))).tolist() if self._rewritten else ():
+        for i in self._are_rewritten(numbers):
             began = self._rewritten[int(numbers[i])]
             rows[i] = [began[j] if j < len(began) else np.nan for j in self._places.tolist()]
         return points_of(self.space, rows, numbers, self._seed)

@@ -38,13 +38,16 @@ def create_study(
         pruner: one of `optuna.pruners` or of fasthpo's; by default the median pruner.
         study_name: None: one is made up.
         direction: "minimize" (as it is by default) or "maximize".
-        load_if_exists: go on with a study of that name, if there is one.
+        load_if_exists: go on with a study of that name, if there is one; with its directions, as in Optuna.
         directions: of several objectives.
 
     Raises:
         DuplicatedStudyError: there is a study of that name.
         InvalidValue: an argument is not what it must be.
     """
+    if direction is not None and directions is not None:
+        raise InvalidValue("give direction or directions, not both")
+    wanted = [_direction(one) for one in (directions or [direction or "minimize"])]
     place = storage_of(storage)
     name = f"no-name-{uuid.uuid4()}" if study_name is None else study_name
     if name in place.names():
@@ -53,10 +56,10 @@ def create_study(
                 f"there is a study {name!r} in {place!r} already; load_if_exists=True goes on with it"
             )
         get_logger().info("Using an existing study with name '%s' instead of creating a new one.", name)
-        return load_study(study_name=name, storage=place, sampler=sampler, pruner=pruner)
-    if direction is not None and directions is not None:
-        raise InvalidValue("give direction or directions, not both")
-    wanted = [_direction(one) for one in (directions or [direction or "minimize"])]
+        known = load_study(study_name=name, storage=place, sampler=sampler, pruner=pruner)
+        if (direction or directions) and wanted != list(known.own.directions):
+            get_logger().warning("The study %r goes on with its directions %s", name, list(known.own.directions))
+        return known
     if pruner is None and len(wanted) == 1:
         decides = own_pruner(MedianPruner())
     else:
@@ -159,10 +162,12 @@ def copy_study(*, from_study_name: str, from_storage: Any, to_storage: Any, to_s
         study_name=to_study_name or from_study_name,
         storage=to_storage,
         directions=source.directions,
-        sampler=None if isinstance(source.sampler, type(None)) else own_sampler(source.sampler),
+        sampler=source.sampler,
     )
     for key, value in source.user_attrs.items():
         copy.set_user_attr(key, value)
+    for key, value in source.system_attrs.items():
+        copy.set_system_attr(key, value)
     copy.add_trials(trial for trial in source.trials if trial.state.is_finished())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -14,12 +15,12 @@ from fasthpo.space.parameter import Parameter
 CategoricalChoiceType: TypeAlias = bool | int | float | str | None
 
 
-class BaseDistribution:
+class BaseDistribution(ABC):
     """What every distribution is."""
 
+    @abstractmethod
     def parameter(self) -> Parameter:
         """The parameter that it means."""
-        raise NotImplementedError
 
     def single(self) -> bool:
         """Whether it has one value only."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from fasthpo.compat.optuna.distributions import BaseDistribution, distribution_of
 from fasthpo.compat.optuna.frozen import FrozenTrial, TrialState
-from fasthpo.compat.optuna.notes import CONSTRAINT
 from fasthpo.compat.optuna.parts import Parts
 from fasthpo.trials.trial import TrialState as OwnState
 
@@ -42,7 +41,7 @@ def frozen(parts: Parts, number: int) -> FrozenTrial:
         parts.notes.of_trial(number, "user:"), parts.notes.of_trial(number, "system:"), own.trial_reports(number),
         number, values=values,
     )  # fmt: skip
-    found.constraints.update(parts.notes.of_trial(number, CONSTRAINT))
+    found.constraints.update(parts.notes.constraints(number))
     return found
 
 

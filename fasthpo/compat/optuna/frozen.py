@@ -29,7 +29,28 @@ class TrialState(IntEnum):
         return f"TrialState.{self.name}"
 
 
-class FrozenTrial(BaseTrial):
+class _KnownTrial(BaseTrial):
+    """A trial that does not run, on which an objective can be called all the same."""
+
+    params: dict[str, Any]
+    user_attrs: dict[str, Any]
+    system_attrs: dict[str, Any]
+
+    def report(self, value: float, step: int) -> None:
+        """Nothing: no study goes by it."""
+
+    def should_prune(self) -> bool:
+        """No: no pruner looks at it."""
+        return False
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        self.user_attrs[key] = value
+
+    def set_system_attr(self, key: str, value: Any) -> None:
+        self.system_attrs[key] = value
+
+
+class FrozenTrial(_KnownTrial):
     """All that is known of a trial; it does not change when the trial goes on."""
 
     def __init__(
@@ -83,19 +104,6 @@ class FrozenTrial(BaseTrial):
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
         return _given(self.params, name, distribution)
 
-    def report(self, value: float, step: int) -> None:
-        """Nothing: the trial has ended."""
-
-    def should_prune(self) -> bool:
-        """No: the trial has ended."""
-        return False
-
-    def set_user_attr(self, key: str, value: Any) -> None:
-        self.user_attrs[key] = value
-
-    def set_system_attr(self, key: str, value: Any) -> None:
-        self.system_attrs[key] = value
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FrozenTrial) and self.__dict__ == other.__dict__
 
@@ -113,7 +121,7 @@ class FrozenTrial(BaseTrial):
         )
 
 
-class FixedTrial(BaseTrial):
+class FixedTrial(_KnownTrial):
     """A trial with given parameters, to call an objective on."""
 
     def __init__(self, params: Mapping[str, Any], number: int = 0) -> None:
@@ -128,19 +136,6 @@ class FixedTrial(BaseTrial):
         value = _given(self.params, name, distribution)
         self.distributions[name] = distribution
         return value
-
-    def report(self, value: float, step: int) -> None:
-        """Nothing: there is no study."""
-
-    def should_prune(self) -> bool:
-        """No: there is no pruner."""
-        return False
-
-    def set_user_attr(self, key: str, value: Any) -> None:
-        self.user_attrs[key] = value
-
-    def set_system_attr(self, key: str, value: Any) -> None:
-        self.system_attrs[key] = value
 
 
 def _given(params: Mapping[str, Any], name: str, distribution: BaseDistribution) -> Any:

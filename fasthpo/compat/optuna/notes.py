@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from typing import Any
 
 from fasthpo.compat.optuna.logging import get_logger
+from fasthpo.errors import InvalidValue
 from fasthpo.study.study import Study
-from fasthpo.values import element
+from fasthpo.values import as_number, element
 
 CONSTRAINT = "constraint:"  # attributes of a trial that begin so are numbers, at most 0 where a limit is kept
+CONSTRAINTS = "constraints"  # the system attribute that has those which a sampler's function returned
 _SYSTEM = "system:"  # names of attributes of the study that are not the user's
+
+Objects = dict[tuple[int | None, str], Any]  # by trial, None of the study, and name
 
 
 class Notes:
@@ -18,11 +24,12 @@ class Notes:
 
     Args:
         study: keeps what is JSON.
+        objects: has those that JSON has otherwise, as they were given.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, objects: Objects) -> None:
         self._study = study
-        self._objects: dict[tuple[int | None, str], Any] = {}  # as they were given, where JSON has them otherwise
+        self._objects = objects
 
     def of_study(self, system: bool) -> dict[str, Any]:
         """The user's attributes of the study, or the other ones."""
@@ -53,6 +60,11 @@ class Notes:
             found.update({name.removeprefix(scope): self._objects[number, name] for name in known})
         return found
 
+    def constraints(self, number: int) -> dict[str, float]:
+        """What is known of a trial's constraints by name, which is a number for what a sampler's function returned."""
+        returned = self.of_trial(number, "system:").get(CONSTRAINTS) or ()
+        return {**{str(i): float(one) for i, one in enumerate(returned)}, **self.of_trial(number, CONSTRAINT)}
+
     def set_on_trial(self, number: int, scope: str, name: str, value: Any) -> None:
         is_json, plain = _as_json(value)
         if is_json:
@@ -68,6 +80,28 @@ class Notes:
             get_logger().warning(
                 "The attribute %r is not kept in %s: a %s is no JSON", name, self._study.storage, type(value).__name__
             )
+
+
+def as_constraint(value: Any) -> float:
+    """A number that is at most 0 where a limit is kept.
+
+    Raises:
+        InvalidValue: it is none, or NaN.
+    """
+    number = as_number("a constraint", value)
+    if math.isnan(number):
+        raise InvalidValue("a constraint must not be NaN")
+    return number
+
+
+def violation(constraints: Iterable[float]) -> list[float] | None:
+    """What a study is told of a trial's constraints: one number, as trials need not have the same ones; None of none.
+
+    Of a trial that breaks some it is by how much in all, which is what samplers go by.
+    """
+    found = list(constraints)
+    broken = [one for one in found if one > 0]
+    return [math.fsum(broken) if broken else max(found)] if found else None
 
 
 def _as_json(value: Any) -> tuple[bool, Any]:

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from fasthpo.compat.optuna.exceptions import says_pruned
@@ -18,6 +18,8 @@ from fasthpo.compat.optuna.parts import Parts
 from fasthpo.errors import SpaceExhausted
 from fasthpo.execution.objective import traceback_text
 from fasthpo.trials.trial import TrialState as OwnState
+
+_SECONDS = 0.2  # between two looks for an interrupt, which does not end a wait on Windows
 
 
 class Optimization:
@@ -88,13 +90,27 @@ class Optimization:
                 bar.close()
 
     def _in_threads(self, work: Callable[[], None], threads: int) -> None:
-        with ThreadPoolExecutor(threads, thread_name_prefix="fasthpo-trial") as pool:
-            futures = [pool.submit(work) for _ in range(threads)]
+        begins = threading.Event()  # once all threads are there: an interrupt before that leaves no trial behind
+
+        def begin() -> None:
+            begins.wait()
             try:
-                wait(futures, return_when=FIRST_EXCEPTION)
+                work()
+            except BaseException:
+                self._stops = True
+                raise
+
+        with ThreadPoolExecutor(threads, thread_name_prefix="fasthpo-trial") as pool:
+            try:
+                left = futures = [pool.submit(begin) for _ in range(threads)]
+                begins.set()
+                while left:
+                    left = list(wait(left, _SECONDS).not_done)
+            except BaseException:  # Ctrl-C, which reaches this thread only
+                self._stops = True
+                raise
             finally:
-                if any(future.done() and future.exception() for future in futures):
-                    self._stops = True
+                begins.set()
         for future in futures:
             future.result()
 
@@ -130,7 +146,8 @@ class Optimization:
                 study._tell(number, None, TrialState.FAIL, traceback_text(error))
                 get_logger().warning("Trial %d failed with parameters: %s because of: %r", number, trial.params, error)
         except BaseException:  # Ctrl-C: nothing that the trial's parameters are to blame for
-            self._parts.own.tell(number, state=OwnState.FAILED, error="interrupted", infrastructure=True)
+            if self._parts.own.trial_state(number) == OwnState.RUNNING:
+                self._parts.own.tell(number, state=OwnState.FAILED, error="interrupted", infrastructure=True)
             raise
         else:
             if self._parts.own.trial_state(number) == OwnState.RUNNING:  # it may have been told by the objective

@@ -7,13 +7,12 @@ from typing import Any
 
 from fasthpo.compat.optuna.choices import parameter_of_choices
 from fasthpo.compat.optuna.distributions import BaseDistribution, CategoricalDistribution
-from fasthpo.compat.optuna.notes import CONSTRAINT
+from fasthpo.compat.optuna.notes import CONSTRAINT, as_constraint
 from fasthpo.compat.optuna.parts import Parts
 from fasthpo.compat.optuna.suggesting import BaseTrial
 from fasthpo.space.choice_values import choice_to_json
 from fasthpo.study.asking import GIVEN
 from fasthpo.trials.trial import Trial as OwnTrial
-from fasthpo.values import as_number
 
 
 class Trial(BaseTrial):
@@ -90,12 +89,12 @@ class Trial(BaseTrial):
 
     def set_constraint(self, key: str, value: float) -> None:
         """A number that is at most 0 where a limit is kept."""
-        self._parts.notes.set_on_trial(self.number, CONSTRAINT, key, as_number("a constraint", value))
+        self._parts.notes.set_on_trial(self.number, CONSTRAINT, key, as_constraint(value))
 
     @property
     def constraints(self) -> dict[str, float]:
         """What was set so far."""
-        return self._parts.notes.of_trial(self.number, CONSTRAINT)
+        return self._parts.notes.constraints(self.number)
 
     def __repr__(self) -> str:
         return f"Trial(number={self.number}, params={self._values})"

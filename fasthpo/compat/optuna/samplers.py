@@ -210,11 +210,17 @@ class GridSampler(BaseSampler):
 
 
 class PartialFixedSampler(BaseSampler):
-    """Another sampler, with some of the parameters fixed."""
+    """Another sampler, with some of the parameters fixed.
+
+    Raises:
+        InvalidValue: the other one is a `GridSampler`, which says itself what is tried.
+    """
 
     def __init__(self, fixed_params: Mapping[str, Any], base_sampler: BaseSampler | Sampler) -> None:
+        if isinstance(base_sampler, GridSampler):
+            raise InvalidValue("of a grid fix a parameter by giving it one value, as in GridSampler({'x': [1]})")
         super().__init__(base_sampler.seed, getattr(base_sampler, "constraints_func", None))
-        self.fixed_params = dict(fixed_params)
+        self.fixed_params = {**getattr(base_sampler, "fixed_params", {}), **fixed_params}
         self._base = base_sampler
 
     def own(self) -> Sampler:

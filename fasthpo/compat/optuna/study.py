@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
-from fasthpo.compat.optuna.choices import ObjectChoices, is_plain, parameter_of_choices
+from fasthpo.compat.optuna.choices import is_plain, parameter_of_choices
 from fasthpo.compat.optuna.dataframe import trials_dataframe
 from fasthpo.compat.optuna.distributions import BaseDistribution, CategoricalDistribution
 from fasthpo.compat.optuna.exceptions import UpdateFinishedTrialError
 from fasthpo.compat.optuna.freezing import STATES, frozen
 from fasthpo.compat.optuna.frozen import FrozenTrial, TrialState
 from fasthpo.compat.optuna.logging import get_logger
-from fasthpo.compat.optuna.notes import CONSTRAINT, Notes
+from fasthpo.compat.optuna.notes import CONSTRAINT, CONSTRAINTS, Notes, as_constraint, violation
 from fasthpo.compat.optuna.optimizing import Optimization
-from fasthpo.compat.optuna.parts import Parts
+from fasthpo.compat.optuna.parts import Parts, objects_of
 from fasthpo.compat.optuna.pruners import BasePruner, own_pruner
 from fasthpo.compat.optuna.running import Trial
 from fasthpo.compat.optuna.samplers import BaseSampler, GridSampler, PartialFixedSampler
 from fasthpo.compat.optuna.storages.places import Storage
 from fasthpo.errors import InvalidParameters, InvalidValue, SpaceExhausted
+from fasthpo.execution.objective import traceback_text
 from fasthpo.space.parameter import Parameter
 from fasthpo.study.study import Study as OwnStudy
 from fasthpo.trials.trial import TrialState as OwnState
@@ -94,12 +95,12 @@ class Study:
         self._study = study
         self._sampler = sampler
         self._pruner = pruner
-        self._notes = Notes(study)
-        self._objects = ObjectChoices()
+        self._objects, noted = objects_of(study)
+        self._notes = Notes(study, noted)
         fixed: Mapping[str, Any] = sampler.fixed_params if isinstance(sampler, PartialFixedSampler) else {}
         self._parts = Parts(study, self._notes, self._objects, fixed)
         self._optimization = Optimization(self, self._parts)
-        self._grid_places: set[int] | None = None  # of a grid, that were tried
+        self._grid_places: Iterator[int] | None = None  # of a grid, that are to be tried
 
     @property
     def own(self) -> OwnStudy:
@@ -262,28 +263,24 @@ class Study:
         Raises:
             SpaceExhausted: every point of a grid was tried.
         """
-        sampler, own = self._sampler, self._study
-        if isinstance(sampler, GridSampler) and not own.table.counts[OwnState.WAITING]:
-            trial = self._ask_of_grid(sampler)
-        else:
+        own = self._study
+        with own._lock:  # a thread must not take the point of a grid that another one has enqueued for itself
+            if isinstance(self._sampler, GridSampler) and not own.table.counts[OwnState.WAITING]:
+                self._enqueue_next_of(self._sampler)
             trial = Trial(self, self._parts, own.ask())
         for name, distribution in (fixed_distributions or {}).items():
             trial._suggest(name, distribution)
         return trial
 
-    def _ask_of_grid(self, sampler: GridSampler) -> Trial:
-        own = self._study
-        with own._lock:
-            if self._grid_places is None:
-                tried = (self._notes.of_trial(number, "system:").get(_GRID) for number in range(len(own)))
-                self._grid_places = {place for place in tried if place is not None}
-            place = next((i for i in range(len(sampler)) if i not in self._grid_places), None)
-            if place is None:
-                raise SpaceExhausted(f"all {len(sampler)} points of the grid have been tried")
-            number = self._enqueue(sampler.point(place), {})
-            self._notes.set_on_trial(number, "system:", _GRID, place)
-            self._grid_places.add(place)
-            return Trial(self, self._parts, own.ask())
+    def _enqueue_next_of(self, grid: GridSampler) -> None:
+        if self._grid_places is None:
+            tried = {self._notes.of_trial(number, "system:").get(_GRID) for number in range(len(self._study))}
+            self._grid_places = iter([place for place in range(len(grid)) if place not in tried])
+        place = next(self._grid_places, None)
+        if place is None:
+            raise SpaceExhausted(f"all {len(grid)} points of the grid have been tried")
+        number = self._enqueue(grid.point(place), {})
+        self._notes.set_on_trial(number, "system:", _GRID, place)
 
     def tell(
         self,
@@ -332,16 +329,22 @@ class Study:
         final = None if state is None else _ENDS[state]
         constraints = None
         if final != OwnState.FAILED:
-            constraints = self._constraints_of(number, reached)
+            try:
+                self._note_constraints(number, reached)
+            except Exception as problem:  # without them the trial would count as one that breaks none
+                own.tell(number, state=OwnState.FAILED, error=traceback_text(problem))
+                raise
+            constraints = violation(self._notes.constraints(number).values())
         own.tell(number, reached, final, error=error, constraints=constraints)
 
-    def _constraints_of(self, number: int, reached: Any) -> list[float] | None:
+    def _note_constraints(self, number: int, reached: Any) -> None:
+        """Note down what the sampler's function says of a trial, if it has one."""
         function = getattr(self._sampler, "constraints_func", None)
         if function is None:
-            return list(self._notes.of_trial(number, CONSTRAINT).values()) or None
+            return
         trial = frozen(self._parts, number)
         trial.values = None if reached is None else reached if isinstance(reached, list) else [reached]
-        return [float(one) for one in function(trial)]
+        self._notes.set_on_trial(number, "system:", CONSTRAINTS, [as_constraint(one) for one in function(trial)])
 
     # --- known points and results
 
@@ -386,17 +389,33 @@ class Study:
         if trial.state == TrialState.RUNNING:
             raise InvalidValue("a trial that runs can't be added")
         if trial.state == TrialState.WAITING:
-            self._enqueue(trial.params, trial.user_attrs)
+            number = self._enqueue(trial.params, trial.user_attrs)
+            for key, noted in trial.system_attrs.items():
+                self._notes.set_on_trial(number, "system:", key, noted)
             return
+        final, count = _ENDS[trial.state], len(self._study.directions)
+        values: Any = None if final == OwnState.FAILED else trial.values
+        if values is not None:
+            values, problem = _read(values, count)
+            if problem is not None:
+                raise InvalidValue(f"the trial can't be added: {problem}")
+        for step, value in trial.intermediate_values.items():
+            if count > 1 or isinstance(step, bool) or not isinstance(step, int) or step < 0:
+                raise InvalidValue(
+                    "intermediate values are numbers of one objective, by steps of at least 0, got "
+                    f"{shown(trial.intermediate_values)} with {count} objectives"
+                )
+            as_number("an intermediate value", value)
+        constraints = {key: as_constraint(value) for key, value in trial.constraints.items()}
         number = self._start_known(trial)
-        for scope, attributes in (("user:", trial.user_attrs), ("system:", trial.system_attrs)):
+        noted_on = ("user:", trial.user_attrs), ("system:", trial.system_attrs), (CONSTRAINT, constraints)
+        for scope, attributes in noted_on:
             for key, noted in attributes.items():
                 self._notes.set_on_trial(number, scope, key, noted)
         for step, value in trial.intermediate_values.items():
             self._study.report(number, value, step)
-        final = _ENDS[trial.state]
-        values: Any = None if final == OwnState.FAILED else trial.values
-        self._study.tell(number, values if values is None or len(values) > 1 else values[0], final)
+        limits = None if final == OwnState.FAILED else violation(self._notes.constraints(number).values())
+        self._study.tell(number, values, final, constraints=limits)
 
     def _start_known(self, trial: FrozenTrial) -> int:
         """A trial runs that has the parameters of another one; its number."""

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import transformers
+try:
+    import transformers
+except ImportError as error:
+    from fasthpo.errors import MissingPackage
+
+    raise MissingPackage("Transformers is not installed: pip install 'fasthpo[transformers]'") from error
 
 from fasthpo.errors import InvalidValue, TrialPruned
 from fasthpo.integrations.ranks import SharedTrial

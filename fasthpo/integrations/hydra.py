@@ -13,12 +13,17 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep
-from hydra.core.plugins import Plugins
-from hydra.core.singleton import Singleton
-from hydra.core.utils import JobStatus, setup_globals
-from omegaconf import OmegaConf
+try:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep
+    from hydra.core.plugins import Plugins
+    from hydra.core.singleton import Singleton
+    from hydra.core.utils import JobStatus, setup_globals
+    from omegaconf import OmegaConf
+except ImportError as error:
+    from fasthpo.errors import MissingPackage
+
+    raise MissingPackage("Hydra is not installed: pip install 'fasthpo[hydra]'") from error
 
 from fasthpo import samplers
 from fasthpo.errors import InvalidSearchSpace, InvalidValue

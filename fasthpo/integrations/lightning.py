@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning
+try:
+    import lightning
+except ImportError as error:
+    from fasthpo.errors import MissingPackage
+
+    raise MissingPackage("Lightning is not installed: pip install 'fasthpo[lightning]'") from error
 
 from fasthpo.errors import InvalidValue, TrialPruned
 from fasthpo.integrations.ranks import SharedTrial

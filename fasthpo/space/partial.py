@@ -59,8 +59,8 @@ def _allowed_parents(space: SearchSpace, row: FloatArray) -> dict[int, Ranges]:
 def complete_row(space: SearchSpace, row: FloatArray, seed: int, number: int) -> FloatArray:
     """The row (d,) with everything that is not given drawn from the prior; depends on (seed, number) only.
 
-    What is drawn is drawn anew while it breaks a relation. Where nothing is to be drawn, the row is as it was: that of a
-    trial that runs again may break a relation that was told since it began.
+    What is drawn is drawn anew while it breaks a relation. Where nothing is to be drawn, the row is as it was: that of
+    a trial that runs again may break a relation that was told since it began.
     """
     if _is_complete(space, row):
         return row

@@ -472,7 +472,9 @@ def test_an_ask_and_a_tell_cost_the_same_in_large_populations(synchronous: bool)
             study.tell(trial, trial["rate"])
         lines = 0
         for trial in trials[members // 2 + 1 : members // 2 + 5]:
-            lines += count_lines(lambda t=trial: study.tell(t, t["rate"]), study.strategy, ("on_end", "take_retired"))
+            lines += count_lines(
+                lambda s=study, t=trial: s.tell(t, t["rate"]), study.strategy, ("on_end", "take_retired")
+            )
             lines += count_lines(study.ask_within, study.strategy, ("next_leg", "on_start"))
         costs.append(lines)
     assert costs[1] < 1.5 * costs[0]

@@ -11,7 +11,6 @@ from fasthpo.compat.optuna.choices import ObjectChoices
 from fasthpo.compat.optuna.notes import Notes, Objects
 from fasthpo.study.study import Study
 
-
 _kept: weakref.WeakKeyDictionary[Study, tuple[ObjectChoices, Objects]] = weakref.WeakKeyDictionary()
 
 

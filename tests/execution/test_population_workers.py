@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import fasthpo
 from fasthpo import TrialState
 from tests.support.population import alive, die, is_to_die, make, require_same, run, train, train_until, tune
 
@@ -81,3 +82,36 @@ def test_members_of_an_asynchronous_population_have_the_weights_of_their_lineage
             pieces = study.schedule(trial)
             trained = [[piece.trial, piece.params["rate"]] for piece in pieces for _ in range(piece.start, piece.end)]
             assert json.loads((trial.checkpoint_dir / "weights.json").read_text())["epochs"] == trained
+
+
+def train_in_a_slot(trial: fasthpo.Trial) -> float:
+    """As `train`; notes which GPU the process sees, and that torch sees as many, if they are there."""
+    trial.set_attribute("gpu", os.environ["CUDA_VISIBLE_DEVICES"])
+    if os.environ["CUDA_VISIBLE_DEVICES"] and os.environ.get("GPUS_ARE_REAL"):
+        import torch
+
+        return float(torch.tensor(train(trial), device="cuda", dtype=torch.float64))
+    return train(trial)
+
+
+@pytest.mark.parametrize(
+    ("devices", "seen"),
+    [
+        ({"cpu": 2}, {""}),
+        (["cuda:0", "cuda:1"], {"0", "1"}),
+        pytest.param({"cuda:0": 2}, {"0"}, marks=pytest.mark.gpu),
+    ],
+)
+def test_members_that_outnumber_devices_take_turns(
+    devices: Any, seen: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if isinstance(devices, list):  # two that are only said to be there
+        monkeypatch.setattr("fasthpo.execution.devices.gpu_count", lambda: 2)
+    else:
+        monkeypatch.setenv("GPUS_ARE_REAL", "1")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    alone = make(tmp_path / "alone")
+    run(alone)
+    study = tune(tmp_path, train_in_a_slot, devices=devices)
+    require_same(study, alone)
+    assert {trial.attributes["gpu"] for trial in study.trials} == seen

@@ -380,7 +380,8 @@ class AsynchronousPlaces:
         self._keys = _Ordered(size)
         self._idle = _Ordered(size)  # (reached, generation, member) of those that could go on
         self._known: set[int] = set()  # members that can be compared: they have a value, or have failed
-        self._complete: set[int] = set()
+        self._from_zero = [0] * size  # how many trials of each place were trained from the beginning
+        self._complete: set[int] = set()  # or given up
 
     @property
     def holders(self) -> list[int]:
@@ -390,10 +391,13 @@ class AsynchronousPlaces:
         held, self.retired = self._held, []
         held.table = table
         held.numbers = [_NONE] * self._selection.size
-        members = table.lineage.columns(len(table))["member"]
-        for number in np.flatnonzero(members >= 0).tolist():
-            held.numbers[int(members[number])] = number
         self._forget()
+        columns = table.lineage.columns(len(table))
+        members, parents = columns["member"], columns["parent"]
+        for number in np.flatnonzero(members >= 0).tolist():
+            member = int(members[number])
+            held.numbers[member] = number
+            self._from_zero[member] += parents[number] == NO_PARENT
         for member in range(self._selection.size):
             self._look_at(member)
 
@@ -404,13 +408,16 @@ class AsynchronousPlaces:
             self._idle.set(member, (0, -1, member))
             return
         state, fork = held.state(member), held.fork(member)
-        self._keys.set(member, held.key(member))
-        can_go_on = state not in (*_BUSY, TrialState.COMPLETE)
-        self._idle.set(member, (held.reached(member), fork.generation, member) if can_go_on else None)
+        key = held.key(member)
+        self._keys.set(member, key)
         if state not in _BUSY or fork.parent != NO_PARENT or held.has_value(member):
             self._known.add(member)
-        if state == TrialState.COMPLETE:
+        # one that fails again and again is given up after as many attempts as a synchronous population has
+        is_hopeless = key is None and state not in _BUSY and self._from_zero[member] >= len(held.boundaries)
+        if state == TrialState.COMPLETE or is_hopeless:
             self._complete.add(member)
+        can_go_on = state not in _BUSY and member not in self._complete
+        self._idle.set(member, (held.reached(member), fork.generation, member) if can_go_on else None)
 
     def next_leg(self, new: bool) -> NextLeg | None:
         held = self._held
@@ -450,6 +457,7 @@ class AsynchronousPlaces:
 
     def start(self, leg: NextLeg, number: int) -> None:
         member = self._held.member(number)
+        self._from_zero[member] += leg.fork is not None and leg.fork.parent == NO_PARENT
         self.retired += self._held.replace(member, number)
         self._known.discard(member)
         self._look_at(member)

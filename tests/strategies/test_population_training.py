@@ -129,6 +129,20 @@ def test_a_population_that_fails_altogether_begins_anew() -> None:
     assert len(rates) == 3  # drawn from the prior
 
 
+@pytest.mark.parametrize("synchronous", [True, False])
+@pytest.mark.parametrize("members", [1, 3])
+def test_a_population_of_which_nothing_comes_ends(synchronous: bool, members: int) -> None:
+    """After as many attempts as there are intervals, also if it is loaded in between."""
+    study = fasthpo.Study(LINE, strategy=PopulationTraining(4, members, synchronous=synchronous))
+    for _ in range(4 * members):
+        assert not study.strategy.is_complete
+        study.strategy.attach(study.table)
+        study.tell(study.ask(), math.nan)
+    assert study.ask_within() is None and study.strategy.is_complete
+    study.strategy.attach(study.table)
+    assert study.strategy.is_complete
+
+
 def test_one_member_only_trains() -> None:
     study = line(population=1)
     assert len(study) == 1 and study.best_trial.resource == 4 and list(study.best_trial.rungs) == [1, 2, 3, 4]
@@ -340,6 +354,27 @@ def test_members_and_their_changes_are_what_relations_allow(kind: Any) -> None:
     for trial in found:
         assert trial["low"] <= trial["high"] and trial["rate"] * trial["high"] <= 0.01
         assert trial["kind"] != "b" or trial["low"] > 0.5
+
+
+@pytest.mark.parametrize("kind", [PopulationTraining, PB2])
+@pytest.mark.parametrize("mutable", [["low"], ["most", "high"]])
+def test_bounds_that_move_leave_what_may_not_change(kind: Any, mutable: list[str]) -> None:
+    space = fasthpo.SearchSpace(
+        {
+            "low": fasthpo.Continuous(0, 1),
+            "high": fasthpo.Continuous("low", 1),
+            "most": fasthpo.Discrete(1, 9),
+            "count": fasthpo.Discrete(1, "most"),
+        }
+    )
+    study = fasthpo.Study(space, strategy=kind(8, 6, 1, quantile=0.5, mutable=mutable, sampler=RandomSampler(seed=0)))
+    while (trial := study.ask_within()) is not None:
+        study.tell(trial, -trial["low"] + trial["most"])  # towards the bounds of what may not change
+    children = [trial for trial in study.trials if trial.parent is not None]
+    for trial in children:
+        parent = study.trials[trial.parent]
+        assert all(trial[name] == parent[name] for name in space if name not in mutable)
+    assert sum(trial.params != study.trials[trial.parent].params for trial in children) > 6
 
 
 # --- going through every door

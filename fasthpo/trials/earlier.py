@@ -93,6 +93,13 @@ class Earlier:
         # of the space that was asked for last, as one object: another thread may put another one there meanwhile
         self._recalled: tuple[SearchSpace, tuple[Recalled, ...]] | None = None
 
+    def __str__(self) -> str:
+        """What they are, in a few words."""
+        trials = [f"{study.trials:,}" for study in self.studies]
+        what = "an earlier study" if len(trials) == 1 else f"{len(trials)} earlier studies"
+        listed = " and ".join([", ".join(trials[:-1]), trials[-1]] if len(trials) > 1 else trials)
+        return f"{what}, of {listed} trial{'' if trials == ['1'] else 's'}"
+
     def to_list(self) -> list[dict[str, Any]]:
         """The studies in plain JSON values; `from_list` reads them."""
         return [study.to_dict() for study in self.studies]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Callable
@@ -13,11 +14,14 @@ import pytest
 from scipy.optimize import nnls
 
 import fasthpo
-from fasthpo.errors import InvalidValue
-from fasthpo.samplers.earlier_starts import weights_of
+from fasthpo.errors import CorruptCheckpoint, InvalidValue
+from fasthpo.report.content import report_content
+from fasthpo.samplers.earlier_starts import EarlierStarts, weights_of
+from fasthpo.storage.definition import Definition
 from fasthpo.study.digest import known_of
 from fasthpo.trials.earlier import MOST_POINTS, MOST_STUDIES
 from fasthpo.trials.table import NO_DRAW
+from tests.support.command_line import printed
 
 SPACE = {
     "x": fasthpo.Continuous(-5.0, 5.0),
@@ -423,3 +427,48 @@ def test_earlier_studies_of_one_trial_or_of_equal_values_do_no_harm() -> None:
     study = run(fasthpo.Study(SPACE, sampler=fasthpo.AutoSampler(seed=0), learn_from=[one, equal]), 20)
     assert study.trials[0].params in [one.best_params, *(trial.params for trial in equal.trials)]
     assert study.table.draws[0] == NO_DRAW and (study.table.draws[10:] >= 0).all()
+
+
+def test_a_file_with_a_wrong_value_of_an_earlier_study_is_refused_or_harmless(
+    earlier: fasthpo.Study, tmp_path: Path
+) -> None:
+    few = fasthpo.Study(SPACE)
+    few.add_trials({"x": [1.0, 2.0], "rate": [0.1, 0.1], "kind": ["a", "b"], "depth": [None, 3]}, [1.0, 2.0])
+    study = fasthpo.Study(SPACE, sampler=fasthpo.RandomSampler(seed=0), learn_from=[few])
+    fields = json.loads(study._definition())
+    assert Definition(json.dumps(fields)).earlier is not None
+    wrong: list[Any] = [None, -1, 2**70, 1.5, "a", [], {}, [[]], [1, 2, 3], [5.0, 5.0], [{"a": 1}], True, [None, None]]
+
+    def places(value: Any) -> list[list[Any]]:
+        inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        return [[]] + [[key, *rest] for key, one in inside for rest in places(one)]
+
+    refused = loaded = 0
+    for place in places(fields["earlier"]):
+        for other in wrong:
+            changed = json.loads(json.dumps(fields))
+            within: Any = changed
+            *way, last = ["earlier", *place]
+            for key in way:
+                within = within[key]
+            within[last] = other
+            try:
+                known = Definition(json.dumps(changed)).earlier
+            except CorruptCheckpoint:
+                refused += 1
+                continue
+            assert known is not None
+            EarlierStarts(known, study.space).row(fasthpo.Study(SPACE).table, 0)
+            loaded += 1
+    assert refused > 100 and loaded > 10
+
+
+def test_a_study_says_what_it_learns_from(earlier: fasthpo.Study, tmp_path: Path) -> None:
+    few = fasthpo.Study(SPACE)
+    few.tell(few.ask(), 1.0)
+    with fasthpo.Study(SPACE, learn_from=[earlier, few], storage=tmp_path / "s") as study:
+        study.ask()
+        made = dict(report_content(study)["configuration"])["Search"]
+        assert ("learns from", "2 earlier studies, of 60 and 1 trials") in made
+    assert "2 earlier studies, of 60 and 1 trials" in printed("show", tmp_path / "s")
+    assert str(fasthpo.Study(SPACE, learn_from=[few]).table.earlier) == "an earlier study, of 1 trial"

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fasthpo.samplers.base import Sampler
 from fasthpo.samplers.encoding import EncodedSpace, encode_space, positions_of_rows
 from fasthpo.samplers.penalties import losses_and_penalties
 from fasthpo.samplers.targets import normal_targets
@@ -21,7 +22,7 @@ _AMONG = 16  # of a study's best points are those
 _APART = 0.05  # of the range, in the mean over the parameters, that a point is at least from all trials
 _FEWEST = 5  # points of a study, for a process
 _STEPS, _FIRST_LENGTH_SCALE, _NOISE = 10, -0.5, -4.0  # as of `GaussianProcess`
-_DOUBT = 4.0  # how many trials a weight's first value counts for
+_DOUBT = 1.0  # how many trials a weight's first value counts for
 _ROUNDS, _CONVERGED = 100, 1e-6  # of the search for weights, and the change of one after which it ends
 _ATTEMPTS = 1000  # to complete a point where relations restrict the space
 
@@ -29,6 +30,11 @@ _ATTEMPTS = 1000  # to complete a point where relations restrict the space
 def is_start(number: int) -> bool:
     """Whether a trial may start at an earlier study's point, by its number."""
     return number < EVERY * COUNT and number % EVERY == 0
+
+
+def can_start(sampler: Sampler) -> bool:
+    """Whether a study's trials may be others than the sampler's: not where that has a list of its own, as a grid."""
+    return type(sampler).draw_limit is Sampler.draw_limit
 
 
 class _Process(NamedTuple):
@@ -99,7 +105,7 @@ class EarlierStarts:
         for place in np.argsort(-(weights @ self._expected), kind="stable").tolist():
             if self._is_apart(self._positions[:, place], positions):
                 row = completed_row(self.space, self._rows[place], seed, number, _ATTEMPTS)
-                if row is not None:
+                if row is not None and (table.tried is None or not table.tried.holds(row)):
                     return row
         return None
 

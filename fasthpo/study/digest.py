@@ -10,6 +10,7 @@ import numpy as np
 
 from fasthpo.errors import InvalidValue
 from fasthpo.samplers.base import Sampler
+from fasthpo.samplers.earlier_starts import can_start
 from fasthpo.samplers.penalties import FAILED, INFEASIBLE, losses_and_penalties
 from fasthpo.samplers.ranks import INFEASIBLE as BREAKS
 from fasthpo.samplers.ranks import WORST, SortKey
@@ -43,7 +44,7 @@ def known_of(given: Any, space: SearchSpace, directions: Sequence[str], sampler:
     listed = _listed(given)
     if not listed:
         return None
-    if type(sampler).draw_limit is not Sampler.draw_limit:
+    if not can_start(sampler):
         raise InvalidValue(
             f"{type(sampler).__name__} tries points of its own in an order of its own, so it can't learn from earlier "
             f"studies: give learn_from to another sampler, such as AutoSampler(), got {type(sampler).__name__}"

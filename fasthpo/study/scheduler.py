@@ -9,7 +9,7 @@ import numpy as np
 from fasthpo.errors import NoTrialToStart, SpaceExhausted
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.base import Sampler
-from fasthpo.samplers.earlier_starts import COUNT, EVERY, EarlierStarts, is_start
+from fasthpo.samplers.earlier_starts import COUNT, EVERY, EarlierStarts, can_start, is_start
 from fasthpo.space.allowed import is_allowed, prior_rows
 from fasthpo.space.partial import complete_row
 from fasthpo.storage.weights import Checkpoints
@@ -334,12 +334,11 @@ class Scheduler:
     def _start_of_earlier(self) -> FloatArray | None:
         """A good point of an earlier study, where the next trial is to start there, and that was not tried."""
         seen = self.history.seen
-        if seen.earlier is None or not is_start(len(self.table)):
+        if seen.earlier is None or not is_start(len(self.table)) or not can_start(self.sampler):
             return None
         if self._starts is None or self._starts.space is not seen.space:
             self._starts = EarlierStarts(seen.earlier, seen.space)
-        row = self._starts.row(seen, self.sampler.seed)
-        return row if row is None or seen.tried is None or not seen.tried.holds(row) else None
+        return self._starts.row(seen, self.sampler.seed)
 
     def _suggest_seen(self) -> tuple[FloatArray, int]:
         """A row that was not tried before, where that can be said, and the draw it came from."""

@@ -12,16 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.optimize import nnls
+from scipy.stats import norm, rankdata
 
 import fasthpo
 from fasthpo.errors import CorruptCheckpoint, InvalidValue
+from fasthpo.kernels.gaussian_process import LEAST_NOISE
 from fasthpo.report.content import report_content
-from fasthpo.samplers.earlier_starts import EarlierStarts, weights_of
+from fasthpo.samplers.earlier_starts import EarlierStarts, is_start, weights_of
+from fasthpo.samplers.encoding import encode_space, positions_of_rows
 from fasthpo.storage.definition import Definition
 from fasthpo.study.digest import known_of
 from fasthpo.trials.earlier import MOST_POINTS, MOST_STUDIES
 from fasthpo.trials.table import NO_DRAW
 from tests.support.command_line import printed
+from tests.support.naive_gaussian_process import predictions
 
 SPACE = {
     "x": fasthpo.Continuous(-5.0, 5.0),
@@ -122,9 +126,9 @@ def test_weights_are_those_of_least_squares_that_are_not_negative() -> None:
             means, targets = random.normal(size=(s, 12)), random.normal(size=12)
             targets -= targets.mean()
             centred = means - means.mean(axis=1, keepdims=True)
-            # four further trials that the mean of all explains: so many times a weight off it costs its square
-            system = np.concatenate([centred.T, 2.0 * np.eye(s)])
-            expected = nnls(system, np.concatenate([targets, np.full(s, 2.0 / s)]))[0]
+            # a further trial of each that the mean of all explains
+            system = np.concatenate([centred.T, np.eye(s)])
+            expected = nnls(system, np.concatenate([targets, np.full(s, 1.0 / s)]))[0]
             np.testing.assert_allclose(weights_of(means, targets), expected, atol=1e-4)
 
 
@@ -132,6 +136,71 @@ def test_what_agrees_weighs_and_what_does_not_weighs_nothing() -> None:
     targets = np.linspace(-1.5, 1.5, 20)
     weights = weights_of(np.array([targets, -targets, np.sin(9 * targets)]), targets)
     assert weights[0] > 0.8 and weights[1] == 0 and weights[2] < 0.2
+
+
+def test_starts_are_those_of_the_slow_twin() -> None:
+    """Means by textbook formulas, weights by SciPy, and each point compared with each trial."""
+    encoded = encode_space(fasthpo.SearchSpace(SPACE))
+    sources = [run(fasthpo.Study(SPACE, sampler=fasthpo.RandomSampler(seed=k)), 30, k - 1.0) for k in range(3)]
+    sources.append(fasthpo.Study({"x": SPACE["x"]}, sampler=fasthpo.RandomSampler(seed=9)))
+    for _ in range(20):
+        trial = sources[3].ask()
+        sources[3].tell(trial, (trial["x"] - 2.0) ** 2)
+    study = fasthpo.Study(SPACE, sampler=fasthpo.RandomSampler(seed=5), learn_from=sources)
+    compared = 0
+    for number in range(10):
+        starts = EarlierStarts(study.table.earlier, study.space)
+        recalled = study.table.earlier.recalled(study.space)
+        told = np.arange(number)
+        places = [positions_of_rows(encoded, one.rows[:16]) for one in recalled]
+        seen = positions_of_rows(encoded, study.table.params.T)
+        means, expected = np.zeros((4, number)), []
+        for k, (one, process) in enumerate(zip(recalled, starts._processes, strict=True)):
+            targets = (one.scores - one.scores.mean()) / one.scores.std()
+            points = positions_of_rows(encoded, one.rows)
+            points[~one.known] = 0.0
+
+            def mean(
+                at: np.ndarray,
+                known: Any = one.known,
+                points: Any = points,
+                process: Any = process,
+                targets: Any = targets,
+            ) -> Any:
+                at = np.where(known[:, None], at, 0.0)
+                fitted = process.fitted.hyperparameters
+                return predictions(encoded.categorical, fitted, points, targets, at, LEAST_NOISE, points[:, :0])[0]
+
+            expected.append(np.concatenate([one.scores[:16] if i == k else mean(at) for i, at in enumerate(places)]))
+            if number:
+                means[k] = mean(seen)
+        values = study.values[told]
+        ranks = rankdata(np.where(np.isnan(values), np.inf, values))
+        targets = norm.isf((ranks - 0.5) / max(number, 1))
+        targets -= targets.mean() if number else 0.0
+        centred = means - (means.mean(axis=1, keepdims=True) if number else 0.0)
+        weights = nnls(np.concatenate([centred.T, np.eye(4)]), np.concatenate([targets, np.full(4, 0.25)]))[0]
+        best, chosen = -np.inf, None
+        for place, score in zip(np.concatenate(places, axis=1).T, weights @ np.array(expected), strict=True):
+            apart = [np.mean([distance(encoded, j, place[j], other[j]) for j in range(4)]) for other in seen.T]
+            if min(apart, default=1.0) >= 0.05 and score > best:
+                best, chosen = score, place
+        row = starts.row(study.table, 5)
+        if is_start(number) and chosen is not None:
+            assert row is not None
+            found = positions_of_rows(encoded, row[None, :])[:, 0]
+            np.testing.assert_allclose(found[~np.isnan(chosen)], chosen[~np.isnan(chosen)], atol=1e-12)
+            compared += 1
+        else:
+            assert row is None
+        run(study, 1)
+    assert compared == 5
+
+
+def distance(encoded: Any, j: int, one: float, other: float) -> float:
+    if math.isnan(one) or math.isnan(other):
+        return float(math.isnan(one) != math.isnan(other))
+    return float(one != other) if encoded.categorical[j] else abs(one - other)
 
 
 # --- what is taken
@@ -336,6 +405,27 @@ def test_a_study_that_learns_its_space_learns_from_earlier_ones_too(earlier: fas
     with fasthpo.Study.load(tmp_path / "s") as kept:
         go_on(kept, 21)
         assert [trial.params for trial in kept.trials] == [trial.params for trial in study.trials]
+
+
+@pytest.mark.parametrize("count", [10, 20])
+def test_the_model_begins_after_six_tenths_of_the_startup_trials(earlier: fasthpo.Study, count: int) -> None:
+    def study(seed: int, **options: Any) -> fasthpo.Study:
+        return run(fasthpo.Study(SPACE, sampler=fasthpo.TPESampler(count, seed=seed), **options), count + 3)
+
+    alone, learning = study(0), study(0, learn_from=[earlier])
+    startup = [trial.params for trial in alone.trials][:count]
+    own = [trial.params for trial in learning.trials if learning.table.draws[trial.number] >= 0]
+    starts = sum(learning.table.draws[: 6 * count // 10] < 0)
+    assert own[: 6 * count // 10 - starts] == startup[: 6 * count // 10 - starts]
+    assert own[6 * count // 10 - starts] not in startup
+
+
+def test_a_grid_that_a_study_is_loaded_with_has_its_own_points_only(earlier: fasthpo.Study, tmp_path: Path) -> None:
+    space = {"kind": fasthpo.Categorical(["a", "b", "c"]), "x": fasthpo.Continuous(-5.0, 5.0, n_points=2)}
+    fasthpo.Study(space, sampler=fasthpo.TPESampler(seed=0), learn_from=[earlier]).save(tmp_path / "s")
+    study = fasthpo.Study.load(tmp_path / "s", sampler=fasthpo.GridSampler(seed=0))
+    points = {(trial["kind"], trial["x"]) for trial in [study.ask() for _ in range(6)]}
+    assert points == {(kind, x) for kind in "abc" for x in (-5.0, 5.0)}
 
 
 # --- files

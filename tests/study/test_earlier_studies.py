@@ -468,6 +468,22 @@ def test_a_study_that_was_loaded_in_a_wider_space_finds_more_of_the_earlier_one(
         assert study.ask()["x"] in old.columns["x"]
 
 
+def test_a_tuner_learns_from_the_paths_of_its_config(tmp_path: Path) -> None:
+    space, config = {"x": fasthpo.Continuous(-5.0, 5.0)}, {"output_dir": tmp_path, "save_checkpoints": True, "seed": 0}
+    for name, sources in (("old", []), ("new", [tmp_path / "old"])):
+        made = fasthpo.TunerConfig(name, max_trials=20, learn_from=sources, **config)
+        made = fasthpo.TunerConfig.from_dict(json.loads(json.dumps(made.to_dict())))
+        result = fasthpo.HyperparameterTuner.with_bayesian_optimization(made, space).optimize(
+            lambda t: (t["x"] - 2) ** 2
+        )
+    old = fasthpo.Study.load(tmp_path / "old", read_only=True)
+    assert result.trials[0].params == old.best_params
+    assert fasthpo.Study.load(tmp_path / "new", read_only=True).table.earlier is not None
+    for wrong in ("old", [1], tmp_path / "old", None, [old]):
+        with pytest.raises(InvalidValue, match="learn_from must"):
+            fasthpo.TunerConfig("study", learn_from=wrong)
+
+
 # --- misuse
 
 

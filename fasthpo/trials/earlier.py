@@ -19,6 +19,7 @@ from fasthpo.values import FloatArray, IntArray
 
 MOST_POINTS = 64  # of one earlier study
 MOST_STUDIES = 16
+_LARGEST = 1e6  # of scores, whose variance is 1 over at most some thousand trials
 
 
 class EarlierStudy(NamedTuple):
@@ -37,7 +38,10 @@ class EarlierStudy(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """The same in plain JSON values; `from_dict` reads it."""
         params = {
-            name: {"at": at.tolist(), "values": [choice_to_json(value) for value in values]}
+            name: {
+                **({} if len(at) == len(self.scores) else {"at": at.tolist()}),
+                "values": [choice_to_json(value) for value in values],
+            }
             for name, (at, values) in self.params.items()
         }
         return {"trials": self.trials, "scores": self.scores.tolist(), "params": params}
@@ -51,12 +55,12 @@ class EarlierStudy(NamedTuple):
         """
         scores = np.array(fields["scores"], np.float64)
         n = len(scores)
-        is_falling = scores.ndim == 1 and np.isfinite(scores).all() and np.diff(scores).max(initial=0.0) <= 0
+        is_falling = scores.ndim == 1 and (np.abs(scores) < _LARGEST).all() and np.diff(scores).max(initial=0.0) <= 0
         if not is_falling or not 1 <= n <= MOST_POINTS:
             raise ValueError("the scores of an earlier study are not as they must be")
         params: dict[str, tuple[IntArray, Sequence[Value]]] = {}
         for name, one in fields["params"].items():
-            at = np.array(one["at"], np.int64)
+            at = np.array(one["at"], np.int64) if "at" in one else np.arange(n)
             values = [choice_from_json(value) for value in one["values"]]
             if at.ndim != 1 or len(at) != len(values) or (len(at) and not (0 <= at.min() <= at.max() < n)):
                 raise ValueError(f"the values of {name!r} in an earlier study are not as they must be")

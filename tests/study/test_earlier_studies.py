@@ -543,7 +543,22 @@ def test_a_file_with_a_wrong_value_of_an_earlier_study_is_refused_or_harmless(
     study = fasthpo.Study(SPACE, sampler=fasthpo.RandomSampler(seed=0), learn_from=[few])
     fields = json.loads(study._definition())
     assert Definition(json.dumps(fields)).earlier is not None
-    wrong: list[Any] = [None, -1, 2**70, 1.5, "a", [], {}, [[]], [1, 2, 3], [5.0, 5.0], [{"a": 1}], True, [None, None]]
+    wrong: list[Any] = [
+        None,
+        -1,
+        2**70,
+        1.5,
+        "a",
+        [],
+        {},
+        [[]],
+        [1, 2, 3],
+        [5.0, 5.0],
+        [1e300, -1e300],
+        [{"a": 1}],
+        True,
+        [None, None],
+    ]
 
     def places(value: Any) -> list[list[Any]]:
         inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

@@ -10,6 +10,7 @@ from fasthpo.errors import InvalidParameters, InvalidSearchSpace
 from fasthpo.space.encoding import decode_column, encode_columns
 from fasthpo.space.partial import encode_partial
 from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.earlier import Earlier
 from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.lineage import NO_PARENT
@@ -28,6 +29,7 @@ def rebuild(
     waiting: Iterable[int] = (),
     open_segments: Iterable[tuple[int, float, int]] = (),
     noisy: bool = False,
+    earlier: Earlier | None = None,
 ) -> History:
     """The history that columns describe, which the caller has checked.
 
@@ -36,9 +38,9 @@ def rebuild(
         columns: the trials.
         waiting: the numbers of those that wait, in the order in which they will be asked.
         open_segments: (number, start, reports) of the running ones under a multi-fidelity strategy, see `OpenSegment`.
-        noisy: as of `TrialTable`.
+        noisy, earlier: as of `TrialTable`.
     """
-    table = TrialTable(space, directions, noisy)
+    table = TrialTable(space, directions, noisy, earlier)
     table.restore({"params": columns.params, **columns.trials, "tell_order": columns.tell_order})
     table.reports.fill(columns.reports["trial"], columns.reports["step"], columns.reports["value"])
     table.reports.failures = dict(columns.failures)
@@ -119,7 +121,7 @@ def settled(history: History) -> History:
     )
     open_segments = [(number, leg.start, leg.reports) for number, leg in sorted(segments.items()) if number < n]
     noisy = table.evaluations is not None
-    same = rebuild(table.space, table.directions, columns, waiting, open_segments, noisy)
+    same = rebuild(table.space, table.directions, columns, waiting, open_segments, noisy, table.earlier)
     same.next_draw, same.attributes = draws, dict(history.attributes)
     same.trial_attributes = {number: dict(one) for number, one in history.trial_attributes.items() if number < n}
     running = set(same.table.running.tolist())  # their parameters are what they began with
@@ -163,7 +165,15 @@ def fitted(history: History, space: SearchSpace) -> History:
             f"the study's space is {old!r}, the new one {space!r}"
         ) from error
     columns, noisy = columns._replace(params=params), history.table.evaluations is not None
-    changed = rebuild(space, history.table.directions, columns, history.waiting, frozen.open_segments, noisy)
+    changed = rebuild(
+        space,
+        history.table.directions,
+        columns,
+        history.waiting,
+        frozen.open_segments,
+        noisy,
+        history.table.earlier,
+    )
     changed.next_draw, changed.attributes = history.next_draw, history.attributes
     changed.trial_attributes = history.trial_attributes
     return changed

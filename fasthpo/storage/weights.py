@@ -267,7 +267,7 @@ class Checkpoints:
         self._made.add(number)
 
     def keep_as_paused(self, number: int) -> None:
-        """Put a copy of the weights of a paused trial aside, which is about to go on.
+        """Put a copy of the weights of a trial aside, which is about to go on from them.
 
         Raises:
             StorageError: as `copy`.

@@ -238,6 +238,8 @@ class Scheduler:
                 row = self._of_prior(draw, 0)
         if leg.fork.parent != NO_PARENT:
             self.checkpoints.copy(leg.fork.parent, len(self.table), self.table.state(leg.fork.parent))
+            if self.strategy.parents_run:  # until it was told, others may begin with the weights that it began with
+                self.checkpoints.keep_as_paused(len(self.table))
         return self.history.asked(row, draw, self._start_time(), self._segment(leg))
 
     def _append_batch(self, n: int) -> IntArray:

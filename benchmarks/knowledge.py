@@ -299,9 +299,12 @@ def with_earlier(job: tuple[str, str, int]) -> list[float]:
         kind, _, count = part.partition(" ")
         if kind == "others":
             sources += [earlier_study(one, "as it is", seed) for one in others_of(spec, int(count), seed)]
-        elif kind != "none":
+        elif not kind.startswith("none"):
             sources.append(earlier_study(spec, {"same": "as it is"}.get(kind, kind), seed))
-    study = fasthpo.Study(task.space, sampler=fasthpo.AutoSampler(seed=seed), learn_from=sources)
+    sampler = fasthpo.AutoSampler(seed=seed)
+    if variant == SOONER:
+        sampler._model = fasthpo.TPESampler(6, seed=seed)
+    study = fasthpo.Study(task.space, sampler=sampler, learn_from=sources)
     found, best = [], np.inf
     for n in range(1, 101):
         trial = study.ask()
@@ -313,7 +316,8 @@ def with_earlier(job: tuple[str, str, int]) -> list[float]:
     return found
 
 
-EARLIER = ["none", "others 1", "others 3", "same", "reversed", "mirrored", "others 2 and reversed"]
+SOONER = "none, six start-up trials"  # where there are earlier studies, the model begins as soon
+EARLIER = ["none", SOONER, "others 1", "others 3", "same", "reversed", "mirrored", "others 2 and reversed"]
 
 
 def earlier(run: Callable[..., dict[str, np.ndarray]]) -> None:

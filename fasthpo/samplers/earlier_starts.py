@@ -19,7 +19,7 @@ from fasthpo.values import FloatArray, IntArray
 
 EVERY, COUNT = 2, 5  # trials: the first one of so many starts at an earlier study's point, so often
 _AMONG = 16  # of a study's best points are those
-_APART = 0.05  # of the range, in the mean over the parameters, that a point is at least from all trials
+_APART = 0.1  # of the range, in the mean over the parameters, that a point is at least from all trials
 _FEWEST = 5  # points of a study, for a process
 _STEPS, _FIRST_LENGTH_SCALE, _NOISE = 10, -0.5, -4.0  # as of `GaussianProcess`
 _DOUBT = 1.0  # how many trials a weight's first value counts for

@@ -77,18 +77,24 @@ def test_a_related_study_saves_trials_and_a_misleading_one_is_left(earlier: fast
     assert best_of(found["misleading"], 40) < best_of(found["none"], 25)
 
 
-def test_the_first_trials_are_good_points_of_earlier_studies_and_the_samplers_own_by_turns(
-    earlier: fasthpo.Study,
-) -> None:
+def test_the_first_trials_are_good_points_of_earlier_studies_and_the_samplers_own_by_turns() -> None:
+    earlier = run(fasthpo.Study(SPACE, sampler=fasthpo.RandomSampler(seed=1)), 60)
     study = run(fasthpo.Study(SPACE, sampler=fasthpo.AutoSampler(seed=3), learn_from=[earlier]), 10)
     assert study.trials[0].params == earlier.best_params
+    draws = [NO_DRAW, 0, NO_DRAW, 1, NO_DRAW, 2, NO_DRAW, 3, NO_DRAW, 4]
+    np.testing.assert_array_equal(study.table.draws, draws)
     best = earlier.table.tell_order[np.argsort(earlier.values[earlier.table.tell_order])][:16]
     good = [earlier.trials[int(number)].params for number in best]
-    assert all(study.trials[number].params in good for number in (0, 2, 4))
-    assert len({str(study.trials[number].params) for number in (0, 2, 4)}) == 3
-    np.testing.assert_array_equal(study.table.draws, [NO_DRAW, 0, NO_DRAW, 1, NO_DRAW, *range(2, 7)])
+    assert all(study.trials[number].params in good for number in (0, 2, 4, 6, 8))
+    assert len({str(study.trials[number].params) for number in (0, 2, 4, 6, 8)}) == 5
     alone = run(fasthpo.Study(SPACE, sampler=fasthpo.AutoSampler(seed=3)), 3)
     assert [study.trials[number].params for number in (1, 3, 5)] == [trial.params for trial in alone.trials]
+
+
+def test_points_that_are_near_each_other_are_one_start(earlier: fasthpo.Study) -> None:
+    """The best points of a study that has converged lie together, and the first one stands for all."""
+    study = run(fasthpo.Study(SPACE, sampler=fasthpo.AutoSampler(seed=3), learn_from=[earlier]), 10)
+    assert np.flatnonzero(study.table.draws == NO_DRAW).tolist() == [0]
 
 
 @pytest.mark.parametrize("of", [lambda value: 1e6 * value - 3e9, lambda value: 1e-9 * value])
@@ -183,7 +189,7 @@ def test_starts_are_those_of_the_slow_twin() -> None:
         best, chosen = -np.inf, None
         for place, score in zip(np.concatenate(places, axis=1).T, weights @ np.array(expected), strict=True):
             apart = [np.mean([distance(encoded, j, place[j], other[j]) for j in range(4)]) for other in seen.T]
-            if min(apart, default=1.0) >= 0.05 and score > best:
+            if min(apart, default=1.0) >= 0.1 and score > best:
                 best, chosen = score, place
         row = starts.row(study.table, 5)
         if is_start(number) and chosen is not None:
@@ -321,7 +327,7 @@ def test_several_objectives_start_at_points_of_the_front() -> None:
             trial = study.ask()
             study.tell(trial, two(trial))
         assert study.trials[0].params in front
-        assert study.table.draws[:4].tolist() == [NO_DRAW, 0, NO_DRAW, 1]
+        assert study.table.draws[:2].tolist() == [NO_DRAW, 0]
 
 
 # --- where it works
@@ -399,7 +405,7 @@ def test_a_study_that_learns_its_space_learns_from_earlier_ones_too(earlier: fas
     study = go_on(fasthpo.Study(sampler=fasthpo.TPESampler(seed=0), learn_from=[earlier]), 30)
     best = earlier.table.tell_order[np.argsort(earlier.values[earlier.table.tell_order])][:16]
     good = [earlier.trials[int(number)].params for number in best]
-    assert study.trials[2].params in good and study.trials[4].params in good
+    assert study.trials[2].params in good
     kept = fasthpo.Study(sampler=fasthpo.TPESampler(seed=0), learn_from=[earlier], storage=tmp_path / "s")
     go_on(kept, 9).close()
     with fasthpo.Study.load(tmp_path / "s") as kept:

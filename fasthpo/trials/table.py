@@ -16,6 +16,7 @@ from fasthpo.space.allowed import check_allowed
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.constraints import Constraints
 from fasthpo.trials.evaluations import Evaluations
+from fasthpo.trials.former import Former
 from fasthpo.trials.front import Front
 from fasthpo.trials.lineage import Fork, Lineage
 from fasthpo.trials.metrics import Metrics
@@ -42,6 +43,12 @@ _FILL = {
 }
 
 
+def has_point(rows: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which of the rows (n, d) of trials that were asked for are points of the space: those outside have nothing."""
+    found: npt.NDArray[np.bool_] = (rows == rows).any(axis=1)
+    return found
+
+
 class TrialTable:
     """All trials of a study. The public arrays are read-only views of the first `len(table)` entries.
 
@@ -66,6 +73,7 @@ class TrialTable:
         self.tried = tried_points(space)
         self.counts = dict.fromkeys(TrialState, 0)
         self.evaluations = Evaluations(self) if noisy else None
+        self.former: Former | None = None  # of a study whose space was changed
         self._best_number: int | None = None  # the trial with the best value
         self.savepoint = Savepoint()
         self._length = 0
@@ -481,7 +489,8 @@ class TrialTable:
                 getattr(self, f"_{name}")[: len(column)] = column
         asked = (states != TrialState.WAITING) | ~np.isnan(columns["starts"])
         if self.tried is not None and asked.any():
-            self.tried.add(np.ascontiguousarray(self._params[:, : self._length].T[asked]))
+            rows = np.ascontiguousarray(self._params[:, : self._length].T[asked])
+            self.tried.add(rows[has_point(rows)])
         for state in TrialState:
             self.counts[state] = int((states == state).sum())
         self._set_running(np.flatnonzero(states == TrialState.RUNNING))

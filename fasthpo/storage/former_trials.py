@@ -106,7 +106,7 @@ def _part(header: bytes, history: History) -> FormerTrials:
         "numbers of those kept": kept,
     }
     columns: list[IntArray] = [unpack_column(what, unpacker.unpack(), "<i8", n) for what, n in lengths.items()]
-    rows = unpack_column("parameters", unpacker.unpack(), "<f8", kept * len(table.space)).reshape(-1, kept)
+    rows = unpack_column("parameters", unpacker.unpack(), "<f8", kept * len(table.space)).reshape(len(table.space), kept)
     if outside != len(table):
         raise CorruptCheckpoint("a former search space has other trials than it says")
     for column in (columns[0], columns[3]):

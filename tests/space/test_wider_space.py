@@ -50,7 +50,7 @@ def test_a_wider_space_keeps_the_trials(tmp_path: Path) -> None:
     assert any(p["n"] in (-1, 11) for p in asked)
     assert content(load(tmp_path)) == content(loaded)
     loaded.close()
-    with pytest.raises(fasthpo.InvalidSearchSpace, match="'also' is missing in trial 0 and 80 others, and the new"):
+    with pytest.raises(fasthpo.InvalidSearchSpace, match="'also' is missing in trial 0 and 81 others, and the new"):
         fasthpo.Study.load(tmp_path, space=fasthpo.SearchSpace({**new, "also": fasthpo.Discrete(1, 2)}))
     with pytest.raises(fasthpo.InvalidValue, match="only read"):
         load(tmp_path, space=new)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import InvalidParameters, InvalidSearchSpace, InvalidValue
-from fasthpo.space.choice_values import as_choice
+from fasthpo.space.choice_values import as_choice, choice_key
 from fasthpo.space.parameter import Numeric, Parameter, Value
 from fasthpo.space.partial import encode_partial
 from fasthpo.space.search_space import SearchSpace
@@ -35,17 +35,20 @@ class Carried(NamedTuple):
     lacking: dict[str, npt.NDArray[np.bool_]]
 
 
-def carry(old: SearchSpace, rows: FloatArray, new: SearchSpace, defaults: Mapping[str, Value]) -> Carried:
+def carry(
+    old: SearchSpace, rows: FloatArray, new: SearchSpace, said: Mapping[str, Value], fixed: Mapping[str, Value]
+) -> Carried:
     """Points of one space as points of another: values keep their meaning, a choice is the same choice wherever it is.
 
     A point lies inside if each value that the new space asks for is one of the parameter's, and the relations hold.
-    What is not asked for is left out; if a default says what it is from now on, it must have been that.
+    What is not asked for is left out; where it is fixed from now on, it must have been that.
 
     Args:
         old: the space of the points.
         rows: the points, (n, d).
         new: the other one.
-        defaults: by name, what a point without a value of that parameter had.
+        said: by name, what these points had of a parameter that they lack.
+        fixed: by name, what all points of the new space have where they lack it.
 
     Raises:
         InvalidSearchSpace: a parameter's values were of another kind.
@@ -70,16 +73,16 @@ def carry(old: SearchSpace, rows: FloatArray, new: SearchSpace, defaults: Mappin
                 outside |= active & had & np.isnan(values)
                 left_out = had & ~active
                 same &= ~left_out
-                if name in defaults:
-                    outside |= left_out & ~_equals(before, column, defaults[name])
+                if name in fixed:
+                    outside |= left_out & ~_equals(before, column, fixed[name])
         fresh = active & ~had
         if not fresh.any():
             continue
         same &= ~fresh
-        if name not in defaults:
+        if name not in said:
             lacking[name] = fresh
-        elif parameter.contains(defaults[name]):
-            found[fresh, j] = parameter.encode(defaults[name])
+        elif parameter.contains(said[name]):
+            found[fresh, j] = parameter.encode(said[name])
         else:
             outside |= fresh
     for name, before in old.items():
@@ -87,22 +90,25 @@ def carry(old: SearchSpace, rows: FloatArray, new: SearchSpace, defaults: Mappin
             column = rows[:, old.position[name]]
             had = ~np.isnan(column)
             same &= ~had
-            if name in defaults:
-                outside |= had & ~_equals(before, column, defaults[name])
+            if name in fixed:
+                outside |= had & ~_equals(before, column, fixed[name])
+    for name in {*said, *fixed}:
+        if name not in said or name not in fixed or choice_key(said[name]) != choice_key(fixed[name]):
+            # points of the new space that lack it had another value
+            same &= ~np.isnan(rows[:, old.position[name]]) if name in old else False
     outside |= ~new.allows(found)
     found[outside] = np.nan
     lacking = {name: some & ~outside for name, some in lacking.items()}
     return Carried(found, ~outside, same & ~outside, {name: some for name, some in lacking.items() if some.any()})
 
 
-def carry_part(old: SearchSpace, row: FloatArray, new: SearchSpace, defaults: Mapping[str, Value]) -> FloatArray | None:
+def carry_part(old: SearchSpace, row: FloatArray, new: SearchSpace, fixed: Mapping[str, Value]) -> FloatArray | None:
     """A point of which only some values are given, `row` (d,), in another space; None if it lies outside of it."""
     part = {name: old[name].decode(x) for name, x in zip(old.names, row.tolist(), strict=True) if x == x}
     for name in [name for name in part if name not in new]:
-        value = part.pop(name)
-        if name in defaults and not _equals(old[name], row[[old.position[name]]], defaults[name]).all():
+        del part[name]
+        if name in fixed and not _equals(old[name], row[[old.position[name]]], fixed[name]).all():
             return None
-        del value
     try:
         return encode_partial(new, part)
     except InvalidParameters:

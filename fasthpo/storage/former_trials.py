@@ -1,11 +1,11 @@
 """How a checkpoint keeps what `Former` has: frames that follow those of the trials, in version 6.
 
-The first of them is a msgpack array of "former", how many former spaces there are, and the defaults as JSON (an object
-of choices, see `choice_values`). For each space there follow
+The first of them is a msgpack array of "former", how many former spaces there are, and `Former.fixed` as JSON (an
+object of choices, see `choice_values`). For each space there follow
 
-    a frame   an array of how many trials lie outside, and how many were kept; columns: numbers of those outside, how
-              many reports of the others stood before each of theirs, the same of their legs; numbers of those kept,
-              and the parameters that they began with, one after the other
+    a frame   an array of how many trials lie outside, how many were kept, and `FormerTrials.said` as JSON; columns:
+              numbers of those outside, how many reports of the others stood before each of theirs, the same of their
+              legs; numbers of those kept, and the parameters that they began with, one after the other
     a snapshot of the trials outside as they were, numbered from 0, which is a whole one of an earlier version
 
 A former space has no former spaces.
@@ -14,14 +14,15 @@ A former space has no former spaces.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgpack
 import numpy as np
 
-from fasthpo.errors import CorruptCheckpoint
-from fasthpo.space.choice_values import choice_from_json, choice_to_json
+from fasthpo.errors import CorruptCheckpoint, FastHPOError
+from fasthpo.space.choice_values import as_choice, choice_from_json, choice_to_json
+from fasthpo.space.parameter import Value
 from fasthpo.storage.checks import LARGEST, check_rows
 from fasthpo.storage.packing import pack_column, unpack_column
 from fasthpo.trials.former import Former, FormerTrials
@@ -43,16 +44,23 @@ def former_payloads(former: Former, write: Callable[[History], Iterator[bytes]])
         former: what is kept.
         write: gives those of a snapshot of a history.
     """
-    defaults = {name: choice_to_json(value) for name, value in former.defaults.items()}
-    yield msgpack.packb([_BEGIN, len(former.parts), json.dumps(defaults)], unicode_errors="surrogatepass")
+    yield msgpack.packb([_BEGIN, len(former.parts), _as_json(former.fixed)], unicode_errors="surrogatepass")
     for part in former.parts:
-        packer = msgpack.Packer(autoreset=False)
-        packer.pack([len(part.numbers), len(part.kept)])
+        packer = msgpack.Packer(autoreset=False, unicode_errors="surrogatepass")
+        packer.pack([len(part.numbers), len(part.kept), _as_json(part.said)])
         for column in (part.numbers, part.reports, part.segments, part.kept):
             packer.pack(pack_column(column, "<i8", delta=True))
         packer.pack(pack_column(part.rows.T.ravel(), "<f8"))
         yield packer.bytes()
         yield from write(part.history)
+
+
+def _as_json(said: Mapping[str, Value]) -> str:
+    return json.dumps({name: choice_to_json(value) for name, value in said.items()})
+
+
+def _from_json(text: str) -> dict[str, Value]:
+    return {name: as_choice(choice_from_json(value)) for name, value in json.loads(text).items()}
 
 
 def read_former(
@@ -73,8 +81,7 @@ def read_former(
             raise CorruptCheckpoint("what was kept of former search spaces is missing")
         if not 0 <= begin[1] <= _MOST:
             raise CorruptCheckpoint(f"there are at most {_MOST} former search spaces")
-        given = json.loads(begin[2])
-        defaults = {name: choice_from_json(value) for name, value in given.items()}
+        fixed = _from_json(begin[2])
         parts, at = [], 1
         for _ in range(begin[1]):
             header = frames[at][1]
@@ -83,22 +90,28 @@ def read_former(
             at += 1 + count
     except CorruptCheckpoint:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError,
-            msgpack.UnpackException) as error:  # fmt: skip
+    except (
+        FastHPOError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError,
+        msgpack.UnpackException,
+    ) as error:  # fmt: skip
         raise CorruptCheckpoint(f"what was kept of former search spaces is not as it must be ({error!r})") from error
     if at != len(frames):
         raise CorruptCheckpoint("something follows the last of the former search spaces")
-    return Former(tuple(parts), defaults)
+    return Former(tuple(parts), fixed)
 
 
 def _part(header: bytes, history: History) -> FormerTrials:
-    unpacker = msgpack.Unpacker(max_buffer_size=len(header), max_array_len=2, max_map_len=0, max_ext_len=0)
+    unpacker = msgpack.Unpacker(
+        max_buffer_size=len(header), max_array_len=3, max_map_len=0, max_ext_len=0, unicode_errors="surrogatepass"
+    )
     unpacker.feed(header)
     counts = unpacker.unpack()
-    if type(counts) is not list or [type(one) for one in counts] != [int, int] or not 0 <= min(counts) <= LARGEST:
+    if type(counts) is not list or [type(one) for one in counts] != [int, int, str] or min(counts[:2]) < 0:
         raise CorruptCheckpoint("a former search space must say how many trials it has")
     table = history.table
-    outside, kept = counts
+    outside, kept, said = counts
+    if max(outside, kept) > LARGEST:
+        raise CorruptCheckpoint("a former search space has too many trials")
     lengths = {
         "numbers": outside,
         "places of reports": len(table.reports),
@@ -106,7 +119,8 @@ def _part(header: bytes, history: History) -> FormerTrials:
         "numbers of those kept": kept,
     }
     columns: list[IntArray] = [unpack_column(what, unpacker.unpack(), "<i8", n) for what, n in lengths.items()]
-    rows = unpack_column("parameters", unpacker.unpack(), "<f8", kept * len(table.space)).reshape(len(table.space), kept)
+    d = len(table.space)
+    rows = unpack_column("parameters", unpacker.unpack(), "<f8", kept * d).reshape(d, kept)
     if outside != len(table):
         raise CorruptCheckpoint("a former search space has other trials than it says")
     for column in (columns[0], columns[3]):
@@ -117,7 +131,9 @@ def _part(header: bytes, history: History) -> FormerTrials:
     rows[np.isnan(rows)] = np.nan
     check_rows(table.space, rows, np.zeros(kept, np.int8) + np.int8(TrialState.COMPLETE))
     numbers, reports, segments, kept_numbers = columns
-    return FormerTrials(numbers, history, reports, segments, kept_numbers, np.ascontiguousarray(rows.T))
+    return FormerTrials(
+        numbers, history, reports, segments, kept_numbers, np.ascontiguousarray(rows.T), _from_json(said)
+    )
 
 
 def check_former(former: Former, table: TrialTable) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fasthpo.errors import CorruptCheckpoint, FastHPOError, InvalidValue
-from fasthpo.space.choice_values import choice_key
 from fasthpo.space.open_space import OpenSpace
 from fasthpo.space.parameter import Value
 from fasthpo.space.search_space import SearchSpace
@@ -105,9 +104,7 @@ def open_study(path: Path, given: Given, wanted: Wanted, recover: bool) -> Opene
     history = loaded.history
     is_changed = wanted.space is not None or bool(wanted.defaults)
     space = wanted.space or history.table.space
-    former = history.table.former
-    said = {} if former is None else former.defaults
-    is_other = space != history.table.space or any(not _is_said(said, *one) for one in wanted.defaults.items())
+    is_other = space != history.table.space or bool(wanted.defaults)
     if is_other:
         if wanted.requeues:
             history.requeued()
@@ -125,10 +122,6 @@ def open_study(path: Path, given: Given, wanted: Wanted, recover: bool) -> Opene
     # beside a file of any other name stands nothing of this study
     has_root = path.is_dir() or (path.name in STUDY_FILES and root.exists())
     return Opened(path, loaded, parts, history, is_changed, root if has_root else None)
-
-
-def _is_said(said: dict[str, Value], name: str, value: Value) -> bool:
-    return name in said and choice_key(said[name]) == choice_key(value)
 
 
 def _tell_of_outside(path: Path, history: History) -> None:

@@ -107,7 +107,7 @@ def write_snapshot(file: BinaryIO, frozen: Frozen, head: Head) -> Columns:
 
 def _payloads(frozen: Frozen, columns: Columns, head: Head) -> Iterator[bytes]:
     yield _head(frozen, columns, head)
-    yield from _groups(columns, version_of(frozen, columns))
+    yield from _groups(columns, has_all=frozen.former is not None)
 
 
 def former_of(frozen: Frozen) -> Iterator[bytes]:
@@ -186,10 +186,11 @@ class _ByGroup:
         return index, {name: column[index] for name, column in self._columns.items()}
 
 
-def _groups(columns: Columns, version: int) -> Iterator[bytes]:
+def _groups(columns: Columns, has_all: bool = False) -> Iterator[bytes]:
+    """The groups; with `has_all` with all columns that a group may have."""
     n = len(columns.trials["values"])
     none = np.full(n, -1, np.int64)
-    lineage = columns.lineage or (dict.fromkeys(LINEAGE_COLUMNS, none) if version >= _LINEAGE_VERSION else {})
+    lineage = columns.lineage or (dict.fromkeys(LINEAGE_COLUMNS, none) if has_all else {})
     groups = -(-n // GROUP)
     rank = np.full(n, -1, np.int64)
     rank[columns.tell_order] = np.arange(len(columns.tell_order))
@@ -197,7 +198,7 @@ def _groups(columns: Columns, version: int) -> Iterator[bytes]:
     constraints = [columns.trials["constraints"]] if "constraints" in columns.trials else []
     failed = np.array(sorted(columns.errors), np.int64)
     failures = np.array(sorted(columns.failures.items()), np.int64).reshape(-1, 2).T
-    has_violations = version >= _VIOLATIONS_VERSION
+    has_violations = bool(lineage) or (bool(constraints) and len(columns.segments["trial"]) > 0)
     for group in range(groups):
         first, end = group * GROUP, min(n, (group + 1) * GROUP)
         some = slice(first, end)

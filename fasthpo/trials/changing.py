@@ -30,11 +30,12 @@ _BROKEN_OFF = "it was running when the search space was changed, and its point l
 
 
 class Began(NamedTuple):
-    """With what trials began: in which space, which trials, and their rows there (k, d)."""
+    """With what trials began: in which space, which trials, their rows there (k, d), and `FormerTrials.said`."""
 
     space: SearchSpace
     numbers: IntArray
     rows: FloatArray
+    said: Mapping[str, Value]
 
 
 class Whole(NamedTuple):
@@ -59,7 +60,7 @@ def whole(history: History) -> Whole:
     columns, former = frozen.columns(), table.former
     waiting, opened = list(frozen.waiting), list(frozen.open_segments)
     if former is None:
-        everyone = Began(table.space, np.arange(len(table)), np.ascontiguousarray(columns.params.T))
+        everyone = Began(table.space, np.arange(len(table)), np.ascontiguousarray(columns.params.T), {})
         return Whole(columns, [everyone], waiting, opened)
     trials, errors = dict(columns.trials), dict(columns.errors)
     began, here = [], np.ones(len(table), np.bool_)
@@ -73,12 +74,14 @@ def whole(history: History) -> Whole:
         errors |= {int(numbers[place]): text for place, text in its.errors.items()}
         reports.append((part.reports, {**its.reports, "trial": numbers[its.reports["trial"]]}))
         segments.append((part.segments, {**its.segments, "trial": numbers[its.segments["trial"]]}))
-        began.append(Began(part.space, np.append(numbers, part.kept), np.concatenate([its.params.T, part.rows])))
+        rows = np.concatenate([its.params.T, part.rows])
+        began.append(Began(part.space, np.append(numbers, part.kept), rows, part.said))
         here[began[-1].numbers] = False
         queue = [int(numbers[place]) for place in part.history.waiting]
         ran = [number for number in queue if trials["starts"][number] == trials["starts"][number]]
         waiting = ran + waiting + [number for number in queue if number not in set(ran)]
-    began.append(Began(table.space, np.flatnonzero(here), np.ascontiguousarray(columns.params[:, here].T)))
+    rest = np.ascontiguousarray(columns.params[:, here].T)
+    began.append(Began(table.space, np.flatnonzero(here), rest, former.fixed))
     stands_in = former.are_outside(len(table))[columns.segments["trial"]]
     real = {name: column[~stands_in] for name, column in columns.segments.items()}
     before = np.concatenate([np.empty(0, np.int64), *(at for at, _ in reports)])
@@ -127,7 +130,8 @@ def changed(history: History, space: SearchSpace, defaults: Mapping[str, Value],
     Args:
         history: in the space before.
         space: the other one.
-        defaults: by name, what trials had of a parameter that they lack.
+        defaults: by name, what trials had of a parameter that they lack, and of one that is not in the space, or not
+            everywhere, what it is from now on.
         now: seconds since the epoch.
 
     Raises:
@@ -135,19 +139,20 @@ def changed(history: History, space: SearchSpace, defaults: Mapping[str, Value],
         InvalidSearchSpace: nobody said what earlier trials had of a new parameter, or values are of another kind.
     """
     before = whole(history)
-    known = history.table.former
-    said = {**({} if known is None else known.defaults), **defaults}
-    check_known(said, [space, *(one.space for one in before.began)])
+    check_known(defaults, [space, *(one.space for one in before.began)])
+    fixed = {**(history.table.former.fixed if history.table.former is not None else {}), **defaults}
+    fixed = {name: value for name, value in fixed.items() if name not in space or space[name].when}
+    began = [one._replace(said={**one.said, **defaults}) for one in before.began]
     columns = before.columns
     states, n = columns.trials["states"].copy(), len(columns.trials["states"])
     params, outside = np.full((len(space), n), np.nan), np.zeros(n, np.bool_)
     asked = (states != _WAITING) | ~np.isnan(columns.trials["starts"])
     lacking: dict[str, list[int]] = {}
     kept: list[IntArray] = []
-    for one in before.began:
+    for one in began:
         some = asked[one.numbers]
         numbers = one.numbers[some]
-        carried = carry(one.space, one.rows[some], space, said)
+        carried = carry(one.space, one.rows[some], space, one.said, fixed)
         for name, those in carried.lacking.items():
             lacking.setdefault(name, []).extend(numbers[those].tolist())
         params[:, numbers] = carried.rows.T
@@ -156,19 +161,19 @@ def changed(history: History, space: SearchSpace, defaults: Mapping[str, Value],
         ended = np.isin(states[numbers], (*_FINISHED, TrialState.PAUSED))
         kept.append(np.sort(numbers[carried.are_inside & ~carried.are_same & ended]))
         for number, row in zip(one.numbers[~some].tolist(), one.rows[~some], strict=True):
-            part = carry_part(one.space, row, space, said)
+            part = carry_part(one.space, row, space, fixed)
             outside[number] = part is None
             if part is not None:
                 params[:, number] = part
     if lacking:
         _refuse(lacking)
-    if not outside.any() and not any(map(len, kept)) and not (said and n):
+    if not outside.any() and not any(map(len, kept)) and not (fixed and n):
         former = None
         table_columns, opened = columns._replace(params=params), before.open_segments
     else:
         columns, opened = _with_ends(columns, before.open_segments, outside, now)
-        table_columns, parts = _parted(columns, params, outside, before, kept, history.table, now)
-        former = Former(parts, said)
+        table_columns, parts = _parted(columns, params, outside, before._replace(began=began), kept, history.table, now)
+        former = Former(parts, fixed)
         counted = np.append(0, np.cumsum(~outside[columns.reports["trial"]]))
         opened = [(number, start, int(counted[reports])) for number, start, reports in opened]
     waiting = [number for number in before.waiting if not outside[number]]
@@ -268,7 +273,9 @@ def _parted(
         )
         waiting = [int(place[number]) for number in before.waiting if place[number] >= 0]
         history = rebuild(one.space, table.directions, its, waiting)
-        parts.append(FormerTrials(numbers, history, reports_before[here], segments_before[there], others, rows))
+        parts.append(
+            FormerTrials(numbers, history, reports_before[here], segments_before[there], others, rows, one.said)
+        )
     return _without(columns, params, outside, reported, now), tuple(parts)
 
 
@@ -342,7 +349,7 @@ def shown_table(table: TrialTable) -> TrialTable:
     before = whole(History(table))
     n = len(table)
     inside = ~former.are_outside(n)
-    here = Began(table.space, np.flatnonzero(inside), np.ascontiguousarray(table.params[:, inside].T))
+    here = Began(table.space, np.flatnonzero(inside), np.ascontiguousarray(table.params[:, inside].T), {})
     parts = [here, *before.began[:-1]]
     space, found = joined([one.space for one in parts], [one.rows for one in parts])
     rows = np.full((n, len(space)), np.nan)

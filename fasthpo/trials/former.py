@@ -34,6 +34,7 @@ class FormerTrials(NamedTuple):
         reports, segments: how many of the table's stood before each report and segment of these.
         kept: numbers of those inside that began with other parameters, ascending.
         rows: what these began with, (k, d), in the space of `history`.
+        said: by name, what all of these had of parameters that they lack, as far as that was said.
     """
 
     numbers: IntArray
@@ -42,6 +43,7 @@ class FormerTrials(NamedTuple):
     segments: IntArray
     kept: IntArray
     rows: FloatArray
+    said: Mapping[str, Value]
 
     @property
     def space(self) -> SearchSpace:
@@ -54,12 +56,12 @@ class Former:
 
     Args:
         parts: by space.
-        defaults: what was said that trials had of parameters that they lack, by name.
+        fixed: by name, what all trials of the table have where they lack a parameter, as far as that was said.
     """
 
-    def __init__(self, parts: tuple[FormerTrials, ...], defaults: Mapping[str, Value]) -> None:
+    def __init__(self, parts: tuple[FormerTrials, ...], fixed: Mapping[str, Value]) -> None:
         self.parts = parts
-        self.defaults = dict(defaults)
+        self.fixed = dict(fixed)
         self.numbers: IntArray = np.sort(np.concatenate([np.empty(0, np.int64), *(part.numbers for part in parts)]))
 
     def are_outside(self, length: int) -> npt.NDArray[np.bool_]:

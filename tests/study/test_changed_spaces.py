@@ -86,9 +86,8 @@ def place(
             is_outside = True
     if any(name not in point and name in fixed and value != fixed[name] for name, value in began.items()):
         is_outside = True
-    if is_outside or not lacks:
-        return (point if not is_outside and space.contains(point) else None), False
-    return None, True
+    is_outside |= not space.allows(space.encode_part(point)[None])[0]
+    return (None if is_outside or lacks else point), lacks and not is_outside
 
 
 def random_space(rng: np.random.Generator) -> SearchSpace:

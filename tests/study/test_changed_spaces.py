@@ -295,14 +295,17 @@ def test_trials_that_had_not_ended_go_on_if_they_are_inside(tmp_path: Path) -> N
         back.close()
 
 
-@pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize(
-    "strategy", [fasthpo.ASHA, fasthpo.SuccessiveHalving, fasthpo.Hyperband, fasthpo.PopulationTraining]
+    ("strategy", "several"),
+    [
+        (fasthpo.ASHA, False),
+        (fasthpo.ASHA, True),
+        (fasthpo.SuccessiveHalving, False),
+        (fasthpo.Hyperband, True),
+        (fasthpo.PopulationTraining, False),
+    ],
 )
 def test_strategies_go_on_and_promote_no_trial_outside(strategy: Any, several: bool, tmp_path: Path) -> None:
-    if several and strategy is fasthpo.PopulationTraining:
-        pytest.skip("populations have one objective")
-
     def train(study: Study, n: int) -> None:
         for _ in range(n):
             trial = study.ask_within()

@@ -226,7 +226,8 @@ class StudyReader(ABC):
         with self._lock:
             if not 0 <= found < len(self.table):
                 raise UnknownTrial(f"the study has no trial {shown(found)}; it has given out {len(self.table)} numbers")
-            return schedule_of(self.table, found)
+            there, place = self._place(found)
+            return schedule_of(self.table, found, self.trial_original_params, there.segments.reached(place))
 
     @property
     def columns(self) -> Mapping[str, FloatArray]:

@@ -303,7 +303,8 @@ class Study(StudyReader):
             StorageError: the weights with which the trial begins can't be copied.
             UnknownTrial: the study gave out no such number.
             TrialStateError: the trial waits, and has no parameters yet.
-            InvalidValue: a trial is to be repeated under a multi-fidelity strategy, which says which trial comes next.
+            InvalidValue: a trial is to be repeated under a multi-fidelity strategy, which says which trial comes next,
+                or it lies outside of the search space, as that was changed.
         """
         again = None if repeat is None else self._number(repeat)
         if again is not None and isinstance(self.space, OpenSpace):
@@ -329,6 +330,11 @@ class Study(StudyReader):
             raise InvalidValue(
                 f"{type(self.strategy).__name__} says which trial comes next, so none can be asked for again, got "
                 f"repeat={number}"
+            )
+        if self.trial_is_outside(number):
+            raise InvalidValue(
+                f"trial {number} can't be repeated, as {shown(self.trial_params(number))} lies outside of the search "
+                "space as it is now"
             )
         if self.table.state(number) == TrialState.WAITING:
             raise TrialStateError(f"trial {number} is WAITING, and has no parameters yet that could be repeated")
@@ -834,6 +840,8 @@ class Study(StudyReader):
             ended = "it has been told already"
             hints = {TrialState.WAITING: "ask for it first", TrialState.PAUSED: f"{ended}, and waits to be asked again"}
             hint = hints.get(state, ended)
+            if self.trial_is_outside(number):
+                state, hint = self.trial_state(number), "it lies outside of the search space, as that was changed"
             raise TrialStateError(f"{call} needs a running trial, but trial {number} is {state.name}: {hint}")
 
     # --- attributes and weights

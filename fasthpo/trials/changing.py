@@ -197,9 +197,15 @@ def _refuse(lacking: Mapping[str, list[int]]) -> None:
 def _with_ends(
     columns: Columns, opened: list[tuple[int, float, int]], outside: npt.NDArray[np.bool_], now: float
 ) -> tuple[Columns, list[tuple[int, float, int]]]:
-    """The columns, and the open segments, once the trials outside that run have failed."""
-    states = columns.trials["states"]
-    broken = np.flatnonzero(outside & (states == _RUNNING))
+    """The columns, and the open segments, once the trials outside that run have failed.
+
+    So have those of a population that were running and wait: others will have their places.
+    """
+    states, resources = columns.trials["states"], columns.trials["resources"]
+    ends_now = outside & (states == _RUNNING)
+    if columns.lineage:
+        ends_now |= outside & (states == _WAITING) & (columns.lineage["member"] >= 0)
+    broken = np.flatnonzero(ends_now)
     if not len(broken):
         return columns, opened
     trials = {**columns.trials, "states": states.copy(), "ends": columns.trials["ends"].copy()}
@@ -208,7 +214,8 @@ def _with_ends(
     failures, by = dict(columns.failures), len(columns.reports["trial"])
     failures |= dict.fromkeys(np.intersect1d(broken, columns.reports["trial"]).tolist(), by)
     starts = {number: start for number, start, _ in opened}
-    legs = [_leg(columns, number, 0, starts[number], now) for number in broken.tolist() if number in starts]
+    run = broken[~np.isnan(resources[broken])].tolist()
+    legs = [_leg(columns, number, 0, starts.get(number, now), now) for number in run]
     segments = _appended(columns.segments, legs)
     told = np.append(columns.tell_order, broken)
     ended = columns._replace(trials=trials, errors=errors, failures=failures, segments=segments, tell_order=told)
@@ -271,7 +278,8 @@ def _parted(
             _failures(columns.failures, place, np.cumsum(here)),
             {},
         )
-        waiting = [int(place[number]) for number in before.waiting if place[number] >= 0]
+        waits = trials["states"] == _WAITING
+        waiting = [int(place[n]) for n in before.waiting if place[n] >= 0 and waits[place[n]]]
         history = rebuild(one.space, table.directions, its, waiting)
         parts.append(
             FormerTrials(numbers, history, reports_before[here], segments_before[there], others, rows, one.said)
@@ -304,8 +312,10 @@ def _without(
     trials = {name: column.copy() for name, column in columns.trials.items()}
     trials["states"][outside] = _FAILED
     trials["values"][outside] = np.nan
-    for name in ("starts", "ends"):
-        trials[name][outside & np.isnan(trials[name])] = now
+    starts, ends = trials["starts"], trials["ends"]
+    starts[outside & np.isnan(starts)] = now
+    is_open = outside & np.isnan(ends)
+    ends[is_open] = starts[is_open]
     numbers = np.flatnonzero(outside)
     is_told = np.isin(np.arange(len(outside)), columns.tell_order)
     told = np.concatenate([columns.tell_order, numbers[~is_told[numbers]]])
@@ -316,15 +326,20 @@ def _without(
     _, first = np.unique(segments["trial"][theirs], return_index=True)
     first = np.sort(theirs[first])
     charges = np.bincount(segments["trial"][theirs], segments["charge"][theirs], len(outside))
+    seconds = (segments["end"] - segments["start"]).clip(min=0.0)[theirs]
+    seconds = np.bincount(segments["trial"][theirs], seconds, len(outside))
+    ran = segments["trial"][first]
+    trials["ends"][ran] = trials["starts"][ran] + seconds[ran]  # without pauses
     stays = ~outside[segments["trial"]]
     stays[first] = True
     segments = {name: column.copy() for name, column in segments.items()}
     segments["state"][first], segments["value"][first] = _FAILED, np.nan
+    segments["end"][first] = segments["start"][first] + seconds[segments["trial"][first]]
     segments["charge"][first] = charges[segments["trial"][first]].astype(np.int64)
     segments = {name: column[stays] for name, column in segments.items()}
     has_leg = np.isin(numbers, segments["trial"])
     lacks = numbers[~has_leg & ~np.isnan(trials["resources"][numbers])]
-    segments = _appended(segments, [_leg(columns, n, 0, trials["starts"][n], now) for n in lacks.tolist()])
+    segments = _appended(segments, [_leg(columns, n, 0, starts[n], ends[n]) for n in lacks.tolist()])
     errors = {number: text for number, text in columns.errors.items() if not outside[number]}
     errors |= dict.fromkeys(numbers.tolist(), INFRASTRUCTURE + OUTSIDE)
     return columns._replace(

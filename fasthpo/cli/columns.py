@@ -184,7 +184,7 @@ class Columns:
                 "outside",
                 lambda: outside.astype(float),
                 lambda i: bool(outside[i]),
-                lambda i: flags[outside[i]],
+                lambda i: flags[int(outside[i])],
                 _read_flag,
                 False,
             )

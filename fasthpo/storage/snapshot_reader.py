@@ -41,6 +41,7 @@ from fasthpo.storage.snapshot_writer import (
     read_head,
 )
 from fasthpo.trials.constraints import MOST_CONSTRAINTS, violations_of
+from fasthpo.trials.former import Former
 from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.lineage import COLUMNS as LINEAGE_COLUMNS
@@ -142,6 +143,8 @@ def read_snapshot(data: bytes, partly: bool = False) -> Snapshot:
             if not partly:
                 raise
             damage = Broken(len(data), str(error), False)
+    if head.version >= _FORMER_VERSION and history.table.former is None:
+        history.table.former = Former((), {})  # trials outside have failed, without parameters
     return Snapshot(head, history, damage, counts.trials - got)
 
 

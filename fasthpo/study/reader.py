@@ -333,7 +333,7 @@ class StudyReader(ABC):
         """Write all trials as a table, a row each; the path.
 
         Columns are number, state, value (with several objectives values_0, values_1, ...), params_..., metrics_...,
-        constraints_0, ... if there are any, start_time, end_time, duration, reports (a JSON object of step to value)
+        outside (if the search space was changed), constraints_0, ... if there are any, start_time, end_time, duration, reports (a JSON object of step to value)
         and error, and under a multi-fidelity strategy resource and rungs, of a
         population member, generation, parent and fork_step. What a trial does not have is empty; the
         choice None is "None". If two choices of a parameter would read alike, such as None and "None", or 1 and "1", or

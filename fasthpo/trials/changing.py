@@ -19,7 +19,7 @@ from fasthpo.trials.history import History
 from fasthpo.trials.metrics import Measured
 from fasthpo.trials.rebuilding import rebuild
 from fasthpo.trials.segments import COLUMNS as SEGMENT_COLUMNS
-from fasthpo.trials.table import INFRASTRUCTURE, NO_DRAW, TrialTable
+from fasthpo.trials.table import INFRASTRUCTURE, NO_DRAW, TrialTable, has_point
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray
 
@@ -149,8 +149,11 @@ def changed(history: History, space: SearchSpace, defaults: Mapping[str, Value],
     asked = (states != _WAITING) | ~np.isnan(columns.trials["starts"])
     lacking: dict[str, list[int]] = {}
     kept: list[IntArray] = []
+    is_damaged = False  # whether it is lost what some had, as a file was
     for one in began:
-        some = asked[one.numbers]
+        known = has_point(one.rows) | one.space.is_open
+        some = asked[one.numbers] & known
+        is_damaged |= bool((asked[one.numbers] & ~known).any())
         numbers = one.numbers[some]
         carried = carry(one.space, one.rows[some], space, one.said, fixed)
         for name, those in carried.lacking.items():
@@ -160,14 +163,15 @@ def changed(history: History, space: SearchSpace, defaults: Mapping[str, Value],
         # those that are to be told yet go on in the present space
         ended = np.isin(states[numbers], (*_FINISHED, TrialState.PAUSED))
         kept.append(np.sort(numbers[carried.are_inside & ~carried.are_same & ended]))
-        for number, row in zip(one.numbers[~some].tolist(), one.rows[~some], strict=True):
+        waits = ~asked[one.numbers]
+        for number, row in zip(one.numbers[waits].tolist(), one.rows[waits], strict=True):
             part = carry_part(one.space, row, space, fixed)
             outside[number] = part is None
             if part is not None:
                 params[:, number] = part
     if lacking:
         _refuse(lacking)
-    if not outside.any() and not any(map(len, kept)) and not (fixed and n):
+    if not outside.any() and not any(map(len, kept)) and not (fixed and n) and not is_damaged:
         former = None
         table_columns, opened = columns._replace(params=params), before.open_segments
     else:

@@ -15,8 +15,9 @@ import pytest
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, Ordinal, SearchSpace, Study, TrialState
-from fasthpo.errors import InvalidSearchSpace, InvalidValue, NoCompletedTrials, SpaceExhausted
+from fasthpo.errors import InvalidSearchSpace, InvalidValue, NoCompletedTrials, SpaceExhausted, TrialStateError
 from fasthpo.report import write_report
+from tests.support.command_line import call, printed, read
 from tests.support.studies import content, load
 
 BOX = {"x": Continuous(-5.0, 5.0), "c": Categorical(["a", "b"]), "old": Discrete(1, 3)}
@@ -496,6 +497,10 @@ def test_a_damaged_file_of_a_changed_study_says_so(tmp_path: Path) -> None:
     recovered = Study.load(tmp_path / "copy", recover=True)
     assert np.array_equal(recovered.values[~outside], values[~outside])
     go_on(recovered, 2)
+    recovered.save(tmp_path / "again")  # what lay outside is lost but for its number
+    again = Study.load(tmp_path / "again", space=BOX)
+    assert [trial.params for trial in again.trials if trial.state == TrialState.FAILED] == [{}] * outside.sum()
+    go_on(again, 2)
 
 
 def test_a_reader_follows_a_study_whose_space_changes(tmp_path: Path) -> None:
@@ -563,3 +568,89 @@ def test_a_tuner_goes_on_in_a_changed_space_on_request(tmp_path: Path) -> None:
     assert result.statistics.failed_trials == 0 and result.best_trial["x"] >= 1
     with Study.load(tmp_path / "t") as study:
         assert study.outside.any() and study.space == SearchSpace(new)
+
+
+def test_the_command_line_says_which_trials_lie_outside(tmp_path: Path) -> None:
+    told(tmp_path / "s", 10).close()
+    with Study.load(tmp_path / "s", space={**BOX, "x": Continuous(-2.0, 2.0)}) as study:
+        outside, values = np.flatnonzero(study.outside).tolist(), study.values
+        best = study.best_trial.number
+    assert [one["number"] for one in read("trials", tmp_path / "s", "--filter", "outside=yes")["trials"]] == outside
+    in_order = [one["number"] for one in read("trials", tmp_path / "s", "--sort", "best")["trials"]]
+    assert in_order[0] == best and set(in_order[-len(outside) :]) == set(outside)
+    found = read("show", tmp_path / "s")
+    assert found["outside"] == len(outside) and found["trials"]["COMPLETE"] == 10 and found["failures"] == []
+    assert "which the search space has excluded" in printed("show", tmp_path / "s")
+    assert "outside is yes or no" in call("trials", tmp_path / "s", "--filter", "outside=1").stderr
+    rows = list(csv.DictReader(printed("export", tmp_path / "s", "--format", "csv", "-o", "-").splitlines()))
+    assert [float(row["value"]) for row in rows] == values.tolist()
+
+
+def test_what_needs_a_point_refuses_trials_outside(tmp_path: Path) -> None:
+    told(tmp_path / "s", 10).close()
+    with Study.load(tmp_path / "s", space={**BOX, "x": Continuous(-2.0, 2.0)}) as study:
+        number = int(np.flatnonzero(study.outside)[0])
+        with pytest.raises(InvalidValue, match=rf"trial {number} can't be repeated, as {{'x': .*}} lies outside"):
+            study.ask(repeat=number)
+        with pytest.raises(TrialStateError, match=rf"trial {number} is COMPLETE: it lies outside of the search space"):
+            study.tell(number, 1.0)
+        study.set_trial_attribute(number, "note", 1)
+        assert study.trial_attributes(number) == {"note": 1}
+        assert np.isnan(study.columns["x"][number]) and not study.values.flags.writeable
+
+
+def test_a_study_that_learnt_its_space_goes_on_in_a_declared_one(tmp_path: Path) -> None:
+    with Study(sampler=fasthpo.TPESampler(seed=0), storage=tmp_path / "s") as study:
+        for _ in range(20):
+            trial = study.ask()
+            x = trial.suggest_float("x", -5, 5)
+            kind = trial.suggest_categorical("kind", ["a", "b"])
+            study.tell(trial, x**2 + (trial.suggest_float("s", 0, 1) if kind == "a" else 0.0))
+        before = [trial.params for trial in study.trials]
+    space = {"x": Continuous(-2.0, 2.0), "kind": Categorical(["b", "a"])}
+    with pytest.raises(InvalidSearchSpace, match="'s' is missing"):
+        Study.load(tmp_path / "s", space={**space, "s": Continuous(0.0, 1.0)})
+    with Study.load(tmp_path / "s", space={**space, "s": Continuous(0.0, 1.0, when={"kind": "a"})}) as study:
+        assert study.outside.tolist() == [abs(params["x"]) > 2 for params in before] and study.table.former is not None
+        assert [trial.params for trial in study.trials] == before
+        trial = study.ask()
+        study.tell(trial, trial["x"])
+
+
+def test_weights_of_trials_outside_stay(tmp_path: Path) -> None:
+    study = Study({"x": Continuous(0.0, 9.0)}, sampler=fasthpo.RandomSampler(seed=0), storage=tmp_path / "s")
+    study.keep_checkpoints(1)
+
+    def train(x: float) -> None:
+        study.enqueue({"x": x})
+        trial = study.ask()
+        (trial.checkpoint_dir / "w").write_text(str(x))
+        study.tell(trial, x)
+
+    train(5.0)
+    train(1.0)
+    study.close()
+    with Study.load(tmp_path / "s", space={"x": Continuous(2.0, 9.0)}) as study:
+        study.keep_checkpoints(1)
+        train(4.0)
+        train(3.0)
+        study.sync()
+    kept = sorted(path.name for path in (tmp_path / "s" / "checkpoints").glob("trial-*"))
+    assert "trial-1" in kept and "trial-3" in kept and "trial-2" not in kept
+    with Study.load(tmp_path / "s", space={"x": Continuous(0.0, 9.0)}) as study:
+        assert (study.best_trial.checkpoint_dir / "w").read_text() == "1.0"
+
+
+def test_optuna_gets_every_trial(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    study = told(tmp_path / "s", 8)
+    before = [trial.params for trial in study.trials]
+    study.close()
+    with Study.load(tmp_path / "s", space={"x": Continuous(0.0, 2.0), "c": Categorical(["b", "z"])}) as study:
+        go_on(study, 2)
+        copies = [study.to_optuna(), study.to_optuna(tmp_path / "live.log", live=True)]
+        values, outside = study.values.tolist(), study.outside[:8]
+    expected = [one if out else {"x": one["x"], "c": one["c"]} for one, out in zip(before, outside, strict=True)]
+    for theirs in copies:
+        assert [trial.value for trial in theirs.trials] == values
+        assert [trial.params for trial in theirs.trials][:8] == expected

@@ -27,8 +27,7 @@ from fasthpo.exchange.optuna import frozen_trial, load_optuna, to_distribution
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.system.forked import in_forked
 from fasthpo.system.log import logger
-from fasthpo.trials.former import Former
-from fasthpo.trials.table import TrialTable
+from fasthpo.trials.table import KeptElsewhere, TrialTable
 from fasthpo.trials.trial import Trial, TrialSequence, TrialState
 
 if TYPE_CHECKING:
@@ -199,7 +198,7 @@ class LiveCopy:
         self.name = f"fasthpo-{key[:8]}" if name is None else name
         self._journal = _Journal(path, self.name, key)
         self._space: SearchSpace | None = None  # of which these are
-        self._former: Former | None = None
+        self._former: KeptElsewhere | None = None
         self._distributions: dict[str, BaseDistribution] = {}
         self._as_json: dict[str, str] = {}
         self._take_space(shown)

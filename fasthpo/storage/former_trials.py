@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import msgpack
 import numpy as np
@@ -26,18 +25,16 @@ from fasthpo.space.parameter import Value
 from fasthpo.storage.checks import LARGEST, check_rows
 from fasthpo.storage.packing import pack_column, unpack_column
 from fasthpo.trials.former import Former, FormerTrials
-from fasthpo.trials.table import TrialTable
+from fasthpo.trials.history import History
+from fasthpo.trials.table import KeptElsewhere, TrialTable
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import IntArray
-
-if TYPE_CHECKING:
-    from fasthpo.trials.history import History
 
 _BEGIN = "former"
 _MOST = 10_000  # former spaces
 
 
-def former_payloads(former: Former, write: Callable[[History], Iterator[bytes]]) -> Iterator[bytes]:
+def former_payloads(former: KeptElsewhere, write: Callable[[History], Iterator[bytes]]) -> Iterator[bytes]:
     """The payloads of all these frames.
 
     Args:

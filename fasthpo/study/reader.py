@@ -332,12 +332,12 @@ class StudyReader(ABC):
     def to_csv(self, path: str | Path) -> Path:
         """Write all trials as a table, a row each; the path.
 
-        Columns are number, state, value (with several objectives values_0, values_1, ...), params_..., metrics_...,
-        outside (if the search space was changed), constraints_0, ... if there are any, start_time, end_time, duration, reports (a JSON object of step to value)
-        and error, and under a multi-fidelity strategy resource and rungs, of a
-        population member, generation, parent and fork_step. What a trial does not have is empty; the
-        choice None is "None". If two choices of a parameter would read alike, such as None and "None", or 1 and "1", or
-        one is the empty string, all of that parameter are JSON: null, "None", 1, "1".
+        Columns are number, state, outside if the search space was changed, value (with several objectives values_0,
+        values_1, ...), params_..., metrics_..., constraints_0, ... if there are any, start_time, end_time, duration,
+        reports (a JSON object of step to value) and error, and under a multi-fidelity strategy resource and rungs, of a
+        population member, generation, parent and fork_step. What a trial does not have is empty; the choice None is
+        "None". If two choices of a parameter would read alike, such as None and "None", or 1 and "1", or one is the
+        empty string, all of that parameter are JSON: null, "None", 1, "1".
 
         A text that a spreadsheet would take for a formula, as it begins with =, +, -, @, a tab or a line break, gets an
         apostrophe before it; so does one that has apostrophes before these. Numbers stay as they are.

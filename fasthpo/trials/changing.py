@@ -19,7 +19,7 @@ from fasthpo.trials.history import History
 from fasthpo.trials.metrics import Measured
 from fasthpo.trials.rebuilding import rebuild
 from fasthpo.trials.segments import COLUMNS as SEGMENT_COLUMNS
-from fasthpo.trials.table import INFRASTRUCTURE, NO_DRAW, TrialTable, has_point
+from fasthpo.trials.table import INFRASTRUCTURE, NO_DRAW, KeptElsewhere, TrialTable, has_point
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray
 
@@ -113,7 +113,7 @@ def _merged(
     }
 
 
-def _failures_of(former: Former, columns: Columns) -> dict[int, int]:
+def _failures_of(former: KeptElsewhere, columns: Columns) -> dict[int, int]:
     """Of failed trials outside that had reported, how many reports there were by then: as many as up to their last."""
     last = np.full(len(columns.trials["states"]), -1)
     last[columns.reports["trial"]] = np.arange(len(columns.reports["trial"]))

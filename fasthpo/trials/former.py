@@ -9,18 +9,16 @@ inside, but with other parameters: one that is gone now, or one that came later,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.space.parameter import Value
 from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.history import History
+from fasthpo.trials.table import TrialTable
 from fasthpo.values import FloatArray, IntArray
-
-if TYPE_CHECKING:
-    from fasthpo.trials.history import History
-    from fasthpo.trials.table import TrialTable
 
 OUTSIDE = "outside of the search space as it is now"  # why the table has such a trial as a failed one
 

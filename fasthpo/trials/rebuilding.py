@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fasthpo.space.search_space import SearchSpace
-from fasthpo.trials.former import Former
 from fasthpo.trials.frozen import Columns
 from fasthpo.trials.history import History
 from fasthpo.trials.lineage import NO_PARENT
@@ -15,7 +14,7 @@ from fasthpo.trials.metrics import Metrics
 from fasthpo.trials.objectives import Direction
 from fasthpo.trials.segments import COLUMNS as SEGMENT_COLUMNS
 from fasthpo.trials.segments import OpenSegment
-from fasthpo.trials.table import TRIAL_COLUMNS, TrialTable
+from fasthpo.trials.table import TRIAL_COLUMNS, KeptElsewhere, TrialTable
 from fasthpo.trials.trial import TrialState
 
 
@@ -26,7 +25,7 @@ def rebuild(
     waiting: Iterable[int] = (),
     open_segments: Iterable[tuple[int, float, int]] = (),
     noisy: bool = False,
-    former: Former | None = None,
+    former: KeptElsewhere | None = None,
 ) -> History:
     """The history that columns describe, which the caller has checked.
 

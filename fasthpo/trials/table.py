@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.space.allowed import check_allowed
+from fasthpo.space.parameter import Value
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.constraints import Constraints
 from fasthpo.trials.evaluations import Evaluations
-from fasthpo.trials.former import Former
 from fasthpo.trials.front import Front
 from fasthpo.trials.lineage import Fork, Lineage
 from fasthpo.trials.metrics import Metrics
@@ -41,6 +42,19 @@ _FILL = {
     "draws": NO_DRAW,
     "brackets": NO_BRACKET,
 }
+
+
+class KeptElsewhere(Protocol):
+    """What trials were that the table has otherwise, as the space was changed since; see `former.Former`."""
+
+    numbers: IntArray  # of those outside of the space
+    parts: tuple[Any, ...]  # by former space
+    fixed: dict[str, Value]
+
+    def are_outside(self, length: int) -> npt.NDArray[np.bool_]: ...
+    def is_outside(self, number: int) -> bool: ...
+    def outside(self, number: int) -> tuple[TrialTable, int] | None: ...
+    def began_with(self, number: int) -> dict[str, Value] | None: ...
 
 
 def has_point(rows: FloatArray) -> npt.NDArray[np.bool_]:
@@ -73,7 +87,7 @@ class TrialTable:
         self.tried = tried_points(space)
         self.counts = dict.fromkeys(TrialState, 0)
         self.evaluations = Evaluations(self) if noisy else None
-        self.former: Former | None = None  # of a study whose space was changed
+        self.former: KeptElsewhere | None = None  # of a study whose space was changed
         self._best_number: int | None = None  # the trial with the best value
         self.savepoint = Savepoint()
         self._length = 0

@@ -77,7 +77,10 @@ def _tiles(statistics: StudyStatistics, study: Study) -> list[tuple[str, str, st
     if statistics.front_trials is not None:
         tiles.append(("on the front", f"{len(statistics.front_trials):,}", None))
     tiles.append(("trials", f"{len(table):,}", None))
-    for state, count in table.counts.items():
+    outside = int(study.outside.sum())
+    if outside:
+        tiles.append(("outside the space", f"{outside:,}", None))
+    for state, count in study.counts.items():
         if count or state in _SHOWN_ALWAYS:
             tiles.append((state.name.lower(), f"{count:,}", state.name.lower()))
     if table.has_constraints:

@@ -65,6 +65,17 @@ def define(
     return json.dumps(definition)  # of a pruner, infinities may be options
 
 
+def define_trials(space: SearchSpace, directions: Sequence[Direction]) -> str:
+    """The JSON of what trials are made of that have no parts of their own."""
+    return json.dumps(
+        {
+            "space": definition_of(space),
+            **({"direction": directions[0]} if len(directions) == 1 else {"directions": list(directions)}),
+            **dict.fromkeys(("sampler", "pruner", "strategy")),
+        }
+    )
+
+
 def _described(part: Sampler | Pruner | Strategy | None) -> dict[str, Any] | None:
     if part is None:
         return None

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.space.allowed import check_allowed
+from fasthpo.space.parameter import Value
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.constraints import Constraints
 from fasthpo.trials.earlier import Earlier
@@ -41,6 +43,25 @@ _FILL = {
     "draws": NO_DRAW,
     "brackets": NO_BRACKET,
 }
+
+
+class KeptElsewhere(Protocol):
+    """What trials were that the table has otherwise, as the space was changed since; see `former.Former`."""
+
+    numbers: IntArray  # of those outside of the space
+    parts: tuple[Any, ...]  # by former space
+    fixed: dict[str, Value]
+
+    def are_outside(self, length: int) -> npt.NDArray[np.bool_]: ...
+    def is_outside(self, number: int) -> bool: ...
+    def outside(self, number: int) -> tuple[TrialTable, int] | None: ...
+    def began_with(self, number: int) -> dict[str, Value] | None: ...
+
+
+def has_point(rows: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which of the rows (n, d) of trials that were asked for are points of the space: those outside have nothing."""
+    found: npt.NDArray[np.bool_] = (rows == rows).any(axis=1)
+    return found
 
 
 class TrialTable:
@@ -75,6 +96,7 @@ class TrialTable:
         self.counts = dict.fromkeys(TrialState, 0)
         self.evaluations = Evaluations(self) if noisy else None
         self.earlier = earlier
+        self.former: KeptElsewhere | None = None  # of a study whose space was changed
         self._best_number: int | None = None  # the trial with the best value
         self.savepoint = Savepoint()
         self._length = 0
@@ -490,7 +512,8 @@ class TrialTable:
                 getattr(self, f"_{name}")[: len(column)] = column
         asked = (states != TrialState.WAITING) | ~np.isnan(columns["starts"])
         if self.tried is not None and asked.any():
-            self.tried.add(np.ascontiguousarray(self._params[:, : self._length].T[asked]))
+            rows = np.ascontiguousarray(self._params[:, : self._length].T[asked])
+            self.tried.add(rows[has_point(rows)])
         for state in TrialState:
             self.counts[state] = int((states == state).sum())
         self._set_running(np.flatnonzero(states == TrialState.RUNNING))

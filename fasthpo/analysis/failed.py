@@ -49,8 +49,9 @@ def failures(study: StudyReader) -> list[FailureGroup]:
     """
     check_study(study)
     with study._lock:
-        failed = (study.table.states == TrialState.FAILED).nonzero()[0].tolist()
-        errors = study.table.errors
+        told = study._whole
+        failed = (told.states == TrialState.FAILED).nonzero()[0].tolist()
+        errors = told.errors
         texts = [errors.get(number, "") for number in failed]
     keys: dict[str, tuple[str, bool]] = {}
     groups: dict[tuple[str, bool], FailureGroup] = {}

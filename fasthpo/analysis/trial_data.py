@@ -20,7 +20,7 @@ from fasthpo.values import FloatArray, IntArray, element, shown
 
 @dataclass(frozen=True, eq=False)
 class TrialData:
-    """All trials of a study; the arrays are copies.
+    """All trials of a study; the arrays are copies. Those outside of a space that was changed wait, as if for ever.
 
     Attributes:
         title: the name of the directory where the study is kept, or "study".
@@ -77,7 +77,11 @@ def trial_data(study: StudyReader) -> TrialData:
     check_study(study)
     with study._lock:
         table = study.table
-        values = np.array(study.values)
+        values = np.array(table.values)
+        # what lies outside of a space that was changed is no point of any picture
+        states, starts, ends = table.states.copy(), table.starts.copy(), table.ends.copy()
+        order, outside = table.tell_order, study.outside
+        states[outside], starts[outside], ends[outside] = TrialState.WAITING, np.nan, np.nan
         directions = directions_of(study)
         return TrialData(
             study_title(study),
@@ -85,11 +89,11 @@ def trial_data(study: StudyReader) -> TrialData:
             directions,
             table.params.copy(),
             values.reshape(len(values), len(directions)),
-            table.states.copy(),
-            table.starts.copy(),
-            table.ends.copy(),
+            states,
+            starts,
+            ends,
             np.array(getattr(table, "violations", np.zeros(len(values)))),
-            table.tell_order.copy(),
+            order[~outside[order]],
         )
 
 

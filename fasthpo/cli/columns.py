@@ -65,7 +65,7 @@ class Columns:
 
     def __init__(self, study: StudyReader) -> None:
         self.study = study
-        self.table = study.table
+        self.table = study._whole
         several = self.table.objectives.count
         self.values = ["value"] if several == 1 else [f"values_{j}" for j in range(several)]
         own = {column.name: column for column in self._own()}
@@ -73,7 +73,7 @@ class Columns:
         full = [*self.params, *(self._metric(name) for name in self.table.metrics.names)]
         self.by_name = {**{c.name.partition(".")[2]: c for c in reversed(full)}, **{c.name: c for c in full}, **own}
         self.all = [*own.values(), *full]
-        usual = ("number", "state", *self.values, "violation", "duration", "resource")
+        usual = ("number", "state", "outside", *self.values, "violation", "duration", "resource")
         self.usual = [own[name] for name in usual if name in own]
         self.usual += self.params
 
@@ -152,7 +152,7 @@ class Columns:
             if len(self.values) > 1:
                 raise Wrong(f"of several objectives no trial is the best: sort by {' or '.join(self.values)}")
             counts = (self.table.states == TrialState.COMPLETE) & np.isfinite(self.table.values)
-            counts &= ~(self.table.violations > 0)
+            counts &= ~(self.table.violations > 0) & ~self.study.outside
             keys = np.where(counts, self.table.objectives.losses(self.table.values), np.nan)[numbers]
         else:
             column = self._one(by)
@@ -177,6 +177,17 @@ class Columns:
             _read_state,
             False,
         )
+        if table.former is not None:
+            outside = self.study.outside
+            flags = ["no", "yes"]
+            yield Column(
+                "outside",
+                lambda: outside.astype(float),
+                lambda i: bool(outside[i]),
+                lambda i: flags[int(outside[i])],
+                _read_flag,
+                False,
+            )
         for name, values in zip(self.values, table.values.reshape(len(table), len(self.values)).T, strict=True):
             yield _numeric(name, lambda values=values: values)  # type: ignore[misc]
         for j in range(table.constraints.shape[1]):
@@ -276,6 +287,12 @@ def _read_state(text: str) -> float:
     if not found:
         raise Wrong(f"a state is one of {', '.join(s.name for s in TrialState)}, got {printable(text)!r}")
     return float(found[0])
+
+
+def _read_flag(text: str) -> float:
+    if text.lower() not in ("yes", "no"):
+        raise Wrong(f"outside is yes or no, got {printable(text)!r}")
+    return float(text.lower() == "yes")
 
 
 def _read_time(name: str, text: str) -> float:

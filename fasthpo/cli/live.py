@@ -51,7 +51,7 @@ def picture(looked: Looked, moment: Moment, width: int) -> RenderableType:
         parts += [best, _parameters(looked, moment)]
     if moment.front is not None:
         parts.append(Text(f"{moment.front} trials on the front", style="bold"))
-    parts.append(_latest(table))
+    parts.append(_latest(looked.study._whole))
     state = "running" if moment.is_open else "no process has it open"
     title = Text(f"{printable(looked.name)} ({', '.join(table.directions)})")
     return Panel(Group(*parts), title=title, subtitle=Text(f"{moment.clock}, {state}"), padding=(0, 1))

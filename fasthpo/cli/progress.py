@@ -67,7 +67,7 @@ def follow(looked: Looked, interval: float, seconds: float | None) -> Iterator[M
         yield Moment(
             datetime.now().astimezone().strftime("%H:%M:%S"),
             len(table),
-            {state.name: count for state, count in table.counts.items() if count},
+            {state.name: count for state, count in study.counts.items() if count},
             best_record(study) if len(study.directions) == 1 else None,
             len(study.best_trials) if len(study.directions) > 1 else None,
             (after - before) / (last - first) if last > first else None,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fasthpo.space.choice_values import choice_to_json
+from fasthpo.space.search_space import SearchSpace
 from fasthpo.storage.atomic import atomic_file, write_text
 from fasthpo.trials.lineage import COLUMNS as FORK_COLUMNS
 from fasthpo.trials.lineage import NO_PARENT
@@ -45,13 +46,19 @@ def dump_json(value: Any, indent: int | None = None) -> str:
 
 
 def export_study(
-    directory: Path, table: TrialTable, study_name: str, statistics: Mapping[str, Any], compress: bool = False
+    directory: Path,
+    table: TrialTable,
+    shown: TrialTable,
+    study_name: str,
+    statistics: Mapping[str, Any],
+    compress: bool = False,
 ) -> None:
     """Write `trial_history.json`, `statistics.json` and `best_parameters.json`, each replaced as a whole.
 
     Args:
         directory: where they go; made if it is missing.
         table: the study's trials.
+        shown: the same as they were told, in whatever space.
         study_name: the study's name.
         statistics: what `statistics.json` says, besides the name and the directions.
         compress: write `trial_history.json.gz` instead.
@@ -60,7 +67,7 @@ def export_study(
         OSError: a file can't be written.
     """
     about = {"study_name": study_name, **about_directions(table)}
-    write_history(directory, table, about, compress)
+    write_history(directory, shown, about, table.space, compress)
     write_text(directory / STATISTICS_FILE, dump_json({**about, **statistics}, indent=2) + "\n")
     write_text(directory / BEST_FILE, dump_json({**about, **_best(table)}, indent=2) + "\n")
 
@@ -93,7 +100,9 @@ def _list(numbers: list[float]) -> list[float] | None:
     return None if any(one != one for one in numbers) else numbers
 
 
-def write_history(directory: Path, table: TrialTable, about: Mapping[str, Any], compress: bool = False) -> Path:
+def write_history(
+    directory: Path, table: TrialTable, about: Mapping[str, Any], space: SearchSpace, compress: bool = False
+) -> Path:
     """Write all trials, one a line, after `about` and the search space; the file's path.
 
     Memory does not grow with the number of trials, but for what sorting the reports by trial takes.
@@ -101,14 +110,14 @@ def write_history(directory: Path, table: TrialTable, about: Mapping[str, Any], 
     written, stale = directory / HISTORY_FILE, directory / f"{HISTORY_FILE}.gz"
     if compress:
         written, stale = stale, written
-    write_json(written, table, about)
+    write_json(written, table, about, space)
     stale.unlink(missing_ok=True)
     return written
 
 
-def write_json(path: Path, table: TrialTable, about: Mapping[str, Any]) -> Path:
+def write_json(path: Path, table: TrialTable, about: Mapping[str, Any], space: SearchSpace) -> Path:
     """As `write_history`, to any file, compressed if its name ends with ".gz"."""
-    head = dump_json({**about, "search_space": table.space.to_dict()})
+    head = dump_json({**about, "search_space": space.to_dict()})
     with atomic_file(path) as raw:
         # no name and no time inside, so that equal histories make equal files
         file = gzip.GzipFile("", "wb", 6, raw, mtime=0) if path.suffix == ".gz" else raw
@@ -128,8 +137,9 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
     end_time (ISO 8601, UTC) and duration (seconds); under a multi-fidelity strategy also resource and rungs (resource
     to value). Choices are as `choice_to_json` writes them. With several objectives there is a list of values in the
     place of the value, with constraints a list of these, and of a population member, generation, parent and fork_step.
-    What a trial does not have is null.
+    Where the space was changed, `outside` says whether it lies outside of it. What a trial does not have is null.
     """
+    outside = None if table.former is None else table.former.are_outside(len(table)).tolist()
     n, space, several = len(table), table.space, table.objectives.count > 1
     params, values, states = table.params, table.values, table.states
     starts, ends = table.starts, table.ends
@@ -155,6 +165,8 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
                 "end_time": iso_time(end),
                 "duration": None if duration != duration else duration,
             }
+            if outside is not None:
+                record["outside"] = outside[number]
             if table.has_constraints:
                 record["constraints"] = _list(table.constraints[number].tolist())
             if len(table.segments):

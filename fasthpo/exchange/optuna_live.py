@@ -27,7 +27,7 @@ from fasthpo.exchange.optuna import frozen_trial, load_optuna, to_distribution
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.system.forked import in_forked
 from fasthpo.system.log import logger
-from fasthpo.trials.table import TrialTable
+from fasthpo.trials.table import KeptElsewhere, TrialTable
 from fasthpo.trials.trial import Trial, TrialSequence, TrialState
 
 if TYPE_CHECKING:
@@ -59,6 +59,11 @@ class _Operation(IntEnum):
 class Shown(Protocol):
     """What is shown: a study, which may be gone; then nothing changes any more."""
 
+    @property
+    def _whole(self) -> TrialTable: ...
+    def _place(self, number: int) -> tuple[TrialTable, int]: ...
+    def trial_state(self, number: int) -> TrialState: ...
+    def trial_reports(self, number: int) -> dict[int, Any]: ...
     @property
     def table(self) -> TrialTable: ...
     @property
@@ -193,6 +198,7 @@ class LiveCopy:
         self.name = f"fasthpo-{key[:8]}" if name is None else name
         self._journal = _Journal(path, self.name, key)
         self._space: SearchSpace | None = None  # of which these are
+        self._former: KeptElsewhere | None = None
         self._distributions: dict[str, BaseDistribution] = {}
         self._as_json: dict[str, str] = {}
         self._take_space(shown)
@@ -213,15 +219,17 @@ class LiveCopy:
 
     def _take_space(self, shown: Shown) -> None:
         """Know the distributions of all parameters, of which a space that is learnt may have more by now."""
-        space = shown.table.space
-        if space is self._space:
+        space, former = shown.table.space, shown.table.former
+        if space is self._space and former is self._former:
             return
+        self._space, self._former = space, former
+        if former is not None:  # trials outside have other values
+            space = shown._whole.space
         self._distributions = {one: to_distribution(parameter) for one, parameter in space.items()}
         self._as_json = {
             one: self._optuna.distributions.distribution_to_json(distribution)
             for one, distribution in self._distributions.items()
         }
-        self._space = space
 
     def _open(self, shown: Shown, key: str) -> None:
         journal = self._journal
@@ -294,7 +302,7 @@ class LiveCopy:
             trial: Trial = shown.trials[number]
             state = trial.state
             self._take_space(shown)
-            found = frozen_trial(self._optuna, trial, self._distributions, shown.table.errors.get(number))
+            found = frozen_trial(self._optuna, trial, self._distributions, _error(shown, number))
             self._state[number] = state
         if shown.table.space.is_open and state == TrialState.RUNNING:  # it may still ask for others
             found.params = {}
@@ -340,13 +348,12 @@ class LiveCopy:
 
     def _changes(self, shown: Shown, number: int, trial_id: int) -> Iterator[dict[str, Any]]:
         """What has become of a trial that had not ended."""
-        table = shown.table
-        state = TrialState(int(table.states[number]))
+        state = shown.trial_state(number)
         before = self._state.get(number)
         if state == before and state != TrialState.RUNNING:
             return
         steps = self._reported.setdefault(number, set())
-        if state == before and not table.reports.of(number).keys() - steps:
+        if state == before and not shown.trial_reports(number).keys() - steps:
             return
         trial = self._look(shown, number)
         state = self._state[number]
@@ -421,6 +428,12 @@ class LiveCopy:
 
 
 _NOTHING = object()
+
+
+def _error(shown: Shown, number: int) -> str | None:
+    """Why a trial failed, as the study keeps it."""
+    table, place = shown._place(number)
+    return table.errors.get(place)
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -18,6 +18,7 @@ from fasthpo.exchange.json_files import about_directions, dump_json, fork_record
 from fasthpo.space.choice_values import choice_to_json, is_plain_json
 from fasthpo.space.encoding import decode_column
 from fasthpo.space.parameter import Parameter, Value
+from fasthpo.space.search_space import SearchSpace
 from fasthpo.storage.atomic import atomic_file
 from fasthpo.trials.lineage import COLUMNS as FORK_COLUMNS
 from fasthpo.trials.table import TrialTable
@@ -36,6 +37,7 @@ def _names(table: TrialTable) -> list[str]:
     return [
         "number",
         "state",
+        *_outside_names(table),
         *(["value"] if m == 1 else [f"values_{j}" for j in range(m)]),
         *params,
         *metrics,
@@ -48,6 +50,10 @@ def _names(table: TrialTable) -> list[str]:
         "reports",
         "error",
     ]
+
+
+def _outside_names(table: TrialTable) -> list[str]:
+    return [] if table.former is None else ["outside"]
 
 
 def _fork_names(table: TrialTable) -> list[str]:
@@ -111,6 +117,7 @@ def _rows(table: TrialTable) -> Iterator[list[Any]]:
         yield [
             record["number"],
             record["state"],
+            *(record[name] for name in _outside_names(table)),
             *([record["value"]] if m == 1 else record["values"] or [None] * m),
             *(cell(params[name]) if name in params else None for name, cell in cells.items()),
             *(measured.get(name) for name in metrics),
@@ -133,7 +140,7 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def to_arrow(table: TrialTable) -> Any:
+def to_arrow(table: TrialTable, space: SearchSpace) -> Any:
     """All trials as a `pyarrow.Table`; what a trial does not have is null.
 
     A choice keeps its type if all choices of the parameter have the same one, which is string, boolean, integer or
@@ -150,6 +157,7 @@ def to_arrow(table: TrialTable) -> Any:
     columns: list[Any] = [
         pa.array(np.arange(n)),
         pa.DictionaryArray.from_arrays(pa.array(table.states.astype(np.int8)), state_names),
+        *([] if table.former is None else [pa.array(table.former.are_outside(n))]),
         *(_numbers(pa, column) for column in table.values.reshape(n, table.objectives.count).T),
     ]
     params = table.params
@@ -174,7 +182,7 @@ def to_arrow(table: TrialTable) -> Any:
         columns += [pa.array([record[name] for record in records], pa.int64()) for name in _fork_names(table)]
     columns.append(_pairs(pa, "step", (reports.items() for reports in reports_by_trial(table)), several))
     columns.append(pa.array([_clean(table.error(number)) for number in range(n)], pa.string()))
-    about = json.dumps({**about_directions(table), "search_space": table.space.to_dict()})
+    about = json.dumps({**about_directions(table), "search_space": space.to_dict()})
     names = [_clean(name) for name in _names(table)]
     return pa.table(columns, names=names).replace_schema_metadata({"fasthpo": about})
 
@@ -217,7 +225,7 @@ def _pairs(pa: Any, key: str, pairs: Iterable[Iterable[tuple[int, Any]]], severa
     return pa.array([[{key: at, name: value} for at, value in one] for one in pairs], kind)
 
 
-def to_pandas(table: TrialTable) -> Any:
+def to_pandas(table: TrialTable, space: SearchSpace) -> Any:
     """The Arrow table of all trials as a data frame of pandas.
 
     Whole numbers and truth values that a trial may be without are pandas' nullable `Int64` and `boolean`, whether or
@@ -231,12 +239,12 @@ def to_pandas(table: TrialTable) -> Any:
         import pandas
     except ImportError as error:
         raise MissingPackage("to_pandas needs pandas: pip install pandas") from error
-    arrow = to_arrow(table)
+    arrow = to_arrow(table, space)
     frame = arrow.to_pandas()
     nullable = {"int64": pandas.Int64Dtype(), "bool": pandas.BooleanDtype()}
     may_miss = [*(["resource"] if len(table.segments) else []), *_fork_names(table)]
     for name, parameter in table.space.items():
-        if parameter.when or None in (parameter.choices or ()):
+        if parameter.when or table.former is not None or None in (parameter.choices or ()):
             may_miss.append(f"params_{name}")
     for name in may_miss:
         column = arrow.column(name)
@@ -245,7 +253,7 @@ def to_pandas(table: TrialTable) -> Any:
     return frame
 
 
-def to_polars(table: TrialTable) -> Any:
+def to_polars(table: TrialTable, space: SearchSpace) -> Any:
     """The Arrow table of all trials as a data frame of Polars.
 
     Raises:
@@ -256,10 +264,10 @@ def to_polars(table: TrialTable) -> Any:
         import polars
     except ImportError as error:
         raise MissingPackage("to_polars needs Polars: pip install polars") from error
-    return polars.from_arrow(to_arrow(table))
+    return polars.from_arrow(to_arrow(table, space))
 
 
-def write_parquet(path: Path, table: TrialTable) -> Path:
+def write_parquet(path: Path, table: TrialTable, space: SearchSpace) -> Path:
     """Write the Arrow table of all trials as Parquet; the path.
 
     Raises:
@@ -270,5 +278,5 @@ def write_parquet(path: Path, table: TrialTable) -> Path:
     from pyarrow import parquet
 
     with atomic_file(path) as file:
-        parquet.write_table(to_arrow(table), file)
+        parquet.write_table(to_arrow(table, space), file)
     return path

@@ -132,6 +132,12 @@ class RemoteTrial:
             return {name: value for name, (_, value) in self._asked.items()}
         return self._job.params
 
+    def trial_original_params(self, number: int) -> dict[str, Value]:
+        return self.trial_params(number)
+
+    def trial_is_outside(self, number: int) -> bool:
+        return False  # or it would not run
+
     def trial_resource(self, number: int) -> int | None:
         return self._job.resource
 

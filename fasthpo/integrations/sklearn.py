@@ -396,7 +396,7 @@ class FastSearchCV(BaseSearchCV):  # type: ignore[misc]
         return f"Fitting {self.n_splits_} folds for each of {most}{already}"
 
     def _summary(self, seconds: float) -> str:
-        counts = self.study_.table.counts
+        counts = self.study_.counts
         score = f", best score {self.best_score_:.6g}" if hasattr(self, "best_score_") else ""
         pruned, failed = counts[TrialState.PRUNED], counts[TrialState.FAILED]
         tried = len(self.cv_results_["params"])

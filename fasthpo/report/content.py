@@ -77,7 +77,10 @@ def _tiles(statistics: StudyStatistics, study: Study) -> list[tuple[str, str, st
     if statistics.front_trials is not None:
         tiles.append(("on the front", f"{len(statistics.front_trials):,}", None))
     tiles.append(("trials", f"{len(table):,}", None))
-    for state, count in table.counts.items():
+    outside = int(study.outside.sum())
+    if outside:
+        tiles.append(("outside the space", f"{outside:,}", None))
+    for state, count in study.counts.items():
         if count or state in _SHOWN_ALWAYS:
             tiles.append((state.name.lower(), f"{count:,}", state.name.lower()))
     if table.has_constraints:
@@ -192,6 +195,8 @@ def _configuration(study: Study) -> list[tuple[str, list[tuple[str, str]]]]:
             continue
         made.append((what, part["type"]))
         made += [(f"{what}: {name}", _option(value)) for name, value in part["options"].items()]
+    if study.table.earlier is not None:
+        made.append(("learns from", str(study.table.earlier)))
     noted = [(name, _text(json.dumps(value))) for name, value in study.attributes.items()]
     here = [("fasthpo", __version__), ("Python", platform.python_version())]
     for package in _PACKAGES:

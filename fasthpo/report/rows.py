@@ -12,6 +12,7 @@ from fasthpo.analysis.scales import label
 from fasthpo.report.pictures import value_names
 from fasthpo.study.study import Study
 from fasthpo.system.headline import headline
+from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray
 
@@ -31,7 +32,7 @@ def trial_rows(study: Study, pictures: dict[str, Any]) -> dict[str, Any]:
         study: whose trials.
         pictures: see `pictures_of`; trials that these show come before others.
     """
-    table, n = study.table, len(study)
+    table, n = study._whole, len(study)
     metrics = table.metrics.names[:_MOST_METRICS]
     width = 5 + len(table.space) + len(metrics)
     most = max(_FEWEST_ROWS, min(_MOST_ROWS, _MOST_CELLS // width))
@@ -44,17 +45,17 @@ def trial_rows(study: Study, pictures: dict[str, Any]) -> dict[str, Any]:
             f"{len(numbers):,} of {n:,} trials are in this page: the {len(best):,} best, the last {len(latest)}, and "
             "those in the pictures, as far as there is room. All of them: fasthpo export STUDY --format csv"
         )
-    sorts = len(table.directions) == 1 and table.best_number is not None
+    sorts = len(table.directions) == 1 and study.table.best_number is not None
     return {
         "note": note,
         "sort": _VALUES_AT if sorts else 0,
         "down": sorts and table.directions[0] == "maximize",
-        "columns": _columns(study, numbers, metrics),
+        "columns": _columns(study, table, numbers, metrics),
     }
 
 
-def _columns(study: Study, numbers: IntArray, metrics: list[str]) -> list[dict[str, Any]]:
-    table, names = study.table, value_names(study)
+def _columns(study: Study, table: TrialTable, numbers: IntArray, metrics: list[str]) -> list[dict[str, Any]]:
+    names = value_names(study)
     reached = table.values[numbers].reshape(len(numbers), len(names))
     columns = [
         _column("number", "trial", numbers.tolist()),
@@ -65,6 +66,8 @@ def _columns(study: Study, numbers: IntArray, metrics: list[str]) -> list[dict[s
     if len(names) > 1:
         front = np.isin(numbers, study.front()[0])
         columns.append(_column("front", "on the front", np.where(front, 0, 1).tolist(), ["yes", "no"]))
+    if table.former is not None:
+        columns.append(_column("outside", "outside", study.outside[numbers].astype(int).tolist(), ["no", "yes"]))
     if table.has_constraints:
         columns.append(_column("violation", "violation", _plain(table.violations[numbers])))
     if len(table.segments):

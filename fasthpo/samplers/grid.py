@@ -16,7 +16,7 @@ from fasthpo.space.enumeration import INACTIVE, LARGEST_INT64, Cells
 from fasthpo.space.kinds import Continuous, LogUniform
 from fasthpo.space.parameter import Numeric
 from fasthpo.space.search_space import SearchSpace
-from fasthpo.trials.table import NO_DRAW, TrialTable
+from fasthpo.trials.table import NO_DRAW, TrialTable, has_point
 from fasthpo.trials.tried import TriedPoints
 from fasthpo.values import FloatArray, IntArray, check_flag, masked, shown
 
@@ -302,5 +302,6 @@ class _KnownPoints:
             started += new[~waits].tolist()
             self._seen = last
         if started:
-            for index in self.grid.index(np.ascontiguousarray(table.params[:, started].T)):
+            rows = np.ascontiguousarray(table.params[:, started].T)
+            for index in self.grid.index(rows[has_point(rows)]):
                 self.points.add_cell(index)

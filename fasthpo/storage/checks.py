@@ -81,6 +81,14 @@ class SteppedParents:
                 column[inside[close]] = today[close]
 
 
+def without_outside(
+    params: npt.NDArray[np.float64], states: npt.NDArray[np.int8]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]:
+    """Columns (d, n) and states (n,) of the trials that do not lie outside of a space that was changed."""
+    inside = ~(np.isnan(params).all(axis=0) & (states == TrialState.FAILED))
+    return params[:, inside], states[inside]
+
+
 def check_rows(space: SearchSpace, params: npt.NDArray[np.float64], states: npt.NDArray[np.int8]) -> None:
     """Each trial that has been asked for is a point of the space, and what is given of the others lies within it.
 

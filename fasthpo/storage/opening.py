@@ -5,11 +5,13 @@ from __future__ import annotations
 import filecmp
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 from fasthpo.errors import CorruptCheckpoint, FastHPOError, InvalidValue
 from fasthpo.space.open_space import OpenSpace
+from fasthpo.space.parameter import Value
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.storage.atomic import atomic_file
 from fasthpo.storage.definition import Definition, Given, Parts
@@ -30,8 +32,8 @@ from fasthpo.storage.lock import WriterLock
 from fasthpo.storage.regular import regular_opener
 from fasthpo.storage.weights import DIRECTORY
 from fasthpo.system.log import logger
+from fasthpo.trials.changing import changed
 from fasthpo.trials.history import History
-from fasthpo.trials.rebuilding import fitted
 
 
 class Opened(NamedTuple):
@@ -63,20 +65,34 @@ def writer_lock(path: Path, read_only: bool) -> WriterLock | None:
     return WriterLock(path) if path.is_dir() and holds_study(path) and not read_only else None
 
 
-def open_study(path: Path, given: Given, space: SearchSpace | None, recover: bool) -> Opened:
+class Wanted(NamedTuple):
+    """The search space that a study is to go on in.
+
+    Attributes:
+        space: None for the one that it has.
+        defaults: by name, what trials had of parameters that they lack.
+        requeues: whether trials that were running are to wait, to be asked again.
+    """
+
+    space: SearchSpace | None
+    defaults: dict[str, Value]
+    requeues: bool
+
+
+def open_study(path: Path, given: Given, wanted: Wanted, recover: bool) -> Opened:
     """Read a study, and make the parts that it goes on with.
 
     Args:
         path: its directory, or a file.
         given: parts to go on with instead of those that it was kept with.
-        space: another search space to go on in.
+        wanted: the search space to go on in.
         recover: of a damaged study, take what is intact and comes before the damage.
 
     Raises:
         FileNotFoundError: there is no study.
         CorruptCheckpoint: a file is damaged, or not of a version known here.
-        InvalidValue: the study used a part of the user's own and none is given.
-        InvalidSearchSpace: a trial does not lie in `space`.
+        InvalidValue: the study used a part of the user's own and none is given, or a default makes no sense.
+        InvalidSearchSpace: nobody said what trials had of a new parameter, or a parameter's values are of another kind.
         OSError: a file can't be read.
     """
     loaded = read_study(path, recover)
@@ -86,10 +102,14 @@ def open_study(path: Path, given: Given, space: SearchSpace | None, recover: boo
     except FastHPOError as error:
         raise type(error)(f"{path}: {error}") from error
     history = loaded.history
-    is_other = space is not None and space != history.table.space
-    is_changed = space is not None
-    if space is not None and is_other:
-        history = fitted(history, space)
+    is_changed = wanted.space is not None or bool(wanted.defaults)
+    space = wanted.space or history.table.space
+    is_other = space != history.table.space or bool(wanted.defaults)
+    if is_other:
+        if wanted.requeues:
+            history.requeued()
+        history = changed(history, space, wanted.defaults, time.time())
+        _tell_of_outside(path, history)
     # the cells of a grid have other numbers in another space, or have not been drawn at all
     is_new = is_other or not definition.is_of(parts.sampler)
     drawn: SearchSpace | None = history.table.space
@@ -102,6 +122,16 @@ def open_study(path: Path, given: Given, space: SearchSpace | None, recover: boo
     # beside a file of any other name stands nothing of this study
     has_root = path.is_dir() or (path.name in STUDY_FILES and root.exists())
     return Opened(path, loaded, parts, history, is_changed, root if has_root else None)
+
+
+def _tell_of_outside(path: Path, history: History) -> None:
+    """Say how many trials lie outside of the space, if any do."""
+    former = history.table.former
+    if former is not None and len(former.numbers):
+        logger.warning(
+            "%s: %d of %d trials lie outside of the search space as it is now; they stay in the study, and nothing is "
+            "learnt from them", path, len(former.numbers), len(history.table),
+        )  # fmt: skip
 
 
 def keep_on(

@@ -23,9 +23,11 @@ from fasthpo.storage.checks import (
     check_reports,
     check_rows,
     check_trials,
+    without_outside,
 )
 from fasthpo.storage.definition import Definition
-from fasthpo.storage.framing import HEAD_SIZE, Broken, claimed_size, payload_at, read_frames
+from fasthpo.storage.former_trials import check_former, read_former
+from fasthpo.storage.framing import HEAD_SIZE, Broken, claimed_size, frame, payload_at, read_frames
 from fasthpo.storage.packing import unpack_column, unpack_text
 from fasthpo.storage.snapshot_writer import (
     FORMAT,
@@ -35,9 +37,11 @@ from fasthpo.storage.snapshot_writer import (
     TRIAL_TYPES,
     VERSION,
     Head,
+    former_of,
     read_head,
 )
 from fasthpo.trials.constraints import MOST_CONSTRAINTS, violations_of
+from fasthpo.trials.former import Former
 from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.lineage import COLUMNS as LINEAGE_COLUMNS
@@ -49,6 +53,7 @@ from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray
 
 _T = TypeVar("_T")
+_FORMER_VERSION = 6
 
 
 class Snapshot(NamedTuple):
@@ -112,6 +117,8 @@ def read_snapshot(data: bytes, partly: bool = False) -> Snapshot:
     groups: list[_Group] = []
     got = 0
     for position, payload in frames[1:]:
+        if got == counts.trials and head.version >= _FORMER_VERSION:
+            break
         try:
             group = _read(payload, lambda unpacker, first=got: _read_group(unpacker, widths, first, counts, head))  # type: ignore[misc]
         except CorruptCheckpoint as error:
@@ -126,8 +133,37 @@ def read_snapshot(data: bytes, partly: bool = False) -> Snapshot:
             f"damaged at byte {damage.position} of {len(data)}: {damage.reason}; "
             f"the first {got} of {counts.trials} trials are intact"
         )
-    history = _assemble(definition, groups, counts, rest, damage is None, head.version)
+    history = _assemble(definition, groups, counts, rest, got == counts.trials, head.version)
+    if head.version >= _FORMER_VERSION and damage is None:
+        try:
+            former = read_former(frames[1 + len(groups) :], _read_alone)
+            check_former(former, history.table)
+            history.table.former = former
+        except CorruptCheckpoint as error:
+            if not partly:
+                raise
+            damage = Broken(len(data), str(error), False)
+    if head.version >= _FORMER_VERSION and history.table.former is None:
+        history.table.former = Former((), {})  # trials outside have failed, without parameters
     return Snapshot(head, history, damage, counts.trials - got)
+
+
+def _read_alone(frames: Sequence[tuple[int, bytes]]) -> tuple[History, int]:
+    """The trials of a snapshot within another one, and how many frames it has."""
+    head, counts, rest = _read(frames[0][1], _read_head)
+    if head.version >= _FORMER_VERSION:
+        raise CorruptCheckpoint("a former search space has former ones")
+    definition = Definition(head.definition)
+    definition.check_points()
+    widths = _Widths(len(definition.space), len(definition.directions), rest.constraints)
+    groups: list[_Group] = []
+    got = 0
+    while got < counts.trials:
+        payload = frames[1 + len(groups)][1]
+        group = _read(payload, lambda unpacker, first=got: _read_group(unpacker, widths, first, counts, head))  # type: ignore[misc]
+        groups.append(group)
+        got += len(group.rank)
+    return _assemble(definition, groups, counts, rest, True, head.version), 1 + len(groups)
 
 
 def peek_head(payload: bytes) -> Head:
@@ -308,7 +344,7 @@ def _assemble(
         trials["constraints"] = np.concatenate(told)
     check_trials(trials)
     SteppedParents(space).settle(params)
-    check_rows(space, params, trials["states"])
+    check_rows(space, *_inside(params, trials["states"], version))
     rank = _joined([group.rank for group in groups], np.int64)
     finished = np.flatnonzero(rank >= 0)
     if not np.array_equal(finished, np.flatnonzero(np.isin(trials["states"], FINISHED))):
@@ -343,10 +379,19 @@ def _assemble(
     columns = Columns(params, trials, metrics, tell_order, reports, segments, errors, failures, lineage)
     _check_together(columns, rest)
     waiting, open_segments = _unfinished(columns, rest, report_index, whole)
-    history = rebuild(space, definition.directions, columns, waiting, open_segments, definition.noisy)
+    history = rebuild(
+        space, definition.directions, columns, waiting, open_segments, definition.noisy, definition.earlier
+    )
     history.next_draw = rest.next_draw
     take_notes(history, rest.attributes)
     return history
+
+
+def _inside(
+    params: npt.NDArray[np.float64], states: npt.NDArray[np.int8], version: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]:
+    """Columns and states of the trials that must be points of the space."""
+    return without_outside(params, states) if version >= _FORMER_VERSION else (params, states)
 
 
 def _measured(groups: list[_Group]) -> Measured:
@@ -500,9 +545,12 @@ def _compare(file: BinaryIO, frozen: Frozen, columns: Columns, head: Head) -> No
         first += len(group.rank)
         check_trials(group.trials)
         parents.settle(group.params)
-        check_rows(space, group.params, group.trials["states"])
+        check_rows(space, *_inside(group.params, group.trials["states"], found.version))
         check_reports(group.reports["trial"], group.reports["step"])
-    if file.read(1) or (texts, failures) != (len(columns.errors), len(columns.failures)):
+    follows = (frame(payload) for payload in former_of(frozen))
+    if any(file.read(len(one)) != one for one in follows) or file.read(1):
+        raise CorruptCheckpoint("what was kept of former search spaces is another")
+    if (texts, failures) != (len(columns.errors), len(columns.failures)):
         raise CorruptCheckpoint("it does not end with the last of them")
     reports.check()
     segments.check()

@@ -1,6 +1,6 @@
 """A study's whole history in one file: `checkpoint.msgpack`. It is replaced as a whole or not at all.
 
-Format, version 2 to 5. The file is a sequence of frames (see `framing`), each holding msgpack objects one after the
+Format, version 2 to 6. The file is a sequence of frames (see `framing`), each holding msgpack objects one after the
 other. The first is the head:
 
     array     "fasthpo-study", version, generation, id of the study (16 bytes), definition (see `definition`)
@@ -22,7 +22,9 @@ fifth entry, how many constraints each trial has, 0 for none; values, also of re
 all second ones, and so on; and the last column of a group are the constraints, in the same way, if there are any.
 Version 4 is that of studies that have constraints and legs: there the columns of the legs have one more, by how much
 the trial broke its constraints when the leg ended. Version 5 is that of studies with a population: it has what version
-4 has, and at the end of a group the columns of `Lineage`: member, generation, parent, fork step.
+4 has, and at the end of a group the columns of `Lineage`: member, generation, parent, fork step. Version 6 is that of
+studies whose space was changed: it has what version 5 has, and further frames, see `former_trials`. There a failed
+trial without parameters is one that lies outside of the space.
 
 A column is packed as in `packing`. The index of a report or leg is its place among all, in the order of their coming.
 A journal of the same generation and id holds what happened afterwards. Nothing in a file is ever executed.
@@ -47,14 +49,18 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.errors import CorruptCheckpoint
+from fasthpo.storage.definition import define_trials
+from fasthpo.storage.former_trials import former_payloads
 from fasthpo.storage.framing import frame
 from fasthpo.storage.packing import pack_column, pack_text
 from fasthpo.trials.frozen import Columns, Frozen
+from fasthpo.trials.history import History
 from fasthpo.trials.lineage import COLUMNS as LINEAGE_COLUMNS
 from fasthpo.trials.table import TRIAL_COLUMNS
 
 FORMAT = "fasthpo-study"
-VERSION = 5
+VERSION = 6
+_LINEAGE_VERSION = 5
 _VIOLATIONS_VERSION = 4
 _VECTORS_VERSION = 3
 _PLAIN_VERSION = 2
@@ -92,10 +98,29 @@ def write_snapshot(file: BinaryIO, frozen: Frozen, head: Head) -> Columns:
         OSError: the file can't be written.
     """
     columns = frozen.columns()
-    file.write(frame(_head(frozen, columns, head)))
-    for payload in _groups(columns):
+    for payload in _payloads(frozen, columns, head):
+        file.write(frame(payload))
+    for payload in former_of(frozen):
         file.write(frame(payload))
     return columns
+
+
+def _payloads(frozen: Frozen, columns: Columns, head: Head) -> Iterator[bytes]:
+    yield _head(frozen, columns, head)
+    yield from _groups(columns, has_all=frozen.former is not None)
+
+
+def former_of(frozen: Frozen) -> Iterator[bytes]:
+    """The payloads of what a study keeps whose space was changed; none of another one."""
+    if frozen.former is not None:
+        yield from former_payloads(frozen.former, _payloads_alone)
+
+
+def _payloads_alone(history: History) -> Iterator[bytes]:
+    """Those of trials without parts."""
+    frozen = Frozen(history)
+    head = Head(VERSION, 0, bytes(ID_SIZE), define_trials(frozen.space, frozen.directions))
+    return _payloads(frozen, frozen.columns(), head)
 
 
 def _packed(*objects: Any) -> bytes:
@@ -117,8 +142,10 @@ def _flat(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def version_of(frozen: Frozen, columns: Columns) -> int:
     """Of which version the file is to be: the lowest that has room for all, so that former programs read it."""
-    if columns.lineage:
+    if frozen.former is not None:
         return VERSION
+    if columns.lineage:
+        return _LINEAGE_VERSION
     if "constraints" in columns.trials and len(columns.segments["trial"]):
         return _VIOLATIONS_VERSION
     return _VECTORS_VERSION if frozen.has_vectors else _PLAIN_VERSION
@@ -159,8 +186,11 @@ class _ByGroup:
         return index, {name: column[index] for name, column in self._columns.items()}
 
 
-def _groups(columns: Columns) -> Iterator[bytes]:
+def _groups(columns: Columns, has_all: bool = False) -> Iterator[bytes]:
+    """The groups; with `has_all` with all columns that a group may have."""
     n = len(columns.trials["values"])
+    none = np.full(n, -1, np.int64)
+    lineage = columns.lineage or (dict.fromkeys(LINEAGE_COLUMNS, none) if has_all else {})
     groups = -(-n // GROUP)
     rank = np.full(n, -1, np.int64)
     rank[columns.tell_order] = np.arange(len(columns.tell_order))
@@ -168,7 +198,7 @@ def _groups(columns: Columns) -> Iterator[bytes]:
     constraints = [columns.trials["constraints"]] if "constraints" in columns.trials else []
     failed = np.array(sorted(columns.errors), np.int64)
     failures = np.array(sorted(columns.failures.items()), np.int64).reshape(-1, 2).T
-    has_violations = bool(columns.lineage) or (bool(constraints) and len(columns.segments["trial"]) > 0)
+    has_violations = bool(lineage) or (bool(constraints) and len(columns.segments["trial"]) > 0)
     for group in range(groups):
         first, end = group * GROUP, min(n, (group + 1) * GROUP)
         some = slice(first, end)
@@ -203,7 +233,7 @@ def _groups(columns: Columns) -> Iterator[bytes]:
             texts,
             *(pack_column(column, "<i8", delta=True) for column in failed_of_group),
             *(pack_column(_flat(column[some]), "<f8") for column in constraints),
-            *(pack_column(columns.lineage[name][some], "<i8") for name in LINEAGE_COLUMNS if columns.lineage),
+            *(pack_column(lineage[name][some], "<i8") for name in LINEAGE_COLUMNS if lineage),
         )
 
 

@@ -335,6 +335,8 @@ class Checkpoints:
         for number in sorted(self._made):
             if number >= len(table):  # not of this study's trials, as far as is known
                 continue
+            if table.former is not None and table.former.is_outside(number):
+                continue  # it may come inside again
             state = table.state(number)
             if self._removes_retired and state in (TrialState.PAUSED, TrialState.COMPLETE):
                 self._aside.add(number)

@@ -89,11 +89,13 @@ class StudyReader(ABC):
             )
         number = table.best_number
         if number is None:
-            counts = {state.name: count for state, count in table.counts.items() if count}
+            counts = {state.name: count for state, count in self.counts.items() if count}
+            outside = int(self.outside.sum())
             hint = ". Paused trials complete at the last rung: run the study for longer" if "PAUSED" in counts else ""
+            lie = f", of which {outside} lie outside of the search space as it is now" if outside else ""
             kept = " and kept its constraints" if table.has_constraints else ""
             raise NoCompletedTrials(
-                f"no trial has completed with a finite value{kept} yet; trials so far: {counts or 'none'}{hint}"
+                f"no trial has completed with a finite value{kept} yet; trials so far: {counts or 'none'}{lie}{hint}"
             )
         return Trial(number, self)
 
@@ -224,7 +226,8 @@ class StudyReader(ABC):
         with self._lock:
             if not 0 <= found < len(self.table):
                 raise UnknownTrial(f"the study has no trial {shown(found)}; it has given out {len(self.table)} numbers")
-            return schedule_of(self.table, found)
+            there, place = self._place(found)
+            return schedule_of(self.table, found, self.trial_original_params, there.segments.reached(place))
 
     @property
     def columns(self) -> Mapping[str, FloatArray]:
@@ -235,12 +238,52 @@ class StudyReader(ABC):
     @property
     def values(self) -> FloatArray:
         """Objective values, a read-only view (n,), under several objectives (n, m): NaN where there is none."""
-        return self.table.values
+        return self._as_told("values", self.table.values)
 
     @property
     def states(self) -> npt.NDArray[np.int8]:
         """`TrialState` of each trial, a read-only view (n,)."""
-        return self.table.states
+        return self._as_told("states", self.table.states)
+
+    @property
+    def outside(self) -> npt.NDArray[np.bool_]:
+        """Which trials lie outside of the search space, as that was changed since, (n,); see `Study.load`."""
+        table = self.table
+        return np.zeros(len(table), np.bool_) if table.former is None else table.former.are_outside(len(table))
+
+    @property
+    def counts(self) -> dict[TrialState, int]:
+        """How many trials are in each state."""
+        table = self.table
+        if table.former is None or not len(table.former.numbers):
+            return dict(table.counts)
+        counts = {state: table.counts[state] for state in TrialState}
+        counts[TrialState.FAILED] -= len(table.former.numbers)
+        for part in table.former.parts:
+            for state, count in part.history.table.counts.items():
+                counts[state] += count
+        return counts
+
+    def _as_told(self, name: str, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A column of the table, in which trials outside of the space are as they were told: then a copy."""
+        former = self.table.former
+        if former is None or not len(former.numbers):
+            return column
+        told = column.copy()
+        for part in former.parts:
+            told[part.numbers] = getattr(part.history.table, name)
+        told.flags.writeable = False
+        return told
+
+    @property
+    def _whole(self) -> TrialTable:
+        """The trials as columns, as they were told: what is shown of them. Of an unchanged space it is the table."""
+        table = self.table
+        if table.former is None:
+            return table
+        from fasthpo.trials.changing import shown_table
+
+        return shown_table(table)
 
     @property
     def costs(self) -> FloatArray:
@@ -283,18 +326,18 @@ class StudyReader(ABC):
         """
         path = given_path("path", path)
         with storage_errors(f"{path} can't be written"), self._lock:
-            write_json(absolute(path), self.table, about_directions(self.table))
+            write_json(absolute(path), self._whole, about_directions(self.table), self.table.space)
         return path
 
     def to_csv(self, path: str | Path) -> Path:
         """Write all trials as a table, a row each; the path.
 
-        Columns are number, state, value (with several objectives values_0, values_1, ...), params_..., metrics_...,
-        constraints_0, ... if there are any, start_time, end_time, duration, reports (a JSON object of step to value)
-        and error, and under a multi-fidelity strategy resource and rungs, of a
-        population member, generation, parent and fork_step. What a trial does not have is empty; the
-        choice None is "None". If two choices of a parameter would read alike, such as None and "None", or 1 and "1", or
-        one is the empty string, all of that parameter are JSON: null, "None", 1, "1".
+        Columns are number, state, outside if the search space was changed, value (with several objectives values_0,
+        values_1, ...), params_..., metrics_..., constraints_0, ... if there are any, start_time, end_time, duration,
+        reports (a JSON object of step to value) and error, and under a multi-fidelity strategy resource and rungs, of a
+        population member, generation, parent and fork_step. What a trial does not have is empty; the choice None is
+        "None". If two choices of a parameter would read alike, such as None and "None", or 1 and "1", or one is the
+        empty string, all of that parameter are JSON: null, "None", 1, "1".
 
         A text that a spreadsheet would take for a formula, as it begins with =, +, -, @, a tab or a line break, gets an
         apostrophe before it; so does one that has apostrophes before these. Numbers stay as they are.
@@ -309,7 +352,7 @@ class StudyReader(ABC):
 
         path = given_path("path", path)
         with storage_errors(f"{path} can't be written"), self._lock:
-            write_csv(absolute(path), self.table)
+            write_csv(absolute(path), self._whole)
         return path
 
     def to_arrow(self) -> Any:
@@ -323,7 +366,7 @@ class StudyReader(ABC):
         from fasthpo.exchange.tables import to_arrow
 
         with self._lock:
-            return to_arrow(self.table)
+            return to_arrow(self._whole, self.table.space)
 
     def to_pandas(self) -> Any:
         """All trials as a `pandas.DataFrame` with the columns of `to_arrow`. Needs `fasthpo[arrow]` and pandas.
@@ -334,7 +377,7 @@ class StudyReader(ABC):
         from fasthpo.exchange.tables import to_pandas
 
         with self._lock:
-            return to_pandas(self.table)
+            return to_pandas(self._whole, self.table.space)
 
     def to_polars(self) -> Any:
         """All trials as a `polars.DataFrame` with the columns of `to_arrow`. Needs `fasthpo[arrow]` and polars.
@@ -345,7 +388,7 @@ class StudyReader(ABC):
         from fasthpo.exchange.tables import to_polars
 
         with self._lock:
-            return to_polars(self.table)
+            return to_polars(self._whole, self.table.space)
 
     def to_parquet(self, path: str | Path) -> Path:
         """Write the table of `to_arrow` as Parquet; the path.
@@ -358,7 +401,7 @@ class StudyReader(ABC):
 
         path = given_path("path", path)
         with storage_errors(f"{path} can't be written"), self._lock:
-            write_parquet(absolute(path), self.table)
+            write_parquet(absolute(path), self._whole, self.table.space)
         return path
 
     # --- what a Trial handle reads (see `TrialSource`)
@@ -379,8 +422,25 @@ class StudyReader(ABC):
     def trial_attributes(self, number: int) -> dict[str, Any]:
         """What was noted down with a trial, the user's under names that begin with `NOTED`."""
 
+    def trial_original_params(self, number: int) -> dict[str, Value]:
+        former = self.table.former
+        began = None if former is None else former.began_with(number)
+        return self.trial_params(number) if began is None else began
+
+    def trial_is_outside(self, number: int) -> bool:
+        former = self.table.former
+        return former is not None and former.is_outside(number)
+
+    def _place(self, number: int) -> tuple[TrialTable, int]:
+        """The table in which a trial is as it was told, and its number there."""
+        table = self.table
+        found = None if table.former is None else table.former.outside(number)
+        return (table, number) if found is None else found
+
     def trial_params(self, number: int) -> dict[str, Value]:
         space = self.table.space
+        if self.trial_is_outside(number):
+            return self.trial_original_params(number)
         with self._lock:
             if self.table.state(number) == TrialState.WAITING:  # partly given: the rest is not known yet
                 row = self.table.params[:, number]
@@ -389,18 +449,21 @@ class StudyReader(ABC):
             return space.decode(self.table.params[:, number])
 
     def trial_state(self, number: int) -> TrialState:
-        return self.table.state(number)
+        table, number = self._place(number)
+        return table.state(number)
 
     def trial_value(self, number: int) -> float | None:
         if self.table.objectives.count > 1:
             raise InvalidValue(
                 f"a trial of several objectives has no single value: see trial {number}'s `objective_values()`"
             )
-        value = float(self.table.values[number])
+        table, number = self._place(number)
+        value = float(table.values[number])
         return None if value != value else value
 
     def trial_values(self, number: int) -> tuple[float, ...] | None:
-        values = self.table.values[number]
+        table, number = self._place(number)
+        values = table.values[number]
         return None if np.isnan(values).any() else tuple(np.atleast_1d(values).tolist())
 
     def trial_constraints(self, number: int) -> tuple[float, ...] | None:
@@ -408,16 +471,19 @@ class StudyReader(ABC):
         return tuple(told.tolist()) if len(told) and told[0] == told[0] else None
 
     def trial_reports(self, number: int) -> dict[int, Any]:
-        return self.table.reports.of(number)
+        table, number = self._place(number)
+        return table.reports.of(number)
 
     def trial_metrics(self, number: int) -> dict[str, float]:
         return self.table.metrics.of(number)
 
     def trial_error(self, number: int) -> str | None:
-        return self.table.error(number)
+        table, number = self._place(number)
+        return table.error(number)
 
     def trial_times(self, number: int) -> tuple[float, float, float]:
-        return self.table.times(number)
+        table, number = self._place(number)
+        return table.times(number)
 
     def trial_resource(self, number: int) -> int | None:
         resource = float(self.table.resources[number])
@@ -429,4 +495,5 @@ class StudyReader(ABC):
         return None if fork is None else (fork.member, fork.generation, fork.parent, fork.step)
 
     def trial_rungs(self, number: int) -> dict[int, Any]:
-        return self.table.segments.values_of(number)
+        table, number = self._place(number)
+        return table.segments.values_of(number)

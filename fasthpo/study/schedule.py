@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self, overload
@@ -157,13 +157,19 @@ def _piece(fields: Any) -> SchedulePiece:
     )
 
 
-def schedule_of(table: TrialTable, number: int) -> Schedule:
+def schedule_of(table: TrialTable, number: int, params_of: Callable[[int], dict[str, Value]], reached: int) -> Schedule:
     """With which parameters the weights of a trial were trained.
+
+    Args:
+        table: the trials.
+        number: of the trial.
+        params_of: the parameters with which a trial began.
+        reached: how far it was trained.
 
     Raises:
         InvalidValue: the trial was not trained under a strategy that says how far, or not yet told a value.
     """
-    end = table.segments.reached(number)
+    end = reached
     if not end:
         raise InvalidValue(
             f"trial {number} has no schedule: one needs a value that was told under PopulationTraining, or another "
@@ -174,7 +180,7 @@ def schedule_of(table: TrialTable, number: int) -> Schedule:
         fork = table.lineage.of(number)
         start = 0 if fork is None else fork.step
         if end > start:
-            pieces.append(SchedulePiece(start, end, number, table.space.decode(table.params[:, number])))
+            pieces.append(SchedulePiece(start, end, number, params_of(number)))
         if fork is None or fork.parent == NO_PARENT:
             return Schedule(tuple(reversed(pieces)))
         number, end = fork.parent, start

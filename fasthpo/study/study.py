@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self
@@ -25,6 +25,7 @@ from fasthpo.errors import (
 )
 from fasthpo.pruners.base import Pruner
 from fasthpo.samplers.base import Sampler
+from fasthpo.space.changing import checked_defaults
 from fasthpo.space.choice_values import choice_from_json, choice_to_json
 from fasthpo.space.encoding import Batch, encode_columns
 from fasthpo.space.open_space import OpenSpace
@@ -43,7 +44,7 @@ from fasthpo.storage.directory import (
     holds_study,
 )
 from fasthpo.storage.durability import Durability, check_durability
-from fasthpo.storage.opening import Opened, follow, keep_on, open_study, writer_lock
+from fasthpo.storage.opening import Opened, Wanted, follow, keep_on, open_study, writer_lock
 from fasthpo.storage.regular import refuse_irregular
 from fasthpo.storage.snapshot_reader import check_written
 from fasthpo.storage.snapshot_writer import ID_SIZE, VERSION, Head, write_snapshot
@@ -51,6 +52,7 @@ from fasthpo.storage.store import ClosedStore
 from fasthpo.storage.weights import Checkpoints, Keep
 from fasthpo.strategies.base import Strategy
 from fasthpo.study.asking import GIVEN, declared, enqueued_values, split_given, value_for
+from fasthpo.study.digest import known_of
 from fasthpo.study.followers import Followers
 from fasthpo.study.moving import keep_again, move
 from fasthpo.study.parts import check_noisy, check_objectives, check_parts, check_type
@@ -138,13 +140,22 @@ class Study(StudyReader):
             fifth of the trials evaluate again what looks best, up to four times a point, before it is believed; and
             `best_trial` is found by all evaluations of a point (`estimate`): of the best point's trials it is the one
             in the middle. With one objective, and every trial trained in full.
+        learn_from: at most 16 earlier studies of related tasks (another data set, another seed, a space that overlaps),
+            or the paths where they are kept. Then up to five of the first ten trials start at good points of theirs,
+            taken by the parameters' names, as long as these studies agree with what is seen by then. They are compared
+            by rank, so that scales and directions may differ; there must be as many objectives. What is taken of them
+            is kept with the study, at most 64 points of each. Any sampler learns from them that does not try points of
+            its own only, as a grid does.
         storage: the directory in which to keep the study, made if it is missing; None: in memory only, see also `save`.
             `Study.load` goes on with it, once this one is closed (`close`, or `with`) or its process has ended.
         durability: "tell", "interval", "system" or a number of seconds, see above.
 
     Raises:
-        InvalidValue: an unknown direction, both a sampler and a strategy, or a part that works on one objective only.
+        InvalidValue: an unknown direction, both a sampler and a strategy, or a part that works on one objective only;
+            or an earlier study says nothing of this one: no finite value, no common parameter, no point in the space.
         InvalidSearchSpace: the sampler can't work on this space.
+        FileNotFoundError: there is no earlier study at a path.
+        CorruptCheckpoint: an earlier study's file is damaged.
         StudyExists: the directory holds a study.
         StudyInUse: the directory is another study's, in whatever process.
         OSError: the directory can't be written.
@@ -158,6 +169,12 @@ class Study(StudyReader):
         ...     _ = study.tell(trial, (trial["x"] - 2) ** 2)
         >>> abs(study.best_params["x"] - 2) < 0.5
         True
+
+        A study of a related task starts where that one was good.
+
+        >>> related = fasthpo.Study(space, sampler=fasthpo.TPESampler(seed=1), learn_from=[study])
+        >>> related.ask().params == study.best_params
+        True
     """
 
     def __init__(
@@ -170,6 +187,7 @@ class Study(StudyReader):
         *,
         directions: Sequence[str] | None = None,
         noisy: bool = False,
+        learn_from: Iterable[StudyReader | str | Path] = (),
         storage: str | Path | None = None,
         durability: Durability = "interval",
     ) -> None:
@@ -204,7 +222,7 @@ class Study(StudyReader):
         given_space = space if isinstance(space, SearchSpace) else SearchSpace(space)
         noisy = check_flag("noisy", noisy)
         check_noisy(noisy, given_space, len(known), strategy)
-        history = History(TrialTable(given_space, known, noisy))
+        history = History(TrialTable(given_space, known, noisy, known_of(learn_from, given_space, known, sampler)))
         searched = given_space.learnt.space if isinstance(given_space, OpenSpace) else given_space
         if searched is not None:
             sampler.check_space(searched)
@@ -302,7 +320,8 @@ class Study(StudyReader):
             StorageError: the weights with which the trial begins can't be copied.
             UnknownTrial: the study gave out no such number.
             TrialStateError: the trial waits, and has no parameters yet.
-            InvalidValue: a trial is to be repeated under a multi-fidelity strategy, which says which trial comes next.
+            InvalidValue: a trial is to be repeated under a multi-fidelity strategy, which says which trial comes next,
+                or it lies outside of the search space, as that was changed.
         """
         again = None if repeat is None else self._number(repeat)
         if again is not None and isinstance(self.space, OpenSpace):
@@ -328,6 +347,11 @@ class Study(StudyReader):
             raise InvalidValue(
                 f"{type(self.strategy).__name__} says which trial comes next, so none can be asked for again, got "
                 f"repeat={number}"
+            )
+        if self.trial_is_outside(number):
+            raise InvalidValue(
+                f"trial {number} can't be repeated, as {shown(self.trial_params(number))} lies outside of the search "
+                "space as it is now"
             )
         if self.table.state(number) == TrialState.WAITING:
             raise TrialStateError(f"trial {number} is WAITING, and has no parameters yet that could be repeated")
@@ -833,6 +857,8 @@ class Study(StudyReader):
             ended = "it has been told already"
             hints = {TrialState.WAITING: "ask for it first", TrialState.PAUSED: f"{ended}, and waits to be asked again"}
             hint = hints.get(state, ended)
+            if self.trial_is_outside(number):
+                state, hint = self.trial_state(number), "it lies outside of the search space, as that was changed"
             raise TrialStateError(f"{call} needs a running trial, but trial {number} is {state.name}: {hint}")
 
     # --- attributes and weights
@@ -936,7 +962,9 @@ class Study(StudyReader):
             keep_again(self._state, self._id, self._definition(), directory, mark)
 
     def _definition(self) -> str:
-        return define(self.space, self.directions, Parts(self.sampler, self.pruner, self.strategy), self.noisy)
+        return define(
+            self.space, self.directions, Parts(self.sampler, self.pruner, self.strategy), self.noisy, self.table.earlier
+        )
 
     @property
     def _has_place(self) -> bool:
@@ -1037,6 +1065,7 @@ class Study(StudyReader):
         pruner: Pruner | None = None,
         strategy: Strategy | None = None,
         space: SearchSpace | Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
         read_only: bool = False,
         recover: bool = False,
         interrupted: Literal["retry", "fail", "keep"] = "retry",
@@ -1051,8 +1080,13 @@ class Study(StudyReader):
             sampler: the sampler to go on with; needed if the study used one of your own.
             pruner: the pruner to go on with; needed if the study used one of your own.
             strategy: the strategy to go on with, with its sampler; needed if the study used one of your own.
-            space: another search space to go on in: with more choices, wider bounds, or new parameters that were
-                inactive in all trials. It must hold every trial. A grid starts anew.
+            space: another search space to go on in. Values keep their meaning. A trial that is no point of it stays in
+                the study as it was, but nothing is learnt from it, it is not the best one, and it is not asked again
+                (`Trial.is_outside`); in a space that holds it, it counts again. A grid starts anew, and repeats
+                nothing.
+            defaults: by name, what trials had of a parameter that they lack; needed for one that is new. Of a
+                parameter that is gone, what it is from now on: trials that had another value lie outside. Without
+                it they count, whatever they had.
             read_only: only look; the study may be open in another process, whose progress `refresh` takes up.
             recover: of a damaged study, go on with what is intact and comes before the damage. The damaged files are
                 kept under another name.
@@ -1067,15 +1101,30 @@ class Study(StudyReader):
             StudyInUse: another process, or this one, has it open for writing.
             CorruptCheckpoint: a file is damaged, or not of a version known here.
             InvalidValue: the study used a part of your own and none is given, or an argument is wrong.
-            InvalidSearchSpace: a trial does not lie in `space`.
+            InvalidSearchSpace: a parameter of `space` is new, trials lack it, and it has no default; or its values are
+                of another kind than before.
             OSError: a file can't be read.
+
+        Example:
+            >>> import fasthpo, os, tempfile
+            >>> space = {"rate": fasthpo.LogUniform(1e-5, 1.0)}
+            >>> directory = tempfile.TemporaryDirectory()
+            >>> path = os.path.join(directory.name, "study")
+            >>> with fasthpo.Study(space, storage=path) as study:
+            ...     _ = study.add_trials({"rate": [0.5, 0.01]}, [1.0, 2.0])
+            >>> narrower = {"rate": fasthpo.LogUniform(1e-5, 0.1), "momentum": fasthpo.Continuous(0.0, 0.99)}
+            >>> with fasthpo.Study.load(path, space=narrower, defaults={"momentum": 0.9}) as study:
+            ...     study.best_params, study.trials[0].is_outside, study.trials[0].params, study.trials[0].value
+            ({'rate': 0.01, 'momentum': 0.9}, True, {'rate': 0.5}, 1.0)
+            >>> directory.cleanup()
         """
         then = plain(interrupted)
         if not isinstance(then, str) or then not in ("retry", "fail", "keep"):
             raise InvalidValue(f"interrupted must be 'retry', 'fail' or 'keep', got interrupted={shown(interrupted)}")
         read_only, recover = check_flag("read_only", read_only), check_flag("recover", recover)
-        if read_only and space is not None:
+        if read_only and (space is not None or defaults is not None):
             raise InvalidValue("a study that is only read can't get another space")
+        said = checked_defaults(defaults)
         seconds = check_durability(durability)
         check_parts(sampler, strategy, pruner)
         if space is not None and not isinstance(space, SearchSpace):
@@ -1083,8 +1132,9 @@ class Study(StudyReader):
         path = absolute(given_path("path", path))
         lock = writer_lock(path, read_only)
         try:
-            opened = open_study(path, Given(sampler, pruner, strategy), space, recover)
-            study = cls._of(opened, is_given=any(one is not None for one in (sampler, strategy, space)))
+            wanted = Wanted(space, said, then == "retry")
+            opened = open_study(path, Given(sampler, pruner, strategy), wanted, recover)
+            study = cls._of(opened, is_given=any(one is not None for one in (sampler, strategy, space, defaults)))
             state, loaded = study._state, opened.loaded
             again: list[int] = []
             if then == "retry" and not read_only:
@@ -1228,7 +1278,7 @@ class Study(StudyReader):
             self._live_copies.append(copy)
             return copy.study()
         with self._state.lock:
-            return to_optuna(self.table, self.attributes, self.trials, storage, study_name)
+            return to_optuna(self._whole, self.attributes, self.trials, storage, study_name)
 
     @classmethod
     def from_optuna(
@@ -1277,7 +1327,7 @@ class Study(StudyReader):
         )
 
     def _repr_html_(self) -> str:
-        counts = ", ".join(f"{count:,} {state.name}" for state, count in self.table.counts.items() if count)
+        counts = ", ".join(f"{count:,} {state.name}" for state, count in self.counts.items() if count)
         number = self.table.best_number
         best = [] if number is None else [paragraph("Best:"), Trial(number, self)._repr_html_()]
         return titled(repr(self), paragraph(counts or "no trials yet"), *best)

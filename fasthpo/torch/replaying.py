@@ -51,6 +51,12 @@ class _Replayed:
     def trial_params(self, number: int) -> dict[str, Value]:
         return dict(self._piece.params)
 
+    def trial_original_params(self, number: int) -> dict[str, Value]:
+        return self.trial_params(number)
+
+    def trial_is_outside(self, number: int) -> bool:
+        return False
+
     def trial_state(self, number: int) -> TrialState:
         return TrialState.RUNNING
 

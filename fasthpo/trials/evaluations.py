@@ -235,6 +235,8 @@ class Evaluations:
         self._told += len(told)
 
     def _start(self, number: int, row: FloatArray) -> None:
+        if np.isnan(row).all():  # it lies outside of a space that was changed
+            return
         point = self._index.first(row, number)
         self._point[number] = point
         self._asked[point] += 1

@@ -60,6 +60,7 @@ class Frozen:
         attributes: the same, and those of trials, under `RESERVED` names.
         has_vectors: whether trials have several values, or constraints.
         has_lineage: whether any trial is in a population.
+        former: of a study whose space was changed, see `Former`.
         open_segments: of the running trials, (number, start, reports), as in `OpenSegment`.
     """
 
@@ -70,6 +71,7 @@ class Frozen:
         self.has_lineage = not table.lineage.is_empty
         self._lineage = table.lineage.columns(self._length) if self.has_lineage else {}
         self.space, self.directions = table.space, table.directions
+        self.former = table.former
         self.waiting = list(history.waiting)
         self.next_draw = history.next_draw
         self.attributes = notes_of(history)

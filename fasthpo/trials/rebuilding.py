@@ -6,18 +6,16 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from fasthpo.errors import InvalidParameters, InvalidSearchSpace
-from fasthpo.space.encoding import decode_column, encode_columns
-from fasthpo.space.partial import encode_partial
 from fasthpo.space.search_space import SearchSpace
-from fasthpo.trials.frozen import Columns, Frozen
+from fasthpo.trials.earlier import Earlier
+from fasthpo.trials.frozen import Columns
 from fasthpo.trials.history import History
 from fasthpo.trials.lineage import NO_PARENT
 from fasthpo.trials.metrics import Metrics
 from fasthpo.trials.objectives import Direction
 from fasthpo.trials.segments import COLUMNS as SEGMENT_COLUMNS
 from fasthpo.trials.segments import OpenSegment
-from fasthpo.trials.table import TRIAL_COLUMNS, TrialTable
+from fasthpo.trials.table import TRIAL_COLUMNS, KeptElsewhere, TrialTable
 from fasthpo.trials.trial import TrialState
 
 
@@ -28,6 +26,8 @@ def rebuild(
     waiting: Iterable[int] = (),
     open_segments: Iterable[tuple[int, float, int]] = (),
     noisy: bool = False,
+    earlier: Earlier | None = None,
+    former: KeptElsewhere | None = None,
 ) -> History:
     """The history that columns describe, which the caller has checked.
 
@@ -36,9 +36,11 @@ def rebuild(
         columns: the trials.
         waiting: the numbers of those that wait, in the order in which they will be asked.
         open_segments: (number, start, reports) of the running ones under a multi-fidelity strategy, see `OpenSegment`.
-        noisy: as of `TrialTable`.
+        noisy, earlier: as of `TrialTable`.
+        former: of a study whose space was changed, what the columns have otherwise.
     """
-    table = TrialTable(space, directions, noisy)
+    table = TrialTable(space, directions, noisy, earlier)
+    table.former = former
     table.restore({"params": columns.params, **columns.trials, "tell_order": columns.tell_order})
     table.reports.fill(columns.reports["trial"], columns.reports["step"], columns.reports["value"])
     table.reports.failures = dict(columns.failures)
@@ -119,7 +121,7 @@ def settled(history: History) -> History:
     )
     open_segments = [(number, leg.start, leg.reports) for number, leg in sorted(segments.items()) if number < n]
     noisy = table.evaluations is not None
-    same = rebuild(table.space, table.directions, columns, waiting, open_segments, noisy)
+    same = rebuild(table.space, table.directions, columns, waiting, open_segments, noisy, table.earlier, table.former)
     same.next_draw, same.attributes = draws, dict(history.attributes)
     same.trial_attributes = {number: dict(one) for number, one in history.trial_attributes.items() if number < n}
     running = set(same.table.running.tolist())  # their parameters are what they began with
@@ -127,43 +129,3 @@ def settled(history: History) -> History:
         number: row for number, row in history.rewritten_rows.items() if number < n and number not in running
     }
     return same
-
-
-def fitted(history: History, space: SearchSpace) -> History:
-    """A history in another space, which must hold every trial: choices may be added and bounds widened.
-
-    A new parameter must be one that is inactive in all trials so far. Values keep their meaning: a choice is the same
-    choice wherever it now stands in the list. Trials that break a relation stay, as what was tried is a fact.
-
-    Raises:
-        InvalidSearchSpace: a trial is no point of the space; names the parameter and the value.
-    """
-    frozen = Frozen(history)
-    columns, old = frozen.columns(), history.table.space
-    states = columns.trials["states"]
-    # a trial that was broken off waits with all its parameters
-    begun = np.flatnonzero((states != TrialState.WAITING) | ~np.isnan(columns.trials["starts"]))
-    params = np.full((len(space), len(states)), np.nan)
-    try:
-        given = {name: columns.params[j, begun] for j, name in enumerate(old.names)}
-        decoded = {
-            name: decode_column(old[name], column)
-            for name, column in given.items()
-            if name in space or not np.isnan(column).all()
-        }
-        params[:, begun] = encode_columns(space, decoded, only_allowed=False).T
-        for number in history.waiting:
-            if np.isnan(columns.trials["starts"][number]):
-                row = columns.params[:, number]
-                part = {name: old[name].decode(x) for name, x in zip(old.names, row, strict=True) if x == x}
-                params[:, number] = encode_partial(space, part)
-    except InvalidParameters as error:
-        raise InvalidSearchSpace(
-            f"the new search space must hold every trial of the study, but {error}; "
-            f"the study's space is {old!r}, the new one {space!r}"
-        ) from error
-    columns, noisy = columns._replace(params=params), history.table.evaluations is not None
-    changed = rebuild(space, history.table.directions, columns, history.waiting, frozen.open_segments, noisy)
-    changed.next_draw, changed.attributes = history.next_draw, history.attributes
-    changed.trial_attributes = history.trial_attributes
-    return changed

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fasthpo.space.allowed import check_allowed
+from fasthpo.space.parameter import Value
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.constraints import Constraints
+from fasthpo.trials.earlier import Earlier
 from fasthpo.trials.evaluations import Evaluations
 from fasthpo.trials.front import Front
 from fasthpo.trials.lineage import Fork, Lineage
@@ -42,6 +45,25 @@ _FILL = {
 }
 
 
+class KeptElsewhere(Protocol):
+    """What trials were that the table has otherwise, as the space was changed since; see `former.Former`."""
+
+    numbers: IntArray  # of those outside of the space
+    parts: tuple[Any, ...]  # by former space
+    fixed: dict[str, Value]
+
+    def are_outside(self, length: int) -> npt.NDArray[np.bool_]: ...
+    def is_outside(self, number: int) -> bool: ...
+    def outside(self, number: int) -> tuple[TrialTable, int] | None: ...
+    def began_with(self, number: int) -> dict[str, Value] | None: ...
+
+
+def has_point(rows: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which of the rows (n, d) of trials that were asked for are points of the space: those outside have nothing."""
+    found: npt.NDArray[np.bool_] = (rows == rows).any(axis=1)
+    return found
+
+
 class TrialTable:
     """All trials of a study. The public arrays are read-only views of the first `len(table)` entries.
 
@@ -49,9 +71,16 @@ class TrialTable:
         space: the search space; parameter j is row j of `params`.
         directions: "minimize" or "maximize" for each of the m objectives; a direction alone is that of one.
         noisy: whether the best trial is found by all evaluations of its point; of one objective.
+        earlier: what is known of earlier studies; None for nothing.
     """
 
-    def __init__(self, space: SearchSpace, directions: Direction | Sequence[Direction], noisy: bool = False) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        directions: Direction | Sequence[Direction],
+        noisy: bool = False,
+        earlier: Earlier | None = None,
+    ) -> None:
         if space.relations:
             check_allowed(space)
         space._take_up()
@@ -66,6 +95,8 @@ class TrialTable:
         self.tried = tried_points(space)
         self.counts = dict.fromkeys(TrialState, 0)
         self.evaluations = Evaluations(self) if noisy else None
+        self.earlier = earlier
+        self.former: KeptElsewhere | None = None  # of a study whose space was changed
         self._best_number: int | None = None  # the trial with the best value
         self.savepoint = Savepoint()
         self._length = 0
@@ -481,7 +512,8 @@ class TrialTable:
                 getattr(self, f"_{name}")[: len(column)] = column
         asked = (states != TrialState.WAITING) | ~np.isnan(columns["starts"])
         if self.tried is not None and asked.any():
-            self.tried.add(np.ascontiguousarray(self._params[:, : self._length].T[asked]))
+            rows = np.ascontiguousarray(self._params[:, : self._length].T[asked])
+            self.tried.add(rows[has_point(rows)])
         for state in TrialState:
             self.counts[state] = int((states == state).sum())
         self._set_running(np.flatnonzero(states == TrialState.RUNNING))

@@ -44,6 +44,8 @@ class TrialSource(Protocol):
     def directions(self) -> tuple[str, ...]: ...
     def __len__(self) -> int: ...
     def trial_params(self, number: int) -> dict[str, Value]: ...
+    def trial_original_params(self, number: int) -> dict[str, Value]: ...
+    def trial_is_outside(self, number: int) -> bool: ...
     def trial_state(self, number: int) -> TrialState: ...
     def trial_value(self, number: int) -> float | None: ...
     def trial_values(self, number: int) -> tuple[float, ...] | None: ...
@@ -101,6 +103,19 @@ class Trial(Mapping[str, Value]):
     def params(self) -> dict[str, Value]:
         """The active parameters by name, as plain Python values (a new dict)."""
         return dict(self._mapping())
+
+    @property
+    def original_params(self) -> dict[str, Value]:
+        """The parameters with which it began (a new dict); others than `params` only if the space was changed since.
+
+        See `Study.load`. It has parameters that are gone, and lacks those that a default says.
+        """
+        return self._source.trial_original_params(self.number)
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it lies outside of the search space, as that was changed since; see `Study.load`."""
+        return self._source.trial_is_outside(self.number)
 
     def __getitem__(self, name: str) -> Any:
         return self._mapping()[name]

@@ -14,7 +14,7 @@ from fasthpo.study.study import Study
 from fasthpo.system.paths import absolute
 from fasthpo.tuner.config import TunerConfig
 from fasthpo.tuner.results import StopReason, StudyStatistics
-from fasthpo.tuner.resuming import resumed
+from fasthpo.tuner.resuming import Wanted, resumed
 
 
 class StudyFiles:
@@ -133,13 +133,13 @@ class StudyFiles:
         numbers = {**statistics.to_dict(), "stop_reason": reason}
         name, compress = self._config.study_name, self._config.compress_history
         with self._writing("the files that sum up the study can't be written"), study._lock:
-            export_study(self._directory, study.table, name, numbers, compress)
+            export_study(self._directory, study.table, study._whole, name, numbers, compress)
 
-    def load(self, new: Study, path: Path, widen: bool) -> Study:
+    def load(self, new: Study, path: Path, wanted: Wanted) -> Study:
         """A saved study, to go on in the place of `new`; see `HyperparameterTuner.load_checkpoint`."""
         directory = path if path.is_dir() else path.parent
         mark = directory_mark(directory)
-        loaded = resumed(new, path, self._config.seed, widen)
+        loaded = resumed(new, path, self._config.seed, wanted)
         if self._absolute is not None and directory.resolve() == self._directory.resolve():
             self._left_at = mark
         return loaded

@@ -103,7 +103,7 @@ class Progress:
             self._or_leave(self._draw)
 
     def _done(self) -> int:
-        counts = self._study.table.counts
+        counts = self._study.counts
         finished = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.FAILED]
         return finished + counts[TrialState.PAUSED]
 
@@ -114,7 +114,7 @@ class Progress:
         self._bar.refresh()
 
     def _postfix(self, is_last: bool) -> str:
-        counts, best = self._study.table.counts, self._study.table.best_number
+        counts, best = self._study.counts, self._study.table.best_number
         parts = [f"{counts[TrialState.PRUNED]} pruned", f"{counts[TrialState.FAILED]} failed"]
         if len(self._study.table.segments):
             parts.insert(0, f"{counts[TrialState.COMPLETE]} to the end")

@@ -95,12 +95,12 @@ class StudyStatistics:
 
     @classmethod
     def _of(cls, study: Study, total_duration: float) -> StudyStatistics:
-        table, strategy = study.table, study.strategy
+        table, strategy, told = study.table, study.strategy, study._whole
         complete, pruned, failed = (
-            table.counts[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+            told.counts[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
         )
         finished = complete + pruned + failed
-        ended = table.tell_order
+        ended = told.tell_order
         best = table.best_number
         return cls(
             total_trials=len(table),
@@ -112,13 +112,13 @@ class StudyStatistics:
             best_value=None if best is None else float(table.values[best]),
             best_trial_number=best,
             total_duration=total_duration,
-            average_trial_duration=_busy(table, ended) / finished if finished else None,
-            paused_trials=table.counts[TrialState.PAUSED],
-            resource_spent=table.segments.spent if len(table.segments) else len(table.reports),
-            resource_saved=_saved(table),
+            average_trial_duration=_busy(told, ended) / finished if finished else None,
+            paused_trials=told.counts[TrialState.PAUSED],
+            resource_spent=told.segments.spent if len(told.segments) else len(told.reports),
+            resource_saved=_saved(told),
             rungs=() if strategy is None else tuple(strategy.rung_statistics()),
             front_trials=tuple(table.front.numbers.tolist()) if table.objectives.count > 1 else None,
-            infeasible_trials=int(((table.states == TrialState.COMPLETE) & (table.violations > 0)).sum()),
+            infeasible_trials=int(((told.states == TrialState.COMPLETE) & (told.violations > 0)).sum()),
         )
 
     def to_dict(self) -> dict[str, Any]:

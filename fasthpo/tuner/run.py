@@ -131,7 +131,7 @@ class Run:
 
     def _fill(self) -> None:
         """Start trials until the backend is full or there is none to start."""
-        config, counts, study = self._config, self._study.table.counts, self._study
+        config, study = self._config, self._study
         limit = math.inf if config.max_total_resource is None else config.max_total_resource
         while len(self._running) < self._backend.capacity and self._nothing is None:
             if self._left:
@@ -139,7 +139,7 @@ class Run:
                 if self._stopped() or self._interrupts.count:
                     return
                 continue
-            full = config.max_trials is not None and len(study) - counts[TrialState.WAITING] >= config.max_trials
+            full = config.max_trials is not None and len(study) - study.counts[TrialState.WAITING] >= config.max_trials
             try:
                 trial = study.ask_within(limit - study.resource_committed, new=not full)
             except SpaceExhausted as end:
@@ -180,15 +180,16 @@ class Run:
     def _why_ended(self) -> StopReason:
         if self._reason is None and self._is_hopeless():
             error, cause = self._last_failure
-            failed = self._study.table.counts[TrialState.FAILED]
-            raise AllTrialsFailed(_all_failed(failed, self._study.table.errors.copy().values(), error)) from cause
+            told = self._study._whole
+            failed = told.counts[TrialState.FAILED]
+            raise AllTrialsFailed(_all_failed(failed, told.errors.copy().values(), error)) from cause
         reason = self._reason or self._nothing
         assert reason is not None
         return reason
 
     def _is_hopeless(self) -> bool:
         """Whether so many trials have failed, and none has come to anything, that the objective must be broken."""
-        counts, most = self._study.table.counts, self._config.max_initial_failures
+        counts, most = self._study.counts, self._config.max_initial_failures
         if most is None or counts[TrialState.FAILED] < most or not self._last_failure[0]:
             return False
         return not counts[TrialState.COMPLETE] and not counts[TrialState.PRUNED] and not counts[TrialState.PAUSED]

@@ -36,8 +36,9 @@ from fasthpo.tuner.early_stopping import EarlyStopping
 from fasthpo.tuner.in_worker import early_stopping, reduced_tuner
 from fasthpo.tuner.progress import Progress
 from fasthpo.tuner.results import StopReason, StudyStatistics, TuningResult, busy_seconds
+from fasthpo.tuner.resuming import Wanted
 from fasthpo.tuner.run import Run
-from fasthpo.values import shown
+from fasthpo.values import check_flag, shown
 
 
 class HyperparameterTuner:
@@ -90,7 +91,14 @@ class HyperparameterTuner:
             )
         pruner = None if config.pruning is None else config.pruning.make_pruner()
         self._config = config
-        self._study = Study(space, strategy=strategy, directions=config.directions, pruner=pruner, noisy=config.noisy)
+        self._study = Study(
+            space,
+            strategy=strategy,
+            directions=config.directions,
+            pruner=pruner,
+            noisy=config.noisy,
+            learn_from=config.learn_from,
+        )
         self._logging = LoggingCallback()
         self._callbacks: list[HyperparameterCallback] = [self._logging]
         self._stop = threading.Event()
@@ -433,7 +441,14 @@ class HyperparameterTuner:
             finally:
                 self._files.export(self._study, statistics, reason)
 
-    def load_checkpoint(self, path: str | Path, widen: bool = False) -> Self:
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        widen: bool = False,
+        *,
+        change_space: bool = False,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Go on with a saved study; the tuner.
 
         The checkpoint's sampler goes on with its own seed and options, so that nothing is drawn twice, if it is of
@@ -443,12 +458,17 @@ class HyperparameterTuner:
         Args:
             path: a checkpoint file, or a study's directory.
             widen: go on in this tuner's search space, with more choices or wider bounds; it must hold every trial.
+            change_space: go on in this tuner's search space, whatever was tried. Trials outside of it stay as they
+                were, and nothing is learnt from them; see `Study.load`.
+            defaults: with `change_space`, by name what trials had of parameters that they lack; see `Study.load`.
 
         Raises:
             TrialStateError: this tuner has trials already, or is running.
             FileNotFoundError: there is no study.
             CorruptCheckpoint: the file is damaged, or its search space or directions differ from this tuner's.
-            InvalidSearchSpace: with `widen`, a trial does not lie in this tuner's search space.
+            InvalidSearchSpace: with `widen`, a trial does not lie in this tuner's search space; with `change_space`,
+                one lacks a parameter that has no default.
+            InvalidValue: there are defaults without `change_space`, or one makes no sense.
         """
         if self._busy.locked():
             raise TrialStateError("load_checkpoint must come before optimize, which is running")
@@ -456,6 +476,9 @@ class HyperparameterTuner:
             raise TrialStateError(
                 f"load_checkpoint must come before the first trial, but this tuner has {len(self._study)}"
             )
-        self._study = self._files.load(self._study, given_path("path", path), widen)
-        self._seconds = busy_seconds(self._study.table)
+        wanted = Wanted(check_flag("widen", widen), check_flag("change_space", change_space), defaults)
+        if defaults is not None and not wanted.changes:
+            raise InvalidValue("defaults are of a space that changes: say change_space=True, too")
+        self._study = self._files.load(self._study, given_path("path", path), wanted)
+        self._seconds = busy_seconds(self._study._whole)
         return self

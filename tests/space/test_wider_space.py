@@ -1,4 +1,4 @@
-"""A study that goes on in another search space."""
+"""A study that goes on in a wider search space."""
 
 from __future__ import annotations
 
@@ -50,12 +50,8 @@ def test_a_wider_space_keeps_the_trials(tmp_path: Path) -> None:
     assert any(p["n"] in (-1, 11) for p in asked)
     assert content(load(tmp_path)) == content(loaded)
     loaded.close()
-    with pytest.raises(fasthpo.InvalidSearchSpace, match="must hold every trial of the study, but 'x' at position"):
-        fasthpo.Study.load(tmp_path, space=fasthpo.SearchSpace({**new, "x": fasthpo.Continuous(-5.0, -4.0)}))
-    with pytest.raises(fasthpo.InvalidSearchSpace, match="'also' is missing; the space needs it"):
+    with pytest.raises(fasthpo.InvalidSearchSpace, match="'also' is missing in trial 0 and 81 others, and the new"):
         fasthpo.Study.load(tmp_path, space=fasthpo.SearchSpace({**new, "also": fasthpo.Discrete(1, 2)}))
-    with pytest.raises(fasthpo.InvalidSearchSpace, match="the space has no parameter 'm'"):
-        fasthpo.Study.load(tmp_path, space=fasthpo.SearchSpace({k: p for k, p in new.items() if k != "m"}))
     with pytest.raises(fasthpo.InvalidValue, match="only read"):
         load(tmp_path, space=new)
     assert content(load(tmp_path)) == content(loaded)

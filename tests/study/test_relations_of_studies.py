@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import fasthpo
-from fasthpo import Categorical, Continuous, Discrete, SearchSpace, Study
-from fasthpo.errors import InvalidParameters, InvalidSearchSpace
+from fasthpo import Categorical, Continuous, Discrete, SearchSpace, Study, TrialState
+from fasthpo.errors import InvalidParameters
 from fasthpo.report import write_report
 
 
@@ -84,16 +84,18 @@ def test_a_study_goes_on_in_a_space_with_other_relations_and_keeps_what_was_trie
     study.enqueue({"low": 3})
     study.close()
     forbids = SearchSpace(parameters).require("low <= high")
-    before = np.array(study.columns["low"] > study.columns["high"])
-    assert before[:20].any()
+    before = [trial.params for trial in study.trials]
+    breaks = np.array(study.columns["low"] > study.columns["high"])
+    assert breaks[:20].any()
     for _ in range(2):  # a new space, then as it was kept
         loaded = Study.load(tmp_path / "study", space=forbids)
-        assert np.array_equal(loaded.columns["low"] > loaded.columns["high"], before)
+        assert [trial.params for trial in loaded.trials][:20] == before[:20]
+        assert np.array_equal(loaded.outside, breaks) and not loaded.best_trial.is_outside
         for _ in range(5):
             trial = loaded.ask()
             assert trial["low"] <= trial["high"]
             loaded.tell(trial, 1.0)
-        before = np.append(before, [False] * (len(loaded) - len(before)))
+        breaks = np.append(breaks, [False] * (len(loaded) - len(breaks)))
         assert loaded.space == forbids
         loaded.close()
         forbids = SearchSpace(parameters).require("low <= high")
@@ -101,14 +103,14 @@ def test_a_study_goes_on_in_a_space_with_other_relations_and_keeps_what_was_trie
     with Study.load(tmp_path / "study", space={"low": Discrete(1, "high"), "high": Discrete(1, 12)}) as wider:
         trial = wider.ask()
         assert trial["low"] <= trial["high"] and wider.space["low"].high == 12  # type: ignore[attr-defined]
-        wider.enqueue({"low": 12})
-    with pytest.raises(InvalidSearchSpace, match="the new search space must hold every trial"):
-        Study.load(
-            tmp_path / "study", space=SearchSpace({"low": Discrete(1, 12), "high": Discrete(1, 12)}).forbid({"low": 12})
-        )
+        number = wider.enqueue({"low": 12})
+    lower = SearchSpace({"low": Discrete(1, 12), "high": Discrete(1, 12)}).forbid({"low": 12})
+    with Study.load(tmp_path / "study", space=lower, interrupted="fail") as loaded:  # of no relation but that
+        assert np.flatnonzero(loaded.outside).tolist() == [number]
+        assert loaded.ask().number > number and loaded.trials[number].state == TrialState.WAITING
 
 
-def test_a_trial_that_ran_as_a_relation_was_told_runs_again_as_it_was(tmp_path: Path) -> None:
+def test_a_trial_that_ran_as_a_relation_was_told_waits_until_that_is_gone(tmp_path: Path) -> None:
     parameters = {"kind": Categorical(["a", "b"]), "x": Continuous(0.0, 1.0, when={"kind": "a"}), "y": Discrete(1, 9)}
     study = Study(parameters, sampler=fasthpo.RandomSampler(seed=0))
     for point in ({"kind": "b", "y": 9}, {"kind": "a", "x": 0.5, "y": 9}):
@@ -117,8 +119,10 @@ def test_a_trial_that_ran_as_a_relation_was_told_runs_again_as_it_was(tmp_path: 
     study.save(tmp_path / "study")
     space = SearchSpace(parameters).require("y < 5")
     loaded = Study.load(tmp_path / "study", space=space)
-    assert [loaded.ask().params for _ in range(2)] == [trial.params for trial in study.trials]
     assert all(space.contains(loaded.ask().params) for _ in range(5))
+    loaded.save(tmp_path / "again")
+    loaded = Study.load(tmp_path / "again", space=parameters, interrupted="keep")
+    assert [loaded.ask().params for _ in range(2)] == [trial.params for trial in study.trials]
 
 
 def test_files_for_others_and_the_report_name_the_relations(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def _record(looked: Looked, statistics: StudyStatistics) -> dict[str, Any]:
         "path": str(looked.path),
         **about_directions(table),
         "writer": None if writer is None else writer._asdict(),
-        "trials": {state.name: count for state, count in table.counts.items()},
+        "trials": {state.name: count for state, count in looked.study.counts.items()},
+        **({} if table.former is None else {"outside": int(looked.study.outside.sum())}),
         "statistics": statistics.to_dict(),
         "best": best_record(looked.study),
         "failures": [group._asdict() for group in failures(looked.study)],
@@ -71,7 +72,8 @@ def _print(looked: Looked, statistics: StudyStatistics) -> None:
 
     table, of, writer = looked.study.table, statistics, looked.writer
     made = looked.definition
-    counts = [f"{count} {state.name.lower()}" for state, count in table.counts.items() if count]
+    counts = [f"{count} {state.name.lower()}" for state, count in looked.study.counts.items() if count]
+    outside = int(looked.study.outside.sum())
     first = float(np.fmin.reduce(table.starts, initial=np.inf)) if len(table) else np.nan
     last = table.latest_time or np.nan
     pairs = [
@@ -79,6 +81,7 @@ def _print(looked: Looked, statistics: StudyStatistics) -> None:
         ("path", printable(str(looked.path))),
         ("direction" if len(table.directions) == 1 else "directions", ", ".join(table.directions)),
         ("trials", f"{len(table)}" + (f" ({', '.join(counts)})" if counts else "")),
+        ("outside", f"{outside}, which the search space has excluded since" if outside else ""),
         ("infeasible", str(of.infeasible_trials) if table.has_constraints else ""),
         ("first, last", f"{moment(first)}, {moment(last)}" if np.isfinite(first) and last == last else ""),
         ("busy", duration(of.total_duration) if of.total_duration else ""),
@@ -88,6 +91,7 @@ def _print(looked: Looked, statistics: StudyStatistics) -> None:
         ("sampler", printable(described(made["sampler"]))),
         ("pruner", printable(described(made["pruner"]))),
         ("strategy", printable(described(made["strategy"]))),
+        ("learns from", "" if table.earlier is None else str(table.earlier)),
         ("open in", "" if writer is None else printable(f"process {writer.process} on {writer.host}, {writer.since}")),
     ]  # fmt: skip
     print_pairs(pairs)
@@ -106,7 +110,7 @@ def _print(looked: Looked, statistics: StudyStatistics) -> None:
     groups = failures(looked.study)
     if groups:
         click.echo()
-        click.echo(click.style(f"Failures: {table.counts[TrialState.FAILED]}", bold=True))
+        click.echo(click.style(f"Failures: {looked.study.counts[TrialState.FAILED]}", bold=True))
         rows = [
             [f"{group.trials}x", shorter(printable(group.reason), 100), str(group.last)] for group in groups[:_MOST]
         ]

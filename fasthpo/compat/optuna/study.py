@@ -451,7 +451,7 @@ class MaxTrialsCallback:
         self._states = None if states is None else set(states)
 
     def __call__(self, study: Study, trial: FrozenTrial) -> None:
-        counts = study.own.table.counts
+        counts = study.own.counts
         known = sum(n for state, n in counts.items() if self._states is None or STATES[state] in self._states)
         if known >= self._most:
             study.stop()

@@ -512,6 +512,7 @@ def test_what_says_nothing_is_refused_with_the_rule_and_the_value(earlier: fasth
         (earlier, "must list studies"),
         ("path", "must list studies"),
         (None, "must list studies"),
+        ({earlier}, "must list studies"),
         ([1], r"learn_from\[0\] must be a study or the path of one, got 1"),
         ([earlier, earlier.trials[0]], r"learn_from\[1\] must be a study"),
         ([empty], r"learn_from\[0\] has no trial with a finite value"),

@@ -17,6 +17,7 @@ import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, Ordinal, SearchSpace, Study, TrialState
 from fasthpo.errors import InvalidSearchSpace, InvalidValue, NoCompletedTrials, SpaceExhausted, TrialStateError
 from fasthpo.report import write_report
+from fasthpo.storage.framing import frame, read_frames
 from tests.support.command_line import call, printed, read
 from tests.support.studies import content, load
 
@@ -124,7 +125,7 @@ def random_space(rng: np.random.Generator) -> SearchSpace:
     return space
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_trials_are_where_a_slow_twin_has_them_whatever_the_changes(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
     path = tmp_path / "study"
@@ -501,6 +502,34 @@ def test_a_damaged_file_of_a_changed_study_says_so(tmp_path: Path) -> None:
     again = Study.load(tmp_path / "again", space=BOX)
     assert [trial.params for trial in again.trials if trial.state == TrialState.FAILED] == [{}] * outside.sum()
     go_on(again, 2)
+
+
+def test_whatever_stands_in_the_file_of_a_changed_study_is_refused_or_can_be_used(tmp_path: Path) -> None:
+    told(tmp_path / "s", 12, strategy=fasthpo.ASHA(4, sampler=fasthpo.RandomSampler(seed=1)), sampler=None).close()
+    with Study.load(tmp_path / "s", space={"x": Continuous(-5.0, 2.0), "c": Categorical(["b", "z"])}) as study:
+        study.enqueue({"x": 1.5})
+    with Study.load(
+        tmp_path / "s", space={"x": Continuous(-3.0, 1.0), "n": Discrete(1, 3)}, defaults={"n": 1}
+    ) as study:
+        frames, _ = read_frames(study.save(tmp_path / "whole").read_bytes())
+    assert len(frames) >= 8
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(30):
+        some = [bytearray(payload) for _, payload in frames]
+        at = int(rng.integers(len(some)))
+        some[at][rng.integers(len(some[at]))] = rng.integers(256)
+        (tmp_path / "changed").write_bytes(b"".join(frame(bytes(payload)) for payload in some))
+        try:
+            study = Study.load(tmp_path / "changed", recover=True)
+        except (fasthpo.CorruptCheckpoint, InvalidValue):
+            refused += 1
+            continue
+        assert len(seen(study)) == len(study) == sum(study.counts.values())
+        study.to_csv(tmp_path / "t.csv")
+        study.save(tmp_path / "again")
+        study.ask()
+    assert 0 < refused < 30
 
 
 def test_a_reader_follows_a_study_whose_space_changes(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What it brings to tell a study more than values: what trials cost, that values are noisy, guesses.
 
     pip install -c constraints.txt -e ".[benchmark]" onnxruntime
-    python benchmarks/knowledge.py cost|noise|prior --quality ../shared/quality [--seeds 10] [--workers 2]
+    python benchmarks/knowledge.py cost|noise|prior|earlier --quality ../shared/quality [--seeds 10] [--workers 2]
 
 Each line compares a study that is told more with one that is not, on the same tasks and seeds: regret divided by that
 of 20 random trials, arithmetic and geometric mean over tasks, on how many tasks it is lower and higher, and the p of
@@ -239,6 +239,96 @@ def prior(run: Callable[..., dict[str, np.ndarray]]) -> None:
     table("guesses: regret after 10, 20, 40, 80 trials", found, "none", GUESSED)
 
 
+# --- earlier studies
+
+# of which constants were chosen on the first, and the second was looked at afterwards
+CHOSEN_ON = (
+    "lcbench/3945", "lcbench/126026", "lcbench/167152", "lcbench/167184", "lcbench/189865", "lcbench/34539",
+    "rbv2_rpart/14", "rbv2_rpart/1468", "rbv2_rpart/23381", "rbv2_rpart/40975",
+)  # fmt: skip
+HELD_OUT = (
+    "rbv2_xgboost/1510", "rbv2_xgboost/458", "rbv2_xgboost/4534", "rbv2_xgboost/40975",
+    "iaml_super/40981", "iaml_super/41146", "iaml_super/1489", "iaml_super/1067",
+)  # fmt: skip
+EARLIER_TRIALS = 60
+
+
+def mirrored(task: Task, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Another point: each number on the other side of the middle of its range, each choice the next one."""
+    space, found = fasthpo.SearchSpace(task.space), {}
+    for name, value in params.items():
+        one = space[name]
+        if one.choices is not None:
+            found[name] = (
+                value
+                if any(name in other.when for other in space.values())
+                else (one.choices[(one.choices.index(value) + 1) % len(one.choices)])
+            )
+        elif getattr(one, "log", False):
+            found[name] = one.low * one.high / value
+        else:
+            found[name] = one.low + one.high - value
+        if isinstance(value, int) and not isinstance(value, bool):
+            found[name] = min(max(round(found[name]), one.low), one.high)
+    return found
+
+
+@functools.lru_cache(64)
+def earlier_study(spec: str, kind: str, seed: int) -> fasthpo.Study:
+    """What was found out of a task: as it is, with the worst points as the best ones, or mirrored."""
+    task = task_of(spec)
+    study = fasthpo.Study(task.space, sampler=fasthpo.AutoSampler(seed=1000 + seed))
+    for _ in range(EARLIER_TRIALS):
+        trial = study.ask()
+        loss = task.loss(mirrored(task, trial.params) if kind == "mirrored" else trial.params)
+        study.tell(trial, -loss if kind == "reversed" else loss)
+    return study
+
+
+def others_of(spec: str, count: int, seed: int) -> list[str]:
+    scenario = spec.split("/", maxsplit=1)[0] + "/"
+    family = [one for one in (*CHOSEN_ON, *HELD_OUT) if one.startswith(scenario) and one != spec]
+    return [family[(seed + k) % len(family)] for k in range(min(count, len(family)))]
+
+
+def with_earlier(job: tuple[str, str, int]) -> list[float]:
+    """Regrets after 10, 25, 50 and 100 trials."""
+    spec, variant, seed = job
+    task, sources = task_of(spec), []
+    for part in variant.split(" and "):
+        kind, _, count = part.partition(" ")
+        if kind == "others":
+            sources += [earlier_study(one, "as it is", seed) for one in others_of(spec, int(count), seed)]
+        elif not kind.startswith("none"):
+            sources.append(earlier_study(spec, {"same": "as it is"}.get(kind, kind), seed))
+    sampler = fasthpo.AutoSampler(seed=seed)
+    if variant == SOONER:
+        sampler._model = fasthpo.TPESampler(6, seed=seed)
+    study = fasthpo.Study(task.space, sampler=sampler, learn_from=sources)
+    found, best = [], np.inf
+    for n in range(1, 101):
+        trial = study.ask()
+        loss = task.loss(trial.params)
+        study.tell(trial, loss)
+        best = min(best, loss)
+        if n in (10, 25, 50, 100):
+            found.append(max(best - task.best, 0.0) / random_regret(spec))
+    return found
+
+
+SOONER = "none, six start-up trials"  # where there are earlier studies, the model begins as soon
+EARLIER = ["none", SOONER, "others 1", "others 3", "same", "reversed", "mirrored", "others 2 and reversed"]
+
+
+def earlier(run: Callable[..., dict[str, np.ndarray]]) -> None:
+    for title, specs in (("chosen on", CHOSEN_ON), ("held out", HELD_OUT)):
+        found = run(with_earlier, specs, EARLIER)
+        table(f"earlier studies, {title}: regret after 10, 25, 50, 100 trials", found, "none", specs)
+        for name, regrets in found.items():
+            tails = [f"{np.quantile(regrets[:, :, k], 0.95):.2f}, {regrets[:, :, k].max():.2f}" for k in range(4)]
+            print(f"{name:28s} of the runs, the 95 % quantile and the worst: {'  |  '.join(tails)}", flush=True)
+
+
 # --- all
 
 
@@ -261,7 +351,7 @@ def table(title: str, found: Mapping[str, np.ndarray], base: str, specs: Iterabl
             print(f"   {spec:24s}", "  ".join(f"{name}: {found[name][i].mean(axis=0).round(3)}" for name in found))
 
 
-PARTS = {"cost": cost, "noise": noise, "prior": prior}
+PARTS = {"cost": cost, "noise": noise, "prior": prior, "earlier": earlier}
 
 
 def _initialize(quality: str) -> None:

@@ -145,15 +145,18 @@ def words() -> Training:
 
 
 def sequence() -> Training:
-    """Of a sequence of 16 digits from 0 to 3, which of them were marked, and to what these add up modulo 4."""
+    """To what the two marked ones of a sequence of 8 digits, each from 0 to 3, add up modulo 4.
+
+    A good rate learns it in these epochs, after some in which nothing is seen to be learnt.
+    """
     import torch
     from torch import nn
 
     generator = torch.Generator().manual_seed(0)
-    numbers = torch.randint(4, (3000, 16), generator=generator)
-    marks = torch.zeros(3000, 16, dtype=torch.int64)
+    numbers = torch.randint(4, (3000, 8), generator=generator)
+    marks = torch.zeros(3000, 8, dtype=torch.int64)
     for row in marks:
-        row[torch.randperm(16, generator=generator)[:2]] = 1
+        row[torch.randperm(8, generator=generator)[:2]] = 1
     y = (numbers * marks).sum(1) % 4
     x = torch.cat([nn.functional.one_hot(numbers, 4), marks[..., None]], dim=2).float()
 

@@ -229,6 +229,34 @@ def priors() -> None:
     )
 
 
+def earlier_studies() -> None:
+    """The first asks of a study that learns from three earlier ones of 100,000 trials, and those afterwards."""
+    sources = [study_of(100_000, fasthpo.RandomSampler(seed=seed)) for seed in range(3)]
+    made, first, later = [], [], []
+    for _ in range(7):
+        start = time.perf_counter()
+        space = {f"x{j}": fasthpo.Continuous(0.0, 1.0) for j in range(20)}
+        study = fasthpo.Study(space, sampler=fasthpo.TPESampler(seed=1), learn_from=sources)
+        made.append(time.perf_counter() - start)
+        for _ in range(10):
+            start = time.perf_counter()
+            trial = study.ask()
+            first.append(time.perf_counter() - start)
+            study.tell(trial, trial["x0"])
+    for of in ([], sources):
+        study = fasthpo.Study(space, sampler=fasthpo.TPESampler(seed=1), learn_from=of)
+        points, losses = history(10_000, 20)
+        study.add_trials({f"x{j}": points[:, j] for j in range(20)}, losses)
+        later.append(median(lambda study=study: study.tell(study.ask(), 1.0)))
+    seconds = statistics.median(made)
+    line("a study that learns from three of 100,000 trials", readable(seconds), "<= 300 ms", seconds <= 0.3)
+    line("the slowest of its first ten asks", readable(max(first[10:])), "<= 50 ms", max(first[10:]) <= 0.05)
+    seconds = statistics.median(first)
+    line("the median of them", readable(seconds), "<= 1 ms", seconds <= 1e-3)
+    ratio = later[1] / later[0]
+    line("ask + tell later, with / without earlier studies", f"{ratio:.2f}", "<= 1.1", ratio <= 1.1)
+
+
 def random_search() -> None:
     seconds = median(made("RandomSampler")(*history(10_000, 4)), 2001)
     line("random ask + tell, 4 parameters, 10,000 trials", readable(seconds), "<= 12 us", seconds <= 12e-6)
@@ -269,6 +297,7 @@ def main() -> None:
     costs()
     noise()
     priors()
+    earlier_studies()
     ordered()
     random_search()
     relations()

@@ -66,6 +66,10 @@ class Scale(NamedTuple):
         found: FloatArray = np.power(10.0, places) if self.log else places
         return found
 
+    def inside(self, values: FloatArray) -> FloatArray:
+        """The values, those outside the bounds at them, as they are drawn; NaN stays NaN."""
+        return self.values(self.places(values))
+
     @masked
     def fractions(self, values: FloatArray) -> FloatArray:
         """Where values stand between the bounds, from 0 to 1; NaN stays NaN."""

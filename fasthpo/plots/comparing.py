@@ -113,7 +113,7 @@ def edf(studies: StudyReader | Sequence[StudyReader] | Mapping[str, StudyReader]
     for k, one in enumerate(seen.studies):
         if not one.trials:
             continue
-        at = seen.scale.values(seen.scale.places(one.value))
+        at = seen.scale.inside(one.value)
         value = np.concatenate([at[:1], at, [worst]])
         axes.step(
             value, 100 * np.concatenate([[0.0], one.share, [1.0]]), where="post",

@@ -75,7 +75,7 @@ def pareto_front(study: StudyReader, objectives: Sequence[int] | None = None) ->
             draw_cloud(axes, cloud, BLUE, "completed", order=1.5)
         if broken.total:
             draw_cloud(axes, broken, GREY, "breaks a constraint", "x", 1.4)
-        x, y = (seen.scales[k].values(seen.scales[k].places(seen.values[:, k])) for k in (a, b))
+        x, y = (seen.scales[k].inside(seen.values[:, k]) for k in (a, b))
         if len(seen.scales) == 2 and len(x):
             # what is dominated by the front lies behind its steps
             axes.step(x, y, where="post" if seen.directions[a] == "minimize" else "pre", color=RED, linewidth=1.2)

@@ -39,7 +39,6 @@ from fasthpo.plots.drawing import (
     value_colours,
 )
 from fasthpo.study.reader import StudyReader
-from fasthpo.values import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -137,11 +136,11 @@ def _panels(seen: Slices, title: str, detail: str, best: str) -> Figure:
             message(axes, "no trials")
         line = "" if panel.scale.labels is not None else "-"
         axes.plot(
-            panel.trend, _inside(seen.scale, panel.median), color=RED, linewidth=1.6, linestyle=line, marker="_",
+            panel.trend, seen.scale.inside(panel.median), color=RED, linewidth=1.6, linestyle=line, marker="_",
             markersize=14 if not line else 0, markeredgewidth=2, label="median", zorder=4,
         )  # fmt: skip
         axes.plot(
-            panel.trend, _inside(seen.scale, panel.best), color=INK, linewidth=1.1, linestyle=":" if line else "",
+            panel.trend, seen.scale.inside(panel.best), color=INK, linewidth=1.1, linestyle=":" if line else "",
             marker="_", markersize=14 if not line else 0, markeredgewidth=1.2, label=best, zorder=4,
         )  # fmt: skip
         if panel.inactive and panel.cloud.total:
@@ -158,10 +157,6 @@ def _panels(seen: Slices, title: str, detail: str, best: str) -> Figure:
         title=beyond or None, title_fontproperties={"size": SMALL}, alignment="left",
     )  # fmt: skip
     return figure
-
-
-def _inside(scale: Scale, values: FloatArray) -> FloatArray:
-    return scale.values(scale.places(values))
 
 
 def parallel_coordinates(study: StudyReader, params: Sequence[str] | None = None, objective: int = 0) -> Figure:
@@ -206,7 +201,7 @@ def parallel_coordinates(study: StudyReader, params: Sequence[str] | None = None
     colours = value_colours(seen.direction)
     # the better half of the colours' range is darker, and drawn last and thicker
     rank = np.linspace(0.0, 1.0, len(lines)) if len(lines) else np.empty(0)
-    rgba = np.array(colours(norm(_inside(scale, seen.value)))).reshape(-1, 4)
+    rgba = np.array(colours(norm(scale.inside(seen.value)))).reshape(-1, 4)
     rgba[:, 3] = 0.25 + 0.6 * rank**2
     axes.add_collection(LineCollection(list(lines), colors=rgba.tolist(), linewidths=0.6 + 1.2 * rank**6, zorder=2))
     axes.set_xlim(-0.7 if has_inactive else -0.25, max(d - 1, 0.4) + 0.55)

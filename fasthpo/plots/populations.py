@@ -81,7 +81,7 @@ def lineages(study: StudyReader) -> Figure:
 def _draw_values(axes: Axes, seen: Lineages) -> None:
     line = [trial for trial in seen.trials if trial.is_of_best]
     for trial in seen.trials:
-        value = seen.value_scale.values(seen.value_scale.places(trial.value))
+        value = seen.value_scale.inside(trial.value)
         axes.plot(trial.resource, value, color=LIGHT, linewidth=1.0, zorder=2)
         if trial.is_of_best:  # until the next one of the lineage began from its weights
             until = min((one.start for one in line if one.start > trial.start), default=trial.end)

@@ -77,7 +77,7 @@ def history(study: StudyReader, objective: int = 0) -> Figure:
         draw_cloud(axes, seen.complete, BLUE, "completed")
     if best:
         number = np.append(seen.best_number, max(seen.trials - 1, seen.best_number[-1]))
-        value = seen.value_scale.values(seen.value_scale.places(np.append(seen.best_value, seen.best_value[-1])))
+        value = seen.value_scale.inside(np.append(seen.best_value, seen.best_value[-1]))
         axes.step(number, value, where="post", color=INK, linewidth=1.8, label="best so far", zorder=4)
     if failed:
         _ticks(axes, seen.failed_edges, seen.failed)
@@ -151,7 +151,7 @@ def learning_curves(study: StudyReader, objective: int = 0) -> Figure:
         if curve.number == seen.best:
             continue
         colour, mark, name = looks[curve.state]
-        value = seen.value_scale.values(seen.value_scale.places(curve.value))
+        value = seen.value_scale.inside(curve.value)
         if not len(value):
             continue
         axes.plot(

@@ -195,6 +195,8 @@ def _configuration(study: Study) -> list[tuple[str, list[tuple[str, str]]]]:
             continue
         made.append((what, part["type"]))
         made += [(f"{what}: {name}", _option(value)) for name, value in part["options"].items()]
+    if study.table.earlier is not None:
+        made.append(("learns from", str(study.table.earlier)))
     noted = [(name, _text(json.dumps(value))) for name, value in study.attributes.items()]
     here = [("fasthpo", __version__), ("Python", platform.python_version())]
     for package in _PACKAGES:

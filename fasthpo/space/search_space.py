@@ -109,8 +109,9 @@ class SearchSpace(Mapping[str, Parameter]):
         It says nothing of points at which one of its parameters is inactive.
 
         Args:
-            combination: by name a value, or a collection of several; of a parameter with infinitely many values the
-                two ends of a range, both included. All together are forbidden.
+            combination: by name a value, or a collection of several, or a comparison such as `at_least(101)`; of a
+                parameter with infinitely many values the two ends of a range, both included. All together are
+                forbidden.
 
         Raises:
             InvalidSearchSpace: an unknown name or value, or a study has taken up the space.

@@ -3,7 +3,7 @@
     {"space": ..., "direction": "minimize", "sampler": part, "pruner": part or null, "strategy": part or null}
 
 Of several objectives there is "directions": ["minimize", "maximize"] in the place of the direction. Of a noisy one
-there is "noisy": true.
+there is "noisy": true. Of one that learns from earlier ones there is "earlier": what is known of each.
 
 A part is {"name": ..., "type": ..., "options": {...}}: the name of a built-in kind, or null for one of the user's own,
 the class's name, and the constructor's arguments, in which a pruner may stand as {"part": part}. The strategy is null
@@ -23,6 +23,7 @@ from fasthpo.samplers.base import Sampler
 from fasthpo.space.open_space import definition_of, space_from_definition
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.strategies.base import Strategy
+from fasthpo.trials.earlier import Earlier
 from fasthpo.trials.objectives import Direction, check_direction, check_directions
 from fasthpo.values import shown
 
@@ -43,7 +44,13 @@ class Given(NamedTuple):
     strategy: Strategy | None = None
 
 
-def define(space: SearchSpace, directions: Sequence[Direction], parts: Parts, noisy: bool = False) -> str:
+def define(
+    space: SearchSpace,
+    directions: Sequence[Direction],
+    parts: Parts,
+    noisy: bool = False,
+    earlier: Earlier | None = None,
+) -> str:
     """The JSON of a study's definition."""
     strategy = parts.strategy
     definition = {
@@ -53,6 +60,7 @@ def define(space: SearchSpace, directions: Sequence[Direction], parts: Parts, no
         "pruner": _described(parts.pruner),
         "strategy": _described(strategy if strategy is not None and strategy.is_multi_fidelity else None),
         **({"noisy": True} if noisy else {}),
+        **({} if earlier is None else {"earlier": earlier.to_list()}),
     }
     return json.dumps(definition)  # of a pruner, infinities may be options
 
@@ -107,6 +115,7 @@ class Definition:
             else:
                 self.directions = (check_direction(fields["direction"]),)
             self.noisy = fields.get("noisy", False) is True and len(self.directions) == 1
+            self.earlier = Earlier.from_list(fields["earlier"]) if "earlier" in fields else None
             self._fields = {name: fields[name] for name in ("sampler", "pruner", "strategy")}
         except (FastHPOError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise CorruptCheckpoint(f"not the definition of a study: {shown(error, 1000)}") from error

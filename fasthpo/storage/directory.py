@@ -399,4 +399,5 @@ def _replayer(base: Loaded | None, head: Head) -> Replayer:
         return base.replayer
     definition = Definition(head.definition)
     definition.check_points()
-    return Replayer(History(TrialTable(definition.space, definition.directions, definition.noisy)), head.definition)
+    table = TrialTable(definition.space, definition.directions, definition.noisy, definition.earlier)
+    return Replayer(History(table), head.definition)

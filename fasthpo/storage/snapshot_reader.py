@@ -379,7 +379,9 @@ def _assemble(
     columns = Columns(params, trials, metrics, tell_order, reports, segments, errors, failures, lineage)
     _check_together(columns, rest)
     waiting, open_segments = _unfinished(columns, rest, report_index, whole)
-    history = rebuild(space, definition.directions, columns, waiting, open_segments, definition.noisy)
+    history = rebuild(
+        space, definition.directions, columns, waiting, open_segments, definition.noisy, definition.earlier
+    )
     history.next_draw = rest.next_draw
     take_notes(history, rest.attributes)
     return history

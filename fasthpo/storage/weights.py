@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from fasthpo.errors import InvalidValue, StudyExists
 from fasthpo.storage.atomic import remove_temporary_in, storage_error
+from fasthpo.storage.copying import copy_tree
 from fasthpo.storage.owner import OWNER, owner, remove_abandoned
 from fasthpo.system.forked import renew_in_forked
 from fasthpo.system.log import logger
@@ -195,9 +196,9 @@ class Checkpoints:
                 name = f"trial-{number}"
                 (root / name).mkdir(parents=True)
                 copied.append(number)
-                shutil.copytree(self.root / name, root / name, dirs_exist_ok=True)
+                copy_tree(self.root / name, root / name, exist_ok=True)
                 if (self.root / f"{name}{_PAUSED}").is_dir():
-                    shutil.copytree(self.root / f"{name}{_PAUSED}", root / f"{name}{_PAUSED}")
+                    copy_tree(self.root / f"{name}{_PAUSED}", root / f"{name}{_PAUSED}")
         except BaseException:
             remove_trials(root, copied)
             raise
@@ -267,7 +268,7 @@ class Checkpoints:
         self._made.add(number)
 
     def keep_as_paused(self, number: int) -> None:
-        """Put a copy of the weights of a paused trial aside, which is about to go on.
+        """Put a copy of the weights of a trial aside, which is about to go on from them.
 
         Raises:
             StorageError: as `copy`.
@@ -283,7 +284,7 @@ class Checkpoints:
             for old in (under_way, target):
                 if old.is_dir():
                     _remove_tree(old)
-            shutil.copytree(source, under_way)
+            copy_tree(source, under_way)
             under_way.replace(target)
         except (OSError, shutil.Error) as error:
             shutil.rmtree(under_way, ignore_errors=True)

@@ -10,7 +10,7 @@ from fasthpo.kernels.arrays import BoolArray
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.encoding import encode_space
 from fasthpo.samplers.targets import normal_targets
-from fasthpo.strategies.exploring import member_index, perturbed
+from fasthpo.strategies.exploring import are_possible, member_index, perturbed
 from fasthpo.trials.lineage import NO_PARENT, Fork
 from fasthpo.trials.reports import NONE
 from fasthpo.trials.table import TrialTable
@@ -162,7 +162,7 @@ class BanditModel:
         largest: int,
         pending: IntArray,
     ) -> FloatArray | None:
-        """The parameters (d,) of a member that begins; None while there is too little to learn from.
+        """The parameters (d,) of a member that begins; None if there is too little to learn from, or none is possible.
 
         Args:
             fork: where it comes from.
@@ -200,6 +200,8 @@ class BanditModel:
             gaussian_process.extend_cholesky(*fitted, i, cholesky)
         process = gaussian_process.FittedProcess(*fitted, size, scale, cholesky, alpha)
         rows = self._candidates(table.params[:, fork.parent], fork, mutable, perturbation, seed)
+        if not len(rows):
+            return None
         candidates = np.zeros((d + _MORE, len(rows)))
         axes.positions_of_values(space.axes, np.ascontiguousarray(rows.T), np.arange(len(rows)), 0, candidates[:d])
         candidates[d] = now
@@ -225,4 +227,6 @@ class BanditModel:
             perturbed(space, parent, mutable, perturbation * (1 + k % 4), 0.1, seed, fork._replace(member=first + k))
             for k in range(_NEAR)
         ]
-        return np.concatenate([space.deactivate(rows), near])
+        rows = np.concatenate([space.put_inside(space.deactivate(rows)), near])  # those near it are inside
+        found: FloatArray = rows[are_possible(space, rows, parent, mutable)]
+        return found

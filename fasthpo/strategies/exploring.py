@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fasthpo.kernels.streams import uniforms
-from fasthpo.space.allowed import is_allowed
 from fasthpo.space.parameter import Numeric, Parameter
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.lineage import Fork
@@ -42,7 +41,8 @@ def perturbed(
 
     Each mutable parameter is drawn anew with a probability of `resample_probability`, and else moved up or down, with
     equal probability. A parameter of a branch that opens is drawn from the prior, mutable or not. A change that a
-    relation of the space forbids is drawn anew; the parent's parameters stay if no change is allowed.
+    relation of the space forbids, or that would move the bound of a parameter that may not change beyond its value, is
+    drawn anew; the parent's parameters stay if no change is allowed.
 
     Args:
         space: the search space.
@@ -54,10 +54,19 @@ def perturbed(
     """
     for attempt in range(_ATTEMPTS if space.relations else 1):
         found = _change(space, row, mutable, perturbation, resample_probability, seed, fork, attempt * _STREAMS)
-        inside: FloatArray = space.put_inside(found[None, :])[0]
-        if is_allowed(space, inside):
-            return inside
+        inside = space.put_inside(found[None, :])
+        if are_possible(space, inside, row, mutable)[0]:
+            possible: FloatArray = inside[0]
+            return possible
     return row.copy()
+
+
+def are_possible(
+    space: SearchSpace, rows: FloatArray, parent: FloatArray, mutable: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Which rows (n, d) keep the space's relations, and what the parent (d,) has where that may not change: (n,)."""
+    kept: npt.NDArray[np.bool_] = (mutable | (rows == parent) | np.isnan(rows) | np.isnan(parent)).all(1)
+    return kept & space.allows(rows) if space.relations else kept
 
 
 def _change(

@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 
 from fasthpo.samplers.base import Sampler
-from fasthpo.space.allowed import is_allowed
 from fasthpo.strategies.bandit_model import BanditModel
 from fasthpo.strategies.population import Population
 from fasthpo.trials.lineage import NO_PARENT, Fork
@@ -85,11 +84,7 @@ class PB2(Population):
         found = self._model.row(
             fork, mutable, _PERTURBATION, self.sampler.seed, until, self.max_resource, pending.astype(np.int64)
         )
-        if found is not None:
-            inside: FloatArray = table.space.put_inside(found[None, :])[0]
-            if is_allowed(table.space, inside):
-                return inside
-        return self._changed(fork, _PERTURBATION, _RESAMPLE_PROBABILITY)
+        return self._changed(fork, _PERTURBATION, _RESAMPLE_PROBABILITY) if found is None else found
 
     def _begun(self, table: TrialTable, generation: int) -> Iterator[int]:
         """The trials of a generation that have begun from the weights of others."""

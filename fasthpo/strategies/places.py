@@ -120,10 +120,13 @@ class _Held:
         """
         table, number = self.table, self.numbers[member]
         assert table is not None
-        if number == _NONE or table.state(number) in (TrialState.FAILED, TrialState.PRUNED):
+        if number == _NONE:
             return None
         legs = table.segments
         leg = legs.latest(number) if at is None else legs.latest_until(number, at)
+        state = table.state(number) if at is None or leg == _NONE else legs.state[leg]  # it may have failed since
+        if state in (TrialState.FAILED, TrialState.PRUNED):
+            return None
         if leg == _NONE:  # until it has a value of its own, it has that of the weights with which it began
             leg = self._begun_with(number)
             if leg == _NONE:
@@ -186,6 +189,7 @@ class SynchronousPlaces:
     """All members are trained to a boundary before any goes on from there.
 
     Those that are replaced begin before those that go on, so that a parent's weights are copied while it is paused.
+    While no new trial may begin, a member that was to be replaced goes on as it is, or waits if it has failed.
 
     Args:
         selection: who is replaced by whom.
@@ -199,6 +203,7 @@ class SynchronousPlaces:
         self._generation = 0
         self._legs: dict[int, NextLeg] = {}  # of this generation, by member, that are still to begin
         self._open: set[int] = set()  # members whose leg has not ended
+        self._forks: dict[int, list[int]] = {}  # members that are to begin from the weights of a trial, by its number
 
     @property
     def holders(self) -> list[int]:
@@ -214,34 +219,40 @@ class SynchronousPlaces:
             for number in np.flatnonzero(columns["member"] >= 0).tolist()
         }
         resources = table.resources
-        for self._generation, boundary in enumerate(held.boundaries):
-            holders = [begun.get((member, self._generation), number) for member, number in enumerate(held.numbers)]
-            started = {
-                member for member, number in enumerate(holders) if number != _NONE and resources[number] >= boundary
-            }
-            busy = {
-                member
-                for member in started
-                if resources[holders[member]] == boundary and table.state(holders[member]) in _BUSY
-            }
-            if busy or len(started) < len(holders):  # only what is still to come needs a plan
-                self._plan()
-                for member in started:
-                    held.numbers[member] = holders[member]
-                    del self._legs[member]
-                self._open = set(self._legs) | busy
-                return
-            held.numbers = holders
-        self._legs, self._open = {}, set()
+        latest = max((int(resources[number]) for number in begun.values()), default=0)
+        self._generation, boundary = 0, held.boundaries[0]
+        while boundary < latest:  # a later one has begun, so this one has ended
+            held.numbers = [begun.get((member, self._generation), number) for member, number in enumerate(held.numbers)]
+            self._generation += 1
+            boundary = held.boundaries[self._generation]
+        self._plan()
+        holders = (begun.get((member, self._generation), number) for member, number in enumerate(held.numbers))
+        started = {
+            member: number for member, number in enumerate(holders) if number != _NONE and resources[number] >= boundary
+        }
+        for member, number in started.items():
+            held.numbers[member] = number
+            del self._legs[member]
+        for member, number in started.items():
+            self._drop_forks_from(number)
+            if table.state(number) not in _BUSY:
+                self._open.discard(member)
+        self._end_generation()
 
     def _plan(self) -> None:
         """The legs of the generation that begins now."""
-        held, size, generation = self._held, self._selection.size, self._generation
-        boundary = held.boundaries[generation]
-        self._open = set(range(size))
+        self._legs = self._legs_of(self._generation)
+        self._open = set(self._legs)
+        self._forks = {}
+        for member, leg in self._legs.items():
+            if leg.fork is not None and leg.fork.parent != NO_PARENT:
+                self._forks.setdefault(leg.fork.parent, []).append(member)
+
+    def _legs_of(self, generation: int) -> dict[int, NextLeg]:
+        """The legs of a generation, by member, once all of those before have ended."""
+        held, size, boundary = self._held, self._selection.size, self._held.boundaries[generation]
         if generation == 0:
-            self._legs = {member: NextLeg(None, 0, boundary, Fork(member, 0)) for member in range(size)}
-            return
+            return {member: NextLeg(None, 0, boundary, Fork(member, 0)) for member in range(size)}
         before = held.boundaries[generation - 1]
         keys = [key for member in range(size) if (key := held.key(member, before)) is not None]
         best, worst = self._selection.split(keys, failed=size - len(keys))
@@ -255,16 +266,24 @@ class SynchronousPlaces:
                 parent = self._selection.parent(best, fork)
                 fork = fork._replace(parent=held.numbers[parent], step=before)
             forks[member] = NextLeg(None, 0, boundary, fork)
-        self._legs = forks | others
+        return forks | others
 
     def next_leg(self, new: bool) -> NextLeg | None:
         for member, leg in self._legs.items():
             if leg.number is not None or new:
                 return leg
-            number = self._held.numbers[member]  # it goes on as it is, where no new trial may take its place
-            if number != _NONE and self._held.state(member) == TrialState.PAUSED:
-                return NextLeg(number, 0, leg.resource)
-        return None
+            if (without := self._without_fork(member, leg)) is not None:
+                return without
+        if not self._legs or len(self._legs) < len(self._open) or self._is_last:
+            return None
+        # no new trial may take the places that are left, so the others go on
+        return next((leg for leg in self._legs_of(self._generation + 1).values() if leg.number is not None), None)
+
+    def _without_fork(self, member: int, leg: NextLeg) -> NextLeg | None:
+        """The leg of a member that goes on as it is, and is not replaced; None if there is nothing to go on."""
+        number = self._held.numbers[member]
+        can_go_on = number != _NONE and self._held.state(member) == TrialState.PAUSED
+        return NextLeg(number, 0, leg.resource) if can_go_on else None
 
     def new_leg(self) -> NextLeg | None:
         legs = self._legs.values()
@@ -272,21 +291,44 @@ class SynchronousPlaces:
 
     def start(self, leg: NextLeg, number: int) -> None:
         member = self._held.member(number)
+        if leg.resource > self._held.boundaries[self._generation]:
+            self._generation += 1
+            self._plan()
         self._legs.pop(member, None)
+        self._drop_forks_from(number)
         self.retired += self._held.replace(member, number)
+
+    def _drop_forks_from(self, number: int) -> None:
+        """A trial goes on from the weights with which others were to begin, so these are not replaced for now."""
+        for member in self._forks.pop(number, ()):
+            leg = self._legs.get(member)
+            if leg is None or leg.fork is None:
+                continue
+            if (without := self._without_fork(member, leg)) is not None:
+                self._legs[member] = without
+            else:
+                del self._legs[member]
+                self._open.discard(member)
 
     def end(self, number: int) -> None:
         self._open.discard(self._held.member(number))
-        if not self._open and self._generation + 1 < len(self._held.boundaries):
+        self._end_generation()
+
+    def _end_generation(self) -> None:
+        if not self._open and not self._is_last:
             self._generation += 1
             self._plan()
+
+    @property
+    def _is_last(self) -> bool:
+        return self._generation == len(self._held.boundaries) - 1
 
     def may_go_on(self, number: int) -> bool:
         return self._held.holds(number)
 
     @property
     def is_complete(self) -> bool:
-        return not self._open and self._generation == len(self._held.boundaries) - 1
+        return not self._open and self._is_last
 
 
 class _Ordered:
@@ -338,7 +380,8 @@ class AsynchronousPlaces:
         self._keys = _Ordered(size)
         self._idle = _Ordered(size)  # (reached, generation, member) of those that could go on
         self._known: set[int] = set()  # members that can be compared: they have a value, or have failed
-        self._complete: set[int] = set()
+        self._from_zero = [0] * size  # how many trials of each place were trained from the beginning
+        self._complete: set[int] = set()  # or given up
 
     @property
     def holders(self) -> list[int]:
@@ -348,10 +391,13 @@ class AsynchronousPlaces:
         held, self.retired = self._held, []
         held.table = table
         held.numbers = [_NONE] * self._selection.size
-        members = table.lineage.columns(len(table))["member"]
-        for number in np.flatnonzero(members >= 0).tolist():
-            held.numbers[int(members[number])] = number
         self._forget()
+        columns = table.lineage.columns(len(table))
+        members, parents = columns["member"], columns["parent"]
+        for number in np.flatnonzero(members >= 0).tolist():
+            member = int(members[number])
+            held.numbers[member] = number
+            self._from_zero[member] += parents[number] == NO_PARENT
         for member in range(self._selection.size):
             self._look_at(member)
 
@@ -362,13 +408,16 @@ class AsynchronousPlaces:
             self._idle.set(member, (0, -1, member))
             return
         state, fork = held.state(member), held.fork(member)
-        self._keys.set(member, held.key(member))
-        can_go_on = state not in (*_BUSY, TrialState.COMPLETE)
-        self._idle.set(member, (held.reached(member), fork.generation, member) if can_go_on else None)
+        key = held.key(member)
+        self._keys.set(member, key)
         if state not in _BUSY or fork.parent != NO_PARENT or held.has_value(member):
             self._known.add(member)
-        if state == TrialState.COMPLETE:
+        # one that fails again and again is given up after as many attempts as a synchronous population has
+        is_hopeless = key is None and state not in _BUSY and self._from_zero[member] >= len(held.boundaries)
+        if state == TrialState.COMPLETE or is_hopeless:
             self._complete.add(member)
+        can_go_on = state not in _BUSY and member not in self._complete
+        self._idle.set(member, (held.reached(member), fork.generation, member) if can_go_on else None)
 
     def next_leg(self, new: bool) -> NextLeg | None:
         held = self._held
@@ -408,6 +457,7 @@ class AsynchronousPlaces:
 
     def start(self, leg: NextLeg, number: int) -> None:
         member = self._held.member(number)
+        self._from_zero[member] += leg.fork is not None and leg.fork.parent == NO_PARENT
         self.retired += self._held.replace(member, number)
         self._known.discard(member)
         self._look_at(member)

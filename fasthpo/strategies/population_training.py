@@ -31,7 +31,8 @@ class PopulationTraining(Population):
 
     A synchronous population waits, at the end of each interval, for all its members; it is the same one for any number
     of workers. In an asynchronous one each member goes on by itself, compared with what the others were told last; the
-    one that is furthest behind goes next.
+    one that is furthest behind goes next. A place whose trials fail from the beginning as often as there are intervals
+    stays free.
 
     The weights of replaced members are removed, whatever `keep_checkpoints` says of others.
 

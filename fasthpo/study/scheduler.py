@@ -9,6 +9,7 @@ import numpy as np
 from fasthpo.errors import NoTrialToStart, SpaceExhausted
 from fasthpo.kernels.streams import uniforms
 from fasthpo.samplers.base import Sampler
+from fasthpo.samplers.earlier_starts import COUNT, EVERY, EarlierStarts, can_start, is_start
 from fasthpo.space.allowed import is_allowed, prior_rows
 from fasthpo.space.partial import complete_row
 from fasthpo.storage.weights import Checkpoints
@@ -48,6 +49,7 @@ class Scheduler:
         self.strategy = strategy if strategy is not None and strategy.is_multi_fidelity else None
         self.checkpoints = checkpoints
         self.clock = StudyClock(history.table.latest_time)
+        self._starts: EarlierStarts | None = None  # of earlier studies, in the space that was seen last
         self.look_again()
 
     def look_again(self) -> None:
@@ -129,6 +131,7 @@ class Scheduler:
             numbers.append(number)
         rest = n - len(numbers)
         is_alone = self._tried is not None or self.table.evaluations is not None or not self._has_model
+        is_alone |= self.table.earlier is not None and len(self.table) < EVERY * COUNT
         if self.strategy is None and self.sampler.has_batches and not is_alone:
             return np.concatenate([np.array(numbers, np.int64), self._append_batch(rest)])
         try:
@@ -227,12 +230,16 @@ class Scheduler:
         """A new trial of a population; one that is begun from another one's weights gets a copy of them."""
         assert self.strategy is not None and leg.fork is not None
         row, draw = self.strategy.row(leg.fork), NO_DRAW
+        if row is None and leg.fork.parent == NO_PARENT:
+            row = self._start_of_earlier()
         if row is None:
             row, draw = self._draw(wraps=True)
             if not is_allowed(self.history.seen.space, row):
                 row = self._of_prior(draw, 0)
         if leg.fork.parent != NO_PARENT:
             self.checkpoints.copy(leg.fork.parent, len(self.table), self.table.state(leg.fork.parent))
+            if self.strategy.parents_run:  # until it was told, others may begin with the weights that it began with
+                self.checkpoints.keep_as_paused(len(self.table))
         return self.history.asked(row, draw, self._start_time(), self._segment(leg))
 
     def _append_batch(self, n: int) -> IntArray:
@@ -322,8 +329,18 @@ class Scheduler:
         """A row of the study's space, and the draw it came from; nothing in it before a space is known."""
         if not self._has_model:
             return np.full(len(self.table.space), np.nan), NO_DRAW
-        row, draw = self._suggest_seen()
+        start = self._start_of_earlier()
+        row, draw = self._suggest_seen() if start is None else (start, NO_DRAW)
         return (row if self.history.projection is None else self._full(row[None])[0]), draw
+
+    def _start_of_earlier(self) -> FloatArray | None:
+        """A good point of an earlier study, where the next trial is to start there, and that was not tried."""
+        seen = self.history.seen
+        if seen.earlier is None or not is_start(len(self.table)) or not can_start(self.sampler):
+            return None
+        if self._starts is None or self._starts.space is not seen.space:
+            self._starts = EarlierStarts(seen.earlier, seen.space)
+        return self._starts.row(seen, self.sampler.seed)
 
     def _suggest_seen(self) -> tuple[FloatArray, int]:
         """A row that was not tried before, where that can be said, and the draw it came from."""

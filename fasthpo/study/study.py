@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self
@@ -52,6 +52,7 @@ from fasthpo.storage.store import ClosedStore
 from fasthpo.storage.weights import Checkpoints, Keep
 from fasthpo.strategies.base import Strategy
 from fasthpo.study.asking import GIVEN, declared, enqueued_values, split_given, value_for
+from fasthpo.study.digest import known_of
 from fasthpo.study.followers import Followers
 from fasthpo.study.moving import keep_again, move
 from fasthpo.study.parts import check_noisy, check_objectives, check_parts, check_type
@@ -139,13 +140,22 @@ class Study(StudyReader):
             fifth of the trials evaluate again what looks best, up to four times a point, before it is believed; and
             `best_trial` is found by all evaluations of a point (`estimate`): of the best point's trials it is the one
             in the middle. With one objective, and every trial trained in full.
+        learn_from: at most 16 earlier studies of related tasks (another data set, another seed, a space that overlaps),
+            or the paths where they are kept. Then up to five of the first ten trials start at good points of theirs,
+            taken by the parameters' names, as long as these studies agree with what is seen by then. They are compared
+            by rank, so that scales and directions may differ; there must be as many objectives. What is taken of them
+            is kept with the study, at most 64 points of each. Any sampler learns from them that does not try points of
+            its own only, as a grid does.
         storage: the directory in which to keep the study, made if it is missing; None: in memory only, see also `save`.
             `Study.load` goes on with it, once this one is closed (`close`, or `with`) or its process has ended.
         durability: "tell", "interval", "system" or a number of seconds, see above.
 
     Raises:
-        InvalidValue: an unknown direction, both a sampler and a strategy, or a part that works on one objective only.
+        InvalidValue: an unknown direction, both a sampler and a strategy, or a part that works on one objective only;
+            or an earlier study says nothing of this one: no finite value, no common parameter, no point in the space.
         InvalidSearchSpace: the sampler can't work on this space.
+        FileNotFoundError: there is no earlier study at a path.
+        CorruptCheckpoint: an earlier study's file is damaged.
         StudyExists: the directory holds a study.
         StudyInUse: the directory is another study's, in whatever process.
         OSError: the directory can't be written.
@@ -159,6 +169,12 @@ class Study(StudyReader):
         ...     _ = study.tell(trial, (trial["x"] - 2) ** 2)
         >>> abs(study.best_params["x"] - 2) < 0.5
         True
+
+        A study of a related task starts where that one was good.
+
+        >>> related = fasthpo.Study(space, sampler=fasthpo.TPESampler(seed=1), learn_from=[study])
+        >>> related.ask().params == study.best_params
+        True
     """
 
     def __init__(
@@ -171,6 +187,7 @@ class Study(StudyReader):
         *,
         directions: Sequence[str] | None = None,
         noisy: bool = False,
+        learn_from: Iterable[StudyReader | str | Path] = (),
         storage: str | Path | None = None,
         durability: Durability = "interval",
     ) -> None:
@@ -205,7 +222,7 @@ class Study(StudyReader):
         given_space = space if isinstance(space, SearchSpace) else SearchSpace(space)
         noisy = check_flag("noisy", noisy)
         check_noisy(noisy, given_space, len(known), strategy)
-        history = History(TrialTable(given_space, known, noisy))
+        history = History(TrialTable(given_space, known, noisy, known_of(learn_from, given_space, known, sampler)))
         searched = given_space.learnt.space if isinstance(given_space, OpenSpace) else given_space
         if searched is not None:
             sampler.check_space(searched)
@@ -945,7 +962,9 @@ class Study(StudyReader):
             keep_again(self._state, self._id, self._definition(), directory, mark)
 
     def _definition(self) -> str:
-        return define(self.space, self.directions, Parts(self.sampler, self.pruner, self.strategy), self.noisy)
+        return define(
+            self.space, self.directions, Parts(self.sampler, self.pruner, self.strategy), self.noisy, self.table.earlier
+        )
 
     @property
     def _has_place(self) -> bool:

@@ -170,9 +170,9 @@ class Stack:
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` said."""
+        """Go on from what `state_dict` said, whose tensors may be on another device."""
         self.weights.copy_(state["weights"])
-        copies = {id(one): one.clone() for one in state["buffers"].values()}
+        copies = {id(one): one.to(self.weights.device, copy=True) for one in state["buffers"].values()}
         self.buffers = {name: copies[id(one)] for name, one in state["buffers"].items()}
         self._optimizer.load_state_dict(state["optimizer"])
         self._idle = None if state["idle"] is None else tuple(state["idle"])

@@ -59,9 +59,10 @@ class StackedOptimizer:
         return {"steps": self._steps, "moments": [one.clone() for one in self._moments], "decayed": self._decayed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` said."""
-        self._steps, self._decayed = state["steps"], state["decayed"]
-        self._moments = [one.clone() for one in state["moments"]]
+        """Go on from what `state_dict` said, whose tensors may be on another device."""
+        device, decayed = self._weights.device, state["decayed"]
+        self._steps, self._decayed = state["steps"], None if decayed is None else decayed.to(device)
+        self._moments = [one.to(device, copy=True) for one in state["moments"]]
 
     def keep(self, rows: torch.Tensor, weights: torch.Tensor) -> None:
         """Go on with some of the models only: rows (j,) of the old matrices; `weights` (j, p) are theirs."""

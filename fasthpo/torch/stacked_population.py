@@ -203,7 +203,7 @@ class StackedPopulation:
         if path is None or not path.is_file() or generation == 0:
             return
         try:
-            state = torch.load(path, map_location=self._device, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)  # generators' states stay there
             identity, done = state["identity"], int(state["generations"])
         except Exception as error:  # whatever torch makes of a damaged file
             logger.warning("%s can't be read, and the population is trained again from its beginning: %s", path, error)
@@ -226,4 +226,5 @@ class StackedPopulation:
             return
         path = self._study.trials[number].checkpoint_dir / MODEL
         with storage_errors(f"the best model can't be saved to {path}"), atomic_file(path) as file:
-            torch.save(self._training.stack.model_state(fork.member), file)
+            state = self._training.stack.model_state(fork.member)
+            torch.save({name: one.cpu() for name, one in state.items()}, file)  # to be loaded where no GPU is, too

@@ -182,7 +182,8 @@ def changed(history: History, space: SearchSpace, defaults: Mapping[str, Value],
         opened = [(number, start, int(counted[reports])) for number, start, reports in opened]
     waiting = [number for number in before.waiting if not outside[number]]
     noisy = history.table.evaluations is not None
-    other = rebuild(space, history.table.directions, table_columns, waiting, opened, noisy, former)
+    earlier = history.table.earlier
+    other = rebuild(space, history.table.directions, table_columns, waiting, opened, noisy, earlier, former)
     other.next_draw, other.attributes = history.next_draw, history.attributes
     other.trial_attributes = history.trial_attributes
     return other

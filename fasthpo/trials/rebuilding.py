@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fasthpo.space.search_space import SearchSpace
+from fasthpo.trials.earlier import Earlier
 from fasthpo.trials.frozen import Columns
 from fasthpo.trials.history import History
 from fasthpo.trials.lineage import NO_PARENT
@@ -25,6 +26,7 @@ def rebuild(
     waiting: Iterable[int] = (),
     open_segments: Iterable[tuple[int, float, int]] = (),
     noisy: bool = False,
+    earlier: Earlier | None = None,
     former: KeptElsewhere | None = None,
 ) -> History:
     """The history that columns describe, which the caller has checked.
@@ -34,10 +36,10 @@ def rebuild(
         columns: the trials.
         waiting: the numbers of those that wait, in the order in which they will be asked.
         open_segments: (number, start, reports) of the running ones under a multi-fidelity strategy, see `OpenSegment`.
-        noisy: as of `TrialTable`.
+        noisy, earlier: as of `TrialTable`.
         former: of a study whose space was changed, what the columns have otherwise.
     """
-    table = TrialTable(space, directions, noisy)
+    table = TrialTable(space, directions, noisy, earlier)
     table.former = former
     table.restore({"params": columns.params, **columns.trials, "tell_order": columns.tell_order})
     table.reports.fill(columns.reports["trial"], columns.reports["step"], columns.reports["value"])
@@ -119,7 +121,7 @@ def settled(history: History) -> History:
     )
     open_segments = [(number, leg.start, leg.reports) for number, leg in sorted(segments.items()) if number < n]
     noisy = table.evaluations is not None
-    same = rebuild(table.space, table.directions, columns, waiting, open_segments, noisy, table.former)
+    same = rebuild(table.space, table.directions, columns, waiting, open_segments, noisy, table.earlier, table.former)
     same.next_draw, same.attributes = draws, dict(history.attributes)
     same.trial_attributes = {number: dict(one) for number, one in history.trial_attributes.items() if number < n}
     running = set(same.table.running.tolist())  # their parameters are what they began with

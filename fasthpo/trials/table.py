@@ -17,6 +17,7 @@ from fasthpo.space.allowed import check_allowed
 from fasthpo.space.parameter import Value
 from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.constraints import Constraints
+from fasthpo.trials.earlier import Earlier
 from fasthpo.trials.evaluations import Evaluations
 from fasthpo.trials.front import Front
 from fasthpo.trials.lineage import Fork, Lineage
@@ -70,9 +71,16 @@ class TrialTable:
         space: the search space; parameter j is row j of `params`.
         directions: "minimize" or "maximize" for each of the m objectives; a direction alone is that of one.
         noisy: whether the best trial is found by all evaluations of its point; of one objective.
+        earlier: what is known of earlier studies; None for nothing.
     """
 
-    def __init__(self, space: SearchSpace, directions: Direction | Sequence[Direction], noisy: bool = False) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        directions: Direction | Sequence[Direction],
+        noisy: bool = False,
+        earlier: Earlier | None = None,
+    ) -> None:
         if space.relations:
             check_allowed(space)
         space._take_up()
@@ -87,6 +95,7 @@ class TrialTable:
         self.tried = tried_points(space)
         self.counts = dict.fromkeys(TrialState, 0)
         self.evaluations = Evaluations(self) if noisy else None
+        self.earlier = earlier
         self.former: KeptElsewhere | None = None  # of a study whose space was changed
         self._best_number: int | None = None  # the trial with the best value
         self.savepoint = Savepoint()

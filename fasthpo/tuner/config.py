@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
@@ -98,6 +99,13 @@ def _checked_constraints(given: Any) -> tuple[str, ...]:
             f"constraints={shown(given)}"
         )
     return tuple(text for text in listed if MetricLimit.of(text))
+
+
+def _checked_paths(given: Any) -> tuple[str, ...]:
+    listed = None if isinstance(given, os.PathLike) else _listed(given)
+    if listed is None:
+        raise InvalidValue(f"learn_from must list the paths of studies, got learn_from={shown(given)}")
+    return tuple(str(given_path("learn_from", one, "a list of paths of studies")) for one in listed)
 
 
 def _checked_cost(cost: Any) -> float:
@@ -370,6 +378,8 @@ class TunerConfig(_Config):
             trial may be the best or on the front: a metric that the objective function returns, or an objective by its
             name; <= or >=; and a number. A trial without the metric fails. See `Study.tell` for what they do.
         noisy: evaluate what looks best again before it is believed, as of `Study`; for one objective.
+        learn_from: the paths of earlier studies of related tasks, at good points of which this one starts, as of
+            `Study`. They must be there when a tuner is made.
         max_trials: how many trials the study may have in all, resumed ones included. Under a multi-fidelity strategy
             those that are paused then still go on, so that the best is trained to the end.
         max_duration: seconds (or a `timedelta`) after which `optimize` starts no new trial, counted for each call
@@ -416,6 +426,7 @@ class TunerConfig(_Config):
     objective_metric: str | Sequence[str] | None = None
     constraints: Sequence[str] = ()
     noisy: bool = False
+    learn_from: Sequence[str | Path] = ()
     max_trials: int | None = None
     max_duration: float | timedelta | None = None
     max_cost: float | None = None
@@ -444,6 +455,7 @@ class TunerConfig(_Config):
             objective_metric=metrics if metrics is None or len(metrics) > 1 else metrics[0],
             direction=directions if len(directions) > 1 else directions[0],
             constraints=_checked_constraints(self.constraints),
+            learn_from=_checked_paths(self.learn_from),
             max_duration=None if self.max_duration is None else _checked_duration(self.max_duration),
             max_cost=None if self.max_cost is None else _checked_cost(self.max_cost),
             output_dir=given_path("output_dir", self.output_dir, "the path of a directory"),

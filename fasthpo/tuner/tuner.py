@@ -91,7 +91,14 @@ class HyperparameterTuner:
             )
         pruner = None if config.pruning is None else config.pruning.make_pruner()
         self._config = config
-        self._study = Study(space, strategy=strategy, directions=config.directions, pruner=pruner, noisy=config.noisy)
+        self._study = Study(
+            space,
+            strategy=strategy,
+            directions=config.directions,
+            pruner=pruner,
+            noisy=config.noisy,
+            learn_from=config.learn_from,
+        )
         self._logging = LoggingCallback()
         self._callbacks: list[HyperparameterCallback] = [self._logging]
         self._stop = threading.Event()

@@ -182,7 +182,7 @@ def test_weights_that_can_not_be_copied_cost_none_that_were_there(
         write(root / "trial-5" / "precious")  # which somebody else puts there meanwhile
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fasthpo.storage.weights.shutil.copytree", fail)
+    monkeypatch.setattr("fasthpo.storage.copying.shutil.copytree", fail)
     with pytest.raises(OSError, match="No space left"):
         study.keep_at(tmp_path / "s")
     assert {path.name for path in root.iterdir()} == {"notes.txt", "trial-5"}

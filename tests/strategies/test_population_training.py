@@ -22,7 +22,7 @@ from fasthpo.strategies.places import Selection
 from fasthpo.testing.interrupting import count_lines
 from fasthpo.trials.lineage import Fork
 from tests.support import population
-from tests.support.population import SPACE, alive, content, make, require_same, run, train
+from tests.support.population import SPACE, alive, content, make, require_same, run, train, train_until
 
 POSIX = os.name == "posix"
 CONTEXT = multiprocessing.get_context("forkserver" if POSIX else "spawn")
@@ -127,6 +127,20 @@ def test_a_population_that_fails_altogether_begins_anew() -> None:
     assert trial.parent is None and trial.generation == 1 and (trial.start_resource, trial.resource) == (0, 2)
     rates = {trial["rate"] for trial in study.trials}
     assert len(rates) == 3  # drawn from the prior
+
+
+@pytest.mark.parametrize("synchronous", [True, False])
+@pytest.mark.parametrize("members", [1, 3])
+def test_a_population_of_which_nothing_comes_ends(synchronous: bool, members: int) -> None:
+    """After as many attempts as there are intervals, also if it is loaded in between."""
+    study = fasthpo.Study(LINE, strategy=PopulationTraining(4, members, synchronous=synchronous))
+    for _ in range(4 * members):
+        assert not study.strategy.is_complete
+        study.strategy.attach(study.table)
+        study.tell(study.ask(), math.nan)
+    assert study.ask_within() is None and study.strategy.is_complete
+    study.strategy.attach(study.table)
+    assert study.strategy.is_complete
 
 
 def test_one_member_only_trains() -> None:
@@ -342,6 +356,27 @@ def test_members_and_their_changes_are_what_relations_allow(kind: Any) -> None:
         assert trial["kind"] != "b" or trial["low"] > 0.5
 
 
+@pytest.mark.parametrize("kind", [PopulationTraining, PB2])
+@pytest.mark.parametrize("mutable", [["low"], ["most", "high"]])
+def test_bounds_that_move_leave_what_may_not_change(kind: Any, mutable: list[str]) -> None:
+    space = fasthpo.SearchSpace(
+        {
+            "low": fasthpo.Continuous(0, 1),
+            "high": fasthpo.Continuous("low", 1),
+            "most": fasthpo.Discrete(1, 9),
+            "count": fasthpo.Discrete(1, "most"),
+        }
+    )
+    study = fasthpo.Study(space, strategy=kind(8, 6, 1, quantile=0.5, mutable=mutable, sampler=RandomSampler(seed=0)))
+    while (trial := study.ask_within()) is not None:
+        study.tell(trial, -trial["low"] + trial["most"])  # towards the bounds of what may not change
+    children = [trial for trial in study.trials if trial.parent is not None]
+    for trial in children:
+        parent = study.trials[trial.parent]
+        assert all(trial[name] == parent[name] for name in space if name not in mutable)
+    assert sum(trial.params != study.trials[trial.parent].params for trial in children) > 6
+
+
 # --- going through every door
 
 
@@ -374,8 +409,61 @@ def test_an_asynchronous_child_gets_the_weights_that_its_parent_was_told(tmp_pat
             file = study.checkpoints.root / f"trial-{following.number}" / "weights.json"
             epochs = population.json.loads(file.read_text())["epochs"]
             assert len(epochs) >= following.fork_step
-            assert following.number not in {number for number, _ in epochs[: following.fork_step]}
+            assert {number for number, _ in epochs[following.fork_step :]} <= {following.number}
     assert any(trial.parent is not None for trial in study.trials)
+
+
+@pytest.mark.parametrize(("synchronous", "seeds"), [(True, (5, 7)), (False, (0, 1))])
+def test_nobody_begins_with_weights_that_were_trained_on(synchronous: bool, seeds: tuple[int, ...]) -> None:
+    """However many run at once or fail, and whether or not new trials may begin."""
+    for seed in seeds:
+        numbers = random.Random(seed)
+        study = make(population=5, synchronous=synchronous, quantile=0.4)
+        running: list[fasthpo.Trial] = []
+        for turn in range(400):
+            new = numbers.random() < 0.6 or turn > 200
+            again = PopulationTraining(**study.strategy.options(), sampler=RandomSampler(seed=1))
+            again.attach(study.table)
+            assert again.next_leg(new) == study.strategy.next_leg(new)
+            if len(running) < 4 and (trial := study.ask_within(new=new)) is not None:
+                file = trial.checkpoint_dir / "weights.json"
+                epochs = population.json.loads(file.read_text())["epochs"] if file.exists() else []
+                assert len(epochs) == trial.start_resource
+                running.append(trial)
+            elif running:
+                trial = running.pop(numbers.randrange(len(running)))
+                loss = train(trial)
+                if numbers.random() < 0.15:
+                    study.tell(trial, state=TrialState.FAILED, error="bad luck")
+                else:
+                    study.tell(trial, loss)
+            elif study.strategy.is_complete:
+                break
+            if running and numbers.random() < 0.5:
+                trial = numbers.choice(running)
+                train_until(trial, trial.resource)  # it is further than what was told of it
+        assert study.strategy.is_complete
+        for trial in study.trials:
+            if trial.state == TrialState.COMPLETE:
+                epochs = population.json.loads((trial.checkpoint_dir / "weights.json").read_text())["epochs"]
+                expected = [p.trial for p in study.schedule(trial) for _ in range(p.start, p.end)]
+                assert [number for number, _ in epochs] == expected
+        assert not list(study.checkpoints.root.glob("*-paused"))
+
+
+@pytest.mark.parametrize("synchronous", [True, False])
+@pytest.mark.parametrize("most", [4, 6, 7])
+def test_when_no_new_trial_may_begin_the_others_are_trained_to_the_end(synchronous: bool, most: int) -> None:
+    """Although one has failed, whose place stays free, or places never had a trial."""
+    study, failed = make(synchronous=synchronous), False
+    while (trial := study.ask_within(new=len(study) < most)) is not None:
+        if trial.member == 2 and trial.resource == 6 and not failed:
+            failed = True
+            study.tell(trial, state=TrialState.FAILED, error="bad luck")
+        else:
+            study.tell(trial, train(trial))
+    assert failed and len(study) == most
+    assert study.table.counts[TrialState.COMPLETE] == len(alive(study)) >= min(most, 6) - 1
 
 
 def test_waiting_and_ended_populations_say_so() -> None:

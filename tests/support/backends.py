@@ -19,6 +19,7 @@ import pytest
 import fasthpo
 from fasthpo import HyperparameterCallback, PruningConfig, StopReason, Trial, TrialPruned, WorkersFailed
 from fasthpo.tuner.callbacks import LoggingCallback
+from tests.support import population
 from tests.support.gates import Gate, arrive
 from tests.support.tuning import GRID, SPACE, make, params_of, states
 
@@ -472,6 +473,14 @@ class BackendTests:
         assert counts["start"] == counts["paused"] + counts["complete"] > 18
         assert result.stop_reason == "max_trials" and len(result.trials) == 18
         assert result.best_trial.rungs.keys() <= {1, 3, 9} and 9 in result.best_trial.rungs
+
+    def test_a_population_is_the_one_that_trains_alone(self, options: dict[str, Any], tmp_path: Path) -> None:
+        """With the weights of parents, wherever they were trained."""
+        alone = population.make(tmp_path / "alone")
+        population.run(alone)
+        study = population.tune(tmp_path, **options)
+        population.require_same(study, alone)
+        assert {trial.fork_step for trial in study.trials if trial.parent is not None} == {3, 6, 9}
 
     def test_max_total_resource_is_never_exceeded(self, options: dict[str, Any]) -> None:
         config = fasthpo.TunerConfig("s", max_total_resource=60, seed=0)

@@ -13,6 +13,7 @@ import numpy as np
 
 import fasthpo
 from fasthpo.trials.trial import TrialState
+from fasthpo.tuner.callbacks import LoggingCallback
 
 SPACE = fasthpo.SearchSpace(
     {
@@ -35,9 +36,33 @@ def make(
 
 def train(trial: fasthpo.Trial) -> float:
     """Train from what lies in the trial's directory to its resource, saving after each epoch; the loss."""
+    weights = train_until(trial, trial.resource or 0)
+    for epoch in range(trial.fork_step or 0, trial.resource or 0):  # those of before a kill, too
+        trial.report(weights["losses"][epoch], epoch + 1)
+    value: float = weights["x"]
+    return value
+
+
+def die(trial: fasthpo.Trial) -> float:
+    """As `train`, but the first two processes that train another one's weights on to 9 end in the middle of it."""
+    if is_to_die(trial) and not (trial.checkpoint_dir / "died").exists():
+        (trial.checkpoint_dir / "died").touch()
+        train_until(trial, 8)
+        os._exit(3)
+    return train(trial)
+
+
+def is_to_die(trial: fasthpo.Trial) -> bool:
+    """Whether the first process that runs a leg of a trial ends in the middle of it."""
+    return trial.parent is not None and trial.resource == 9
+
+
+def train_until(trial: fasthpo.Trial, until: int) -> dict[str, Any]:
     file = trial.checkpoint_dir / "weights.json"
-    weights = json.loads(file.read_text()) if file.exists() else {"x": 1.0, "epochs": [], "losses": []}
-    for epoch in range(len(weights["epochs"]), trial.resource or 0):
+    weights: dict[str, Any] = {"x": 1.0, "epochs": [], "losses": []}
+    if file.exists():
+        weights = json.loads(file.read_text())
+    for epoch in range(len(weights["epochs"]), until):
         best = 0.3 / (1 + epoch)  # a rate that falls
         weights["x"] *= 0.7 + 0.3 * abs(math.log(trial["rate"] / best)) * (1 - 0.5 * trial.get("damping", 0.0))
         weights["x"] = min(weights["x"] + 1e-6 * trial["width"], 1e6)
@@ -46,10 +71,7 @@ def train(trial: fasthpo.Trial) -> float:
         new = file.with_suffix(".new")
         new.write_text(json.dumps(weights))
         os.replace(new, file)
-    for epoch in range(trial.fork_step or 0, trial.resource or 0):  # those of before a kill, too
-        trial.report(weights["losses"][epoch], epoch + 1)
-    value: float = weights["x"]
-    return value
+    return weights
 
 
 def run(study: fasthpo.Study, at_once: int = 1, seed: int = 0, legs: int | None = None) -> None:
@@ -64,13 +86,31 @@ def run(study: fasthpo.Study, at_once: int = 1, seed: int = 0, legs: int | None 
         study.tell(trial, train(trial))
 
 
+def tune(output_dir: Path, objective: Any = train, config: dict[str, Any] | None = None, **where: Any) -> fasthpo.Study:
+    """The study of `make`, run by a tuner.
+
+    Args:
+        output_dir: where it is kept.
+        objective: what its trials do.
+        config: of its strategy, besides what `make` gives.
+        where: arguments of `optimize` that say where trials run.
+    """
+    given: dict[str, Any] = {"interval": 3, "sampler": fasthpo.RandomSampler(seed=1), **(config or {})}
+    tuner_config = fasthpo.TunerConfig("population", output_dir=output_dir, save_checkpoints=True)
+    tuner = fasthpo.HyperparameterTuner(tuner_config, SPACE, fasthpo.PopulationTraining(12, 6, **given))
+    result = tuner.remove_callback(LoggingCallback).optimize(objective, **where)
+    assert result.stop_reason == "population_complete"
+    return tuner.study
+
+
 def content(study: fasthpo.Study, with_weights: bool = True) -> list[Any]:
     """All that has happened to each trial, but for times; with what lies in its directory."""
     table = study.table
     found = []
     for trial in study.trials:
         legs = [
-            (int(table.segments.resource[i]), float(table.segments.value[i])) for i in table.segments.of(trial.number)
+            (int(table.segments.resource[i]), repr(float(table.segments.value[i])))  # as NaN is not NaN
+            for i in table.segments.of(trial.number)
         ]
         place = trial.member, trial.generation, trial.parent, trial.fork_step
         directory = None if study.checkpoints.known_root is None else study.checkpoints.root / f"trial-{trial.number}"

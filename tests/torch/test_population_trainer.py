@@ -84,6 +84,25 @@ def test_a_schedule_trained_again_ends_with_the_very_weights(tmp_path: Path, run
     assert forked and len(places) == 4
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_members_train_and_are_trained_again_on_their_device(device: str, tmp_path: Path) -> None:
+    def run(trial: Any) -> float:
+        trainer = made(trial, device=device)
+        value = trainer.train()["eval_loss"]
+        kept = [one for state in trainer._optimizer.state.values() for one in state.values() if torch.is_tensor(one)]
+        weights = list(trainer.model.parameters())
+        assert len(kept) >= (len(weights) if trial["momentum"] else 0)
+        assert {one.device.type for one in (*weights, *kept)} == {device}
+        return float(value)
+
+    study = population(tmp_path, run)
+    forked = [trial for trial in study.trials if trial.parent is not None and trial.value is not None]
+    for trial in forked:
+        again = replay(study.schedule(trial), run, tmp_path / f"{trial.number}")
+        assert again == pytest.approx(trial.value, rel=1e-3)
+    assert forked
+
+
 def test_what_can_not_change_while_training_is_refused(tmp_path: Path) -> None:
     space = {**SPACE, "batch_size": fasthpo.Categorical([10, 20, 40])}
     with pytest.raises(InvalidValue, match=r"per_device_train_batch_size.* leave its parameter out of mutable"):

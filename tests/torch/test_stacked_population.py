@@ -13,6 +13,7 @@ import torch
 import fasthpo
 from fasthpo import InvalidValue, PopulationTraining, RandomSampler, TrialState
 from fasthpo.torch import Trainer, TrainingArguments, VectorizedTrainer, hyperparams_to_training_args
+from fasthpo.torch.stack import Stack
 from tests.support.population import require_same
 from tests.support.torch_training import accuracy, classes, cnn, mlp
 
@@ -35,6 +36,9 @@ def arguments(**changed: Any) -> TrainingArguments:
 
 def trainer(model: Any = mlp, **changed: Any) -> VectorizedTrainer:
     return VectorizedTrainer(model, arguments(**changed), TRAIN, EVAL, LOSS, {"accuracy": accuracy})
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def study(storage: Path | None = None, space: Any = SPACE, pruner: Any = None, **options: Any) -> fasthpo.Study:
@@ -138,11 +142,95 @@ def test_what_can_not_train_as_one_stack_is_refused(tmp_path: Path) -> None:
         assert begun.strategy.is_complete
 
 
+def stack(device: str, optimizer: str) -> Stack:
+    """Four models of one beginning, with buffers and dropout."""
+    args = [arguments(optimizer=optimizer, learning_rate=0.1, momentum=0.9, weight_decay=0.01)] * 4
+    return Stack(cnn().to(device), args, [0.1] * 4, LOSS)
+
+
+def tensors(of: Stack) -> list[torch.Tensor]:
+    """All that differs from row to row."""
+    return [of.weights, *of._optimizer.moments, *of.buffers.values()]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_rows_are_copied_in_place_on_their_device(device: str, optimizer: str) -> None:
+    """Weights, moments and buffers; nothing of them goes anywhere else, and nobody's rates go along."""
+    ours = stack(device, optimizer)
+    with torch.no_grad():
+        for one in tensors(ours):
+            one.copy_(torch.rand(one.shape) if one.is_floating_point() else torch.randint(9, one.shape))
+    before = [(one.data_ptr(), one.clone()) for one in tensors(ours)]
+    args = [arguments(optimizer=optimizer, learning_rate=rate, momentum=0.9) for rate in (1.0, 2.0, 3.0, 4.0)]
+    ours.go_on([3, 1], [0, 2], args, None)
+    assert len(before) == 5 + (optimizer == "adamw")
+    for now, (address, then) in zip(tensors(ours), before, strict=True):
+        assert now.device.type == device and now.data_ptr() == address
+        assert torch.equal(now, then[[0, 2, 2, 0]])
+    assert ours._optimizer._rates.flatten().tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert ours._optimizer._rates.device.type == device
+
+
+@pytest.mark.parametrize("device", ["meta", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_stack_stays_on_its_device_whatever_it_goes_on_from(device: str) -> None:
+    ours = stack(device, "adamw")
+    ours._let_rest(("5.bias",))
+    state = stack("cpu", "adamw").state_dict()
+    state["optimizer"]["decayed"] = torch.ones(state["weights"].shape[1], dtype=torch.bool)
+    ours.load_state_dict(state)
+    ours.go_on([0], [1], [arguments(optimizer="adamw")] * 4, [0.1] * 4)
+    everything = [
+        *tensors(ours),
+        ours._optimizer._decayed,
+        ours._optimizer._decays,
+        *ours.state_dict()["buffers"].values(),
+    ]
+    assert {one.device.type for one in everything} == {device}
+
+
+def test_a_snapshot_is_read_where_generators_have_their_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU: what is read to a GPU can't be put back into those of Python, NumPy and torch."""
+    where, load = [], torch.load
+    with study(tmp_path) as begun:
+        begun.pruner = Breaks(20)
+        with pytest.raises(Broken):
+            trainer().train_population(begun)
+        begun.pruner = None
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "load", lambda *a, **o: where.append(o["map_location"]) or load(*a, **o))
+            trainer().train_population(begun)
+    assert where == ["cpu"]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_population_goes_on_from_its_snapshot_on_its_device(device: str, tmp_path: Path) -> None:
+    space = {**SPACE, "dropout": fasthpo.Continuous(0.1, 0.5)}
+    whole = study(space=space)
+    trainer(cnn, device=device).train_population(whole)
+    with study(tmp_path, space) as begun:
+        begun.pruner = Breaks(31)
+        with pytest.raises(Broken):
+            trainer(cnn, device=device).train_population(begun)
+        begun.pruner = None
+        trainer(cnn, device=device).train_population(begun)
+        assert begun.strategy.is_complete
+        for mine, theirs in zip(begun.trials, whole.trials, strict=True):
+            assert mine.params == pytest.approx(theirs.params)
+            assert mine.rungs == pytest.approx(theirs.rungs, rel=1e-3)  # the random numbers are the same ones
+        best = torch.load(begun.best_trial.checkpoint_dir / "model.pt", weights_only=True)
+        assert {one.device.type for one in best.values()} == {"cpu"}
+
+
 @pytest.mark.gpu
 def test_a_population_trains_on_a_gpu() -> None:
-    mine, there = study(), study()
+    """It comes to what it comes to on the CPU, and leaves no memory behind."""
+    mine = study()
     trainer().train_population(mine)
+    trainer(device="cuda").train_population(study())  # what is made once
+    before = torch.cuda.memory_allocated()
+    there = study()
     trainer(device="cuda").train_population(there)
-    assert there.strategy.is_complete
+    assert there.strategy.is_complete and torch.cuda.memory_allocated() == before
     ours, theirs = ([t.rungs.get(2, np.nan) for t in one.trials if t.generation == 0] for one in (mine, there))
     assert theirs == pytest.approx(ours, rel=1e-2)

@@ -91,6 +91,7 @@ def _print(looked: Looked, statistics: StudyStatistics) -> None:
         ("sampler", printable(described(made["sampler"]))),
         ("pruner", printable(described(made["pruner"]))),
         ("strategy", printable(described(made["strategy"]))),
+        ("learns from", "" if table.earlier is None else str(table.earlier)),
         ("open in", "" if writer is None else printable(f"process {writer.process} on {writer.host}, {writer.since}")),
     ]  # fmt: skip
     print_pairs(pairs)

@@ -28,6 +28,7 @@ _BELIEF = 10.0  # what a prior's logarithm is multiplied by, divided by the draw
 _BELIEF_UNTIL = 200  # draws
 _BOUND_WITHOUT_COST = 2  # draws: one of them takes the bound as it is, whatever the candidates cost
 _MORE_CANDIDATES = 1, 4, 16  # times as many, until relations allow enough of them
+_STARTUP_WITH_EARLIER = 0.6  # of the startup trials, where a study also starts at points of earlier ones
 _MOST_AT_ONCE = 1000  # suggestions; then Ctrl-C is heard
 _MOST_STARTUP_TRIALS, _MOST_CANDIDATES = 100_000, 10_000  # which are drawn at once
 _MOST_NUMBERS = 5_000_000  # the same, times the parameters; 100 MB and more
@@ -108,7 +109,8 @@ class TPESampler(Sampler):
     Args:
         n_startup_trials: finished trials before the model is used, 1 to 100,000. Their points are chosen together, to
             cover the range of each parameter evenly. Once so many were drawn, a quarter of them finished is enough:
-            others may still run, or have been lost.
+            others may still run, or have been lost. Six tenths of them do where a study also starts at points of
+            earlier ones (`learn_from`).
         n_ei_candidates: candidates an ask, 1 to 10,000; the Gaussian process compares three times as many. More are not
             better: they only sharpen the models' errors.
         multivariate: model parameters jointly, and compare candidates by a Gaussian process; else neither.
@@ -298,6 +300,8 @@ class TPESampler(Sampler):
     def _ready_model(self, table: TrialTable, draw: int) -> Model | None:
         """The model of all trials so far; None if the draw is to be a random one."""
         startup, told = self.n_startup_trials, self._told(table)
+        if table.earlier is not None and table.objectives.count == 1 and not len(table.segments):
+            startup = max(int(_STARTUP_WITH_EARLIER * startup), 1)
         has_begun = told >= startup or (draw >= startup and _ONE_FINISHED_OF * told >= startup)
         if not has_begun or (len(table.segments) and draw % _RANDOM_EVERY == 1):
             return None

@@ -13,7 +13,7 @@ from fasthpo.space.changing import carry, carry_part, check_known
 from fasthpo.space.joined import joined
 from fasthpo.space.parameter import Value
 from fasthpo.space.search_space import SearchSpace
-from fasthpo.trials.former import OUTSIDE, Former, FormerTrials
+from fasthpo.trials.former import Former, FormerTrials
 from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.metrics import Measured
@@ -69,8 +69,6 @@ def whole(history: History) -> Whole:
         numbers, its = part.numbers, Frozen(part.history).columns()
         for name in _TRUE:
             trials[name][numbers] = its.trials[name]
-        for number in numbers.tolist():
-            errors.pop(number, None)
         errors |= {int(numbers[place]): text for place, text in its.errors.items()}
         reports.append((part.reports, {**its.reports, "trial": numbers[its.reports["trial"]]}))
         segments.append((part.segments, {**its.segments, "trial": numbers[its.segments["trial"]]}))
@@ -82,7 +80,7 @@ def whole(history: History) -> Whole:
         waiting = ran + waiting + [number for number in queue if number not in set(ran)]
     rest = np.ascontiguousarray(columns.params[:, here].T)
     began.append(Began(table.space, np.flatnonzero(here), rest, former.fixed))
-    stands_in = former.are_outside(len(table))[columns.segments["trial"]]
+    stands_in = former.are_outside(columns.segments["trial"])
     real = {name: column[~stands_in] for name, column in columns.segments.items()}
     before = np.concatenate([np.empty(0, np.int64), *(at for at, _ in reports)])
     shift = np.sort(before)
@@ -346,7 +344,6 @@ def _without(
     lacks = numbers[~has_leg & ~np.isnan(trials["resources"][numbers])]
     segments = _appended(segments, [_leg(columns, n, 0, starts[n], ends[n]) for n in lacks.tolist()])
     errors = {number: text for number, text in columns.errors.items() if not outside[number]}
-    errors |= dict.fromkeys(numbers.tolist(), INFRASTRUCTURE + OUTSIDE)
     return columns._replace(
         params=params,
         trials=trials,
@@ -368,7 +365,7 @@ def shown_table(table: TrialTable) -> TrialTable:
     assert former is not None
     before = whole(History(table))
     n = len(table)
-    inside = ~former.are_outside(n)
+    inside = ~former.are_outside(np.arange(n))
     here = Began(table.space, np.flatnonzero(inside), np.ascontiguousarray(table.params[:, inside].T), {})
     parts = [here, *before.began[:-1]]
     space, found = joined([one.space for one in parts], [one.rows for one in parts])

@@ -124,7 +124,7 @@ def _part(header: bytes, history: History, trials: int) -> FormerTrials:
     if outside != len(table):
         raise CorruptCheckpoint("a former search space has other trials than it says")
     for column in (columns[0], columns[3]):
-        if len(column) and not (0 <= column[0] <= column[-1] < trials and (np.diff(column) > 0).all()):
+        if len(column) and not (0 <= column[0] <= column[-1] < trials and (column[1:] > column[:-1]).all()):
             raise CorruptCheckpoint("the trials of a former search space are none, or not in order")
     if any((column < 0).any() for column in columns[1:3]):
         raise CorruptCheckpoint("a report or a leg of a former search space has no place")

@@ -139,7 +139,7 @@ def trial_records(table: TrialTable) -> Iterator[dict[str, Any]]:
     place of the value, with constraints a list of these, and of a population member, generation, parent and fork_step.
     Where the space was changed, `outside` says whether it lies outside of it. What a trial does not have is null.
     """
-    outside = None if table.former is None else table.former.are_outside(len(table)).tolist()
+    outside = None if table.former is None else table.former.are_outside(np.arange(len(table))).tolist()
     n, space, several = len(table), table.space, table.objectives.count > 1
     params, values, states = table.params, table.values, table.states
     starts, ends = table.starts, table.ends

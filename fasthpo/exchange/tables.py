@@ -157,7 +157,7 @@ def to_arrow(table: TrialTable, space: SearchSpace) -> Any:
     columns: list[Any] = [
         pa.array(np.arange(n)),
         pa.DictionaryArray.from_arrays(pa.array(table.states.astype(np.int8)), state_names),
-        *([] if table.former is None else [pa.array(table.former.are_outside(n))]),
+        *([] if table.former is None else [pa.array(table.former.are_outside(np.arange(n)))]),
         *(_numbers(pa, column) for column in table.values.reshape(n, table.objectives.count).T),
     ]
     params = table.params

@@ -71,10 +71,7 @@ def carry(
                 values = translated(before, parameter, column)
                 found[active, j] = values[active]
                 outside |= active & had & np.isnan(values)
-                left_out = had & ~active
-                same &= ~left_out
-                if name in fixed:
-                    outside |= left_out & ~_equals(before, column, fixed[name])
+                same &= active | ~had
         fresh = active & ~had
         if not fresh.any():
             continue
@@ -85,17 +82,21 @@ def carry(
             found[fresh, j] = parameter.encode(said[name])
         else:
             outside |= fresh
-    for name, before in old.items():
+    for name in old.names:
         if name not in new:
-            column = rows[:, old.position[name]]
-            had = ~np.isnan(column)
-            same &= ~had
-            if name in fixed:
-                outside |= had & ~_equals(before, column, fixed[name])
+            same &= np.isnan(rows[:, old.position[name]])
     for name in {*said, *fixed}:
-        if name not in said or name not in fixed or choice_key(said[name]) != choice_key(fixed[name]):
-            # points of the new space that lack it had another value
-            same &= ~np.isnan(rows[:, old.position[name]]) if name in old else False
+        column = rows[:, old.position[name]] if name in old else np.full(n, np.nan)
+        lacks = np.isnan(column)
+        is_as_said = name in said and name in fixed and choice_key(said[name]) == choice_key(fixed[name])
+        if not is_as_said:  # points of the new space that lack it had another value
+            same &= ~lacks
+        if name in fixed:
+            left_out = np.isnan(found[:, new.position[name]]) if name in new else np.ones(n, np.bool_)
+            differs = lacks & (name in said and not is_as_said)
+            if name in old:
+                differs |= ~lacks & ~_equals(old[name], column, fixed[name])
+            outside |= left_out & differs
     outside |= ~new.allows(found)
     found[outside] = np.nan
     lacking = {name: some & ~outside for name, some in lacking.items()}

@@ -61,12 +61,15 @@ def _from_json(text: str) -> dict[str, Value]:
 
 
 def read_former(
-    frames: Sequence[tuple[int, bytes]], read: Callable[[Sequence[tuple[int, bytes]]], tuple[History, int]]
+    frames: Sequence[tuple[int, bytes]],
+    trials: int,
+    read: Callable[[Sequence[tuple[int, bytes]]], tuple[History, int]],
 ) -> Former:
     """What `former_payloads` gave.
 
     Args:
         frames: of the file, from the first one of these on.
+        trials: how many the study has.
         read: takes a snapshot from where frames begin, and says how many they were.
 
     Raises:
@@ -83,7 +86,7 @@ def read_former(
         for _ in range(begin[1]):
             header = frames[at][1]
             history, count = read(frames[at + 1 :])
-            parts.append(_part(header, history))
+            parts.append(_part(header, history, trials))
             at += 1 + count
     except CorruptCheckpoint:
         raise
@@ -97,7 +100,7 @@ def read_former(
     return Former(tuple(parts), fixed)
 
 
-def _part(header: bytes, history: History) -> FormerTrials:
+def _part(header: bytes, history: History, trials: int) -> FormerTrials:
     unpacker = msgpack.Unpacker(
         max_buffer_size=len(header), max_array_len=3, max_map_len=0, max_ext_len=0, unicode_errors="surrogatepass"
     )
@@ -121,8 +124,8 @@ def _part(header: bytes, history: History) -> FormerTrials:
     if outside != len(table):
         raise CorruptCheckpoint("a former search space has other trials than it says")
     for column in (columns[0], columns[3]):
-        if len(column) and not (column[0] >= 0 and (np.diff(column) > 0).all()):
-            raise CorruptCheckpoint("the trials of a former search space are not in order")
+        if len(column) and not (0 <= column[0] <= column[-1] < trials and (column[1:] > column[:-1]).all()):
+            raise CorruptCheckpoint("the trials of a former search space are none, or not in order")
     if any((column < 0).any() for column in columns[1:3]):
         raise CorruptCheckpoint("a report or a leg of a former search space has no place")
     rows[np.isnan(rows)] = np.nan
@@ -143,9 +146,8 @@ def check_former(former: Former, table: TrialTable) -> None:
     """
     numbers = [*(part.numbers for part in former.parts), *(part.kept for part in former.parts)]
     together: IntArray = np.concatenate([np.empty(0, np.int64), *numbers])
-    n = len(table)
-    if len(np.unique(together)) != len(together) or (len(together) and together.max() >= n):
-        raise CorruptCheckpoint("a trial stands in two former search spaces, or is none")
+    if len(np.unique(together)) != len(together):
+        raise CorruptCheckpoint("a trial stands in two former search spaces")
     if any(part.history.table.directions != table.directions for part in former.parts):
         raise CorruptCheckpoint("a former search space has other objectives")
     stands_in = np.isnan(table.params).all(axis=0) & (table.states == TrialState.FAILED)

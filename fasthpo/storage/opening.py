@@ -105,6 +105,11 @@ def open_study(path: Path, given: Given, wanted: Wanted, recover: bool) -> Opene
     is_changed = wanted.space is not None or bool(wanted.defaults)
     space = wanted.space or history.table.space
     is_other = space != history.table.space or bool(wanted.defaults)
+    if wanted.defaults and space.is_open:
+        raise InvalidValue(
+            "defaults are of a search space that is declared, and the study learns its own as it is met: give space=, "
+            "too"
+        )
     if is_other:
         if wanted.requeues:
             history.requeued()

@@ -48,12 +48,13 @@ from fasthpo.trials.lineage import COLUMNS as LINEAGE_COLUMNS
 from fasthpo.trials.metrics import MOST_METRICS, Measured
 from fasthpo.trials.notes import take_notes
 from fasthpo.trials.rebuilding import rebuild
-from fasthpo.trials.table import NO_DRAW
+from fasthpo.trials.table import INFRASTRUCTURE, NO_DRAW, has_point
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray
 
 _T = TypeVar("_T")
 _FORMER_VERSION = 6
+_LOST = INFRASTRUCTURE + "it lay outside of the search space, and what it was is lost with the end of a damaged file"
 
 
 class Snapshot(NamedTuple):
@@ -136,7 +137,7 @@ def read_snapshot(data: bytes, partly: bool = False) -> Snapshot:
     history = _assemble(definition, groups, counts, rest, got == counts.trials, head.version)
     if head.version >= _FORMER_VERSION and damage is None:
         try:
-            former = read_former(frames[1 + len(groups) :], _read_alone)
+            former = read_former(frames[1 + len(groups) :], counts.trials, _read_alone)
             check_former(former, history.table)
             history.table.former = former
         except CorruptCheckpoint as error:
@@ -144,7 +145,10 @@ def read_snapshot(data: bytes, partly: bool = False) -> Snapshot:
                 raise
             damage = Broken(len(data), str(error), False)
     if head.version >= _FORMER_VERSION and history.table.former is None:
-        history.table.former = Former((), {})  # trials outside have failed, without parameters
+        table = history.table
+        table.former = Former((), {})  # of trials outside only that is left
+        lost = np.flatnonzero((table.states == TrialState.FAILED) & ~has_point(table.params.T))
+        table.errors.update(dict.fromkeys(lost.tolist(), _LOST))
     return Snapshot(head, history, damage, counts.trials - got)
 
 

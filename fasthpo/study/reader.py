@@ -249,7 +249,8 @@ class StudyReader(ABC):
     def outside(self) -> npt.NDArray[np.bool_]:
         """Which trials lie outside of the search space, as that was changed since, (n,); see `Study.load`."""
         table = self.table
-        return np.zeros(len(table), np.bool_) if table.former is None else table.former.are_outside(len(table))
+        numbers = np.arange(len(table))
+        return np.zeros(len(numbers), np.bool_) if table.former is None else table.former.are_outside(numbers)
 
     @property
     def counts(self) -> dict[TrialState, int]:

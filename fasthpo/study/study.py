@@ -240,7 +240,7 @@ class Study(StudyReader):
 
     @property
     def table(self) -> TrialTable:
-        """The trials as columns, as samplers and pruners see them."""
+        """The trials as columns, as samplers and pruners see them: of one outside of a changed space that it failed."""
         return self._state.table
 
     @property

@@ -13,7 +13,7 @@ from fasthpo.space.changing import carry, carry_part, check_known
 from fasthpo.space.joined import joined
 from fasthpo.space.parameter import Value
 from fasthpo.space.search_space import SearchSpace
-from fasthpo.trials.former import OUTSIDE, Former, FormerTrials
+from fasthpo.trials.former import Former, FormerTrials
 from fasthpo.trials.frozen import Columns, Frozen
 from fasthpo.trials.history import History
 from fasthpo.trials.metrics import Measured
@@ -69,8 +69,6 @@ def whole(history: History) -> Whole:
         numbers, its = part.numbers, Frozen(part.history).columns()
         for name in _TRUE:
             trials[name][numbers] = its.trials[name]
-        for number in numbers.tolist():
-            errors.pop(number, None)
         errors |= {int(numbers[place]): text for place, text in its.errors.items()}
         reports.append((part.reports, {**its.reports, "trial": numbers[its.reports["trial"]]}))
         segments.append((part.segments, {**its.segments, "trial": numbers[its.segments["trial"]]}))
@@ -82,7 +80,7 @@ def whole(history: History) -> Whole:
         waiting = ran + waiting + [number for number in queue if number not in set(ran)]
     rest = np.ascontiguousarray(columns.params[:, here].T)
     began.append(Began(table.space, np.flatnonzero(here), rest, former.fixed))
-    stands_in = former.are_outside(len(table))[columns.segments["trial"]]
+    stands_in = former.are_outside(columns.segments["trial"])
     real = {name: column[~stands_in] for name, column in columns.segments.items()}
     before = np.concatenate([np.empty(0, np.int64), *(at for at, _ in reports)])
     shift = np.sort(before)
@@ -142,7 +140,10 @@ def changed(history: History, space: SearchSpace, defaults: Mapping[str, Value],
     check_known(defaults, [space, *(one.space for one in before.began)])
     fixed = {**(history.table.former.fixed if history.table.former is not None else {}), **defaults}
     fixed = {name: value for name, value in fixed.items() if name not in space or space[name].when}
-    began = [one._replace(said={**one.said, **defaults}) for one in before.began]
+    new = {
+        name: value for name, value in defaults.items() if name in space
+    }  # of others it is what they are from now on
+    began = [one._replace(said={**defaults, **one.said, **new}) for one in before.began]
     columns = before.columns
     states, n = columns.trials["states"].copy(), len(columns.trials["states"])
     params, outside = np.full((len(space), n), np.nan), np.zeros(n, np.bool_)
@@ -346,7 +347,6 @@ def _without(
     lacks = numbers[~has_leg & ~np.isnan(trials["resources"][numbers])]
     segments = _appended(segments, [_leg(columns, n, 0, starts[n], ends[n]) for n in lacks.tolist()])
     errors = {number: text for number, text in columns.errors.items() if not outside[number]}
-    errors |= dict.fromkeys(numbers.tolist(), INFRASTRUCTURE + OUTSIDE)
     return columns._replace(
         params=params,
         trials=trials,
@@ -368,7 +368,7 @@ def shown_table(table: TrialTable) -> TrialTable:
     assert former is not None
     before = whole(History(table))
     n = len(table)
-    inside = ~former.are_outside(n)
+    inside = ~former.are_outside(np.arange(n))
     here = Began(table.space, np.flatnonzero(inside), np.ascontiguousarray(table.params[:, inside].T), {})
     parts = [here, *before.began[:-1]]
     space, found = joined([one.space for one in parts], [one.rows for one in parts])

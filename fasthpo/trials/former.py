@@ -1,9 +1,10 @@
 """What a study whose space was changed keeps of its trials, where the table has it otherwise.
 
 The table has the trials as whoever learns from them is to see them. One that is no point of the space as it is now, an
-*outside* trial, stands there as one that failed because of something that says nothing of its point: without
-parameters, values and reports, with what it has cost. What it really was stands here, as does what trials had that lie
-inside, but with other parameters: one that is gone now, or one that came later, of which a default says what it was.
+*outside* trial, stands there as one that failed because of something that says nothing of its point (`is_lost`):
+without parameters, values and reports, with what it has cost. What it really was stands here. So does what trials began
+with that lie inside, but with other parameters: one of these is gone now, or came later, and a default says what it
+was.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from fasthpo.space.search_space import SearchSpace
 from fasthpo.trials.history import History
 from fasthpo.trials.table import TrialTable
 from fasthpo.values import FloatArray, IntArray
-
-OUTSIDE = "outside of the search space as it is now"  # why the table has such a trial as a failed one
 
 
 class FormerTrials(NamedTuple):
@@ -61,16 +60,19 @@ class Former:
         self.parts = parts
         self.fixed = dict(fixed)
         self.numbers: IntArray = np.sort(np.concatenate([np.empty(0, np.int64), *(part.numbers for part in parts)]))
+        self._outside = np.zeros(int(self.numbers.max(initial=-1)) + 1, np.bool_)
+        self._outside[self.numbers] = True
 
-    def are_outside(self, length: int) -> npt.NDArray[np.bool_]:
-        """Which of the first `length` trials lie outside, (length,)."""
-        found = np.zeros(length, np.bool_)
-        found[self.numbers] = True
+    def are_outside(self, numbers: IntArray) -> npt.NDArray[np.bool_]:
+        """Which of the trials (k,) lie outside, (k,)."""
+        found = np.zeros(len(numbers), np.bool_)
+        known = numbers < len(self._outside)
+        found[known] = self._outside[numbers[known]]
         return found
 
     def is_outside(self, number: int) -> bool:
         """Whether a trial lies outside."""
-        return _place(self.numbers, number) is not None
+        return number < len(self._outside) and bool(self._outside[number])
 
     def outside(self, number: int) -> tuple[TrialTable, int] | None:
         """Where a trial stands that lies outside: in what table, and under which number there; None of one inside."""

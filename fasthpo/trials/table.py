@@ -52,7 +52,7 @@ class KeptElsewhere(Protocol):
     parts: tuple[Any, ...]  # by former space
     fixed: dict[str, Value]
 
-    def are_outside(self, length: int) -> npt.NDArray[np.bool_]: ...
+    def are_outside(self, numbers: IntArray) -> npt.NDArray[np.bool_]: ...
     def is_outside(self, number: int) -> bool: ...
     def outside(self, number: int) -> tuple[TrialTable, int] | None: ...
     def began_with(self, number: int) -> dict[str, Value] | None: ...
@@ -232,14 +232,16 @@ class TrialTable:
         return None if error is None else error.removeprefix(INFRASTRUCTURE)
 
     def is_lost(self, number: int) -> bool:
-        """Whether a trial failed because of what it ran on, which says nothing of its point."""
+        """Whether a trial failed because of what it ran on, which says nothing of its point, or lies outside."""
+        if self.former is not None and self.former.is_outside(number):
+            return True
         return self.errors.get(number, "").startswith(INFRASTRUCTURE)
 
     def are_lost(self, numbers: IntArray) -> npt.NDArray[np.bool_]:
         """The same of trials (k,)."""
-        lost = np.zeros(len(numbers), np.bool_)
+        lost = np.zeros(len(numbers), np.bool_) if self.former is None else self.former.are_outside(numbers)
         if self.errors:
-            failed = np.flatnonzero(self._states[numbers] == TrialState.FAILED)
+            failed = np.flatnonzero((self._states[numbers] == TrialState.FAILED) & ~lost)
             lost[failed] = [self.is_lost(number) for number in numbers[failed].tolist()]
         return lost
 

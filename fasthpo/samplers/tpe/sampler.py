@@ -320,8 +320,9 @@ class TPESampler(Sampler):
         counts = table.counts
         told = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.PAUSED]
         if told < self.n_startup_trials and counts[TrialState.FAILED]:
-            finished = map(int, table.tell_order)
-            failed = (n for n in finished if table.state(n) == TrialState.FAILED and not table.is_lost(n))
+            order = table.tell_order
+            finished = order if table.former is None else order[~table.former.are_outside(order)]
+            failed = (n for n in map(int, finished) if table.state(n) == TrialState.FAILED and not table.is_lost(n))
             told += len(list(islice(failed, self.n_startup_trials - told)))
         return told
 

@@ -319,10 +319,8 @@ class TPESampler(Sampler):
         """How many trials have ended that say something; as many as startup trials, if there are more."""
         counts = table.counts
         told = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.PAUSED]
-        if told < self.n_startup_trials and counts[TrialState.FAILED]:
-            order = table.tell_order
-            finished = order if table.former is None else order[~table.former.are_outside(order)]
-            failed = (n for n in map(int, finished) if table.state(n) == TrialState.FAILED and not table.is_lost(n))
+        if told < self.n_startup_trials:
+            failed = (number for number in table.errors if not table.is_lost(number))
             told += len(list(islice(failed, self.n_startup_trials - told)))
         return told
 

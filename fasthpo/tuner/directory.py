@@ -133,7 +133,7 @@ class StudyFiles:
         numbers = {**statistics.to_dict(), "stop_reason": reason}
         name, compress = self._config.study_name, self._config.compress_history
         with self._writing("the files that sum up the study can't be written"), study._lock:
-            export_study(self._directory, study.table, study._whole, name, numbers, compress)
+            export_study(self._directory, study.table, name, numbers, compress, study._whole)
 
     def load(self, new: Study, path: Path, wanted: Wanted) -> Study:
         """A saved study, to go on in the place of `new`; see `HyperparameterTuner.load_checkpoint`."""

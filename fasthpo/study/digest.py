@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -66,8 +66,9 @@ def known_of(given: Any, space: SearchSpace, directions: Sequence[str], sampler:
 
 
 def _listed(given: Any) -> list[Any]:
-    alone = isinstance(given, (str, bytes, os.PathLike, StudyReader, Mapping))
-    if alone or not isinstance(given, Iterable):
+    # a set has another order in the next run
+    is_no_list = isinstance(given, (str, bytes, os.PathLike, StudyReader, Mapping, Set))
+    if is_no_list or not isinstance(given, Iterable):
         raise InvalidValue(f"learn_from must list studies, or paths of studies, such as [study], got {shown(given)}")
     listed = list(given)
     if len(listed) > MOST_STUDIES:

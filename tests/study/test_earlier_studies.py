@@ -490,6 +490,24 @@ def test_a_tuner_learns_from_the_paths_of_its_config(tmp_path: Path) -> None:
             fasthpo.TunerConfig("study", learn_from=wrong)
 
 
+def test_a_tuner_goes_on_when_the_earlier_study_has_gone(tmp_path: Path) -> None:
+    run(fasthpo.Study(SPACE, sampler=fasthpo.RandomSampler(seed=0), storage=tmp_path / "old"), 12).close()
+
+    def tuner(trials: int, **more: Any) -> fasthpo.HyperparameterTuner:
+        config = fasthpo.TunerConfig(
+            "new", save_checkpoints=True, max_trials=trials, output_dir=tmp_path, learn_from=[tmp_path / "old"], **more
+        )
+        return fasthpo.HyperparameterTuner.with_bayesian_optimization(config, SPACE)
+
+    tuner(3).optimize(lambda trial: loss(trial.params))
+    shutil.rmtree(tmp_path / "old")
+    tuner(6).load_checkpoint(tmp_path / "new").optimize(lambda trial: loss(trial.params))
+    with fasthpo.Study.load(tmp_path / "new", read_only=True) as study:
+        assert len(study) == 6 and study.table.earlier is not None
+    with pytest.raises(FileNotFoundError, match="old"):
+        tuner(6, overwrite=True)
+
+
 # --- misuse
 
 

@@ -56,7 +56,7 @@ class Lineages(NamedTuple):
         direction: "minimize" or "maximize".
         members: how many places there are trials for.
         forks: how many trials were begun from others' weights.
-        best: the number of the best trial, or of the paused one that was told the best value; None if none has one.
+        best: the number of the best member, or of the paused one that was told the best value; None if none has one.
         resource_scale, value_scale: of the axes.
         trials: all of them, or a choice: those of the best one's lineage, and others of all ages.
         changing: names of the parameters that differ along the best one's lineage.
@@ -115,12 +115,13 @@ def lineages(study: StudyReader) -> Lineages:
 
 
 def _best(table: TrialTable) -> int | None:
-    """The best trial; before any is complete, the one that was told the best value at the largest resource."""
-    if table.best_number is not None:
+    """The best member; if the best trial is none, the one that was told the best value at the largest resource."""
+    if table.best_number is not None and table.lineage.of(table.best_number) is not None:
         return table.best_number
     segments = table.segments
     losses = table.objectives.losses(segments.column("value"))
-    finite = np.flatnonzero(np.isfinite(losses))
+    is_member = table.lineage.columns(len(table))["member"][segments.column("trial")] >= 0
+    finite = np.flatnonzero(np.isfinite(losses) & is_member)
     if not len(finite):
         return None
     far = finite[segments.column("resource")[finite] == segments.column("resource")[finite].max()]

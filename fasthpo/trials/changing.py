@@ -213,8 +213,8 @@ def _with_ends(
     broken = np.flatnonzero(ends_now)
     if not len(broken):
         return columns, opened
-    trials = {**columns.trials, "states": states.copy(), "ends": columns.trials["ends"].copy()}
-    trials["states"][broken], trials["ends"][broken] = _FAILED, now
+    trials = {**columns.trials, **{name: columns.trials[name].copy() for name in ("states", "values", "ends")}}
+    trials["states"][broken], trials["values"][broken], trials["ends"][broken] = _FAILED, np.nan, now
     errors = columns.errors | dict.fromkeys(broken.tolist(), INFRASTRUCTURE + _BROKEN_OFF)
     failures, by = dict(columns.failures), len(columns.reports["trial"])
     failures |= dict.fromkeys(np.intersect1d(broken, columns.reports["trial"]).tolist(), by)

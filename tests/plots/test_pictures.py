@@ -298,3 +298,6 @@ def test_lineages_of_a_population() -> None:
     seen = fasthpo.analysis.lineages(study)
     assert {one.number for one in seen.trials if one.is_of_best} == {piece.trial for piece in study.schedule()}
     assert len(seen.changing) > 0 and all(name in texts(drawn("lineages", study)) for name in seen.changing[:4])
+    best = study.best_trial
+    study.add_trials({name: [value] for name, value in best.params.items()}, [best.value - 1.0])
+    assert study.best_trial.number != best.number and fasthpo.analysis.lineages(study).best == best.number

@@ -371,6 +371,21 @@ def test_strategies_go_on_and_promote_no_trial_outside(strategy: Any, several: b
         train(study, 10)
 
 
+def test_a_promoted_trial_that_a_change_breaks_off_has_no_value_but_its_rungs(tmp_path: Path) -> None:
+    strategy = fasthpo.ASHA(9, sampler=fasthpo.RandomSampler(seed=0))
+    study = Study({"x": Continuous(0.0, 1.0)}, strategy=strategy, storage=tmp_path / "s")
+    while (trial := study.ask()).start_resource == 0:
+        study.tell(trial, trial["x"])
+    reached = trial.rungs
+    study.close()
+    space = {"x": Continuous(trial["x"] + 0.01, 1.0)}
+    with Study.load(tmp_path / "s", space=space, interrupted="keep") as study:
+        lost = study.trials[trial.number]
+        assert lost.is_outside and (lost.state, lost.value) == (TrialState.FAILED, None)
+        assert lost.rungs == reached and np.isnan(study.values[lost.number])
+        assert load(tmp_path / "s").trials[trial.number].value is None
+
+
 @pytest.mark.parametrize("make", [fasthpo.TPESampler, fasthpo.AutoSampler, fasthpo.NSGAIISampler])
 @pytest.mark.parametrize("several", [False, True])
 def test_samplers_suggest_what_they_would_if_trials_outside_had_never_been(

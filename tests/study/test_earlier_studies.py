@@ -474,6 +474,20 @@ def test_a_study_that_was_loaded_in_a_wider_space_finds_more_of_the_earlier_one(
         assert study.ask()["x"] in old.columns["x"]
 
 
+def test_a_study_loaded_in_a_space_of_which_earlier_ones_know_nothing_goes_on_as_if_there_were_none(
+    earlier: fasthpo.Study, tmp_path: Path
+) -> None:
+    other = {"z": fasthpo.Continuous(0.0, 1.0)}
+    fasthpo.Study(SPACE, sampler=fasthpo.QMCSampler(seed=0), learn_from=[earlier], storage=tmp_path / "s").close()
+    alone = fasthpo.Study(other, sampler=fasthpo.QMCSampler(seed=0))
+    with fasthpo.Study.load(tmp_path / "s", space=other) as study:
+        for _ in range(10):
+            trials = study.ask(), alone.ask()
+            assert trials[0].params == trials[1].params
+            for one, trial in zip((study, alone), trials, strict=True):
+                one.tell(trial, trial["z"])
+
+
 def test_a_tuner_learns_from_the_paths_of_its_config(tmp_path: Path) -> None:
     space, config = {"x": fasthpo.Continuous(-5.0, 5.0)}, {"output_dir": tmp_path, "save_checkpoints": True, "seed": 0}
     for name, sources in (("old", []), ("new", [tmp_path / "old"])):

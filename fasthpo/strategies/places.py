@@ -7,9 +7,8 @@ which running ones end; so a synchronous population is the same one for any numb
 from __future__ import annotations
 
 import math
-from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -359,45 +358,6 @@ class _Ordered:
         return None if entry is None else bisect_left(self.entries, entry)
 
 
-class _Rungs:
-    """The legs of a population that went to the same resource, the best first; those that failed are last.
-
-    Args:
-        table: the trials. What a leg is ranked by stays as it was told.
-    """
-
-    def __init__(self, table: TrialTable) -> None:
-        self._table = table
-        legs = table.segments
-        members = table.lineage.columns(len(table))["member"][legs.column("trial")]
-        inside = np.flatnonzero(members >= 0)
-        ended = [self._key(leg) for leg in inside.tolist()]
-        self._legs: dict[int, array[int]] = {}
-        for leg in (inside[i] for i in sorted(range(len(ended)), key=ended.__getitem__)):
-            self._legs.setdefault(int(legs.resource[leg]), array("q")).append(int(leg))
-
-    def _key(self, leg: int) -> Key:
-        table = self._table
-        legs, fork = table.segments, table.lineage.of(int(table.segments.trial[leg]))
-        assert fork is not None
-        loss = table.objectives.loss(float(legs.value[leg]))
-        has_failed = legs.state[leg] in (TrialState.FAILED, TrialState.PRUNED) or not math.isfinite(loss)
-        return (math.inf, math.inf, fork.member) if has_failed else (float(legs.violation[leg]), loss, fork.member)
-
-    def add(self, leg: int) -> None:
-        """A leg has ended."""
-        resource = int(self._table.segments.resource[leg])
-        insort(self._legs.setdefault(resource, array("q")), leg, key=self._key)
-
-    def rank(self, leg: int) -> int:
-        """How many legs to the same resource are better than one."""
-        return bisect_left(self.at(int(self._table.segments.resource[leg])), self._key(leg), key=self._key)
-
-    def at(self, resource: int) -> Sequence[int]:
-        """The legs to a resource."""
-        return self._legs.get(resource, ())
-
-
 class AsynchronousPlaces:
     """Each member goes on by itself; the one that is furthest behind does so next.
 
@@ -414,11 +374,12 @@ class AsynchronousPlaces:
         self._held = _Held(selection.size, boundaries)
         self.retired: list[int] = []
         self._forget()
-        self._rungs: _Rungs | None = None
 
     def _forget(self) -> None:
         size = self._selection.size
+        self._keys = _Ordered(size)
         self._idle = _Ordered(size)  # (reached, generation, member) of those that could go on
+        self._known: set[int] = set()  # members that can be compared: they have a value, or have failed
         self._from_zero = [0] * size  # how many trials of each place were trained from the beginning
         self._complete: set[int] = set()  # or given up
 
@@ -431,7 +392,6 @@ class AsynchronousPlaces:
         held.table = table
         held.numbers = [_NONE] * self._selection.size
         self._forget()
-        self._rungs = _Rungs(table)
         columns = table.lineage.columns(len(table))
         members, parents = columns["member"], columns["parent"]
         for number in np.flatnonzero(members >= 0).tolist():
@@ -448,8 +408,12 @@ class AsynchronousPlaces:
             self._idle.set(member, (0, -1, member))
             return
         state, fork = held.state(member), held.fork(member)
+        key = held.key(member)
+        self._keys.set(member, key)
+        if state not in _BUSY or fork.parent != NO_PARENT or held.has_value(member):
+            self._known.add(member)
         # one that fails again and again is given up after as many attempts as a synchronous population has
-        is_hopeless = held.key(member) is None and state not in _BUSY and self._from_zero[member] >= len(held.boundaries)
+        is_hopeless = key is None and state not in _BUSY and self._from_zero[member] >= len(held.boundaries)
         if state == TrialState.COMPLETE or is_hopeless:
             self._complete.add(member)
         can_go_on = state not in _BUSY and member not in self._complete
@@ -462,54 +426,29 @@ class AsynchronousPlaces:
                 if new:
                     return NextLeg(None, 0, held.boundaries[0], Fork(member, 0))
                 continue
-            if new and (fork := self._fork(Fork(member, int(generation) + 1), int(reached))) is not None:
+            if new and (fork := self._fork(Fork(member, int(generation) + 1))) is not None:
                 return NextLeg(None, 0, held.next_boundary(fork.step), fork)
             if held.state(member) == TrialState.PAUSED:
                 return NextLeg(held.numbers[member], 0, held.next_boundary(int(reached)))
         return None
 
-    def _fork(self, fork: Fork, reached: int) -> Fork | None:
-        """Where the next trial in a place comes from; None: the present one goes on.
-
-        Args:
-            fork: its member and generation.
-            reached: by the trial that has the place.
-        """
-        held, rungs = self._held, self._rungs
-        assert rungs is not None and held.table is not None
-        if held.key(fork.member) is None:
-            at = held.next_boundary(reached) 
-            for resource in held.boundaries[bisect_left(held.boundaries, at)::-1]:
-                best = list(islice(self._parents(fork.member, rungs.at(resource), resource), self._selection.replaced))
-                if best:
-                    break
-            else:
-                return fork
-        else:
-            legs = rungs.at(reached)
-            replaced = self._selection._replace(size=len(legs)).replaced
-            if 2 * len(legs) < self._selection.size or not len(legs):
+    def _fork(self, fork: Fork) -> Fork | None:
+        """Where the next trial in a place comes from; None: the present one goes on."""
+        held, keys, replaced = self._held, self._keys.entries, self._selection.replaced
+        rank = self._keys.rank(fork.member)
+        if rank is not None:
+            if 2 * len(self._known) < self._selection.size:
+                return None  # too few have been told anything
+            if rank < self._selection.replaced_from(len(keys), len(self._known) - len(keys)):
                 return None
-            leg = held.table.segments.latest(held.numbers[fork.member])
-            if rungs.rank(leg) < len(legs) - replaced:
-                return None
-            import os
-            if os.environ.get("VAR")=="latest":
-                ks=sorted(k for m in range(self._selection.size) if (k:=held.key(m)) is not None)
-                best=[k[2] for k in ks[:self._selection.replaced] if k[2]!=fork.member and k[2] not in self._complete]
-            else:
-                best = list(self._parents(fork.member, legs[:replaced], reached))
-            if not best:
-                return None
+        others = (key[2] for key in keys if key[2] != fork.member and key[2] not in self._complete)
+        best = [key[2] for key in keys[:replaced] if key[2] != fork.member and key[2] not in self._complete]
+        if rank is None and not best:  # all that could be a parent have come to their end, or failed
+            best = list(islice(others, replaced))
+        if not best:
+            return fork if rank is None else None
         parent = self._selection.parent(best, fork)
         return fork._replace(parent=held.numbers[parent], step=held.reached(parent))
-
-    def _parents(self, member: int, legs: Sequence[int], resource: int) -> Iterator[int]:
-        held = self._held
-        for leg in legs:
-            other = held.member(int(held.table.segments.trial[leg]))
-            if other != member and other not in self._complete and held.key(other) is not None and held.reached(other) >= resource:
-                yield other
 
     def new_leg(self) -> NextLeg | None:
         idle = self._idle.entries
@@ -520,13 +459,10 @@ class AsynchronousPlaces:
         member = self._held.member(number)
         self._from_zero[member] += leg.fork is not None and leg.fork.parent == NO_PARENT
         self.retired += self._held.replace(member, number)
+        self._known.discard(member)
         self._look_at(member)
 
     def end(self, number: int) -> None:
-        assert self._held.table is not None and self._rungs is not None
-        leg = self._held.table.segments.latest(number)
-        if leg != _NONE:
-            self._rungs.add(leg)
         self._look_at(self._held.member(number))
 
     def may_go_on(self, number: int) -> bool:

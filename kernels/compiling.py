@@ -1,7 +1,8 @@
 """How the kernels are compiled, and a compile cache that notices every change of their sources.
 
 numba keys the cache of a function by the file it stands in, so a change in a function that it calls from another
-file leaves a stale binary in use (numba issue 1833). Here the key carries a fingerprint of all kernel sources.
+file leaves a stale binary in use (numba issue 1833). Here the files' names carry a fingerprint of all kernel sources,
+so that what another version has left there is not even read: it may name types that are gone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import_whole("numba.core.caching")
 
 # isort: split
 import numba  # noqa: E402
-from numba.core.caching import FunctionCache  # noqa: E402
+from numba.core.caching import FunctionCache, IndexDataCacheFile  # noqa: E402
 from numba.core.compiler_lock import global_compiler_lock  # noqa: E402
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -41,8 +42,13 @@ FINGERPRINT = fingerprint(Path(__file__).parent)
 
 
 class _FingerprintedCache(FunctionCache):
-    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        return (*super()._index_key(sig, codegen), FINGERPRINT)
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path,
+            filename_base=f"{self._impl.filename_base}.{FINGERPRINT[:16]}",
+            source_stamp=self._impl.locator.get_source_stamp(),
+        )
 
 
 @overload

@@ -48,26 +48,26 @@ def dump_json(value: Any, indent: int | None = None) -> str:
 def export_study(
     directory: Path,
     table: TrialTable,
-    shown: TrialTable,
     study_name: str,
     statistics: Mapping[str, Any],
     compress: bool = False,
+    shown: TrialTable | None = None,
 ) -> None:
     """Write `trial_history.json`, `statistics.json` and `best_parameters.json`, each replaced as a whole.
 
     Args:
         directory: where they go; made if it is missing.
         table: the study's trials.
-        shown: the same as they were told, in whatever space.
         study_name: the study's name.
         statistics: what `statistics.json` says, besides the name and the directions.
         compress: write `trial_history.json.gz` instead.
+        shown: the trials as they were told, if the space was changed since; None: as they stand in the table.
 
     Raises:
         OSError: a file can't be written.
     """
     about = {"study_name": study_name, **about_directions(table)}
-    write_history(directory, shown, about, table.space, compress)
+    write_history(directory, table if shown is None else shown, about, compress, table.space)
     write_text(directory / STATISTICS_FILE, dump_json({**about, **statistics}, indent=2) + "\n")
     write_text(directory / BEST_FILE, dump_json({**about, **_best(table)}, indent=2) + "\n")
 
@@ -101,7 +101,11 @@ def _list(numbers: list[float]) -> list[float] | None:
 
 
 def write_history(
-    directory: Path, table: TrialTable, about: Mapping[str, Any], space: SearchSpace, compress: bool = False
+    directory: Path,
+    table: TrialTable,
+    about: Mapping[str, Any],
+    compress: bool = False,
+    space: SearchSpace | None = None,
 ) -> Path:
     """Write all trials, one a line, after `about` and the search space; the file's path.
 
@@ -115,9 +119,9 @@ def write_history(
     return written
 
 
-def write_json(path: Path, table: TrialTable, about: Mapping[str, Any], space: SearchSpace) -> Path:
-    """As `write_history`, to any file, compressed if its name ends with ".gz"."""
-    head = dump_json({**about, "search_space": space.to_dict()})
+def write_json(path: Path, table: TrialTable, about: Mapping[str, Any], space: SearchSpace | None = None) -> Path:
+    """As `write_history`, to any file, compressed if its name ends with ".gz"; `space` is the study's, if not that."""
+    head = dump_json({**about, "search_space": (table.space if space is None else space).to_dict()})
     with atomic_file(path) as raw:
         # no name and no time inside, so that equal histories make equal files
         file = gzip.GzipFile("", "wb", 6, raw, mtime=0) if path.suffix == ".gz" else raw

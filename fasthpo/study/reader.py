@@ -284,7 +284,8 @@ class StudyReader(ABC):
             return table
         from fasthpo.trials.changing import shown_table
 
-        return shown_table(table)
+        with self._lock:
+            return shown_table(self.table)
 
     @property
     def costs(self) -> FloatArray:

@@ -129,19 +129,17 @@ class Scheduler:
         numbers: list[int] = []
         while len(numbers) < n and self.waiting and (number := self.next()) is not None:
             numbers.append(number)
-        rest = n - len(numbers)
         is_alone = self._tried is not None or self.table.evaluations is not None or not self._has_model
-        is_alone |= self.table.earlier is not None and len(self.table) < EVERY * COUNT
-        if self.strategy is None and self.sampler.has_batches and not is_alone:
-            return np.concatenate([np.array(numbers, np.int64), self._append_batch(rest)])
+        are_many = self.strategy is None and self.sampler.has_batches and not is_alone
         try:
-            for _ in range(rest):
+            while len(numbers) < n and not (are_many and self._is_past_starts):
                 if (number := self.next()) is None:
                     break
                 numbers.append(number)
-        except SpaceExhausted:
-            pass  # the caller sees that there are fewer
-        return np.array(numbers, np.int64)
+        except SpaceExhausted:  # the caller sees that there are fewer
+            return np.array(numbers, np.int64)
+        more = self._append_batch(n - len(numbers)) if are_many else np.empty(0, np.int64)
+        return np.concatenate([np.array(numbers, np.int64), more])
 
     def repeat(self, number: int) -> int:
         """Start a trial at the point of another one; its number. It uses up no draw of the sampler."""
@@ -332,6 +330,11 @@ class Scheduler:
         start = self._start_of_earlier()
         row, draw = self._suggest_seen() if start is None else (start, NO_DRAW)
         return (row if self.history.projection is None else self._full(row[None])[0]), draw
+
+    @property
+    def _is_past_starts(self) -> bool:
+        """Whether no further trial starts at an earlier study's point."""
+        return self.history.seen.earlier is None or len(self.table) >= EVERY * COUNT
 
     def _start_of_earlier(self) -> FloatArray | None:
         """A good point of an earlier study, where the next trial is to start there, and that was not tried."""

@@ -140,9 +140,8 @@ def changed(history: History, space: SearchSpace, defaults: Mapping[str, Value],
     check_known(defaults, [space, *(one.space for one in before.began)])
     fixed = {**(history.table.former.fixed if history.table.former is not None else {}), **defaults}
     fixed = {name: value for name, value in fixed.items() if name not in space or space[name].when}
-    new = {
-        name: value for name, value in defaults.items() if name in space
-    }  # of others it is what they are from now on
+    # of those that are gone a default says what they are from now on, not what they were
+    new = {name: value for name, value in defaults.items() if name in space}
     began = [one._replace(said={**defaults, **one.said, **new}) for one in before.began]
     columns = before.columns
     states, n = columns.trials["states"].copy(), len(columns.trials["states"])

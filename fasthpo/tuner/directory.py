@@ -39,6 +39,10 @@ class StudyFiles:
             self._absolute = absolute(self._config.study_dir)
         return self._absolute
 
+    def hold_a_study(self) -> bool:
+        """Whether the directory holds a study that may not be overwritten, so that a tuner can only go on with it."""
+        return not self._config.overwrite and self._absolute is not None and holds_study(self._absolute)
+
     def _refuse_other(self, study: Study) -> None:
         """Make sure that the directory holds no study but this one, as this tuner left it."""
         with self._writing("no study can be looked for"):
@@ -133,7 +137,7 @@ class StudyFiles:
         numbers = {**statistics.to_dict(), "stop_reason": reason}
         name, compress = self._config.study_name, self._config.compress_history
         with self._writing("the files that sum up the study can't be written"), study._lock:
-            export_study(self._directory, study.table, study._whole, name, numbers, compress)
+            export_study(self._directory, study.table, name, numbers, compress, study._whole)
 
     def load(self, new: Study, path: Path, wanted: Wanted) -> Study:
         """A saved study, to go on in the place of `new`; see `HyperparameterTuner.load_checkpoint`."""

@@ -91,13 +91,15 @@ class HyperparameterTuner:
             )
         pruner = None if config.pruning is None else config.pruning.make_pruner()
         self._config = config
+        self._files = StudyFiles(config)
         self._study = Study(
             space,
             strategy=strategy,
             directions=config.directions,
             pruner=pruner,
             noisy=config.noisy,
-            learn_from=config.learn_from,
+            # one that is there already knows what it learns from, and the earlier ones may be gone
+            learn_from=() if self._files.hold_a_study() else config.learn_from,
         )
         self._logging = LoggingCallback()
         self._callbacks: list[HyperparameterCallback] = [self._logging]
@@ -105,7 +107,6 @@ class HyperparameterTuner:
         self._busy = threading.Lock()
         renew_in_forked(self, _stop=threading.Event)
         self._seconds = 0.0  # that optimize has run
-        self._files = StudyFiles(config)
         self._left: list[int] = []  # numbers of trials that were running when a signal ended a run
 
     @classmethod

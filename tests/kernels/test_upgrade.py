@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,8 @@ def test_an_upgrade_in_place_never_runs_a_stale_kernel(tmp_path: Path) -> None:
     os.utime(helper, ns=(before.st_atime_ns, before.st_mtime_ns))
     shutil.rmtree(helper.parent / "__pycache__", ignore_errors=True)  # Python's own cache goes by the time
     assert helper.stat().st_size == before.st_size
+    for index in (tmp_path / "cache").rglob("*.nbi"):  # as if a kernel had taken a type that is gone
+        index.write_bytes(pickle.dumps(numba.__version__) + b"cfasthpo.kernels.gone\nGone\n.")
     second, hits = run(tmp_path)
     assert hits == 0 and abs(second / first - 1) > 1e-3
     assert run(tmp_path) == (second, 1)

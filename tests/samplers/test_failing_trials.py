@@ -263,3 +263,25 @@ def test_a_worker_that_was_killed_is_lost_and_a_limit_that_was_exceeded_is_a_fai
     tuner.optimize(_outcome, workers=2, backend="processes", retries=0, trial_timeout=2)
     assert [tuner.study.table.is_lost(n) for n in range(4)] == [True, False, False, False]
     assert [trial.state.name for trial in tuner.study.trials] == [*["FAILED"] * 3, "COMPLETE"]
+
+
+def test_an_ask_looks_only_at_failures_that_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+    table = type(Study({"x": Continuous(0, 1)}).table)
+    are_lost = table.are_lost
+
+    def counted(self: Any, numbers: Any) -> Any:
+        looked_at.append(len(numbers))
+        return are_lost(self, numbers)
+
+    monkeypatch.setattr(table, "are_lost", counted)
+    study = Study({"x": Continuous(0, 1)}, sampler=TPESampler(seed=0, n_startup_trials=100))
+    rng = np.random.default_rng(0)
+    kept = 0
+    for _ in range(60):
+        trial = study.ask()
+        lost = rng.random() < 0.9
+        kept += not lost
+        study.tell(trial, state=TrialState.FAILED, infrastructure=lost)
+        assert study.sampler._told(study.table) == kept
+    assert sum(looked_at) == 60

@@ -234,6 +234,35 @@ def test_of_a_parameter_that_is_gone_all_values_count_unless_a_default_says_what
         assert study.best_trial.number >= 24
 
 
+def test_each_trial_keeps_what_was_said_of_it(tmp_path: Path) -> None:
+    x = {"x": Continuous(0.0, 1.0)}
+    with_m = {**x, "m": Continuous(0.0, 1.0)}
+
+    def add(study: Study, **point: float) -> None:
+        study.add_trials({name: [value] for name, value in point.items()}, [1.0])
+
+    def ms(study: Study) -> list[Any]:
+        return [None if trial.is_outside else trial.params.get("m", "none") for trial in study.trials]
+
+    with Study(x, storage=tmp_path / "s") as study:
+        add(study, x=0.1)  # with 0.9, as is said next
+    with Study.load(tmp_path / "s", space=with_m, defaults={"m": 0.9}) as study:
+        add(study, x=0.2, m=0.5)
+    with Study.load(tmp_path / "s", space=x) as study:
+        assert ms(study) == ["none", "none"]
+    with Study.load(tmp_path / "s", defaults={"m": 0.5}) as study:  # which it is from now on
+        assert ms(study) == [None, "none"]
+        add(study, x=0.3)
+    with Study.load(tmp_path / "s", space={"x": Continuous(0.0, 0.9)}) as study:  # and it still is
+        assert ms(study) == [None, "none", "none"]
+    with Study.load(tmp_path / "s", space=with_m) as study:
+        assert ms(study) == [0.9, 0.5, 0.5]
+    with Study.load(tmp_path / "s", defaults={"m": 0.8}) as study:  # no: the first had another one
+        assert ms(study) == [0.8, 0.5, 0.8]
+    with Study.load(tmp_path / "s", defaults={"m": 8.0}) as study:
+        assert ms(study) == [None, 0.5, None]
+
+
 def test_defaults_that_make_no_sense_are_refused_and_change_nothing(tmp_path: Path) -> None:
     with told(tmp_path / "s", 5) as study:
         before = seen(study)
@@ -483,7 +512,7 @@ def test_whatever_moment_a_change_is_broken_off_nothing_is_lost(
     def copying(call: Callable[..., Any]) -> Callable[..., Any]:
         def copied(*args: Any, **options: Any) -> Any:
             copies.append(tmp_path / f"copy-{len(copies)}")
-            shutil.copytree(tmp_path / "s", copies[-1])
+            shutil.copytree(tmp_path / "s", copies[-1], ignore=shutil.ignore_patterns(".lock", ".owner.json"))
             return call(*args, **options)
 
         return copied
@@ -496,7 +525,6 @@ def test_whatever_moment_a_change_is_broken_off_nothing_is_lost(
     assert len(copies) > 3
     narrow = set()
     for copy in copies:
-        (copy / ".lock").unlink(missing_ok=True)
         with Study.load(copy) as study:
             assert [row[1:] for row in seen(study)] == before
             narrow.add(len(study.space) == 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import weakref
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import Any, ClassVar
 
 import numpy as np
@@ -149,7 +149,7 @@ class TPESampler(Sampler):
     """
 
     name: ClassVar[str] = "tpe"
-    _derived = ("_model", "_pruned_by_rank")
+    _derived = ("_model", "_pruned_by_rank", "_failed")
     has_batches = True
     has_several_objectives = True
 
@@ -174,6 +174,7 @@ class TPESampler(Sampler):
     def forget(self) -> None:
         self._startup = LatinHypercube(self.seed, _STARTUP_STREAM, self.n_startup_trials)
         self._model: Model | None = None
+        self._failed: tuple[TrialTable, int, int] | None = None  # of a table, how many tells, and failures among them
 
     def heed_pruner(self, table: TrialTable, prunes_by_rank: bool) -> None:
         if self._pruned_by_rank is None:
@@ -316,13 +317,18 @@ class TPESampler(Sampler):
         return model
 
     def _told(self, table: TrialTable) -> int:
-        """How many trials have ended that say something; as many as startup trials, if there are more."""
-        counts = table.counts
+        """How many trials have ended that say something; perhaps fewer if these are as many as startup trials."""
+        counts, order = table.counts, table.tell_order
         told = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED] + counts[TrialState.PAUSED]
-        if told < self.n_startup_trials:
-            failed = (number for number in table.errors if not table.is_lost(number))
-            told += len(list(islice(failed, self.n_startup_trials - told)))
-        return told
+        if told >= self.n_startup_trials or not counts[TrialState.FAILED]:
+            return told
+        known = self._failed
+        looked_at, failures = (0, 0) if known is None or known[0] is not table or known[1] > len(order) else known[1:]
+        new = order[looked_at:]
+        new = new[table.states[new] == TrialState.FAILED]
+        failures += len(new) - int(table.are_lost(new).sum())
+        self._failed = table, len(order), failures
+        return told + failures
 
     @staticmethod
     def _choice(model: Model, draw: int) -> _Choice:

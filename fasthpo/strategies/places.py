@@ -155,6 +155,11 @@ class _Held:
             return []
         return [before]
 
+    def is_outside(self, number: int) -> bool:
+        """Whether a trial lies outside of the search space, as that was changed."""
+        former = None if self.table is None else self.table.former
+        return former is not None and former.is_outside(number)
+
     def holds(self, number: int) -> bool:
         """Whether a trial has a place."""
         return self.table is not None and number in self.table.lineage and self.numbers[self.member(number)] == number
@@ -214,10 +219,15 @@ class SynchronousPlaces:
         held.table = table
         held.numbers = [_NONE] * self._selection.size
         columns = table.lineage.columns(len(table))
-        begun = {
-            (int(columns["member"][number]), int(columns["generation"][number])): number
-            for number in np.flatnonzero(columns["member"] >= 0).tolist()
-        }
+        begun: dict[tuple[int, int], int] = {}
+        for number in np.flatnonzero(columns["member"] >= 0).tolist():
+            place = int(columns["member"][number]), int(columns["generation"][number])
+            if place in begun:  # the population has begun anew, as none of it was left
+                begun = {}
+            begun[place] = number
+        latest_of = {member: number for (member, _), number in begun.items()}
+        if all(held.is_outside(number) for number in latest_of.values()):
+            begun = {}
         resources = table.resources
         latest = max((int(resources[number]) for number in begun.values()), default=0)
         self._generation, boundary = 0, held.boundaries[0]
@@ -397,7 +407,7 @@ class AsynchronousPlaces:
         for number in np.flatnonzero(members >= 0).tolist():
             member = int(members[number])
             held.numbers[member] = number
-            self._from_zero[member] += parents[number] == NO_PARENT
+            self._from_zero[member] += parents[number] == NO_PARENT and not held.is_outside(number)
         for member in range(self._selection.size):
             self._look_at(member)
 

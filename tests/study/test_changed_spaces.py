@@ -387,6 +387,36 @@ def test_a_promoted_trial_that_a_change_breaks_off_has_no_value_but_its_rungs(tm
         assert load(tmp_path / "s").trials[trial.number].value is None
 
 
+@pytest.mark.parametrize("synchronous", [True, False])
+@pytest.mark.parametrize("legs", [5, 100])
+def test_a_population_of_which_none_is_left_begins_anew(synchronous: bool, legs: int, tmp_path: Path) -> None:
+    def train(study: Study, legs: int) -> list[Any]:
+        """The numbers, resources and parameters of legs."""
+        done = []
+        while len(done) < legs and (trial := study.ask_within()) is not None:
+            done.append((trial.number, trial.resource, trial.params))
+            study.tell(trial, trial["x"] % 1.0)
+        return done
+
+    sampler = fasthpo.RandomSampler(seed=0)
+    strategy = fasthpo.PopulationTraining(2, 4, synchronous=synchronous, sampler=sampler)
+    with Study({"x": Continuous(0.0, 1.0)}, strategy=strategy, storage=tmp_path / "s") as study:
+        train(study, legs)
+    for low in (10.0, 20.0, 30.0):
+        Study.load(tmp_path / "s", space={"x": Continuous(low, low + 1.0)}).close()
+        shutil.copytree(tmp_path / "s", tmp_path / f"{low}")
+        with Study.load(tmp_path / "s") as study:
+            assert study.outside.all()
+            whole = train(study, 100)
+            complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE and not trial.is_outside]
+            assert len(complete) == 4 and study.best_params["x"] >= low
+        pieces = []
+        while not pieces or pieces[-1]:
+            with Study.load(tmp_path / f"{low}") as study:
+                pieces.append(train(study, 1))
+        assert sum(pieces, []) == whole
+
+
 @pytest.mark.parametrize("make", [fasthpo.TPESampler, fasthpo.AutoSampler, fasthpo.NSGAIISampler])
 @pytest.mark.parametrize("several", [False, True])
 def test_samplers_suggest_what_they_would_if_trials_outside_had_never_been(

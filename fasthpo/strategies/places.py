@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -219,22 +219,32 @@ class SynchronousPlaces:
         held.table = table
         held.numbers = [_NONE] * self._selection.size
         columns = table.lineage.columns(len(table))
-        begun: dict[tuple[int, int], int] = {}
-        for number in np.flatnonzero(columns["member"] >= 0).tolist():
-            place = int(columns["member"][number]), int(columns["generation"][number])
-            if place in begun:  # the population has begun anew, as none of it was left
-                begun = {}
-            begun[place] = number
-        latest_of = {member: number for (member, _), number in begun.items()}
-        if all(held.is_outside(number) for number in latest_of.values()):
-            begun = {}
+        begun = {
+            (int(columns["member"][number]), int(columns["generation"][number])): number
+            for number in np.flatnonzero(columns["member"] >= 0).tolist()
+        }
+        self._begin(max((generation for _, generation in begun), default=0), begun)
+        if begun and all(number == _NONE or held.is_outside(number) for number in held.numbers):
+            self._begin(self._generation + len(held.boundaries), {})
+        self._end_generation()
+
+    def _begin(self, generation: int, begun: Mapping[tuple[int, int], int]) -> None:
+        """Take up a population from its trials, by member and generation, of which `generation` is one.
+
+        One that begins anew, as none of its trials lies inside a changed space, counts its generations on.
+        """
+        held, table = self._held, self._held.table
+        assert table is not None
+        first = generation - generation % len(held.boundaries)
+        begun = {place: number for place, number in begun.items() if place[1] >= first}
+        held.numbers = [_NONE] * self._selection.size
         resources = table.resources
         latest = max((int(resources[number]) for number in begun.values()), default=0)
-        self._generation, boundary = 0, held.boundaries[0]
+        self._generation, boundary = first, held.boundaries[0]
         while boundary < latest:  # a later one has begun, so this one has ended
             held.numbers = [begun.get((member, self._generation), number) for member, number in enumerate(held.numbers)]
             self._generation += 1
-            boundary = held.boundaries[self._generation]
+            boundary = held.boundaries[self._generation - first]
         self._plan()
         holders = (begun.get((member, self._generation), number) for member, number in enumerate(held.numbers))
         started = {
@@ -247,7 +257,6 @@ class SynchronousPlaces:
             self._drop_forks_from(number)
             if table.state(number) not in _BUSY:
                 self._open.discard(member)
-        self._end_generation()
 
     def _plan(self) -> None:
         """The legs of the generation that begins now."""
@@ -260,10 +269,11 @@ class SynchronousPlaces:
 
     def _legs_of(self, generation: int) -> dict[int, NextLeg]:
         """The legs of a generation, by member, once all of those before have ended."""
-        held, size, boundary = self._held, self._selection.size, self._held.boundaries[generation]
-        if generation == 0:
-            return {member: NextLeg(None, 0, boundary, Fork(member, 0)) for member in range(size)}
-        before = held.boundaries[generation - 1]
+        held, size, place = self._held, self._selection.size, generation % len(self._held.boundaries)
+        boundary = held.boundaries[place]
+        if place == 0:
+            return {member: NextLeg(None, 0, boundary, Fork(member, generation)) for member in range(size)}
+        before = held.boundaries[place - 1]
         keys = [key for member in range(size) if (key := held.key(member, before)) is not None]
         best, worst = self._selection.split(keys, failed=size - len(keys))
         forks, others = {}, {key[2]: NextLeg(held.numbers[key[2]], 0, boundary) for key in sorted(keys, key=_by_member)}
@@ -301,7 +311,7 @@ class SynchronousPlaces:
 
     def start(self, leg: NextLeg, number: int) -> None:
         member = self._held.member(number)
-        if leg.resource > self._held.boundaries[self._generation]:
+        if leg.resource > self._boundary:
             self._generation += 1
             self._plan()
         self._legs.pop(member, None)
@@ -330,8 +340,13 @@ class SynchronousPlaces:
             self._plan()
 
     @property
+    def _boundary(self) -> int:
+        """To which resource this generation is trained."""
+        return self._held.boundaries[self._generation % len(self._held.boundaries)]
+
+    @property
     def _is_last(self) -> bool:
-        return self._generation == len(self._held.boundaries) - 1
+        return self._boundary == self._held.boundaries[-1]
 
     def may_go_on(self, number: int) -> bool:
         return self._held.holds(number)

@@ -388,7 +388,7 @@ def test_a_promoted_trial_that_a_change_breaks_off_has_no_value_but_its_rungs(tm
 
 
 @pytest.mark.parametrize("synchronous", [True, False])
-@pytest.mark.parametrize("legs", [5, 100])
+@pytest.mark.parametrize("legs", [1, 100])
 def test_a_population_of_which_none_is_left_begins_anew(synchronous: bool, legs: int, tmp_path: Path) -> None:
     def train(study: Study, legs: int) -> list[Any]:
         """The numbers, resources and parameters of legs."""
@@ -401,12 +401,14 @@ def test_a_population_of_which_none_is_left_begins_anew(synchronous: bool, legs:
     sampler = fasthpo.RandomSampler(seed=0)
     strategy = fasthpo.PopulationTraining(2, 4, synchronous=synchronous, sampler=sampler)
     with Study({"x": Continuous(0.0, 1.0)}, strategy=strategy, storage=tmp_path / "s") as study:
+        train(study, 4)
+        study.enqueue({})  # by the next trial that begins from nothing, whose number is lower than those of others then
         train(study, legs)
     for low in (10.0, 20.0, 30.0):
         Study.load(tmp_path / "s", space={"x": Continuous(low, low + 1.0)}).close()
         shutil.copytree(tmp_path / "s", tmp_path / f"{low}")
         with Study.load(tmp_path / "s") as study:
-            assert study.outside.all()
+            assert len(study) - study.outside.sum() <= 1  # but for what waits
             whole = train(study, 100)
             complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE and not trial.is_outside]
             assert len(complete) == 4 and study.best_params["x"] >= low

@@ -19,13 +19,13 @@ from fasthpo.trials.history import History
 from fasthpo.trials.metrics import Measured
 from fasthpo.trials.rebuilding import rebuild
 from fasthpo.trials.segments import COLUMNS as SEGMENT_COLUMNS
-from fasthpo.trials.table import INFRASTRUCTURE, NO_DRAW, KeptElsewhere, TrialTable, has_point
+from fasthpo.trials.table import INFRASTRUCTURE, NO_BRACKET, NO_DRAW, KeptElsewhere, TrialTable, has_point
 from fasthpo.trials.trial import TrialState
 from fasthpo.values import FloatArray, IntArray
 
 _RUNNING, _WAITING, _FAILED = TrialState.RUNNING, TrialState.WAITING, TrialState.FAILED
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
-_TRUE = ("values", "states", "starts", "ends")  # columns that the table has otherwise of trials outside
+_TRUE = ("values", "states", "starts", "ends", "brackets")  # columns that the table has otherwise of trials outside
 _BROKEN_OFF = "it was running when the search space was changed, and its point lies outside of the new one"
 
 
@@ -317,6 +317,7 @@ def _without(
     trials = {name: column.copy() for name, column in columns.trials.items()}
     trials["states"][outside] = _FAILED
     trials["values"][outside] = np.nan
+    trials["brackets"][outside] = NO_BRACKET  # its places, at all rungs that it had reached, are others' now
     starts, ends = trials["starts"], trials["ends"]
     starts[outside & np.isnan(starts)] = now
     is_open = outside & np.isnan(ends)

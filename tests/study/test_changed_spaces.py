@@ -387,6 +387,37 @@ def test_a_promoted_trial_that_a_change_breaks_off_has_no_value_but_its_rungs(tm
         assert load(tmp_path / "s").trials[trial.number].value is None
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        fasthpo.ASHA,
+        fasthpo.SuccessiveHalving,
+        fasthpo.Hyperband,
+        lambda resource, sampler: fasthpo.Hyperband(resource, sampler=sampler, asynchronous=True),
+    ],
+)
+def test_rungs_are_filled_as_if_trials_outside_had_never_been(make: Any, tmp_path: Path) -> None:
+    def train(study: Study, legs: int = 45) -> list[int | None]:
+        """The resources of so many legs."""
+        resources = []
+        for _ in range(legs):
+            trial = study.ask()
+            resources.append(trial.resource)
+            study.tell(trial, float(trial.number))
+        return resources
+
+    strategy = make(9, sampler=fasthpo.RandomSampler(seed=0))
+    with Study({"x": Continuous(0.0, 1.0)}, strategy=strategy, storage=tmp_path / "s") as study:
+        resources = train(study)
+        before = seen(study)
+    with Study.load(tmp_path / "s", space={"x": Continuous(2.0, 3.0)}) as study:
+        assert train(study) == resources and seen(study)[: len(before)] == before
+        after = seen(study)
+    with Study.load(tmp_path / "s", space={"x": Continuous(0.0, 3.0)}) as study:
+        assert seen(study) == after and not study.outside.any()
+        train(study)
+
+
 @pytest.mark.parametrize("synchronous", [True, False])
 @pytest.mark.parametrize("legs", [1, 100])
 def test_a_population_of_which_none_is_left_begins_anew(synchronous: bool, legs: int, tmp_path: Path) -> None:

@@ -559,7 +559,7 @@ def test_trials_outside_cost_an_ask_or_a_tell_nothing(
         for i in range(14):
             trial = study.ask()
             study.tell(trial, float("nan") if i % 3 else trial["x"])
-        assert sum(n > 100 for n in looked) <= 1  # a model takes up what there is when it begins
+        assert sum(n > 100 for n in looked) <= 2  # when a sampler begins, and when its model does
 
 
 # --- files

@@ -137,6 +137,7 @@ def _recalled(study: EarlierStudy, space: SearchSpace) -> Recalled:
             at, values = study.params[name]
             rows[at, j] = columns = np.array([_column_value(parameter, value) for value in values], np.float64)
             inside[at[np.isnan(columns)]] = False
+    inside &= known.any()  # points of which nothing is known here say nothing
     rows = space.deactivate(rows[inside])
     return Recalled(rows, study.scores[inside], known)
 

@@ -18,6 +18,7 @@ from fasthpo import Categorical, Continuous, Discrete, LogUniform, Ordinal, Sear
 from fasthpo.errors import InvalidSearchSpace, InvalidValue, NoCompletedTrials, SpaceExhausted, TrialStateError
 from fasthpo.report import write_report
 from fasthpo.storage.framing import frame, read_frames
+from fasthpo.trials.former import Former
 from tests.support.command_line import call, printed, read
 from tests.support.studies import content, load
 
@@ -480,6 +481,22 @@ def test_noise_constraints_and_several_objectives_are_of_the_trials_inside(tmp_p
         assert study.front()[0].tolist() == [3]
     with Study.load(tmp_path / "m", space={"x": Continuous(0.0, 9.0)}) as study:
         assert study.front()[0].tolist() == [2]
+
+
+@pytest.mark.parametrize("make", [fasthpo.TPESampler, fasthpo.AutoSampler, fasthpo.CmaEsSampler, fasthpo.NSGAIISampler])
+def test_trials_outside_cost_an_ask_or_a_tell_nothing(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study({"x": Continuous(0.0, 9.0)}, storage=tmp_path / "s")
+    study.add_trials({"x": np.append(np.linspace(5.0, 9.0, 3000), [1.0, 2.0])}, np.arange(3002.0))
+    study.close()
+    with Study.load(tmp_path / "s", space={"x": Continuous(0.0, 4.0)}, sampler=make(seed=0)) as study:
+        looked, look = [0], Former.are_outside
+        monkeypatch.setattr(Former, "are_outside", lambda former, n: (looked.append(len(n)), look(former, n))[1])
+        for i in range(14):
+            trial = study.ask()
+            study.tell(trial, float("nan") if i % 3 else trial["x"])
+        assert sum(n > 100 for n in looked) <= 2  # a startup and a model take up what there is when they begin
 
 
 # --- files

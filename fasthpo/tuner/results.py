@@ -321,7 +321,7 @@ class TuningResult:
         return self.statistics.total_duration
 
     def __str__(self) -> str:
-        from fasthpo.analysis.progress import latest_gains
+        from fasthpo.analysis.progress import best_estimate, latest_gains
 
         of = self.statistics
         infeasible = f" ({of.infeasible_trials} of them break a constraint)" if of.infeasible_trials else ""
@@ -348,6 +348,8 @@ class TuningResult:
             return "\n".join([*lines, *self._front_as_text(), *gained])
         best = self.best_trial
         rows = [("value", _shown(best.value)), *((name, _shown(value)) for name, value in best.params.items())]
+        if believed := best_estimate(self._trials):
+            rows.insert(1, ("estimate", believed))
         width = max(len(name) for name, _ in rows)
         lines.append(f"Best trial: {best.number}")
         lines += [f"  {name:<{width}}  {value}" for name, value in rows]

@@ -29,10 +29,10 @@ def command(
 ) -> None:  # fmt: skip
     """List trials.
 
-    Columns are number, state, value, duration, start, end, reports (how many), error, the parameters and the metrics by
-    their names (params.NAME and metrics.NAME where a name is taken), and under a multi-fidelity strategy resource. A
-    filter compares with < <= > >= = != or ~ (contains); trials without such a value never fit. Durations are compared
-    in seconds.
+    Columns are number, state, value, duration, start, end, reports (how many), error, the parameters and the
+    metrics by their names (params.NAME and metrics.NAME where a name is taken), under a multi-fidelity strategy
+    resource, and outside (yes or no) where the search space was changed. A filter compares with < <= > >= = != or ~
+    (contains); trials without such a value never fit. Durations are compared in seconds.
 
     \b
     Example:

@@ -189,6 +189,12 @@ def front_gains(study: StudyReader, last: int = 100) -> FrontGains:
     return FrontGains(last, added, len(places), int(order[latest]), len(order) - 1 - latest)
 
 
+def told_cost(study: StudyReader) -> str:
+    """What all trials have cost, where any was told a cost; else empty, as what counts are seconds then."""
+    costs = study.costs
+    return f"{study.cost_spent:.6g}" if ((costs >= 0) & (costs < np.inf)).any() else ""
+
+
 def best_label(study: StudyReader) -> str:
     """What the best values are called that completed trials had until then: of noisy ones none is the best."""
     if not study.noisy:

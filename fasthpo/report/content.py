@@ -12,7 +12,7 @@ import numpy as np
 
 from fasthpo import __version__
 from fasthpo.analysis.failed import failures
-from fasthpo.analysis.progress import best_estimate, gains
+from fasthpo.analysis.progress import best_estimate, gains, told_cost
 from fasthpo.analysis.trial_data import study_title
 from fasthpo.report.pictures import pictures_of, value_names
 from fasthpo.report.rows import trial_rows
@@ -91,6 +91,8 @@ def _tiles(statistics: StudyStatistics, study: Study) -> list[tuple[str, str, st
         tiles.append(("average trial", _duration(statistics.average_trial_duration), None))
     if statistics.rungs:
         tiles.append(("resource spent", f"{statistics.resource_spent:,}", None))
+    if cost := told_cost(study):
+        tiles.append(("cost spent", cost, None))
     if statistics.resource_saved:
         tiles.append(("saved by pruning", f"{statistics.resource_saved:,.0f}", None))
     return tiles

@@ -217,7 +217,7 @@ def latest_gains(study: StudyReader) -> str:
     Also empty if there is no best trial, or so few trials that nothing was before; and of a study with `noisy=True`,
     where the lowest value is not the best.
     """
-    ended = len(study.table.tell_order)
+    ended = int((~study.outside[study.table.tell_order]).sum())  # of the space as it is now, as `gains` has them
     last = min(max(10, ended // 5), 100)
     if ended <= last or study.noisy or not len(study.best_trials):
         return ""

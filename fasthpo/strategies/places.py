@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -131,6 +131,8 @@ class _Held:
             leg = self._begun_with(number)
             if leg == _NONE:
                 return None
+        if at is not None and legs.resource[leg] < at:  # it lay outside of the space while the others went there
+            return None
         loss = table.objectives.loss(float(legs.value[leg]))
         return (float(legs.violation[leg]), loss, member) if math.isfinite(loss) else None
 
@@ -225,7 +227,7 @@ class SynchronousPlaces:
             held.numbers = [begun.get((member, self._generation), number) for member, number in enumerate(held.numbers)]
             self._generation += 1
             boundary = held.boundaries[self._generation]
-        self._plan()
+        self._plan({member for member, generation in begun if generation == self._generation > 0})
         holders = (begun.get((member, self._generation), number) for member, number in enumerate(held.numbers))
         started = {
             member: number for member, number in enumerate(holders) if number != _NONE and resources[number] >= boundary
@@ -239,22 +241,29 @@ class SynchronousPlaces:
                 self._open.discard(member)
         self._end_generation()
 
-    def _plan(self) -> None:
-        """The legs of the generation that begins now."""
-        self._legs = self._legs_of(self._generation)
+    def _plan(self, replaced: Collection[int] = ()) -> None:
+        """The legs of the generation that begins now, in which some members have been replaced already."""
+        self._legs = self._legs_of(self._generation, replaced)
         self._open = set(self._legs)
         self._forks = {}
         for member, leg in self._legs.items():
             if leg.fork is not None and leg.fork.parent != NO_PARENT:
                 self._forks.setdefault(leg.fork.parent, []).append(member)
 
-    def _legs_of(self, generation: int) -> dict[int, NextLeg]:
-        """The legs of a generation, by member, once all of those before have ended."""
+    def _legs_of(self, generation: int, replaced: Collection[int] = ()) -> dict[int, NextLeg]:
+        """The legs of a generation, by member, once all of those before have ended.
+
+        Args:
+            generation: which.
+            replaced: members whose weights are gone, so that none begins with them. They were among the worst, but need
+                not be any more if the space was changed, and others lie outside.
+        """
         held, size, boundary = self._held, self._selection.size, self._held.boundaries[generation]
         if generation == 0:
             return {member: NextLeg(None, 0, boundary, Fork(member, 0)) for member in range(size)}
         before = held.boundaries[generation - 1]
-        keys = [key for member in range(size) if (key := held.key(member, before)) is not None]
+        there = (member for member in range(size) if member not in replaced)
+        keys = [key for member in there if (key := held.key(member, before)) is not None]
         best, worst = self._selection.split(keys, failed=size - len(keys))
         forks, others = {}, {key[2]: NextLeg(held.numbers[key[2]], 0, boundary) for key in sorted(keys, key=_by_member)}
         for member in range(size):

@@ -451,6 +451,43 @@ def test_nobody_begins_with_weights_that_were_trained_on(synchronous: bool, seed
         assert not list(study.checkpoints.root.glob("*-paused"))
 
 
+def test_nobody_begins_with_weights_that_are_gone_as_all_others_lie_outside(tmp_path: Path) -> None:
+    study = fasthpo.Study(
+        LINE, strategy=PopulationTraining(4, 4, sampler=RandomSampler(seed=0)), storage=tmp_path / "s"
+    )
+    for trial in [study.ask() for _ in range(4)]:
+        study.tell(trial, -trial["rate"])
+    worst = min(study.trials, key=lambda trial: trial["rate"])
+    assert study.ask().member == worst.member  # another one holds its place
+    study.close()
+    narrow = {"rate": fasthpo.LogUniform(0.01, worst["rate"] * 1.001)}
+    with fasthpo.Study.load(tmp_path / "s", space=narrow) as study:
+        assert not study.trials[worst.number].is_outside and study.outside.sum() == 4
+        after = study.ask()
+        assert after.parent is None and after.generation == 1 and after.start_resource == 0
+
+
+def test_one_that_stood_still_outside_is_no_parent_where_the_others_went(tmp_path: Path) -> None:
+    study = fasthpo.Study(
+        LINE, strategy=PopulationTraining(4, 4, sampler=RandomSampler(seed=9)), storage=tmp_path / "s"
+    )
+    for trial in [study.ask() for _ in range(4)]:
+        study.tell(trial, 3.0 - trial.member)
+    for trial in [study.ask() for _ in range(3)]:
+        study.tell(trial, 0.5 if trial.number == 2 else math.nan)  # places 0 and 1 fail, and 3 does not begin
+    rate = study.trials[3]["rate"]
+    assert study.trials[2]["rate"] < 0.99 * rate
+    study.close()
+    with fasthpo.Study.load(tmp_path / "s", space={"rate": fasthpo.LogUniform(0.01, 0.99 * rate)}) as study:
+        assert study.trials[3].is_outside
+        assert (study.ask().fork_step, len(study)) == (2, 6)
+    with fasthpo.Study.load(tmp_path / "s", space=LINE) as study:
+        assert study.ask().number == 5  # the one that was broken off
+        after = study.ask()
+        assert not study.trials[3].is_outside and study.trials[3].value == 0.0
+        assert (after.member, after.parent, after.fork_step) == (1, 2, 2)
+
+
 @pytest.mark.parametrize("synchronous", [True, False])
 @pytest.mark.parametrize("most", [4, 6, 7])
 def test_when_no_new_trial_may_begin_the_others_are_trained_to_the_end(synchronous: bool, most: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Sequence
-from itertools import islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -387,6 +386,7 @@ class AsynchronousPlaces:
     def _forget(self) -> None:
         size = self._selection.size
         self._keys = _Ordered(size)
+        self._parents = _Ordered(size)  # of these, those that are not at their end
         self._idle = _Ordered(size)  # (reached, generation, member) of those that could go on
         self._known: set[int] = set()  # members that can be compared: they have a value, or have failed
         self._from_zero = [0] * size  # how many trials of each place were trained from the beginning
@@ -425,6 +425,7 @@ class AsynchronousPlaces:
         is_hopeless = key is None and state not in _BUSY and self._from_zero[member] >= len(held.boundaries)
         if state == TrialState.COMPLETE or is_hopeless:
             self._complete.add(member)
+        self._parents.set(member, None if member in self._complete else key)
         can_go_on = state not in _BUSY and member not in self._complete
         self._idle.set(member, (held.reached(member), fork.generation, member) if can_go_on else None)
 
@@ -450,13 +451,13 @@ class AsynchronousPlaces:
                 return None  # too few have been told anything
             if rank < self._selection.replaced_from(len(keys), len(self._known) - len(keys)):
                 return None
-        others = (key[2] for key in keys if key[2] != fork.member and key[2] not in self._complete)
-        best = [key[2] for key in keys[:replaced] if key[2] != fork.member and key[2] not in self._complete]
-        if rank is None and not best:  # all that could be a parent have come to their end, or failed
-            best = list(islice(others, replaced))
-        if not best:
+        parents, best = self._parents.entries, keys[:replaced]
+        count = bisect_right(parents, best[-1]) if best else 0
+        if rank is None and not count:  # all that could be a parent have come to their end, or failed
+            count = len(parents[:replaced])
+        if not count:
             return fork if rank is None else None
-        parent = self._selection.parent(best, fork)
+        parent = parents[self._selection.parent(range(count), fork)][2]
         return fork._replace(parent=held.numbers[parent], step=held.reached(parent))
 
     def new_leg(self) -> NextLeg | None:

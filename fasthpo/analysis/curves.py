@@ -92,7 +92,7 @@ def learning_curves(study: StudyReader, objective: int = 0) -> LearningCurves:
     step_scale = plain_scale("step", step, log=False)._replace(is_whole=True, step=1.0)
     scale = value_scale("reported value", value, sign * value)
     curves = tuple(_curve(data, number, values, objective) for number, values in kept)
-    losses = np.where(data.feasible, data.losses(objective), np.inf)
+    losses = data.contest(objective)
     best = int(losses.argmin()) if len(data) and np.isfinite(losses.min()) else None
     edges = step_scale.edges(_MOST_BINS)
     reported = np.flatnonzero(reports.last[: len(data)] != NONE)

@@ -319,7 +319,7 @@ def contour(study: StudyReader, x: str | None = None, y: str | None = None, obje
         known = weight > _LEAST_WEIGHT
         mean = np.where(known, total / np.where(known, weight, 1.0) + middle, np.nan).T
         mean = scale.values(mean)
-        counts = np.where(data.feasible[some], losses[some], np.inf)
+        counts = data.contest(objective)[some]
         top = int(counts.argmin())
         best = (float(xs[top]), float(ys[top]), int(some[top])) if counts[top] < np.inf else None
     x_middles, y_middles = (

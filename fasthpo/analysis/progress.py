@@ -189,14 +189,37 @@ def front_gains(study: StudyReader, last: int = 100) -> FrontGains:
     return FrontGains(last, added, len(places), int(order[latest]), len(order) - 1 - latest)
 
 
+def told_cost(study: StudyReader) -> str:
+    """What all trials have cost, where any was told a cost; else empty, as what counts are seconds then."""
+    costs = study.costs
+    return f"{study.cost_spent:.6g}" if ((costs >= 0) & (costs < np.inf)).any() else ""
+
+
+def best_label(study: StudyReader) -> str:
+    """What the best values are called that completed trials had until then: of noisy ones none is the best."""
+    if not study.noisy:
+        return "best so far"
+    return "lowest so far" if study.directions[0] == "minimize" else "highest so far"
+
+
+def best_estimate(study: StudyReader) -> str:
+    """What is believed of the best trial of a study with `noisy=True`, which has one; empty for any other study."""
+    if not study.noisy:
+        return ""
+    mean, error, evaluations = study.estimate(study.best_trial)
+    known = "" if np.isnan(error) else f" +- {error:.2g}"
+    return f"{mean:.6g}{known}, of {evaluations} evaluation{'' if evaluations == 1 else 's'}"
+
+
 def latest_gains(study: StudyReader) -> str:
     """What the last fifth of the trials that ended has gained, 10 to 100 of them, as a sentence; empty if none ended.
 
-    Also empty if there is no best trial, or so few trials that nothing was before.
+    Also empty if there is no best trial, or so few trials that nothing was before; and of a study with `noisy=True`,
+    where the lowest value is not the best.
     """
-    ended = len(study.table.tell_order)
+    ended = int((~study.outside[study.table.tell_order]).sum())  # of the space as it is now, as `gains` has them
     last = min(max(10, ended // 5), 100)
-    if ended <= last or not len(study.best_trials):
+    if ended <= last or study.noisy or not len(study.best_trials):
         return ""
     return str(gains(study, last) if len(study.directions) == 1 else front_gains(study, last))
 

@@ -32,6 +32,7 @@ class TrialData:
         starts, ends: seconds since the epoch, NaN where there is none, (n,).
         violations: by how much trials broke constraints in all; 0 or NaN if not at all, (n,).
         tell_order: the trials that have ended, in the order of the tells.
+        believed: the best trial of a study with `noisy=True`, whose lowest value may be a lucky one; else None.
     """
 
     title: str
@@ -44,6 +45,7 @@ class TrialData:
     ends: FloatArray
     violations: FloatArray
     tell_order: IntArray
+    believed: int | None
 
     def __len__(self) -> int:
         return len(self.states)
@@ -66,6 +68,13 @@ class TrialData:
     def feasible(self) -> npt.NDArray[np.bool_]:
         """Those of them that broke no constraint: one of these is the best, (n,)."""
         return self.finite & ~(self.violations > 0)
+
+    def contest(self, objective: int) -> FloatArray:
+        """Losses of which the lowest is that of the best trial, infinite where a trial can't be it, (n,)."""
+        usable = self.feasible
+        if self.believed is not None:
+            usable &= np.arange(len(self)) == self.believed
+        return np.where(usable, self.losses(objective), np.inf)
 
 
 def trial_data(study: StudyReader) -> TrialData:
@@ -94,6 +103,7 @@ def trial_data(study: StudyReader) -> TrialData:
             ends,
             np.array(getattr(table, "violations", np.zeros(len(values)))),
             order[~outside[order]],
+            table.best_number if study.noisy else None,
         )
 
 

@@ -18,17 +18,18 @@ def best_record(study: StudyReader) -> Any:
 
     Of several objectives the same of each trial on the front, as a list.
     """
-    found = [_record(trial) for trial in study.best_trials]
+    found = [_record(trial, study) for trial in study.best_trials]
     if len(study.directions) > 1:
         return found
     return found[0] if found else None
 
 
-def _record(trial: Trial) -> dict[str, Any]:
+def _record(trial: Trial, study: StudyReader) -> dict[str, Any]:
     values, constraints = trial.objective_values() or (), trial.constraints
     return {
         "number": trial.number,
         **({"value": values[0]} if len(values) == 1 else {"values": list(values)}),
+        **({"estimate": study.estimate(trial)._asdict()} if study.noisy else {}),
         "params": trial.params,
         "metrics": trial.metrics,
         **({} if constraints is None else {"constraints": list(constraints)}),
@@ -49,10 +50,12 @@ def print_best(study: StudyReader, most: int | None = None) -> None:
     elif isinstance(best, list):
         _print_front(study, most)
     else:
+        from fasthpo.analysis.progress import best_estimate
+
         click.echo(click.style(f"Best trial: {best['number']}", bold=True))
         exact = [(name, printable(repr(x) if isinstance(x, float) else str(x))) for name, x in best["params"].items()]
         metrics = [(f"metric {name}", shown(x)) for name, x in best["metrics"].items()]
-        print_pairs([("value", repr(best["value"])), *exact, *metrics], indent="  ")
+        print_pairs([("value", repr(best["value"])), ("estimate", best_estimate(study)), *exact, *metrics], indent="  ")
 
 
 def _print_front(study: StudyReader, most: int | None) -> None:

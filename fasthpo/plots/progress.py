@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasthpo import analysis
+from fasthpo.analysis.progress import best_estimate, best_label
 from fasthpo.plots.drawing import (
     BLUE,
     GREY,
@@ -64,6 +65,8 @@ def history(study: StudyReader, objective: int = 0) -> Figure:
     style(axes)
     best = len(seen.best_number)
     found = f"best {seen.best_value[-1]:.6g} (trial {seen.best_number[-1]})" if best else "no best value yet"
+    if best and study.noisy and len(study.best_trials):
+        found = f"best {best_estimate(study)} (trial {study.best_trial.number})"
     failed = int(seen.failed.sum())
     details = [seen.title, trials_text(seen.trials), found, toward(seen.direction)]
     entitle(figure, "Optimisation history", " · ".join([*details, *([f"{failed:,} failed"] if failed else [])]))
@@ -78,7 +81,7 @@ def history(study: StudyReader, objective: int = 0) -> Figure:
     if best:
         number = np.append(seen.best_number, max(seen.trials - 1, seen.best_number[-1]))
         value = seen.value_scale.inside(np.append(seen.best_value, seen.best_value[-1]))
-        axes.step(number, value, where="post", color=INK, linewidth=1.8, label="best so far", zorder=4)
+        axes.step(number, value, where="post", color=INK, linewidth=1.8, label=best_label(study), zorder=4)
     if failed:
         _ticks(axes, seen.failed_edges, seen.failed)
     valued = seen.complete.total or seen.partial.total or seen.infeasible.total

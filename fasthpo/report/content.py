@@ -12,7 +12,7 @@ import numpy as np
 
 from fasthpo import __version__
 from fasthpo.analysis.failed import failures
-from fasthpo.analysis.progress import gains
+from fasthpo.analysis.progress import best_estimate, gains, told_cost
 from fasthpo.analysis.trial_data import study_title
 from fasthpo.report.pictures import pictures_of, value_names
 from fasthpo.report.rows import trial_rows
@@ -37,12 +37,13 @@ def report_content(study: Study, name: str | None = None) -> dict[str, Any]:
     with study._lock:
         statistics = StudyStatistics.of(study, busy_seconds(study.table))
         title = study_title(study) if name is None else name
+        several = len(study.directions) > 1
         return {
             "name": title,
             "about": _about(study),
             "version": __version__,
             "tiles": _tiles(statistics, study),
-            "gains": str(gains(study)) if len(study.directions) == 1 and len(study.best_trials) else "",
+            "gains": "" if several or study.noisy or not len(study.best_trials) else str(gains(study)),
             "best": _best(study),
             "front": _front(study),
             "nothing": _nothing(study),
@@ -90,6 +91,8 @@ def _tiles(statistics: StudyStatistics, study: Study) -> list[tuple[str, str, st
         tiles.append(("average trial", _duration(statistics.average_trial_duration), None))
     if statistics.rungs:
         tiles.append(("resource spent", f"{statistics.resource_spent:,}", None))
+    if cost := told_cost(study):
+        tiles.append(("cost spent", cost, None))
     if statistics.resource_saved:
         tiles.append(("saved by pruning", f"{statistics.resource_saved:,.0f}", None))
     return tiles
@@ -111,6 +114,8 @@ def _best(study: Study) -> list[dict[str, Any]]:
         return []
     trial = study.best_trial
     pairs = [("value", repr(trial.value)), *((name, _text(value)) for name, value in trial.params.items())]
+    if believed := best_estimate(study):
+        pairs.insert(1, ("estimate", believed))
     pairs += [(f"metric {name}", f"{value:.6g}") for name, value in trial.metrics.items()]
     return [{"number": trial.number, "title": f"Best trial: {trial.number}", "pairs": pairs}]
 

@@ -10,6 +10,7 @@ import numpy as np
 from fasthpo import analysis
 from fasthpo.analysis.clouds import Cloud
 from fasthpo.analysis.parameters import Slices
+from fasthpo.analysis.progress import best_label
 from fasthpo.analysis.scales import Scale
 from fasthpo.strategies.multi_fidelity import MultiFidelity
 from fasthpo.study.study import Study
@@ -130,6 +131,7 @@ def _history(study: Study, k: int, column: str) -> dict[str, Any]:
         "complete": _cloud(found.complete),
         "partial": _cloud(found.partial),
         "best": best,
+        "bestLabel": best_label(study),
         "failedEdges": rounded(found.failed_edges),
         "failed": found.failed.tolist(),
         "infeasible": _cloud(found.infeasible),

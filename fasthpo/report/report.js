@@ -365,7 +365,7 @@
         near: (px, py, s) => nearest(clouds, px, py, s),
         at: (n, s) => spot(clouds, n, s, (row) => [s.X(n), s.Y(byName.get(p.column).values[row])]),
       });
-      body.append(legend([["complete", "complete"], ["best so far", "best", "line"],
+      body.append(legend([["complete", "complete"], [p.bestLabel, "best", "line"],
         p.infeasible.size && ["breaks a constraint", "waiting", "hollow"],
         p.partial.size && ["pruned or paused, at the last value", "pruned", "hollow"],
         most > 0 && p.failed.some(Boolean) && ["failed, by trial number", "failed"]]));

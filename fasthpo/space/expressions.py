@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from fasthpo.errors import InvalidSearchSpace
 from fasthpo.space.choice_values import choice_key
+from fasthpo.space.ordinal import Ordinal
 from fasthpo.space.parameter import Numeric, Parameter, Value
 from fasthpo.values import FloatArray, shown
 
@@ -84,6 +85,12 @@ _ALLOWED = (
     "names of parameters, numbers, strings, True, False, None, + - * / // % **, comparisons, in, and, or, not "
     "are allowed"
 )
+# what users are likely to write: in words, and what to write instead
+_INSTEAD: dict[type[ast.expr], tuple[str, str]] = {
+    ast.Call: ("a function", "write abs(a) < b as -b < a < b, and min(a, b) < c as a < c or b < c"),
+    ast.IfExp: ("if ... else", "write it with and, or and not"),
+    ast.Tuple: ("a tuple", "a choice that is one can be named in forbid({...: (1, 2)})"),
+}
 _A_KIND = {"number": "a number", "truth": "true or false", "label": "a choice that is no number"}
 
 
@@ -169,7 +176,8 @@ class _Reader:
                 return _joined(parts, all if isinstance(node.op, ast.And) else any)
             case ast.Compare():
                 return self._comparison(node, depth)
-        self.refuse(f"{type(node).__name__} is not allowed in a relation; {_ALLOWED}", node)
+        word, instead = _INSTEAD.get(type(node), (type(node).__name__, _ALLOWED))
+        self.refuse(f"{word} is not allowed in a relation; {instead}", node)
 
     def _literal(self, node: ast.Constant) -> _Part:
         value = node.value
@@ -236,7 +244,9 @@ class _Reader:
     def _number(self, node: ast.expr, symbol: str, depth: int) -> _Part:
         part = self._part(node, depth + 1)
         if part.kind != "number":
-            self.refuse(f"'{symbol}' needs numbers, got {_A_KIND[part.kind]}", node)
+            ordinal = isinstance(self._parameters.get(_spelt(node) or ""), Ordinal)
+            hint = "; of an Ordinal, forbid takes a part, such as fasthpo.at_least(choice)" if ordinal else ""
+            self.refuse(f"'{symbol}' needs numbers, got {_A_KIND[part.kind]}{hint}", node)
         return part
 
     def _unary(self, node: ast.UnaryOp, depth: int) -> _Part:

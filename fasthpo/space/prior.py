@@ -58,7 +58,9 @@ class Prior:
     def __post_init__(self) -> None:
         confidence = plain(self.confidence)
         if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
-            raise InvalidSearchSpace(f"confidence must lie between 0 and 1, got confidence={shown(self.confidence)}")
+            raise InvalidSearchSpace(
+                f"confidence must be a probability above 0 and below 1, got confidence={shown(self.confidence)}"
+            )
         object.__setattr__(self, "confidence", float(confidence))
 
     @classmethod

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from fasthpo.errors import InvalidValue, StudyExists
 from fasthpo.storage.atomic import remove_temporary_in, storage_error
-from fasthpo.storage.copying import copy_tree
+from fasthpo.storage.copying import copy_tree, remove_tree
 from fasthpo.storage.owner import OWNER, owner, remove_abandoned
 from fasthpo.system.forked import renew_in_forked
 from fasthpo.system.log import logger
@@ -105,7 +105,7 @@ def clear(root: Path) -> None:
         OSError: one can't be removed.
     """
     for number in trials_in(root):
-        shutil.rmtree(_check_removable(root, number))
+        remove_tree(_check_removable(root, number))
         _remove_copies(root, number)
 
 
@@ -114,14 +114,14 @@ def _remove_copies(root: Path, number: int) -> None:
     for suffix in (_PAUSED, _COPYING):
         directory = root / f"trial-{number}{suffix}"
         if directory.is_dir() and not _is_link(directory):
-            shutil.rmtree(directory, ignore_errors=True)
+            remove_tree(directory, ignore_errors=True)
 
 
 def remove_trials(root: Path, numbers: Iterable[int]) -> None:
     """Remove these trials' directories under `root`, as far as that goes, and `root` if nothing else is there."""
     for number in numbers:
         with suppress(OSError):
-            shutil.rmtree(_check_removable(root, number), ignore_errors=True)
+            remove_tree(_check_removable(root, number), ignore_errors=True)
             _remove_copies(root, number)
     with suppress(OSError):
         root.rmdir()
@@ -130,12 +130,12 @@ def remove_trials(root: Path, numbers: Iterable[int]) -> None:
 def _remove_tree(directory: Path) -> None:
     if _is_link(directory):
         raise OSError(errno.ELOOP, "nothing is removed through a link", str(directory))
-    shutil.rmtree(directory)
+    remove_tree(directory)
 
 
 def _remove(root: Path, process: int) -> None:
     if os.getpid() == process:  # a process that was forked off leaves it to its parent
-        shutil.rmtree(root, ignore_errors=True)
+        remove_tree(root, ignore_errors=True)
 
 
 class Checkpoints:
@@ -287,7 +287,7 @@ class Checkpoints:
             copy_tree(source, under_way)
             under_way.replace(target)
         except (OSError, shutil.Error) as error:
-            shutil.rmtree(under_way, ignore_errors=True)
+            remove_tree(under_way, ignore_errors=True)
             why = error if not isinstance(error, shutil.Error) else OSError(errno.EIO, str(error))
             raise storage_error(why, f"{what} can't be copied to {target}") from error
 
@@ -389,7 +389,7 @@ class Checkpoints:
             number = self._due[-1]
             if number in self._made:
                 try:
-                    shutil.rmtree(_check_removable(self.root, number))
+                    remove_tree(_check_removable(self.root, number))
                     _remove_copies(self.root, number)
                 except FileNotFoundError:
                     pass

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -131,6 +130,8 @@ class _Held:
             leg = self._begun_with(number)
             if leg == _NONE:
                 return None
+        if at is not None and legs.resource[leg] < at:  # it lay outside of the space while the others went there
+            return None
         loss = table.objectives.loss(float(legs.value[leg]))
         return (float(legs.violation[leg]), loss, member) if math.isfinite(loss) else None
 
@@ -245,7 +246,7 @@ class SynchronousPlaces:
             held.numbers = [begun.get((member, self._generation), number) for member, number in enumerate(held.numbers)]
             self._generation += 1
             boundary = held.boundaries[self._generation - first]
-        self._plan()
+        self._plan({member for member, generation in begun if generation == self._generation > first})
         holders = (begun.get((member, self._generation), number) for member, number in enumerate(held.numbers))
         started = {
             member: number for member, number in enumerate(holders) if number != _NONE and resources[number] >= boundary
@@ -258,23 +259,30 @@ class SynchronousPlaces:
             if table.state(number) not in _BUSY:
                 self._open.discard(member)
 
-    def _plan(self) -> None:
-        """The legs of the generation that begins now."""
-        self._legs = self._legs_of(self._generation)
+    def _plan(self, replaced: Collection[int] = ()) -> None:
+        """The legs of the generation that begins now, in which some members have been replaced already."""
+        self._legs = self._legs_of(self._generation, replaced)
         self._open = set(self._legs)
         self._forks = {}
         for member, leg in self._legs.items():
             if leg.fork is not None and leg.fork.parent != NO_PARENT:
                 self._forks.setdefault(leg.fork.parent, []).append(member)
 
-    def _legs_of(self, generation: int) -> dict[int, NextLeg]:
-        """The legs of a generation, by member, once all of those before have ended."""
+    def _legs_of(self, generation: int, replaced: Collection[int] = ()) -> dict[int, NextLeg]:
+        """The legs of a generation, by member, once all of those before have ended.
+
+        Args:
+            generation: which.
+            replaced: members whose weights are gone, so that none begins with them. They were among the worst, but need
+                not be any more if the space was changed, and others lie outside.
+        """
         held, size, place = self._held, self._selection.size, generation % len(self._held.boundaries)
         boundary = held.boundaries[place]
         if place == 0:
             return {member: NextLeg(None, 0, boundary, Fork(member, generation)) for member in range(size)}
         before = held.boundaries[place - 1]
-        keys = [key for member in range(size) if (key := held.key(member, before)) is not None]
+        there = (member for member in range(size) if member not in replaced)
+        keys = [key for member in there if (key := held.key(member, before)) is not None]
         best, worst = self._selection.split(keys, failed=size - len(keys))
         forks, others = {}, {key[2]: NextLeg(held.numbers[key[2]], 0, boundary) for key in sorted(keys, key=_by_member)}
         for member in range(size):
@@ -403,6 +411,7 @@ class AsynchronousPlaces:
     def _forget(self) -> None:
         size = self._selection.size
         self._keys = _Ordered(size)
+        self._parents = _Ordered(size)  # of these, those that are not at their end
         self._idle = _Ordered(size)  # (reached, generation, member) of those that could go on
         self._known: set[int] = set()  # members that can be compared: they have a value, or have failed
         self._from_zero = [0] * size  # how many trials of each place were trained from the beginning
@@ -441,6 +450,7 @@ class AsynchronousPlaces:
         is_hopeless = key is None and state not in _BUSY and self._from_zero[member] >= len(held.boundaries)
         if state == TrialState.COMPLETE or is_hopeless:
             self._complete.add(member)
+        self._parents.set(member, None if member in self._complete else key)
         can_go_on = state not in _BUSY and member not in self._complete
         self._idle.set(member, (held.reached(member), fork.generation, member) if can_go_on else None)
 
@@ -466,13 +476,13 @@ class AsynchronousPlaces:
                 return None  # too few have been told anything
             if rank < self._selection.replaced_from(len(keys), len(self._known) - len(keys)):
                 return None
-        others = (key[2] for key in keys if key[2] != fork.member and key[2] not in self._complete)
-        best = [key[2] for key in keys[:replaced] if key[2] != fork.member and key[2] not in self._complete]
-        if rank is None and not best:  # all that could be a parent have come to their end, or failed
-            best = list(islice(others, replaced))
-        if not best:
+        parents, best = self._parents.entries, keys[:replaced]
+        count = bisect_right(parents, best[-1]) if best else 0
+        if rank is None and not count:  # all that could be a parent have come to their end, or failed
+            count = len(parents[:replaced])
+        if not count:
             return fork if rank is None else None
-        parent = self._selection.parent(best, fork)
+        parent = parents[self._selection.parent(range(count), fork)][2]
         return fork._replace(parent=held.numbers[parent], step=held.reached(parent))
 
     def new_leg(self) -> NextLeg | None:

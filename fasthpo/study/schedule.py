@@ -117,8 +117,10 @@ class Schedule(Sequence[SchedulePiece]):
             if (fields["format"], fields["version"]) != (_FORMAT, _VERSION):
                 raise ValueError(f"its format is {fields['format']!r:.60}, version {fields['version']!r:.60}")
             pieces = tuple(_piece(one) for one in fields["pieces"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidValue(f"not a schedule of fasthpo: {error!r:.300}") from error
+        except KeyError as error:
+            raise InvalidValue(f"not a schedule of fasthpo: it has no {error!s:.60}") from error
+        except (TypeError, ValueError) as error:
+            raise InvalidValue(f"not a schedule of fasthpo: {error!s:.300}") from error
         return cls(pieces)
 
     def to_json(self, path: str | Path) -> Path:
@@ -143,9 +145,11 @@ class Schedule(Sequence[SchedulePiece]):
         text = given_path("path", path).read_bytes()
         try:
             fields = json.loads(text)
+            return cls.from_dict(fields)
+        except InvalidValue as error:
+            raise InvalidValue(f"{path}: {error}") from error
         except (ValueError, RecursionError) as error:
-            raise InvalidValue(f"not a schedule of fasthpo: {error!r:.300}") from error
-        return cls.from_dict(fields)
+            raise InvalidValue(f"{path}: not a schedule of fasthpo, as it is no JSON: {error!s:.300}") from error
 
 
 def _piece(fields: Any) -> SchedulePiece:

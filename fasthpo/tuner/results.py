@@ -321,7 +321,7 @@ class TuningResult:
         return self.statistics.total_duration
 
     def __str__(self) -> str:
-        from fasthpo.analysis.progress import latest_gains
+        from fasthpo.analysis.progress import best_estimate, latest_gains, told_cost
 
         of = self.statistics
         infeasible = f" ({of.infeasible_trials} of them break a constraint)" if of.infeasible_trials else ""
@@ -333,6 +333,8 @@ class TuningResult:
         if of.resource_saved or of.rungs:
             saved = f", {of.resource_saved:.0f} saved by pruning" if of.resource_saved else ""
             lines.append(f"Resource spent: {of.resource_spent}{saved}")
+        if cost := told_cost(self._trials):
+            lines.append(f"Cost spent: {cost}")
         if not len(self._trials.best_trials):
             kept = " and kept its constraints" if of.infeasible_trials else ""
             lines.append(f"No trial has completed with a finite value{kept}.")
@@ -348,6 +350,8 @@ class TuningResult:
             return "\n".join([*lines, *self._front_as_text(), *gained])
         best = self.best_trial
         rows = [("value", _shown(best.value)), *((name, _shown(value)) for name, value in best.params.items())]
+        if believed := best_estimate(self._trials):
+            rows.insert(1, ("estimate", believed))
         width = max(len(name) for name, _ in rows)
         lines.append(f"Best trial: {best.number}")
         lines += [f"  {name:<{width}}  {value}" for name, value in rows]

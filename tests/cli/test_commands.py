@@ -353,11 +353,21 @@ def test_every_kind_of_picture_is_drawn(study: Path, tmp_path: Path, kind: str) 
     pytest.importorskip("matplotlib")
     target = tmp_path / "picture.png"
     result = call("plot", study, kind, "-o", target, "--dpi", "40")
-    if kind in ("front", "hypervolume", "rungs"):
+    if kind in ("front", "hypervolume", "rungs", "lineages"):
         assert result.exit_code == 2 and result.stderr.count("\n") == 1 and not target.exists()
         return
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{target}\n" and target.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_lineages_of_a_population_are_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    strategy = fasthpo.PopulationTraining(4, population=3, sampler=fasthpo.RandomSampler(seed=0))
+    with fasthpo.Study({"x": fasthpo.Continuous(0, 1)}, strategy=strategy, storage=tmp_path / "members") as study:
+        while (trial := study.ask_within()) is not None:
+            study.tell(trial, trial["x"] / trial.resource)
+    printed("plot", tmp_path / "members", "lineages", "-o", tmp_path / "lineages.png", "--dpi", "40")
+    assert (tmp_path / "lineages.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_pictures_take_parameters_studies_and_formats(study: Path, tmp_path: Path) -> None:

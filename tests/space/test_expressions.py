@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fasthpo import Categorical, Continuous, Discrete, LogUniform, SearchSpace
+from fasthpo import Categorical, Continuous, Discrete, LogUniform, Ordinal, SearchSpace
 from fasthpo.errors import InvalidSearchSpace
 from fasthpo.kernels.streams import uniforms
 
@@ -23,6 +23,7 @@ def make_space() -> SearchSpace:
             "y": Continuous(-1.0, 1.0),
             "lr": LogUniform(1e-5, 1.0),
             "optimizer": Categorical(["adam", "sgd"]),
+            "size": Ordinal(["small", "large"]),
             "flag": Categorical([True, False]),
             "other": Categorical([None, 1, "z", 2.5]),
             "width": Categorical([16, 32, 64]),
@@ -127,6 +128,7 @@ def test_a_relation_holds_where_one_of_its_parameters_is_inactive() -> None:
         ("a // (b - 1) < 2", "must not divide by zero", "b - 1"),
         ("a % 0 == 1", "must not divide by zero", "0"),
         ("optimizer < 'sgd'", "'<' needs numbers, got a choice that is no number", "optimizer"),
+        ("size >= 'large'", "of an Ordinal, forbid takes a part, such as fasthpo.at_least(choice)", "size"),
         ("a + optimizer < 3", "'+' needs numbers, got a choice that is no number", "optimizer"),
         ("flag + 1 < 3", "'+' needs numbers, got true or false", "flag"),
         ("flag == 1", "true or false can't be equal to a number", "1"),
@@ -137,12 +139,18 @@ def test_a_relation_holds_where_one_of_its_parameters_is_inactive() -> None:
         ("not a < 100", "can never hold within the bounds", "not a < 100"),
         ("a", "must be true or false, such as 'low <= high', got a number", "a"),
         ("a and flag", "'and', 'or' and 'not' need what is true or false, got a number", "a"),
-        ("__import__('os')", "Call is not allowed", "__import__('os')"),
+        ("__import__('os')", "a function is not allowed", "__import__('os')"),
         ("a.__class__ == 1", "'a.__class__' is no parameter", "a.__class__"),
         ("params[a] < 1", "Subscript is not allowed", "params[a]"),
-        ("(lambda: a)() < 1", "Call is not allowed", "(lambda: a)()"),
+        ("(lambda: a)() < 1", "a function is not allowed", "(lambda: a)()"),
         ("[i for i in (1, 2)]", "ListComp is not allowed", "[i for i in (1, 2)]"),
-        ("a if flag else b", "IfExp is not allowed", "a if flag else b"),
+        (
+            "a if flag else b",
+            "if ... else is not allowed in a relation; write it with and, or and not",
+            "a if flag else b",
+        ),
+        ("abs(a - b) < 2", "a function is not allowed in a relation; write abs(a) < b as -b < a < b", "abs(a - b)"),
+        ("optimizer == (1, 2)", "a tuple is not allowed in a relation; a choice that is one can be named in", "(1, 2)"),
         ("a in b", "'in' needs a list of values", "b"),
         ("other is 1", "'is' compares with None only", "other is 1"),
         ("a << 2 < 9", "LShift is not allowed", "a << 2"),

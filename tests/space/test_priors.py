@@ -63,8 +63,8 @@ def test_the_builder_takes_priors() -> None:
         (lambda: fasthpo.Discrete(1, 9, prior=2.5), "the guess of a prior must be low"),
         (lambda: fasthpo.Categorical(["a", "b"], prior="c"), "the guess of a prior must be one of"),
         (lambda: fasthpo.Discrete(1, 9, prior={"guess": 3}), "a value and a confidence"),
-        (lambda: Prior(1, confidence=1.0), "confidence must lie between 0 and 1, got confidence=1.0"),
-        (lambda: Prior(1, confidence=0), "confidence must lie between 0 and 1"),
+        (lambda: Prior(1, confidence=1.0), "confidence must be a probability above 0 and below 1, got confidence=1.0"),
+        (lambda: Prior(1, confidence=0), "confidence must be a probability above 0 and below 1"),
     ],
 )
 def test_a_prior_outside_of_its_parameter_is_refused(make: Any, message: str) -> None:

@@ -1,7 +1,8 @@
-"""Copies of weights: links in them lead to the copy, not back to what was copied."""
+"""Copies of weights: links in them lead to the copy, not back to what was copied; what is read-only goes, too."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,32 @@ def test_members_go_on_from_weights_with_links(weights: Path, tmp_path: Path) ->
     study.keep_at(tmp_path / "study")
     kept = study.best_trial.checkpoint_dir
     assert kept.is_relative_to(tmp_path) and (kept / "latest").resolve() == (kept / "epoch-3").resolve()
+
+
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="nothing is read-only for this user")
+@pytest.mark.parametrize("synchronous", [True, False])
+def test_weights_that_are_read_only_are_removed_with_those_of_the_dead(tmp_path: Path, synchronous: bool) -> None:
+    """Such as the objects of a repository that lies among them."""
+
+    def objective(trial: fasthpo.Trial) -> float:
+        objects = trial.checkpoint_dir / "of" / "objects"
+        if not objects.exists():
+            objects.mkdir(parents=True)
+            (objects / "0").touch()
+            (objects / "0").chmod(0o444)
+            objects.chmod(0o555)
+        return float(trial["rate"])
+
+    strategy = fasthpo.PopulationTraining(
+        4, 4, synchronous=synchronous, sampler=fasthpo.RandomSampler(seed=0), quantile=0.5
+    )
+    study = fasthpo.Study({"rate": fasthpo.Continuous(0, 1)}, strategy=strategy, storage=tmp_path / "study")
+    while (trial := study.ask_within()) is not None:
+        study.tell(trial, objective(trial))
+    holders = {trial.member: trial.number for trial in study.trials}.values()
+    assert len(study) > 4
+    left = sorted(path.name for path in study.checkpoints.root.iterdir())
+    assert left == sorted(f"trial-{number}" for number in holders)
+    study.close()
+    fasthpo.Study({"rate": fasthpo.Continuous(0, 1)}).keep_at(tmp_path / "study", overwrite=True)
+    assert not list((tmp_path / "study").glob("checkpoints/*"))

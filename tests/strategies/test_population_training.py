@@ -451,6 +451,44 @@ def test_nobody_begins_with_weights_that_were_trained_on(synchronous: bool, seed
         assert not list(study.checkpoints.root.glob("*-paused"))
 
 
+def test_nobody_begins_with_weights_that_are_gone_as_all_others_lie_outside(tmp_path: Path) -> None:
+    study = fasthpo.Study(
+        LINE, strategy=PopulationTraining(4, 4, sampler=RandomSampler(seed=0)), storage=tmp_path / "s"
+    )
+    for trial in [study.ask() for _ in range(4)]:
+        study.tell(trial, -trial["rate"])
+    worst = min(study.trials, key=lambda trial: trial["rate"])
+    assert study.ask().member == worst.member  # another one holds its place
+    study.close()
+    narrow = {"rate": fasthpo.LogUniform(0.01, worst["rate"] * 1.001)}
+    with fasthpo.Study.load(tmp_path / "s", space=narrow) as study:
+        assert not study.trials[worst.number].is_outside and study.outside.sum() == 4
+        after = study.ask()
+        assert after.parent is None and after.start_resource == 0  # with nobody left the population begins anew
+        assert after.generation == 4
+
+
+def test_one_that_stood_still_outside_is_no_parent_where_the_others_went(tmp_path: Path) -> None:
+    study = fasthpo.Study(
+        LINE, strategy=PopulationTraining(4, 4, sampler=RandomSampler(seed=9)), storage=tmp_path / "s"
+    )
+    for trial in [study.ask() for _ in range(4)]:
+        study.tell(trial, 3.0 - trial.member)
+    for trial in [study.ask() for _ in range(3)]:
+        study.tell(trial, 0.5 if trial.number == 2 else math.nan)  # places 0 and 1 fail, and 3 does not begin
+    rate = study.trials[3]["rate"]
+    assert study.trials[2]["rate"] < 0.99 * rate
+    study.close()
+    with fasthpo.Study.load(tmp_path / "s", space={"rate": fasthpo.LogUniform(0.01, 0.99 * rate)}) as study:
+        assert study.trials[3].is_outside
+        assert (study.ask().fork_step, len(study)) == (2, 6)
+    with fasthpo.Study.load(tmp_path / "s", space=LINE) as study:
+        assert study.ask().number == 5  # the one that was broken off
+        after = study.ask()
+        assert not study.trials[3].is_outside and study.trials[3].value == 0.0
+        assert (after.member, after.parent, after.fork_step) == (1, 2, 2)
+
+
 @pytest.mark.parametrize("synchronous", [True, False])
 @pytest.mark.parametrize("most", [4, 6, 7])
 def test_when_no_new_trial_may_begin_the_others_are_trained_to_the_end(synchronous: bool, most: int) -> None:
@@ -551,17 +589,15 @@ def test_broken_off_calls_leave_a_population_as_it_was() -> None:
 def test_an_ask_and_a_tell_cost_the_same_in_large_populations(synchronous: bool) -> None:
     costs = []
     for members in (16, 1024):
-        study = fasthpo.Study(
-            LINE, strategy=PopulationTraining(4, members, quantile=2 / members, synchronous=synchronous)
-        )
+        study = fasthpo.Study(LINE, strategy=PopulationTraining(4, members, synchronous=synchronous))
         trials = [study.ask_within() for _ in range(members)]
         assert study.strategy.new_leg() is None
         for trial in trials[: members // 2 + 1]:  # in an asynchronous one others are compared from then on
-            study.tell(trial, trial["rate"])
+            study.tell(trial, -trial.number)  # the first ones are the worst, and replaced
         lines = 0
         for trial in trials[members // 2 + 1 : members // 2 + 5]:
             lines += count_lines(
-                lambda s=study, t=trial: s.tell(t, t["rate"]), study.strategy, ("on_end", "take_retired")
+                lambda s=study, t=trial: s.tell(t, -t.number), study.strategy, ("on_end", "take_retired")
             )
             lines += count_lines(study.ask_within, study.strategy, ("next_leg", "on_start"))
         costs.append(lines)

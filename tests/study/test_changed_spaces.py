@@ -15,6 +15,7 @@ import pytest
 
 import fasthpo
 from fasthpo import Categorical, Continuous, Discrete, LogUniform, Ordinal, SearchSpace, Study, TrialState
+from fasthpo.analysis.progress import latest_gains
 from fasthpo.errors import InvalidSearchSpace, InvalidValue, NoCompletedTrials, SpaceExhausted, TrialStateError
 from fasthpo.report import write_report
 from fasthpo.storage.framing import frame, read_frames
@@ -559,7 +560,7 @@ def test_trials_outside_cost_an_ask_or_a_tell_nothing(
         for i in range(14):
             trial = study.ask()
             study.tell(trial, float("nan") if i % 3 else trial["x"])
-        assert sum(n > 100 for n in looked) <= 2  # when a sampler begins, and when its model does
+        assert sum(n > 100 for n in looked) <= 2  # a startup and a model take up what there is when they begin
 
 
 # --- files
@@ -809,3 +810,17 @@ def test_optuna_gets_every_trial(tmp_path: Path) -> None:
     for theirs in copies:
         assert [trial.value for trial in theirs.trials] == values
         assert [trial.params for trial in theirs.trials][:8] == expected
+
+
+def test_what_the_last_trials_gained_is_said_of_those_in_the_space(tmp_path: Path) -> None:
+    """The last ten were all that lay inside, and were said to have found what nothing was before."""
+    told(tmp_path / "s", 0, {"x": Continuous(0.0, 1.0)}).close()
+    with load(tmp_path / "s") as study:
+        for x in np.linspace(0.0, 1.0, 40).tolist():
+            study.enqueue({"x": x})
+            study.tell(study.ask(), x)
+    with load(tmp_path / "s", space=SearchSpace({"x": Continuous(0.0, 0.24)})) as study:
+        assert int((~study.outside).sum()) == 10 and latest_gains(study) == ""
+    with load(tmp_path / "s", space=SearchSpace({"x": Continuous(0.0, 0.5)})) as study:
+        assert latest_gains(study) == "The last 10 trials gained nothing; the best is 0 (trial 0, 19 trials ago)."
+    assert "The last 10 trials gained nothing" in printed("show", tmp_path / "s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import fasthpo
 from fasthpo import TrialState
 from fasthpo.errors import InvalidValue
 from fasthpo.trials.costs import costs_of
+from tests.support.command_line import printed
 
 SPACE = fasthpo.SearchSpace(
     {
@@ -202,6 +204,23 @@ def test_cost_aware_is_for_one_objective_trained_in_full() -> None:
     with pytest.raises(InvalidValue, match=r"cost_aware=True is for one objective.* ASHA"):
         fasthpo.Study(SPACE, strategy=fasthpo.ASHA(max_resource=9, sampler=sampler))
     assert "cost_aware" not in fasthpo.TPESampler(seed=0).options()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_a_run_has_cost_is_said_where_its_trials_were_told_costs(told: bool, tmp_path: Path) -> None:
+    config = fasthpo.TunerConfig(
+        "costs", objective_metric="loss", max_trials=6, seed=0, output_dir=tmp_path, save_checkpoints=True
+    )
+    tuner = fasthpo.HyperparameterTuner.with_random_search(config, SPACE)
+    result = tuner.optimize(lambda trial: {"loss": trial["x"], **({"cost": 2.5} if told and trial.number else {})})
+    spent = f"{result.study.cost_spent:.6g}"
+    for one in (result, copy.deepcopy(result)):
+        assert (f"Cost spent: {spent}" in str(one).splitlines()) is told
+    assert (
+        ["cost", "spent", spent] in [line.split() for line in printed("show", config.study_dir).splitlines()]
+    ) is told
+    printed("report", config.study_dir, "-o", tmp_path / "page.html")
+    assert ("cost spent" in (tmp_path / "page.html").read_text("utf-8")) is told
 
 
 def test_a_run_ends_when_its_trials_have_cost_enough(tmp_path: Path) -> None:

@@ -504,22 +504,36 @@ def test_a_tuner_learns_from_the_paths_of_its_config(tmp_path: Path) -> None:
             fasthpo.TunerConfig("study", learn_from=wrong)
 
 
-def test_a_tuner_goes_on_when_the_earlier_study_has_gone(tmp_path: Path) -> None:
-    run(fasthpo.Study(SPACE, sampler=fasthpo.RandomSampler(seed=0), storage=tmp_path / "old"), 12).close()
+@pytest.mark.parametrize("fate", ["gone", "damaged", "another"])
+def test_a_tuner_goes_on_with_its_study_when_the_earlier_ones_have_gone(fate: str, tmp_path: Path) -> None:
+    space, options = {"x": fasthpo.Continuous(-5.0, 5.0)}, {"output_dir": tmp_path, "save_checkpoints": True, "seed": 0}
 
-    def tuner(trials: int, **more: Any) -> fasthpo.HyperparameterTuner:
-        config = fasthpo.TunerConfig(
-            "new", save_checkpoints=True, max_trials=trials, output_dir=tmp_path, learn_from=[tmp_path / "old"], **more
-        )
-        return fasthpo.HyperparameterTuner.with_bayesian_optimization(config, SPACE)
+    def tuner(name: str, trials: int, **others: Any) -> fasthpo.HyperparameterTuner:
+        sources = [] if name == "old" else [tmp_path / "old"]
+        config = fasthpo.TunerConfig(name, max_trials=trials, learn_from=sources, **options, **others)
+        return fasthpo.HyperparameterTuner.with_bayesian_optimization(config, space)
 
-    tuner(3).optimize(lambda trial: loss(trial.params))
-    shutil.rmtree(tmp_path / "old")
-    tuner(6).load_checkpoint(tmp_path / "new").optimize(lambda trial: loss(trial.params))
-    with fasthpo.Study.load(tmp_path / "new", read_only=True) as study:
-        assert len(study) == 6 and study.table.earlier is not None
-    with pytest.raises(FileNotFoundError, match="old"):
-        tuner(6, overwrite=True)
+    def objective(trial: fasthpo.Trial) -> float:
+        return (trial["x"] - 2) ** 2
+
+    tuner("old", 20).optimize(objective)
+    whole = tuner("whole", 12).optimize(objective)
+    tuner("new", 4).optimize(objective)
+    (tmp_path / "old").rename(tmp_path / "moved")
+    if fate == "damaged":
+        (tmp_path / "old").mkdir()
+        (tmp_path / "old" / "checkpoint.msgpack").write_bytes(b"nothing")
+    elif fate == "another":
+        fasthpo.Study({"y": fasthpo.Continuous(0.0, 1.0)}, storage=tmp_path / "old").close()
+    result = tuner("new", 12).load_checkpoint(tmp_path / "new").optimize(objective)
+    assert [trial.params for trial in result.trials] == [trial.params for trial in whole.trials]
+
+    refused = {"gone": FileNotFoundError, "damaged": fasthpo.errors.CorruptCheckpoint, "another": InvalidValue}[fate]
+    with pytest.raises(refused):
+        tuner("fresh", 5)  # nothing is there that it could go on with
+    with pytest.raises(refused):
+        tuner("new", 12, overwrite=True)
+    assert len(fasthpo.Study.load(tmp_path / "new", read_only=True)) == 12  # and nothing was overwritten
 
 
 # --- misuse

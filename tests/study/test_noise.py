@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 import fasthpo
-from fasthpo import TrialState
+from fasthpo import TrialState, analysis, plots
 from fasthpo.errors import InvalidValue, TrialStateError, UnknownTrial
+from tests.support.command_line import call
 from tests.support.interrupting import counted
 
 SPACE = fasthpo.SearchSpace(
@@ -214,6 +216,45 @@ def test_the_tuner_says_what_is_believed(tmp_path: Path) -> None:
     assert best.value > np.nanmin(tuner.study.values)
     assert copy.deepcopy(result).best_trial.number == best.number
     assert fasthpo.TunerConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_whatever_shows_the_best_of_a_noisy_study_shows_what_is_believed_of_it(direction: str, tmp_path: Path) -> None:
+    """Pictures and texts showed the luckiest value beside another trial as the best."""
+    config = fasthpo.TunerConfig(
+        "noisy", noisy=True, direction=direction, max_trials=60, seed=0, output_dir=tmp_path, save_checkpoints=True
+    )
+    sign = 1 if direction == "minimize" else -1
+    result = fasthpo.HyperparameterTuner.with_random_search(config, SPACE).optimize(lambda trial: sign * loss(trial))
+    s = result.study
+    best, estimate = s.best_trial, s.estimate(s.best_trial)
+    luckiest = int(np.nanargmin(sign * s.values))
+    assert best.number != luckiest and estimate.evaluations > 1
+    believed = f"{estimate.mean:.6g} +- {estimate.error:.2g}, of {estimate.evaluations} evaluations"
+    for one in (result, copy.deepcopy(result)):
+        assert believed in str(one) and "gained" not in str(one)
+
+    figure = plots.history(s)
+    assert any(f"best {believed} (trial {best.number})" in text.get_text() for text in figure.texts)
+    extreme = "lowest so far" if direction == "minimize" else "highest so far"
+    assert extreme in [line.get_label() for line in figure.axes[0].get_lines()]
+    mark = analysis.contour(s, "x", "y").best
+    assert mark is None or mark[2] == best.number
+    page = json.loads(call("report", config.study_dir, "-o", tmp_path / "page.html", "--json").stdout)
+    assert believed in Path(page["output"]).read_text("utf-8")
+
+    shown = json.loads(call("best", config.study_dir, "--json").stdout)
+    assert shown["number"] == best.number and shown["estimate"]["mean"] == estimate.mean
+    for command in ("best", "show"):
+        printed = call(command, config.study_dir).stdout
+        assert believed in printed and "gained" not in printed
+
+
+def test_a_noisy_study_of_one_trial_has_an_estimate_without_an_error() -> None:
+    s = study(noisy=True)
+    assert plots.history(s).texts
+    s.tell(s.ask(), 0.5)
+    assert any("best 0.5, of 1 evaluation (trial 0)" in text.get_text() for text in plots.history(s).texts)
 
 
 def test_many_points_that_are_repeated_are_still_found() -> None:

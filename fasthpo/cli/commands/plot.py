@@ -21,6 +21,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "front": ("pareto_front", ("objectives",)),
     "hypervolume": ("hypervolume_history", ()),
     "rungs": ("rungs", ()),
+    "lineages": ("lineages", ()),
     "timeline": ("timeline", ()),
     "durations": ("durations", ("params",)),
 }
@@ -68,6 +69,7 @@ def command(
       front                 of several objectives; of three also in space
       hypervolume           how much the front dominates, as it grew
       rungs                 of a multi-fidelity study
+      lineages              of a population, with the best one's schedule
       timeline              when trials ran
       durations             time a trial against each parameter
 

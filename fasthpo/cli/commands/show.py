@@ -64,7 +64,7 @@ def _print(looked: Looked, statistics: StudyStatistics) -> None:
     import numpy as np
 
     from fasthpo.analysis import failures
-    from fasthpo.analysis.progress import latest_gains
+    from fasthpo.analysis.progress import latest_gains, told_cost
     from fasthpo.cli.best import print_best
     from fasthpo.cli.studies import described
     from fasthpo.cli.text import duration, moment, print_pairs, print_table, printable, shorter, shown
@@ -87,6 +87,7 @@ def _print(looked: Looked, statistics: StudyStatistics) -> None:
         ("busy", duration(of.total_duration) if of.total_duration else ""),
         ("average trial", "" if of.average_trial_duration is None else duration(of.average_trial_duration)),
         ("resource spent", str(of.resource_spent) if of.rungs else ""),
+        ("cost spent", told_cost(looked.study)),
         ("saved by pruning", shown(of.resource_saved) if of.resource_saved else ""),
         ("sampler", printable(described(made["sampler"]))),
         ("pruner", printable(described(made["pruner"]))),

@@ -815,12 +815,12 @@ def test_optuna_gets_every_trial(tmp_path: Path) -> None:
 def test_what_the_last_trials_gained_is_said_of_those_in_the_space(tmp_path: Path) -> None:
     """The last ten were all that lay inside, and were said to have found what nothing was before."""
     told(tmp_path / "s", 0, {"x": Continuous(0.0, 1.0)}).close()
-    with load(tmp_path / "s") as study:
+    with Study.load(tmp_path / "s") as study:
         for x in np.linspace(0.0, 1.0, 40).tolist():
             study.enqueue({"x": x})
             study.tell(study.ask(), x)
-    with load(tmp_path / "s", space=SearchSpace({"x": Continuous(0.0, 0.24)})) as study:
+    with Study.load(tmp_path / "s", space=SearchSpace({"x": Continuous(0.0, 0.24)})) as study:
         assert int((~study.outside).sum()) == 10 and latest_gains(study) == ""
-    with load(tmp_path / "s", space=SearchSpace({"x": Continuous(0.0, 0.5)})) as study:
+    with Study.load(tmp_path / "s", space=SearchSpace({"x": Continuous(0.0, 0.5)})) as study:
         assert latest_gains(study) == "The last 10 trials gained nothing; the best is 0 (trial 0, 19 trials ago)."
     assert "The last 10 trials gained nothing" in printed("show", tmp_path / "s")

@@ -40,8 +40,13 @@ class StudyFiles:
         return self._absolute
 
     def hold_a_study(self) -> bool:
-        """Whether the directory holds a study that may not be overwritten, so that a tuner can only go on with it."""
-        return not self._config.overwrite and self._absolute is not None and holds_study(self._absolute)
+        """Whether the directory holds a study that may not be overwritten, so that a tuner can only go on with it.
+
+        Raises:
+            StorageError: it can't be looked at.
+        """
+        with self._writing("no study can be looked for"):
+            return not self._config.overwrite and holds_study(self._directory)
 
     def _refuse_other(self, study: Study) -> None:
         """Make sure that the directory holds no study but this one, as this tuner left it."""

@@ -99,7 +99,7 @@ class HyperparameterTuner:
             pruner=pruner,
             noisy=config.noisy,
             # one that is there already knows what it learns from, and the earlier ones may be gone
-            learn_from=() if self._files.hold_a_study() else config.learn_from,
+            learn_from=() if config.learn_from and self._files.hold_a_study() else config.learn_from,
         )
         self._logging = LoggingCallback()
         self._callbacks: list[HyperparameterCallback] = [self._logging]

@@ -198,9 +198,9 @@ def test_an_output_dir_that_cant_be_read(tmp_path: Path, monkeypatch: pytest.Mon
         raise PermissionError(errno.EACCES, "Permission denied", str(directory))
 
     monkeypatch.setattr("fasthpo.tuner.directory.holds_study", refused)
-    for save in (False, True):
+    for save, earlier in ((False, []), (True, []), (True, [tmp_path / "earlier"])):
         with pytest.raises(StorageError, match=r"no study can be looked for in .*: Permission denied"):
-            make(1, output_dir=tmp_path, save_checkpoints=save).optimize(parabola)
+            make(1, output_dir=tmp_path, save_checkpoints=save, learn_from=earlier).optimize(parabola)
 
 
 def test_files_that_sum_up_a_study_where_there_is_no_place_for_them(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import functools
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -199,6 +199,19 @@ def noise(run: Callable[..., dict[str, np.ndarray]]) -> None:
             print(f"{name:28s} better than it is by {array[:, :, 3:].mean(axis=(0, 1)).round(3)}", flush=True)
 
 
+def searched(study: fasthpo.Study, spec: str, marks: Sequence[int]) -> list[float]:
+    """Regrets of the best after as many trials, divided by that of random search."""
+    task, found, best = task_of(spec), [], np.inf
+    for n in range(1, marks[-1] + 1):
+        trial = study.ask()
+        loss = task.loss(trial.params)
+        study.tell(trial, loss)
+        best = min(best, loss)
+        if n in marks:
+            found.append(max(best - task.best, 0.0) / random_regret(spec))
+    return found
+
+
 # --- priors
 
 GUESSED = (*NOISY, "lcbench/189865", "iaml_super/40981")
@@ -223,15 +236,7 @@ def with_guess(job: tuple[str, str, int]) -> list[float]:
         fields = {**{field: getattr(one, field) for field in one.fields}, "when": dict(one.when)}
         prior = fasthpo.Prior(point[name], float(confidence)) if name in point else None
         space[name] = type(one)(**fields, prior=prior)
-    study, found, best = fasthpo.Study(space, sampler=fasthpo.AutoSampler(seed=seed)), [], np.inf
-    for n in range(1, 81):
-        trial = study.ask()
-        loss = task.loss(trial.params)
-        study.tell(trial, loss)
-        best = min(best, loss)
-        if n in (10, 20, 40, 80):
-            found.append(max(best - task.best, 0.0) / random_regret(spec))
-    return found
+    return searched(fasthpo.Study(space, sampler=fasthpo.AutoSampler(seed=seed)), spec, (10, 20, 40, 80))
 
 
 def prior(run: Callable[..., dict[str, np.ndarray]]) -> None:
@@ -304,16 +309,7 @@ def with_earlier(job: tuple[str, str, int]) -> list[float]:
     sampler = fasthpo.AutoSampler(seed=seed)
     if variant == SOONER:
         sampler._model = fasthpo.TPESampler(6, seed=seed)
-    study = fasthpo.Study(task.space, sampler=sampler, learn_from=sources)
-    found, best = [], np.inf
-    for n in range(1, 101):
-        trial = study.ask()
-        loss = task.loss(trial.params)
-        study.tell(trial, loss)
-        best = min(best, loss)
-        if n in (10, 25, 50, 100):
-            found.append(max(best - task.best, 0.0) / random_regret(spec))
-    return found
+    return searched(fasthpo.Study(task.space, sampler=sampler, learn_from=sources), spec, (10, 25, 50, 100))
 
 
 SOONER = "none, six start-up trials"  # where there are earlier studies, the model begins as soon

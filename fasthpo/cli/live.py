@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
@@ -14,6 +15,7 @@ from rich.text import Text
 from fasthpo.cli.progress import Moment
 from fasthpo.cli.studies import Looked
 from fasthpo.cli.text import duration, printable, shorter, shown
+from fasthpo.study.reader import StudyReader
 from fasthpo.system.headline import headline
 from fasthpo.trials.table import TrialTable
 from fasthpo.trials.trial import TrialState
@@ -51,7 +53,7 @@ def picture(looked: Looked, moment: Moment, width: int) -> RenderableType:
         parts += [best, _parameters(looked, moment)]
     if moment.front is not None:
         parts.append(Text(f"{moment.front} trials on the front", style="bold"))
-    parts.append(_latest(looked.study._whole))
+    parts.append(_latest(looked.study))
     state = "running" if moment.is_open else "no process has it open"
     title = Text(f"{printable(looked.name)} ({', '.join(table.directions)})")
     return Panel(Group(*parts), title=title, subtitle=Text(f"{moment.clock}, {state}"), padding=(0, 1))
@@ -85,16 +87,18 @@ def _parameters(looked: Looked, moment: Moment) -> Table:
     return grid
 
 
-def _latest(table: TrialTable) -> Table:
+def _latest(study: StudyReader) -> Table:
     listed = Table(box=None, padding=(0, 2), header_style="dim")
     for name, justify in (("trial", "right"), ("state", "left"), ("value", "right"), ("took", "right"), ("", "left")):
         listed.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for number in table.tell_order[-_LATEST:][::-1].tolist():
-        state = table.state(number).name
-        error = shorter(printable(headline(table.error(number) or "")), 60)
-        values = np.atleast_1d(table.values[number]).tolist()
+    told = ((number, *study._place(number)) for number in map(int, study.table.tell_order[::-1]))
+    ended = (one for one in told if one[1].state(one[2]).is_finished)  # of those outside of the space some wait
+    for number, table, place in islice(ended, _LATEST):
+        state = table.state(place).name
+        error = shorter(printable(headline(table.error(place) or "")), 60)
+        values = np.atleast_1d(table.values[place]).tolist()
         listed.add_row(
             str(number), Text(state.lower(), style=_COLOURS[state]), Text(", ".join(map(shown, values))),
-            Text(duration(table.times(number)[2])), Text(error, style="dim"),
+            Text(duration(table.times(place)[2])), Text(error, style="dim"),
         )  # fmt: skip
     return listed

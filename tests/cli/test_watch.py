@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -97,6 +98,27 @@ def test_the_picture_for_a_terminal_shows_what_there_is(tmp_path: Path) -> None:
             assert HOSTILE not in text
             assert_no_control(text)
             assert max(map(len, text.splitlines())) <= width
+
+
+def test_the_picture_has_the_latest_trials_as_told_also_those_outside_of_a_changed_space(tmp_path: Path) -> None:
+    rich = pytest.importorskip("rich.console")
+    from fasthpo.cli.live import picture
+    from fasthpo.cli.progress import follow
+    from fasthpo.trials import changing
+
+    with fasthpo.Study({"x": fasthpo.Continuous(0.0, 9.0)}, storage=tmp_path / "s") as study:
+        study.add_trials({"x": [1.0, 8.0]}, [0.125, 0.875])
+    fasthpo.Study.load(tmp_path / "s", space={"x": fasthpo.Continuous(0.0, 4.0)}).close()
+    looked = look_at(tmp_path / "s")
+    (moment,) = follow(looked, 0.1, 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(changing, "whole", None)  # no table of all trials is made anew for a picture
+        shown = picture(looked, moment, 100)
+    console = rich.Console(width=100, record=True, file=io.StringIO())
+    console.print(shown)
+    lines = console.export_text().splitlines()
+    assert any("complete" in line and "0.875" in line for line in lines)
+    assert any("complete" in line and "0.125" in line for line in lines)
 
 
 def test_the_line_of_the_best_so_far_rises_whatever_the_values(tmp_path: Path) -> None:
